@@ -1,0 +1,37 @@
+"""The networks of the paper, by :func:`build_model`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from model.baseline import Baseline
+from model.checkpoint import load_pretrained
+from model.network import FewShotNetwork
+from model.resnet import BLOCKS
+from model.ssp import SSP
+
+METHODS = ("ssp", "baseline")
+BACKBONES = tuple(BLOCKS)
+
+__all__ = ["BACKBONES", "METHODS", "Baseline", "FewShotNetwork", "SSP", "build_model"]
+
+
+def build_model(
+    method: str = "ssp",
+    backbone: str = "resnet50",
+    refine: bool = False,
+    pretrained: str | Path | None = None,
+) -> FewShotNetwork:
+    """Build a network, in training mode, from ImageNet weights or (pretrained=None) random ones.
+
+    method: "ssp" or "baseline", which has nothing to refine; backbone: "resnet50" or "resnet101".
+    Raises ValueError for other values, UserError where the pretrained file cannot be used.
+    """
+    if method not in METHODS or backbone not in BACKBONES:
+        raise ValueError(f"method {method!r} is not one of {METHODS}, or backbone {backbone!r} of {BACKBONES}")
+    if method == "baseline" and refine:
+        raise ValueError("refine belongs to ssp, the baseline has nothing to refine")
+    net = SSP(backbone, refine) if method == "ssp" else Baseline(backbone)
+    if pretrained is not None:
+        load_pretrained(net, pretrained)
+    return net

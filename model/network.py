@@ -1,0 +1,74 @@
+"""What SSP and the baseline share: encode the supports and the query, match, resize to the query."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from model import matching
+
+
+class FewShotNetwork(nn.Module):
+    """A trunk and a matching. Subclasses give the four steps, :meth:`forward` puts them together.
+
+    A step by itself is what planned evaluation calls: an image's features and a support's prototypes
+    do not depend on the episode they are used in.
+    """
+
+    method: str
+    backbone_name: str
+    refine: bool
+
+    def features(self, images: Tensor) -> Tensor:
+        """Normalised images (B, 3, H, W) -> features (B, 1024, h, w), about an eighth of the size."""
+        raise NotImplementedError
+
+    def prototypes(self, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Foreground and background prototypes, each (B, 1024, 1, 1), of a support and its mask (B, H, W)."""
+        raise NotImplementedError
+
+    def match(self, features: Tensor, fg: Tensor, bg: Tensor) -> dict[str, Tensor]:
+        """Logits (B, 2, h, w), background first, of the query's features against mean support prototypes."""
+        raise NotImplementedError
+
+    def self_scores(
+        self, query: Tensor, query_mask: Tensor, supports: Sequence[Tensor], support_masks: Sequence[Tensor]
+    ) -> dict[str, Tensor]:
+        """Further outputs that only the training loss needs, at image size, from features and masks."""
+        return {}
+
+    def forward(
+        self,
+        support_images: Sequence[Tensor],
+        support_masks: Sequence[Tensor],
+        query_image: Tensor,
+        query_mask: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Segment the query like the supports.
+
+        support_images: K of (B, 3, H, W); support_masks: K of (B, H, W) int64, 1 target, 0 background,
+        255 ignore; query_image (B, 3, H, W); query_mask (B, H, W), needed when training.
+        Returns logits at query size, (B, 2, H, W), background first: "final", "out1" when refining,
+        and when SSP trains "query_self" and "support_self" (K*B, 2, H, W), k-major.
+        Raises ValueError where training lacks the query's mask.
+        """
+        if self.training and query_mask is None:
+            raise ValueError("training needs query_mask; call eval() to segment without it")
+        supports = [self.features(image) for image in support_images]
+        query = self.features(query_image)
+        fg, bg = mean_prototypes(
+            [self.prototypes(x, mask) for x, mask in zip(supports, support_masks, strict=True)]
+        )
+        out = self.match(query, fg, bg)
+        out = {name: matching.resize(logits, query_image.shape[-2:]) for name, logits in out.items()}
+        if self.training:
+            out |= self.self_scores(query, query_mask, supports, support_masks)
+        return out
+
+
+def mean_prototypes(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """The mean over the shots of (foreground, background) prototypes, each (B, C, 1, 1)."""
+    fg, bg = zip(*pairs, strict=True)
+    return torch.stack(fg).mean(0), torch.stack(bg).mean(0)

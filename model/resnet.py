@@ -1,0 +1,83 @@
+"""The trunk: a ResNet-50 or -101 with a deep stem, cut after stage 3 (design, section 2)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torchvision.models.resnet import Bottleneck, conv1x1, conv3x3
+
+BLOCKS = {"resnet50": (3, 4, 6), "resnet101": (3, 4, 23)}
+CHANNELS = 1024  # of the features
+STRIDE = 8  # image pixels per feature
+
+
+class FrozenBatchNorm2d(nn.BatchNorm2d):
+    """A batch norm that always uses its running statistics and whose affine is not trained.
+
+    torchvision's class of this name has no ``num_batches_tracked``, which released checkpoints hold.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.training = False  # from the start: a new module is in training mode
+        self.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> FrozenBatchNorm2d:
+        return super().train(False)
+
+
+class LinearBottleneck(Bottleneck):
+    """A bottleneck without the final ReLU: features may be negative, cosine matching needs it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.relu(self.bn1(self.conv1(x)))
+        out = self.relu(self.bn2(self.conv2(out)))
+        return self.bn3(self.conv3(out)) + x
+
+
+class Trunk(nn.Module):
+    """Images (B, 3, H, W), normalised -> features (B, 1024, about H/8, about W/8).
+
+    The keys of its state dict are the flat ones of the ImageNet weights (conv1.0.weight, ...).
+    """
+
+    def __init__(self, backbone: str) -> None:
+        super().__init__()
+        norm = FrozenBatchNorm2d
+        self.conv1 = nn.Sequential(
+            conv3x3(3, 64, stride=2), norm(64), nn.ReLU(inplace=True),
+            conv3x3(64, 64), norm(64), nn.ReLU(inplace=True),
+            conv3x3(64, 128),
+        )  # fmt: skip
+        self.bn1 = norm(128)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
+        blocks = BLOCKS[backbone]
+        self.layer1 = _stage(128, 64, blocks[0])
+        self.layer2 = _stage(256, 128, blocks[1], stride=2)
+        self.layer3 = _stage(512, 256, blocks[2], dilation=2, last=LinearBottleneck)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        return self.layer3(self.layer2(self.layer1(x)))
+
+
+def _stage(
+    channels: int,
+    planes: int,
+    blocks: int,
+    stride: int = 1,
+    dilation: int = 1,
+    last: type[Bottleneck] = Bottleneck,
+) -> nn.Sequential:
+    """One stage of bottlenecks; where dilation replaces stride, the first block keeps dilation 1."""
+    norm = FrozenBatchNorm2d
+    out = planes * Bottleneck.expansion
+    downsample = nn.Sequential(conv1x1(channels, out, stride), norm(out))
+    kinds = [Bottleneck] * (blocks - 1) + [last]
+    return nn.Sequential(
+        kinds[0](channels, planes, stride, downsample, norm_layer=norm),
+        *(kind(out, planes, dilation=dilation, norm_layer=norm) for kind in kinds[1:]),
+    )
