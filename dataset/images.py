@@ -1,0 +1,77 @@
+"""A list of images with their label masks, and the only places where either is opened."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from util.errors import UserError
+
+IGNORE = 255  # label of pixels that count for nothing
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """The images of one list of a dataset; nothing is opened until asked for."""
+
+    name: str  # for messages, such as "pascal val"
+    ids: tuple[str, ...]  # in list order, which the random draws depend on
+    images: Path  # folder of ID.jpg
+    masks: Path  # folder of ID.png, one label a pixel: 0 background, 1.. classes, 255 ignore
+    class_names: dict[int, str]
+
+    def image_path(self, image: str) -> str:
+        return f"{self.images}{os.sep}{image}.jpg"
+
+    def mask_path(self, image: str) -> str:
+        return f"{self.masks}{os.sep}{image}.png"
+
+    def load(self, image: str) -> tuple[Image.Image, np.ndarray]:
+        """An image (RGB) and its labels (H, W) uint8. Raises UserError where they are not a pair."""
+        picture, labels = read_image(self.image_path(image)), read_mask(self.mask_path(image))
+        if picture.size != labels.shape[::-1]:
+            raise UserError(
+                f"{self.mask_path(image)}: mask of {labels.shape[1]}x{labels.shape[0]} pixels beside an image of "
+                f"{picture.width}x{picture.height}, {self.image_path(image)}; replace one of the two"
+            )
+        return picture, labels
+
+
+def read_image(path: str | Path) -> Image.Image:
+    """An image as RGB. Raises UserError naming the file where it is missing or damaged."""
+    with _opened(path, "image") as image:
+        return image.convert("RGB")
+
+
+def read_mask(path: str | Path) -> np.ndarray:
+    """A label mask as (H, W) uint8. Raises UserError naming the file where it cannot be one."""
+    with _opened(path, "mask") as image:
+        _check_labels(image, path)
+        return np.array(image, dtype=np.uint8)
+
+
+def read_histogram(path: str | Path) -> tuple[tuple[int, int], dict[int, int]]:
+    """A label mask's (width, height) and pixels of each label that occurs; errors as :func:`read_mask`."""
+    with _opened(path, "mask") as image:
+        _check_labels(image, path)
+        return image.size, {label: pixels for label, pixels in enumerate(image.histogram()) if pixels}
+
+
+def _opened(path: str | Path, kind: str) -> Image.Image:
+    try:
+        image = Image.open(path)
+        image.load()
+        return image
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such {kind}") from error
+    except Exception as error:  # a damaged file can fail anywhere in the decoder
+        raise UserError(f"{path}: damaged or not an image, fetch it again ({error})") from error
+
+
+def _check_labels(image: Image.Image, path: str | Path) -> None:
+    if image.mode not in ("L", "P"):
+        raise UserError(f"{path}: a mask holds one 8-bit label a pixel (grey or palette PNG), this one is {image.mode}")

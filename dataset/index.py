@@ -1,0 +1,143 @@
+"""The class index: pixels of each class in each image, from one parallel pass over the masks, cached.
+
+Everything that is drawn at random depends on the masks only through this index. The cache lies in the
+user's cache folder (the dataset may be read-only), one file for each folder of masks. An entry holds for
+exactly as long as its mask keeps size, modification and change time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+import sys
+import time
+import zipfile
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from dataset.images import IGNORE, ImageSet, read_histogram
+from util.errors import UserError
+from util.files import atomic_write
+
+ClassIndex = dict[str, dict[int, int]]
+
+VERSION = 1
+CHUNK = 64  # masks a worker takes at a time
+SETTLED_NS = 2 * 10**9  # a mask changed this shortly before it was read may change again within one tick
+
+
+class Mask(NamedTuple):
+    """What is kept of a mask: its file's stamp (bytes, mtime, ctime), size and pixels of each label."""
+
+    stamp: tuple[int, int, int]
+    size: tuple[int, int]
+    pixels: dict[int, int]
+
+
+def class_index(images: ImageSet, workers: int | None = None) -> ClassIndex:
+    """{image: {class: pixels}} in list order, background and ignored pixels left out.
+
+    workers: processes that read masks which are not in the cache, all cores by default.
+    Raises UserError naming the mask that is missing, damaged or no mask.
+    """
+    masks = mask_contents(images, workers)
+    return {
+        image: {label: pixels for label, pixels in mask.pixels.items() if 0 < label < IGNORE}
+        for image, mask in zip(images.ids, masks, strict=True)
+    }
+
+
+def mask_contents(images: ImageSet, workers: int | None = None) -> list[Mask]:
+    """The content of each mask of the list, from the cache where the file has not changed since."""
+    path = cache_path(images.masks)
+    cached = _load(path)
+    stamps = [_stamp(images.mask_path(image)) for image in images.ids]
+    stale = [
+        (image, stamp)
+        for image, stamp in zip(images.ids, stamps, strict=True)
+        if image not in cached or cached[image].stamp != stamp
+    ]
+    if stale:
+        fresh = _read_all([images.mask_path(image) for image, _ in stale], images.name, workers)
+        started = time.time_ns()
+        for (image, stamp), (size, pixels) in zip(stale, fresh, strict=True):
+            cached[image] = Mask(stamp, size, pixels)
+        settled = {
+            image: mask for image, mask in cached.items() if max(mask.stamp[1:]) < started - SETTLED_NS
+        }
+        try:
+            _save(path, settled)
+        except UserError as error:
+            print(f"note: the class index is not kept for the next run: {error}", file=sys.stderr)
+    return [cached[image] for image in images.ids]
+
+
+def cache_path(masks: Path) -> Path:
+    """Where the index of a folder of masks is kept."""
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    name = hashlib.sha256(str(Path(masks).resolve()).encode()).hexdigest()[:24]
+    return Path(root) / "ssp" / f"index-{name}.npz"
+
+
+def _stamp(path: str) -> tuple[int, int, int]:
+    try:
+        info = os.stat(path)
+    except OSError as error:
+        raise UserError(f"{path}: no such mask") from error
+    return info.st_size, info.st_mtime_ns, info.st_ctime_ns
+
+
+def _read_all(paths: Sequence[str], name: str, workers: int | None) -> list:
+    """Sizes and histograms of masks, in order, in parallel; the first bad mask ends it with a UserError."""
+    workers = min(workers or os.cpu_count() or 1, -(-len(paths) // CHUNK))
+    bar = {"total": len(paths), "desc": f"reading masks, {name}", "unit": "mask", "leave": False, "delay": 1}
+    if workers <= 1:
+        return list(tqdm(map(read_histogram, paths), **bar))
+    # forking is instant and safe on Linux, where nothing but this thread runs yet
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        try:
+            return list(tqdm(pool.map(read_histogram, paths, chunksize=CHUNK), **bar))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _save(path: Path, masks: dict[str, Mask]) -> None:
+    labels = [np.fromiter(mask.pixels, np.uint8) for mask in masks.values()]
+    pixels = [np.fromiter(mask.pixels.values(), np.int64) for mask in masks.values()]
+    with atomic_write(path) as file:
+        np.savez(
+            file,
+            version=VERSION,
+            names=np.array(list(masks), dtype=np.str_),
+            stamps=np.array([mask.stamp for mask in masks.values()], np.int64).reshape(-1, 3),
+            sizes=np.array([mask.size for mask in masks.values()], np.int64).reshape(-1, 2),
+            counts=np.array([len(part) for part in labels], np.int64),
+            labels=np.concatenate([np.empty(0, np.uint8), *labels]),
+            pixels=np.concatenate([np.empty(0, np.int64), *pixels]),
+        )
+
+
+def _load(path: Path) -> dict[str, Mask]:
+    """The cache's entries; none where there is no cache or it is not whole."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if file["version"] != VERSION:
+                return {}
+            names, stamps, sizes = file["names"].tolist(), file["stamps"].tolist(), file["sizes"].tolist()
+            ends = np.cumsum(file["counts"]).tolist()
+            labels, pixels = file["labels"].tolist(), file["pixels"].tolist()
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return {}
+    starts = [0, *ends[:-1]]
+    return {
+        name: Mask(tuple(stamp), tuple(size), dict(zip(labels[start:end], pixels[start:end], strict=True)))
+        for name, stamp, size, start, end in zip(names, stamps, sizes, starts, ends, strict=True)
+    }

@@ -1,0 +1,52 @@
+"""A DataLoader whose workers hand a user's error back as one line, and leave Ctrl-C to the main process."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from util.errors import UserError
+
+
+class _ErrorsAsItems(Dataset):
+    """A worker's exception would arrive with its traceback for a message; an item arrives as it is."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, number: int) -> Any:
+        try:
+            return self.dataset[number]
+        except UserError as error:
+            return error
+
+
+def _collate(items: list[Any]) -> Any:
+    return next((item for item in items if isinstance(item, UserError)), None) or default_collate(items)
+
+
+def _leave_interrupts_to_parent(_worker: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def batches(dataset: Dataset, batch_size: int, workers: int, pin_memory: bool = False) -> Iterator[Any]:
+    """The dataset's items in order, collated; the last short batch is dropped. Raises their UserErrors."""
+    loader = DataLoader(
+        _ErrorsAsItems(dataset),
+        batch_size=batch_size,
+        drop_last=True,
+        num_workers=min(workers, len(dataset)),
+        collate_fn=_collate,
+        pin_memory=pin_memory,
+        worker_init_fn=_leave_interrupts_to_parent,
+    )
+    for batch in loader:
+        if isinstance(batch, UserError):
+            raise batch
+        yield batch

@@ -1,0 +1,76 @@
+"""Pascal-5i: PASCAL VOC 2012 with the augmented masks, four folds of five classes (design, 5 and 7)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dataset.images import ImageSet
+from util.errors import UserError
+
+CLASS_NAMES = dict(
+    enumerate(
+        "aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person "
+        "pottedplant sheep sofa train tvmonitor".split(),
+        start=1,
+    )
+)
+FOLDER = "VOC2012"  # inside a folder that holds several datasets
+EPISODES = 1000  # of one evaluation seed
+
+
+def novel_classes(fold: int) -> list[int]:
+    """The five classes 5k+1 .. 5k+5 that a fold tests on."""
+    return list(range(5 * fold + 1, 5 * fold + 6))
+
+
+def image_sets(root: Path) -> dict[str, ImageSet]:
+    """The "train" and "val" images of a VOC2012 folder. Raises UserError naming what is missing.
+
+    Where ImageSets/{train,val}.txt are missing they are derived: val is VOC's own segmentation val
+    list, train every other mask.
+    """
+    images = root / "JPEGImages"
+    folders = [root / name for name in ("SegmentationClassAug", "SegmentationClass")]
+    masks = next((folder for folder in folders if folder.is_dir()), None)
+    if not images.is_dir():
+        raise UserError(f"{root}: no folder JPEGImages; --data-root must be VOC2012 or the folder that holds it")
+    if masks is None:
+        raise UserError(f"{root}: no folder SegmentationClassAug (or SegmentationClass) with the masks")
+    return {
+        split: ImageSet(f"pascal {split}", ids, images, masks, CLASS_NAMES)
+        for split, ids in _lists(root, masks).items()
+    }
+
+
+def _lists(root: Path, masks: Path) -> dict[str, tuple[str, ...]]:
+    sets = root / "ImageSets"
+    paths = {split: sets / f"{split}.txt" for split in ("train", "val")}
+    missing = [path for path in paths.values() if not path.is_file()]
+    if not missing:
+        return {split: _read_list(path) for split, path in paths.items()}
+    own = sets / "Segmentation" / "val.txt"
+    if not own.is_file():
+        raise UserError(f"{missing[0]}: no such list, and no ImageSets/Segmentation/val.txt to derive it from")
+    val = _read_list(own)
+    held_out = set(val)
+    made = {"train": tuple(sorted(path.stem for path in masks.glob("*.png") if path.stem not in held_out)), "val": val}
+    if not made["train"]:
+        raise UserError(f"{masks}: holds no mask that is not in {own}, so no image is left to train on")
+    lists = {split: _read_list(path) if path.is_file() else made[split] for split, path in paths.items()}
+    print(f"{sets}: lists derived from VOC's own: {len(lists['train'])} train, {len(lists['val'])} val images")
+    return lists
+
+
+def _read_list(path: Path) -> tuple[str, ...]:
+    """The image ids of a list, one a line; also the "JPEGImages/ID.jpg SegmentationClassAug/ID.png" form."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as a list of image ids ({error})") from error
+    ids = tuple(Path(line.split()[0]).stem for line in lines if line.strip())
+    if not ids:
+        raise UserError(f"{path}: the list is empty")
+    if len(set(ids)) < len(ids):
+        twice = next(image for number, image in enumerate(ids) if image in ids[:number])
+        raise UserError(f"{path}: lists {twice} twice")
+    return ids
