@@ -30,6 +30,12 @@ class ImageSet:
     def mask_path(self, image: str) -> str:
         return f"{self.masks}{os.sep}{image}.png"
 
+    def check_images(self) -> None:
+        """Raise UserError naming the first listed image whose file is missing; masks are met by the index."""
+        for image in self.ids:
+            if not os.path.isfile(self.image_path(image)):
+                raise UserError(f"{self.image_path(image)}: no such image, but the list of {self.name} names it")
+
     def load(self, image: str) -> tuple[Image.Image, np.ndarray]:
         """An image (RGB) and its labels (H, W) uint8. Raises UserError where they are not a pair."""
         picture, labels = read_image(self.image_path(image)), read_mask(self.mask_path(image))

@@ -57,7 +57,7 @@ def mask_contents(images: ImageSet, workers: int | None = None) -> list[Mask]:
     """The content of each mask of the list, from the cache where the file has not changed since."""
     path = cache_path(images.masks)
     cached = _load(path)
-    stamps = [_stamp(images.mask_path(image)) for image in images.ids]
+    stamps = [_stamp(images.mask_path(image), images.name) for image in images.ids]
     stale = [
         (image, stamp)
         for image, stamp in zip(images.ids, stamps, strict=True)
@@ -85,11 +85,11 @@ def cache_path(masks: Path) -> Path:
     return Path(root) / "ssp" / f"index-{name}.npz"
 
 
-def _stamp(path: str) -> tuple[int, int, int]:
+def _stamp(path: str, name: str) -> tuple[int, int, int]:
     try:
         info = os.stat(path)
     except OSError as error:
-        raise UserError(f"{path}: no such mask") from error
+        raise UserError(f"{path}: no such mask, but the list of {name} names it") from error
     return info.st_size, info.st_mtime_ns, info.st_ctime_ns
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from model.baseline import Baseline
 from model.checkpoint import load_pretrained
 from model.network import FewShotNetwork
-from model.resnet import BLOCKS
+from model.resnet import BLOCKS, calibrate_batch_norms
 from model.ssp import SSP
 
 METHODS = ("ssp", "baseline")
 BACKBONES = tuple(BLOCKS)
 
-__all__ = ["BACKBONES", "METHODS", "Baseline", "FewShotNetwork", "SSP", "build_model"]
+__all__ = ["BACKBONES", "METHODS", "Baseline", "FewShotNetwork", "SSP", "build_model", "calibrate_batch_norms"]
 
 
 def build_model(

@@ -19,6 +19,7 @@ from util.files import atomic_write
 
 FORMAT = "ssp-checkpoint-1"  # of our own files: weights and what they were trained on
 SUFFIX = ".ckpt"  # of our own files; plain state dicts are .pth
+PRETRAINED = Path(__file__).parents[1] / "pretrained"
 GET_PRETRAINED = (
     "get resnet50s.gluon_in1k / resnet101s.gluon_in1k from timm (or the authors' resnet50.pth) and put it "
     "there, name another file with --pretrained, or start from random weights with --pretrained none"
@@ -165,6 +166,14 @@ def load_pretrained(net: nn.Module, path: str | Path) -> None:
         if key.endswith("num_batches_tracked"):
             state.setdefault(key, torch.tensor(0))
     load_strict(net, {names.get(key, key): value for key, value in state.items()}, path)
+
+
+def find_pretrained(path: str | None, backbone: str) -> Path:
+    """The ImageNet weights named, or pretrained/BACKBONE.pth (or .safetensors) in the project's folder."""
+    if path is not None:
+        return Path(path)
+    files = [PRETRAINED / f"{backbone}{suffix}" for suffix in (".pth", ".safetensors")]
+    return next((file for file in files if file.is_file()), files[0])
 
 
 def flat_key(key: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck, conv1x1, conv3x3
 
@@ -62,6 +63,19 @@ class Trunk(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         return self.layer3(self.layer2(self.layer1(x)))
+
+
+@torch.no_grad()
+def calibrate_batch_norms(net: nn.Module, images: Tensor) -> None:
+    """Set the running statistics from one pass of images (B, 3, H, W): frozen ones of random weights mean nothing."""
+    norms = [module for module in net.modules() if isinstance(module, FrozenBatchNorm2d)]
+    for norm in norms:
+        norm.momentum = 1.0  # take this pass's statistics as they are
+        norm.training = True
+    net.features(images)
+    for norm in norms:
+        norm.momentum = 0.1
+        norm.training = False
 
 
 def _stage(

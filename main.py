@@ -1,0 +1,217 @@
+"""Train SSP or its baseline on the base classes of a fold, evaluating on the novel ones.
+
+    python main.py --data-root ../Datasets_SSP --fold 0 --shot 1 --refine
+
+After every snapshot the network is evaluated on one seed and the best weights are kept; at the end the
+best are evaluated on five seeds. Written to OUT/models/DATASET/fold_K/:
+  BACKBONE_SHOTshot_MIOU.pth    the best weights, a plain state dict that the authors' release can load
+  BACKBONE_SHOTshot_MIOU.ckpt   the same with arguments and classes: test.py needs no more flags
+  BACKBONE_SHOTshot_MIOU.json   the five-seed result
+  BACKBONE_SHOTshot.history.jsonl and .png   losses, learning rate and mIoU of each snapshot
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import random
+from pathlib import Path
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from dataset import Fold, class_index, open_fold
+from dataset.episodes import check_pool, make_pool
+from dataset.fewshot import TrainingSamples
+from dataset.loading import batches
+from dataset.transform import crop, normalise
+from model import FewShotNetwork, build_model, calibrate_batch_norms
+from model.checkpoint import Checkpoint, find_pretrained, save_checkpoint, save_weights
+from model.loss import loss_terms, total_loss
+from util.errors import UserError, command
+from util.evaluation import evaluate, result_table
+from util.files import atomic_write, check_writable
+from util.options import make_parser, positive, settle, whole
+from util.parallel import FewShotDataParallel
+from util.visualize import draw_history
+
+MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
+CALIBRATION_IMAGES = 16
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = make_parser(__doc__)
+    add = parser.add_argument
+    add("--pretrained", metavar="FILE", help="ImageNet weights, or none (default pretrained/BACKBONE.pth here)")
+    add("--out", default="outdir", metavar="DIR", help="folder for everything written (default %(default)s)")
+    add("--batch-size", type=whole(1), default=4, help="training episodes of a step (default %(default)s)")
+    add("--lr", type=positive, default=1e-3, help="initial learning rate (default %(default)s)")
+    add("--crop-size", type=whole(33, 4096), default=473, help="side of training crops (default %(default)s)")
+    add("--episode", type=whole(1), default=24000, help="training episodes in all (default %(default)s)")
+    add("--snapshot", type=whole(1), default=1200, help="episodes between evaluations (default %(default)s)")
+    add("--test-episodes", type=whole(1), help="episodes of an evaluation seed (default the protocol's)")
+    args = parser.parse_args(argv)
+    settle(args)
+    if args.snapshot > args.episode:
+        raise UserError(f"--snapshot {args.snapshot} is larger than --episode {args.episode}")
+    if args.batch_size > args.snapshot:
+        raise UserError(f"--batch-size {args.batch_size} is larger than --snapshot {args.snapshot}")
+    return args
+
+
+def learning_rate(initial: float, iteration: int, iterations: int) -> float:
+    """Divided by ten after one third and after two thirds of the iterations (design, section 4)."""
+    return initial * 0.1 ** sum(iteration >= part > 0 for part in (iterations // 3, iterations * 2 // 3))
+
+
+def start_network(args: argparse.Namespace, samples: TrainingSamples) -> FewShotNetwork:
+    """ImageNet weights, or random ones with batch norms calibrated on training crops."""
+    torch.manual_seed(args.seed)
+    if args.pretrained != "none":
+        net = build_model(args.method, args.backbone, args.refine, find_pretrained(args.pretrained, args.backbone))
+        return net.to(args.device)
+    net = build_model(args.method, args.backbone, args.refine).to(args.device)
+    rng = random.Random(args.seed)
+    chosen = rng.sample(samples.pool.images, min(CALIBRATION_IMAGES, len(samples.pool.images)))
+    crops = [normalise(crop(*samples.images.load(image), args.crop_size, rng)[0]) for image in chosen]
+    calibrate_batch_norms(net, torch.stack(crops).to(args.device))
+    return net
+
+
+def train_snapshot(
+    net: nn.Module, optimizer: torch.optim.Optimizer, samples: TrainingSamples, args: argparse.Namespace
+) -> list[float]:
+    """Train on one snapshot's episodes; the losses of its steps. Raises UserError on one that is not finite."""
+    iterations = args.episode // args.batch_size
+    per_snapshot = len(samples) // args.batch_size
+    losses: list[float] = []
+    loader = batches(samples, args.batch_size, args.workers, pin_memory=args.device.type == "cuda")
+    bar = tqdm(loader, f"snapshot {samples.epoch + 1}", per_snapshot, unit="step", leave=False)
+    for batch in bar:
+        support_images, support_masks, query_image, query_mask = to_device(batch, args.device)
+        out = net(support_images, support_masks, query_image, query_mask)
+        loss = total_loss(loss_terms(out, query_mask, support_masks))
+        if not math.isfinite(loss.item()):
+            step = samples.epoch * per_snapshot + len(losses) + 1
+            raise UserError(f"the loss is {loss.item()} at step {step}; try a smaller --lr than {args.lr:g}")
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(args.lr, samples.epoch * per_snapshot + len(losses), iterations)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+        bar.set_postfix(loss=f"{sum(losses) / len(losses):.3f}")
+    return losses
+
+
+def to_device(batch: object, device: torch.device) -> object:
+    """A batch's tensors on a device."""
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, non_blocking=True)
+    return [to_device(part, device) for part in batch]
+
+
+class Best:
+    """The best weights so far, on disk after every improvement."""
+
+    def __init__(self, folder: Path, run: str, info: dict) -> None:
+        self.folder, self.run, self.info = folder, run, info
+        self.miou = -1.0
+        self.stem: Path | None = None
+        self.state: dict[str, torch.Tensor] = {}
+
+    def offer(self, net: FewShotNetwork, miou: float) -> None:
+        """Keep the weights if they are as good as the best (>=); the new files first, then the old go."""
+        if miou < self.miou:
+            return
+        previous = self.stem
+        self.miou, self.stem = miou, self.folder / f"{self.run}_{miou:.2f}"
+        self.state = {key: value.detach().cpu().clone() for key, value in net.state_dict().items()}
+        save_weights(f"{self.stem}.pth", self.state)
+        save_checkpoint(f"{self.stem}.ckpt", Checkpoint(self.state, {**self.info, "miou": miou}))
+        if previous and previous != self.stem:
+            for suffix in (".pth", ".ckpt"):
+                Path(f"{previous}{suffix}").unlink(missing_ok=True)
+
+
+def run_name(args: argparse.Namespace) -> str:
+    """The start of a run's file names; the authors' for SSP."""
+    return f"{'baseline_' if args.method == 'baseline' else ''}{args.backbone}_{args.shot}shot"
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse(argv)
+    fold: Fold = open_fold(args.dataset, args.data_root, args.fold)
+    episodes = args.test_episodes or fold.test_episodes
+    test_index = class_index(fold.test, args.workers)
+    check_pool(make_pool(test_index, fold.novel_classes), args.shot, fold.test.name, fold.test.class_names)
+    samples = TrainingSamples(
+        fold.train, class_index(fold.train, args.workers), fold.base_classes, args.shot, args.crop_size,
+        length=args.snapshot, seed=args.seed,
+    )  # fmt: skip
+    check_pool(samples.pool, args.shot, fold.train.name, fold.train.class_names)
+    net = start_network(args, samples)
+    folder = Path(args.out) / "models" / args.dataset / f"fold_{args.fold}"
+    check_writable(folder)
+
+    trained = [p for p in net.parameters() if p.requires_grad]
+    optimizer = torch.optim.SGD(trained, lr=args.lr, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
+    several = args.device == torch.device("cuda") and torch.cuda.device_count() > 1
+    parallel = FewShotDataParallel(net) if several else net
+    snapshots = args.episode // args.snapshot
+    print(
+        f"{args.method} {args.backbone} on {args.dataset} fold {args.fold}, {args.shot}-shot"
+        f"{', refine' if args.refine else ''}: {len(samples.pool.images)} training images of classes "
+        f"{fold.base_classes}, tested on {fold.novel_classes}; {snapshots} snapshots of "
+        f"{args.snapshot // args.batch_size} steps, {sum(p.numel() for p in trained) / 1e6:.1f} M trained parameters, "
+        f"{args.device}"
+    )
+    known = {name: getattr(args, name) for name in ("dataset", "fold", "shot", "refine", "method", "backbone")}
+    info = {
+        **known,
+        "class_order": None,  # pascal has but one
+        "base_classes": fold.base_classes,
+        "novel_classes": fold.novel_classes,
+        "arguments": {name: value if isinstance(value, (int, float, bool, type(None))) else str(value) for name, value in vars(args).items()},
+    }  # fmt: skip
+    best = Best(folder, run_name(args), info)
+    history_file = folder / f"{run_name(args)}.history.jsonl"
+    history: list[dict] = []
+
+    def test(seeds: list[int]) -> dict:
+        return evaluate(net, fold.test, test_index, fold.novel_classes, args.shot, seeds, episodes, args.workers)
+
+    net.train()
+    for samples.epoch in range(snapshots):
+        try:
+            losses = train_snapshot(parallel, optimizer, samples, args)
+        except UserError as error:
+            raise UserError(f"{error}; best weights so far: {best.stem or 'none'}") from error
+        result = test([args.seed])
+        best.offer(net, result["miou"])
+        line = {
+            "snapshot": samples.epoch + 1, "steps": len(losses), "loss": sum(losses) / len(losses), "losses": losses,
+            "lr": optimizer.param_groups[0]["lr"], "miou": result["miou"], "fb_iou": result["fb_iou"],
+        }  # fmt: skip
+        history.append(line)
+        with atomic_write(history_file) as file:
+            file.write("".join(json.dumps(entry) + "\n" for entry in history).encode())
+        print(
+            f"snapshot {line['snapshot']}/{snapshots}: loss {line['loss']:.4f}, lr {line['lr']:g}, "
+            f"mIoU {result['miou']:.2f}, best {best.miou:.2f}"
+        )
+    draw_history(history, history_file.with_suffix("").with_suffix(".png"))
+
+    net.load_state_dict(best.state)
+    result = test(list(range(args.seed, args.seed + args.seeds)))
+    summary = {**known, "protocol": "ssp", "checkpoint": f"{best.stem}.ckpt", "episodes": episodes, **result}
+    with atomic_write(f"{best.stem}.json") as file:
+        file.write(json.dumps(summary, indent=2).encode())
+    print(result_table(result, fold.test.class_names))
+    print(f"mIoU {result['miou']:.4f} (std {result['miou_std']:.2f}), FB-IoU {result['fb_iou']:.4f}: {best.stem}.pth")
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,95 @@
+"""Evaluation on the novel classes: the episodes of all seeds, counted, averaged (design, section 6)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from dataset.episodes import Episode, plan_episodes
+from dataset.fewshot import EvaluationEpisodes
+from dataset.images import ImageSet
+from dataset.loading import batches
+from model import FewShotNetwork
+from util.metric import count_pixels, metrics, sum_by_class
+
+
+def evaluate(
+    net: FewShotNetwork,
+    images: ImageSet,
+    index: Mapping[str, Mapping[int, int]],
+    classes: Collection[int],
+    shot: int,
+    seeds: Sequence[int],
+    episodes: int,
+    workers: int = 0,
+) -> dict[str, Any]:
+    """Draw the episodes of every seed and segment them, on the network's device.
+
+    Returns "seeds" (for each seed its number and metrics, IoUs in percent), the means "miou" and
+    "fb_iou" over the seeds, "miou_std" (population), "seconds", "images" (distinct) and "trunk_passes".
+    Raises UserError where a class has too few images for the shot.
+    """
+    started = time.perf_counter()
+    planned = [plan_episodes(index, classes, shot, seed, episodes) for seed in seeds]
+    everything = [episode for plan in planned for episode in plan]
+    counts = segment_plainly(net, images, everything, workers)
+    results = []
+    for number, seed in enumerate(seeds):
+        part = slice(number * episodes, (number + 1) * episodes)
+        targets = (episode.cls for episode in everything[part])
+        results.append({"seed": seed, **metrics(sum_by_class(zip(targets, counts[part], strict=True)))})
+    return {
+        "seeds": results,
+        "miou": float(np.mean([result["miou"] for result in results])),
+        "miou_std": float(np.std([result["miou"] for result in results])),
+        "fb_iou": float(np.mean([result["fb_iou"] for result in results])),
+        "seconds": time.perf_counter() - started,
+        "images": len({image for episode in everything for image in (episode.query, *episode.supports)}),
+        "trunk_passes": len(everything) * (1 + shot),
+    }
+
+
+@torch.inference_mode()
+def segment_plainly(
+    net: FewShotNetwork, images: ImageSet, episodes: Sequence[Episode], workers: int
+) -> list[torch.Tensor]:
+    """Pixel counts of each episode, one episode at a time, every image through the trunk each time."""
+    training = net.training
+    net.eval()
+    device = next(net.parameters()).device
+    samples = batches(EvaluationEpisodes(images, episodes), 1, workers)
+    counts = []
+    for sample in tqdm(samples, "evaluating", len(episodes), unit="episode", leave=False, delay=1):
+        support_images, support_masks, query_image, query_mask = sample
+        out = net(
+            [image.to(device) for image in support_images],
+            [mask.to(device) for mask in support_masks],
+            query_image.to(device),
+        )
+        counts.append(count_pixels(out["final"].argmax(1), query_mask.to(device)))
+    net.train(training)
+    return counts
+
+
+def result_table(result: Mapping[str, Any], class_names: Mapping[int, str]) -> str:
+    """The IoUs of a result, a line for each class, seeds side by side, and the means."""
+    seeds = result["seeds"]
+    classes = sorted({cls for seed in seeds for cls in seed["class_iou"]})
+    rows = [("", *(f"seed {seed['seed']}" for seed in seeds), "mean")]
+
+    def row(name: str, values: list[float]) -> None:
+        shown = [value for value in values if value is not None]
+        rows.append((name, *("-" if v is None else f"{v:.2f}" for v in values), f"{np.mean(shown):.2f}"))
+
+    for cls in classes:
+        name = "background" if cls == 0 else f"{cls} {class_names.get(cls, '')}".strip()
+        row(name, [seed["class_iou"].get(cls) for seed in seeds])
+    row("mIoU", [seed["miou"] for seed in seeds])
+    row("FB-IoU", [seed["fb_iou"] for seed in seeds])
+    width = max(len(r[0]) for r in rows)
+    return "\n".join(r[0].ljust(width) + "".join(cell.rjust(9) for cell in r[1:]) for r in rows)

@@ -1,0 +1,60 @@
+"""mIoU and FB-IoU of the two protocols (design, section 6), from pixel counts summed over episodes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+# Pixels of a class's episodes, (4,) int64: true positives, false positives, false negatives, true negatives.
+Counts = dict[int, Tensor]
+
+
+def count_pixels(prediction: Tensor, mask: Tensor) -> Tensor:
+    """(4,) int64 counts of one episode: prediction and mask (..., H, W), 1 is the target, mask 255 left out."""
+    kept = mask != 255
+    predicted, actual = prediction[kept] == 1, mask[kept] == 1
+    return torch.bincount(2 * predicted.long() + actual.long(), minlength=4)[[3, 2, 1, 0]].cpu()
+
+
+def sum_by_class(counted: Iterable[tuple[int, Tensor]]) -> Counts:
+    """Add the counts of episodes up, class by class."""
+    totals: Counts = {}
+    for cls, counts in counted:
+        totals[cls] = totals.get(cls, torch.zeros(4, dtype=torch.int64)) + counts
+    return totals
+
+
+def metrics(counts: Mapping[int, Tensor], classes: Collection[int] | None = None) -> dict[str, Any]:
+    """The metrics of one seed, in percent: "miou", "fb_iou" and "class_iou" by class, 0 the background.
+
+    classes: None for the paper's own protocol, which averages over the classes that were drawn; all the
+    fold's classes for HSNet's, where one that was never drawn counts as 0.
+    """
+    none = torch.zeros(4, dtype=torch.int64)
+    totals = {cls: counts.get(cls, none) for cls in sorted(counts if classes is None else classes)}
+    class_iou = {cls: _foreground_iou(total) for cls, total in totals.items()}
+    overall = torch.stack(list(totals.values())).sum(0)
+    background = _background_iou(overall)
+    return {
+        "miou": sum(class_iou.values()) / len(class_iou),
+        "fb_iou": (background + _foreground_iou(overall)) / 2,
+        "class_iou": {0: background, **class_iou},
+    }
+
+
+def _foreground_iou(total: Tensor) -> float:
+    tp, fp, fn, _ = total.tolist()
+    return _iou(tp, fp, fn)
+
+
+def _background_iou(total: Tensor) -> float:
+    tp, fp, fn, tn = total.tolist()
+    return _iou(tn, fn, fp)
+
+
+def _iou(tp: int, fp: int, fn: int) -> float:
+    """Intersection over union in percent; a union of nothing counts as one pixel."""
+    return 100 * tp / max(tp + fp + fn, 1)

@@ -1,0 +1,29 @@
+"""Several GPUs under one process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class FewShotDataParallel(nn.DataParallel):
+    """DataParallel that puts gathered outputs in the order of one process.
+
+    Replicas return "support_self" k-major over their part of the batch; one after the other they are
+    device-major, and would be compared with the masks of other images.
+    """
+
+    def gather(self, outputs: Sequence[dict[str, Tensor]], output_device: torch.device) -> dict[str, Tensor]:
+        gathered = super().gather(outputs, output_device)
+        if "support_self" in gathered:
+            gathered["support_self"] = k_major(gathered["support_self"], [len(out["final"]) for out in outputs])
+        return gathered
+
+
+def k_major(x: Tensor, batches: Sequence[int]) -> Tensor:
+    """Reorder (K*B, ...) from [replica, k, image] to [k, image], where replica r had batches[r] images."""
+    shot = len(x) // sum(batches)
+    parts = x.split([shot * batch for batch in batches])
+    return torch.cat([part.unflatten(0, (shot, -1)) for part in parts], 1).flatten(0, 1)

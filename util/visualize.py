@@ -1,0 +1,101 @@
+"""Pictures: an episode's panel, a training curve."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from util.files import atomic_write
+
+TILE = 192  # pixels, the side of a panel's pictures
+FG_COLOUR, MISSED, WRONG, IGNORED = (255, 70, 70), (255, 210, 0), (60, 130, 255), (150, 150, 150)
+
+
+def overlay(image: Image.Image, regions: Sequence[tuple[np.ndarray, tuple[int, int, int]]]) -> Image.Image:
+    """An image with boolean regions (H, W) tinted, each in its colour."""
+    pixels = np.array(image, np.float32)
+    for region, colour in regions:
+        pixels[region] = 0.45 * pixels[region] + 0.55 * np.array(colour, np.float32)
+    return Image.fromarray(pixels.astype(np.uint8))
+
+
+def episode_panel(
+    supports: Sequence[tuple[Image.Image, np.ndarray]],
+    query: tuple[Image.Image, np.ndarray],
+    predictions: Sequence[tuple[str, np.ndarray]],
+) -> Image.Image:
+    """Supports with their masks, the query with the truth, and each prediction with what it got wrong.
+
+    Masks are (H, W) with 1 the target and 255 ignored; predictions are (caption, (H, W) 0/1). In these, red
+    is right, yellow missed, blue too much, grey ignored.
+    """
+    tiles = [(f"support {number}", overlay(x, [(mask == 1, FG_COLOUR)])) for number, (x, mask) in enumerate(supports, 1)]
+    image, truth = query
+    tiles.append(("query, truth", overlay(image, [(truth == 1, FG_COLOUR), (truth == 255, IGNORED)])))
+    for caption, predicted in predictions:
+        kept = truth != 255
+        right, missed = (predicted == 1) & (truth == 1), (predicted == 0) & (truth == 1)
+        wrong = (predicted == 1) & kept & (truth != 1)
+        iou = 100 * right.sum() / max((right | missed | wrong).sum(), 1)
+        regions = [(right, FG_COLOUR), (missed, MISSED), (wrong, WRONG), (~kept, IGNORED)]
+        tiles.append((f"{caption}, IoU {iou:.0f}", overlay(image, regions)))
+    return row_of_tiles(tiles)
+
+
+def row_of_tiles(tiles: Sequence[tuple[str, Image.Image]]) -> Image.Image:
+    """Captioned pictures side by side, each fitted into a square."""
+    gap, caption_height = 6, 16
+    sheet = Image.new("RGB", (len(tiles) * (TILE + gap) + gap, TILE + caption_height + 2 * gap), "white")
+    draw = ImageDraw.Draw(sheet)
+    for number, (caption, picture) in enumerate(tiles):
+        scale = TILE / max(picture.size)
+        fitted = picture.resize([max(1, round(side * scale)) for side in picture.size])
+        left = gap + number * (TILE + gap)
+        draw.text((left, gap), caption, fill="black")
+        sheet.paste(fitted, (left + (TILE - fitted.width) // 2, caption_height + gap + (TILE - fitted.height) // 2))
+    return sheet
+
+
+def stack(rows: Sequence[Image.Image]) -> Image.Image:
+    """Pictures below each other, aligned left."""
+    sheet = Image.new("RGB", (max(row.width for row in rows), sum(row.height for row in rows)), "white")
+    top = 0
+    for row in rows:
+        sheet.paste(row, (0, top))
+        top += row.height
+    return sheet
+
+
+def save_png(picture: Image.Image, path: str | Path) -> None:
+    """Write a picture, atomically."""
+    with atomic_write(path) as file:
+        picture.save(file, "PNG")
+
+
+def draw_history(history: Sequence[dict], path: str | Path) -> None:
+    """Loss of each step and mIoU of each snapshot as a PNG; says so and goes on where matplotlib is absent."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        print("no training curve drawn: it needs the package matplotlib (pip install matplotlib)")
+        return
+    losses = [loss for line in history for loss in line["losses"]]
+    ends = np.cumsum([line["steps"] for line in history])
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot(range(1, len(losses) + 1), losses, color="0.8", linewidth=0.8)
+    axes.plot(ends, [line["loss"] for line in history], color="tab:blue", marker="o", label="loss")
+    axes.set_xlabel("step")
+    axes.set_ylabel("loss", color="tab:blue")
+    other = axes.twinx()
+    other.plot(ends, [line["miou"] for line in history], color="tab:red", marker="s", label="mIoU")
+    other.set_ylabel("mIoU on the novel classes", color="tab:red")
+    for before, after, step in zip(history, history[1:], ends, strict=False):
+        if after["lr"] < before["lr"]:
+            axes.axvline(step, color="0.6", linestyle=":")
+    axes.set_title(f"learning rate {history[0]['lr']:g} to {history[-1]['lr']:g} (dotted: divided)", fontsize=9)
+    with atomic_write(path) as file:
+        figure.savefig(file, format="png", dpi=120)
