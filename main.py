@@ -16,7 +16,6 @@ import argparse
 import json
 import math
 import random
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -28,13 +27,14 @@ from dataset.fewshot import TrainingSamples
 from dataset.loading import batches
 from dataset.transform import crop, normalise
 from model import FewShotNetwork, build_model, calibrate_batch_norms
-from model.checkpoint import Checkpoint, find_pretrained, save_checkpoint, save_weights
+from model.checkpoint import find_pretrained
 from model.loss import loss_terms, total_loss
 from util.errors import UserError, command
 from util.evaluation import evaluate, result_table
 from util.files import atomic_write, check_writable
 from util.options import make_parser, positive, settle, whole
 from util.parallel import FewShotDataParallel
+from util.runs import run_folder, run_name, save_result, save_run, setting
 from util.visualize import draw_history
 
 MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
@@ -113,34 +113,6 @@ def to_device(batch: object, device: torch.device) -> object:
     return [to_device(part, device) for part in batch]
 
 
-class Best:
-    """The best weights so far, on disk after every improvement."""
-
-    def __init__(self, folder: Path, run: str, info: dict) -> None:
-        self.folder, self.run, self.info = folder, run, info
-        self.miou = -1.0
-        self.stem: Path | None = None
-        self.state: dict[str, torch.Tensor] = {}
-
-    def offer(self, net: FewShotNetwork, miou: float) -> None:
-        """Keep the weights if they are as good as the best (>=); the new files first, then the old go."""
-        if miou < self.miou:
-            return
-        previous = self.stem
-        self.miou, self.stem = miou, self.folder / f"{self.run}_{miou:.2f}"
-        self.state = {key: value.detach().cpu().clone() for key, value in net.state_dict().items()}
-        save_weights(f"{self.stem}.pth", self.state)
-        save_checkpoint(f"{self.stem}.ckpt", Checkpoint(self.state, {**self.info, "miou": miou}))
-        if previous and previous != self.stem:
-            for suffix in (".pth", ".ckpt"):
-                Path(f"{previous}{suffix}").unlink(missing_ok=True)
-
-
-def run_name(args: argparse.Namespace) -> str:
-    """The start of a run's file names; the authors' for SSP."""
-    return f"{'baseline_' if args.method == 'baseline' else ''}{args.backbone}_{args.shot}shot"
-
-
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
     fold: Fold = open_fold(args.dataset, args.data_root, args.fold)
@@ -153,7 +125,7 @@ def main(argv: list[str] | None = None) -> None:
     )  # fmt: skip
     check_pool(samples.pool, args.shot, fold.train.name, fold.train.class_names)
     net = start_network(args, samples)
-    folder = Path(args.out) / "models" / args.dataset / f"fold_{args.fold}"
+    folder = run_folder(args)
     check_writable(folder)
 
     trained = [p for p in net.parameters() if p.requires_grad]
@@ -168,15 +140,14 @@ def main(argv: list[str] | None = None) -> None:
         f"{args.snapshot // args.batch_size} steps, {sum(p.numel() for p in trained) / 1e6:.1f} M trained parameters, "
         f"{args.device}"
     )
-    known = {name: getattr(args, name) for name in ("dataset", "fold", "shot", "refine", "method", "backbone")}
     info = {
-        **known,
+        **setting(args),
         "class_order": None,  # pascal has but one
         "base_classes": fold.base_classes,
         "novel_classes": fold.novel_classes,
-        "arguments": {name: value if isinstance(value, (int, float, bool, type(None))) else str(value) for name, value in vars(args).items()},
-    }  # fmt: skip
-    best = Best(folder, run_name(args), info)
+        "arguments": {k: v if isinstance(v, (int, float, type(None))) else str(v) for k, v in vars(args).items()},
+    }
+    best_miou, best_stem, best_state = -1.0, None, {}
     history_file = folder / f"{run_name(args)}.history.jsonl"
     history: list[dict] = []
 
@@ -188,9 +159,13 @@ def main(argv: list[str] | None = None) -> None:
         try:
             losses = train_snapshot(parallel, optimizer, samples, args)
         except UserError as error:
-            raise UserError(f"{error}; best weights so far: {best.stem or 'none'}") from error
+            raise UserError(f"{error}; best weights so far: {f'{best_stem}.pth' if best_stem else 'none'}") from error
         result = test([args.seed])
-        best.offer(net, result["miou"])
+        if result["miou"] >= best_miou:
+            stem = folder / f"{run_name(args)}_{result['miou']:.2f}"
+            best_state = {key: value.detach().cpu().clone() for key, value in net.state_dict().items()}
+            save_run(stem, best_state, {**info, "miou": result["miou"]}, previous=best_stem)
+            best_miou, best_stem = result["miou"], stem
         line = {
             "snapshot": samples.epoch + 1, "steps": len(losses), "loss": sum(losses) / len(losses), "losses": losses,
             "lr": optimizer.param_groups[0]["lr"], "miou": result["miou"], "fb_iou": result["fb_iou"],
@@ -200,17 +175,15 @@ def main(argv: list[str] | None = None) -> None:
             file.write("".join(json.dumps(entry) + "\n" for entry in history).encode())
         print(
             f"snapshot {line['snapshot']}/{snapshots}: loss {line['loss']:.4f}, lr {line['lr']:g}, "
-            f"mIoU {result['miou']:.2f}, best {best.miou:.2f}"
+            f"mIoU {result['miou']:.2f}, best {best_miou:.2f}"
         )
     draw_history(history, history_file.with_suffix("").with_suffix(".png"))
 
-    net.load_state_dict(best.state)
+    net.load_state_dict(best_state)
     result = test(list(range(args.seed, args.seed + args.seeds)))
-    summary = {**known, "protocol": "ssp", "checkpoint": f"{best.stem}.ckpt", "episodes": episodes, **result}
-    with atomic_write(f"{best.stem}.json") as file:
-        file.write(json.dumps(summary, indent=2).encode())
+    save_result(f"{best_stem}.json", args, f"{best_stem}.ckpt", episodes, result)
     print(result_table(result, fold.test.class_names))
-    print(f"mIoU {result['miou']:.4f} (std {result['miou_std']:.2f}), FB-IoU {result['fb_iou']:.4f}: {best.stem}.pth")
+    print(f"mIoU {result['miou']:.4f} (std {result['miou_std']:.2f}), FB-IoU {result['fb_iou']:.4f}: {best_stem}.pth")
 
 
 if __name__ == "__main__":

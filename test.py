@@ -10,19 +10,18 @@ Without --checkpoint the one in the run's own folder, OUT/models/DATASET/fold_K/
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
 from dataset import Fold, class_index, open_fold
 from dataset.episodes import check_pool, make_pool
-from main import run_name
 from model import build_model
 from model.checkpoint import Checkpoint, find_checkpoint, load_checkpoint, load_strict
 from util.errors import UserError, command
 from util.evaluation import evaluate, result_table
-from util.files import atomic_write, check_writable
+from util.files import check_writable
 from util.options import make_parser, settle, whole
+from util.runs import run_folder, run_name, save_result
 
 
 def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]:
@@ -39,8 +38,7 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]
     else:
         wanted = argparse.Namespace(**vars(args))
         settle(wanted)
-        folder = Path(args.out) / "models" / wanted.dataset / f"fold_{wanted.fold}"
-        path = find_checkpoint(folder, f"{run_name(wanted)}_*")
+        path = find_checkpoint(run_folder(wanted), f"{run_name(wanted)}_*")
     checkpoint = load_checkpoint(path)
     for name in ("method", "backbone"):
         given, found = getattr(args, name), checkpoint.info[name]
@@ -57,7 +55,8 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]
 def warn_if_trained_on(fold: Fold, checkpoint: Checkpoint, path: Path) -> None:
     """Few-shot results mean nothing on classes that were trained on."""
     if "base_classes" not in checkpoint.info:
-        print(f"WARNING: {path} does not say which classes it was trained on; test the fold it was trained for", file=sys.stderr)
+        unknown = "does not say which classes it was trained on; make sure this fold's are not among them"
+        print(f"WARNING: {path} {unknown}", file=sys.stderr)
         return
     seen = sorted(set(fold.novel_classes) & set(checkpoint.info["base_classes"]))
     if seen:
@@ -81,10 +80,7 @@ def main(argv: list[str] | None = None) -> None:
     print(result_table(result, fold.test.class_names))
     print(f"mIoU {result['miou']:.4f} (std {result['miou_std']:.2f}), FB-IoU {result['fb_iou']:.4f}: {path}")
     if args.json:
-        known = {name: getattr(args, name) for name in ("dataset", "fold", "shot", "backbone", "method", "refine")}
-        summary = {**known, "protocol": "ssp", "checkpoint": str(path), "episodes": episodes, **result}
-        with atomic_write(args.json) as file:
-            file.write(json.dumps(summary, indent=2).encode())
+        save_result(args.json, args, path, episodes, result)
 
 
 if __name__ == "__main__":

@@ -35,9 +35,7 @@ def make_pool(index: Mapping[str, Mapping[int, int]], classes: Collection[int]) 
     """Keep the images in which some of the classes is large enough; index: {image: {class: pixels}}."""
     wanted = set(classes)
     present = {image: sorted(wanted & pixels.keys()) for image, pixels in index.items()}
-    images = [
-        image for image, found in present.items() if any(index[image][cls] >= MIN_PIXELS for cls in found)
-    ]
+    images = [image for image, found in present.items() if any(index[image][cls] >= MIN_PIXELS for cls in found)]
     members: dict[int, list[str]] = {cls: [] for cls in sorted(wanted)}
     for image in sorted(images):
         for cls in present[image]:

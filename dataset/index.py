@@ -68,9 +68,7 @@ def mask_contents(images: ImageSet, workers: int | None = None) -> list[Mask]:
         started = time.time_ns()
         for (image, stamp), (size, pixels) in zip(stale, fresh, strict=True):
             cached[image] = Mask(stamp, size, pixels)
-        settled = {
-            image: mask for image, mask in cached.items() if max(mask.stamp[1:]) < started - SETTLED_NS
-        }
+        settled = {image: mask for image, mask in cached.items() if max(mask.stamp[1:]) < started - SETTLED_NS}
         try:
             _save(path, settled)
         except UserError as error:

@@ -27,9 +27,7 @@ def target_mask(labels: np.ndarray, cls: int) -> Tensor:
     return torch.from_numpy(mask.astype(np.int64))
 
 
-def crop(
-    image: Image.Image, labels: np.ndarray, size: int, rng: random.Random
-) -> tuple[Image.Image, np.ndarray]:
+def crop(image: Image.Image, labels: np.ndarray, size: int, rng: random.Random) -> tuple[Image.Image, np.ndarray]:
     """A random square, after padding right and bottom with 0 (labels 255) where the image is smaller."""
     right, bottom = max(size - image.width, 0), max(size - image.height, 0)
     image = ImageOps.expand(image, (0, 0, right, bottom), fill=0)

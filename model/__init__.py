@@ -13,7 +13,7 @@ from model.ssp import SSP
 METHODS = ("ssp", "baseline")
 BACKBONES = tuple(BLOCKS)
 
-__all__ = ["BACKBONES", "METHODS", "Baseline", "FewShotNetwork", "SSP", "build_model", "calibrate_batch_norms"]
+__all__ = ["BACKBONES", "METHODS", "SSP", "Baseline", "FewShotNetwork", "build_model", "calibrate_batch_norms"]
 
 
 def build_model(

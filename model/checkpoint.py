@@ -59,7 +59,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         from safetensors.torch import load_file
     except ImportError as error:
-        raise UserError(f"{path}: reading .safetensors needs the package safetensors (pip install safetensors)") from error
+        raise UserError(f"{path}: to read it, install safetensors (pip install safetensors)") from error
     return load_file(path)
 
 
@@ -79,8 +79,8 @@ def describe(state: Mapping[str, Tensor]) -> dict[str, str] | None:
     """Method and backbone of a few-shot network's state dict, read off its keys; None if it is none."""
     prefix = {"backbone.": "baseline", "layer0.": "ssp"}
     method = next((name for start, name in prefix.items() if any(key.startswith(start) for key in state)), None)
-    blocks = {key.removeprefix("backbone.").split(".")[1] for key in state if ".conv1.weight" in key and "layer3." in key}
-    backbone = next((name for name, count in BLOCKS.items() if count[2] == len(blocks)), None)
+    blocks = sum(flat_key(key).startswith("layer3.") and key.endswith(".conv1.weight") for key in state)
+    backbone = next((name for name, count in BLOCKS.items() if count[2] == blocks), None)
     return {"method": method, "backbone": backbone} if method and backbone else None
 
 
@@ -116,10 +116,10 @@ def find_checkpoint(folder: str | Path, pattern: str = "*") -> Path:
     if folder.is_file():
         return folder
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such checkpoint file or folder; train one with main.py or name it with --checkpoint")
+        raise UserError(f"{folder}: no such checkpoint or folder; train one with main.py or name one with --checkpoint")
     found = {path.stem: path for suffix in (".pth", SUFFIX) for path in sorted(folder.glob(f"{pattern}{suffix}"))}
     if not found:
-        raise UserError(f"{folder}: holds no checkpoint ({pattern}.pth or {pattern}{SUFFIX}); name one with --checkpoint")
+        raise UserError(f"{folder}: holds no {pattern}.pth or {pattern}{SUFFIX}; name a checkpoint with --checkpoint")
     if len(found) > 1:
         names = ", ".join(path.name for path in found.values())
         raise UserError(f"{folder}: holds {len(found)} checkpoints ({names}); name one with --checkpoint")
@@ -142,7 +142,8 @@ def load_strict(net: nn.Module, state: Mapping[str, Tensor], path: str | Path) -
 
 # The stem of semseg's and CSAIL's files; the authors' and timm's have the flat keys themselves.
 _SEMSEG_STEM = {
-    "conv1.": "conv1.0.", "bn1.": "conv1.1.", "conv2.": "conv1.3.", "bn2.": "conv1.4.", "conv3.": "conv1.6.", "bn3.": "bn1.",
+    "conv1.": "conv1.0.", "bn1.": "conv1.1.", "conv2.": "conv1.3.", "bn2.": "conv1.4.",
+    "conv3.": "conv1.6.", "bn3.": "bn1.",
 }  # fmt: skip
 
 

@@ -12,9 +12,7 @@ IGNORE = 255
 WEIGHTS = {"final": 1.0, "out1": 1.0, "query_self": 1.0, "support_self": 0.2}
 
 
-def loss_terms(
-    out: Mapping[str, Tensor], query_mask: Tensor, support_masks: Sequence[Tensor]
-) -> dict[str, Tensor]:
+def loss_terms(out: Mapping[str, Tensor], query_mask: Tensor, support_masks: Sequence[Tensor]) -> dict[str, Tensor]:
     """Cross-entropy of each output of a network (unweighted scalars); 255 in a mask is left out.
 
     out: logits (B, 2, H, W), "support_self" (K*B, 2, H, W) k-major; query_mask and each of the K

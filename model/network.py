@@ -58,9 +58,7 @@ class FewShotNetwork(nn.Module):
             raise ValueError("training needs query_mask; call eval() to segment without it")
         supports = [self.features(image) for image in support_images]
         query = self.features(query_image)
-        fg, bg = mean_prototypes(
-            [self.prototypes(x, mask) for x, mask in zip(supports, support_masks, strict=True)]
-        )
+        fg, bg = mean_prototypes([self.prototypes(x, mask) for x, mask in zip(supports, support_masks, strict=True)])
         out = self.match(query, fg, bg)
         out = {name: matching.resize(logits, query_image.shape[-2:]) for name, logits in out.items()}
         if self.training:

@@ -51,7 +51,7 @@ def _foreground_iou(total: Tensor) -> float:
 
 
 def _background_iou(total: Tensor) -> float:
-    tp, fp, fn, tn = total.tolist()
+    _, fp, fn, tn = total.tolist()
     return _iou(tn, fn, fp)
 
 

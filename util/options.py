@@ -17,15 +17,17 @@ from util.errors import UserError
 class OneLineParser(argparse.ArgumentParser):
     """argparse, with its errors as UserErrors: one line, exit code 2."""
 
+    def __init__(self, description: str) -> None:
+        raw = argparse.RawDescriptionHelpFormatter
+        super().__init__(description=description, formatter_class=raw, allow_abbrev=False)
+
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message} (see {self.prog} --help)")
 
 
 def make_parser(description: str) -> argparse.ArgumentParser:
     """A parser with the flags of design 9 that every script has. A default of None is settled later."""
-    parser = OneLineParser(
-        description=description, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = OneLineParser(description)
     add = parser.add_argument
     add("--dataset", choices=tuple(DATASETS), help="benchmark (default pascal)")
     add("--data-root", required=True, metavar="DIR", help="the dataset's folder, or the folder that holds it")
@@ -37,7 +39,8 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     add("--seed", type=whole(0, 2**31 - 1), default=0, help="all random draws follow from it (default 0)")
     add("--seeds", type=whole(1, 1000), default=5, help="test on this many seeds, from --seed on (default 5)")
     add("--device", type=device, default=None, help="cpu, cuda, cuda:1 (default cuda where there is one)")
-    add("--workers", type=whole(0, 256), default=min(4, os.cpu_count() or 1), help="loader processes (default %(default)s)")
+    workers = min(4, os.cpu_count() or 1)
+    add("--workers", type=whole(0, 256), default=workers, help="loader processes (default %(default)s)")
     return parser
 
 

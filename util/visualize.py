@@ -32,7 +32,10 @@ def episode_panel(
     Masks are (H, W) with 1 the target and 255 ignored; predictions are (caption, (H, W) 0/1). In these, red
     is right, yellow missed, blue too much, grey ignored.
     """
-    tiles = [(f"support {number}", overlay(x, [(mask == 1, FG_COLOUR)])) for number, (x, mask) in enumerate(supports, 1)]
+    tiles = [
+        (f"support {number}", overlay(image, [(mask == 1, FG_COLOUR)]))
+        for number, (image, mask) in enumerate(supports, 1)
+    ]
     image, truth = query
     tiles.append(("query, truth", overlay(image, [(truth == 1, FG_COLOUR), (truth == 255, IGNORED)])))
     for caption, predicted in predictions:

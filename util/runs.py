@@ -1,0 +1,49 @@
+"""Where a run's files lie and what they say: weights, checkpoints, results (design, sections 4 and 9)."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from model.checkpoint import SUFFIX, Checkpoint, save_checkpoint, save_weights
+from util.files import atomic_write
+
+SETTING = ("dataset", "fold", "shot", "backbone", "method", "refine")  # what a result belongs to
+
+
+def run_folder(args: argparse.Namespace) -> Path:
+    """OUT/models/DATASET/fold_K of settled flags."""
+    return Path(args.out) / "models" / args.dataset / f"fold_{args.fold}"
+
+
+def run_name(args: argparse.Namespace) -> str:
+    """The start of a run's file names; for SSP the one that the authors' release gives."""
+    return f"{'baseline_' if args.method == 'baseline' else ''}{args.backbone}_{args.shot}shot"
+
+
+def setting(args: argparse.Namespace) -> dict[str, Any]:
+    """The settled flags that name a result."""
+    return {name: getattr(args, name) for name in SETTING}
+
+
+def save_run(stem: Path, state: Mapping[str, Tensor], info: dict[str, Any], previous: Path | None) -> None:
+    """Write STEM.pth and STEM.ckpt; only when both are whole remove this run's previous pair."""
+    save_weights(f"{stem}.pth", state)
+    save_checkpoint(f"{stem}{SUFFIX}", Checkpoint(dict(state), info))
+    if previous is not None and previous != stem:
+        for suffix in (".pth", SUFFIX):
+            Path(f"{previous}{suffix}").unlink(missing_ok=True)
+
+
+def save_result(
+    path: str | Path, args: argparse.Namespace, checkpoint: str | Path, episodes: int, result: Mapping[str, Any]
+) -> None:
+    """Write an evaluation as JSON (the fields of design 9; IoUs in percent), atomically."""
+    summary = {**setting(args), "protocol": "ssp", "checkpoint": str(checkpoint), "episodes": episodes, **result}
+    with atomic_write(path) as file:
+        file.write(json.dumps(summary, indent=2).encode())
