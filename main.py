@@ -16,6 +16,7 @@ import argparse
 import json
 import math
 import random
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -24,7 +25,7 @@ from tqdm import tqdm
 from dataset import Fold, class_index, open_fold
 from dataset.episodes import check_pool, make_pool
 from dataset.fewshot import TrainingSamples
-from dataset.loading import batches
+from dataset.loading import batches, to_device
 from dataset.transform import crop, normalise
 from model import FewShotNetwork, build_model, calibrate_batch_norms
 from model.checkpoint import find_pretrained
@@ -106,14 +107,8 @@ def train_snapshot(
     return losses
 
 
-def to_device(batch: object, device: torch.device) -> object:
-    """A batch's tensors on a device."""
-    if isinstance(batch, torch.Tensor):
-        return batch.to(device, non_blocking=True)
-    return [to_device(part, device) for part in batch]
-
-
-def main(argv: list[str] | None = None) -> None:
+def main(argv: list[str] | None = None) -> Path:
+    """Train as the flags say; returns the best weights' .ckpt."""
     args = parse(argv)
     fold: Fold = open_fold(args.dataset, args.data_root, args.fold)
     episodes = args.test_episodes or fold.test_episodes
@@ -184,6 +179,7 @@ def main(argv: list[str] | None = None) -> None:
     save_result(f"{best_stem}.json", args, f"{best_stem}.ckpt", episodes, result)
     print(result_table(result, fold.test.class_names))
     print(f"mIoU {result['miou']:.4f} (std {result['miou_std']:.2f}), FB-IoU {result['fb_iou']:.4f}: {best_stem}.pth")
+    return Path(f"{best_stem}.ckpt")
 
 
 if __name__ == "__main__":

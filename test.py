@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from dataset import Fold, class_index, open_fold
 from dataset.episodes import check_pool, make_pool
@@ -64,7 +65,8 @@ def warn_if_trained_on(fold: Fold, checkpoint: Checkpoint, path: Path) -> None:
         print(f"WARNING: {path} was TRAINED on {len(seen)} of the test classes: {names}", file=sys.stderr)
 
 
-def main(argv: list[str] | None = None) -> None:
+def main(argv: list[str] | None = None) -> dict[str, Any]:
+    """Evaluate as the flags say; returns the result of util.evaluation.evaluate."""
     args, path, checkpoint = parse(argv)
     fold = open_fold(args.dataset, args.data_root, args.fold)
     index = class_index(fold.test, args.workers)
@@ -81,6 +83,7 @@ def main(argv: list[str] | None = None) -> None:
     print(f"mIoU {result['miou']:.4f} (std {result['miou_std']:.2f}), FB-IoU {result['fb_iou']:.4f}: {path}")
     if args.json:
         save_result(args.json, args, path, episodes, result)
+    return result
 
 
 if __name__ == "__main__":

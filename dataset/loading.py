@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from util.errors import UserError
@@ -50,3 +51,10 @@ def batches(dataset: Dataset, batch_size: int, workers: int, pin_memory: bool = 
         if isinstance(batch, UserError):
             raise batch
         yield batch
+
+
+def to_device(batch: Any, device: torch.device) -> Any:
+    """A batch's tensors, nested in lists or tuples, on a device."""
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, non_blocking=True)
+    return [to_device(part, device) for part in batch]

@@ -24,7 +24,7 @@ from util.options import OneLineParser, whole
 
 SIDE = 129  # of an image, pixels
 HUES = (0.0, 0.13, 0.33, 0.58, 0.83)  # red, yellow, green, blue, magenta
-TEXTURES = ("plain", "stripes", "checks", "dots")
+TEXTURES = ("stripes", "checks", "dots", "rings")
 
 
 def class_look(cls: int) -> tuple[float, str]:
@@ -45,13 +45,12 @@ def texture(kind: str, rng: random.Random) -> np.ndarray:
         return (u % 1 < 0.5) ^ (v % 1 < 0.5)
     if kind == "dots":
         return (u % 1 - 0.5) ** 2 + (v % 1 - 0.5) ** 2 < 0.09
-    return np.zeros((SIDE, SIDE), bool)
+    return np.hypot((u + 2) % 4 - 2, (v + 2) % 4 - 2) % 1 < 0.5  # rings
 
 
-def shape(rng: random.Random) -> Image.Image:
-    """A random blob, as a mask with a soft outline of its own: an ellipse, a polygon or a star."""
+def shape(centre: tuple[float, float], rng: random.Random) -> Image.Image:
+    """A random blob as a mask: an ellipse, a polygon or a star."""
     picture = Image.new("L", (SIDE, SIDE))
-    centre = rng.uniform(30, SIDE - 30), rng.uniform(30, SIDE - 30)
     radius, stretch, turn = rng.uniform(30, 44), rng.uniform(0.7, 1.0), rng.uniform(0, 2 * math.pi)
     corners = rng.choice((3, 4, 5, 6, 40))
     star = rng.choice((1.0, 1.0, 0.6)) if corners < 40 else 1.0
@@ -90,9 +89,12 @@ def scene(number: int, seed: int) -> tuple[Image.Image, Image.Image]:
     noise = np.random.RandomState(rng.randrange(2**32))
     canvas = background(rng, noise)
     labels = np.zeros((SIDE, SIDE), np.uint8)
+    centres: list[tuple[float, float]] = []
     for cls in rng.sample(range(1, 21), rng.choice((1, 2, 2, 3))):
         hue, kind = class_look(cls)
-        blob = shape(rng)
+        places = [(rng.uniform(25, SIDE - 25), rng.uniform(25, SIDE - 25)) for _ in range(8)]
+        centres.append(max(places, key=lambda place: min((math.dist(place, other) for other in centres), default=0)))
+        blob = shape(centres[-1], rng)
         inside = np.asarray(blob) > 0
         bright, dark = colours(hue, rng)
         paint = np.where(texture(kind, rng)[..., None], dark, bright)

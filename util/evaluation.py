@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from dataset.episodes import Episode, plan_episodes
 from dataset.fewshot import EvaluationEpisodes
 from dataset.images import ImageSet
-from dataset.loading import batches
+from dataset.loading import batches, to_device
 from model import FewShotNetwork
 from util.metric import count_pixels, metrics, sum_by_class
 
@@ -37,7 +38,7 @@ def evaluate(
     started = time.perf_counter()
     planned = [plan_episodes(index, classes, shot, seed, episodes) for seed in seeds]
     everything = [episode for plan in planned for episode in plan]
-    counts = segment_plainly(net, images, everything, workers)
+    counts = count_plainly(net, images, everything, workers)
     results = []
     for number, seed in enumerate(seeds):
         part = slice(number * episodes, (number + 1) * episodes)
@@ -54,26 +55,30 @@ def evaluate(
     }
 
 
-@torch.inference_mode()
-def segment_plainly(
+def count_plainly(net: FewShotNetwork, images: ImageSet, episodes: Sequence[Episode], workers: int) -> list[Tensor]:
+    """Pixel counts of each episode, one at a time, every image through the trunk each time."""
+    return [count_pixels(prediction, mask) for prediction, mask in _predictions(net, images, episodes, workers)]
+
+
+def segment(net: FewShotNetwork, images: ImageSet, episodes: Sequence[Episode], workers: int) -> list[Tensor]:
+    """The predicted mask (H, W) of each episode's query, 1 the target, on the CPU."""
+    return [prediction.cpu() for prediction, _ in _predictions(net, images, episodes, workers)]
+
+
+def _predictions(
     net: FewShotNetwork, images: ImageSet, episodes: Sequence[Episode], workers: int
-) -> list[torch.Tensor]:
-    """Pixel counts of each episode, one episode at a time, every image through the trunk each time."""
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Each episode's predicted and true mask (H, W), on the network's device."""
     training = net.training
     net.eval()
     device = next(net.parameters()).device
     samples = batches(EvaluationEpisodes(images, episodes), 1, workers)
-    counts = []
-    for sample in tqdm(samples, "evaluating", len(episodes), unit="episode", leave=False, delay=1):
-        support_images, support_masks, query_image, query_mask = sample
-        out = net(
-            [image.to(device) for image in support_images],
-            [mask.to(device) for mask in support_masks],
-            query_image.to(device),
-        )
-        counts.append(count_pixels(out["final"].argmax(1), query_mask.to(device)))
+    with torch.inference_mode():
+        for sample in tqdm(samples, "evaluating", len(episodes), unit="episode", leave=False, delay=1):
+            support_images, support_masks, query_image, query_mask = to_device(sample, device)
+            out = net(support_images, support_masks, query_image)
+            yield out["final"].argmax(1)[0], query_mask[0]
     net.train(training)
-    return counts
 
 
 def result_table(result: Mapping[str, Any], class_names: Mapping[int, str]) -> str:

@@ -1,0 +1,34 @@
+# make demo   train baseline and SSP on a toy dataset, evaluate them on novel classes, draw pictures
+# make test   the test suite (make test-slow: the long ones)
+# make lint   ruff
+# make bench  planned against plain evaluation, class index against opening masks
+
+PYTHON ?= python3
+VENV ?= .venv
+RUN = $(VENV)/bin/python
+DATA_ROOT ?= data/toy
+
+.PHONY: install demo test test-slow lint bench
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: requirements.txt requirements-dev.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet -r requirements-dev.txt
+	touch $@
+
+demo: install
+	$(RUN) demo.py
+
+test: install
+	$(RUN) -m pytest
+
+test-slow: install
+	$(RUN) -m pytest -m slow
+
+lint: install
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+bench: install
+	$(RUN) -m benchmarks.index --data-root $(DATA_ROOT)

@@ -1,0 +1,105 @@
+"""The whole method on a toy dataset, in a few minutes on a laptop: `make demo`.
+
+Makes 20 classes of colour and texture, trains the baseline and SSP on fifteen of them from random
+weights, evaluates untrained, baseline, SSP and SSP with refinement on the other five over five seeds,
+prints the table and draws episodes with predictions. Everything is written to outdir/demo.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import dataset.toy
+import main as training
+import test as testing
+from dataset import ImageSet, class_index, open_fold, plan_episodes
+from dataset.fewshot import TrainingSamples
+from dataset.transform import target_mask
+from model import build_model
+from model.checkpoint import load_checkpoint, load_strict, save_weights
+from util.errors import command
+from util.evaluation import segment
+from util.files import atomic_write
+from util.visualize import episode_panel, save_png, stack
+
+HERE = Path(__file__).parent
+DATA, OUT = HERE / "data" / "toy", HERE / "outdir" / "demo"
+FOLD = 0
+SETTING = ["--data-root", str(DATA), "--fold", str(FOLD), "--shot", "1"]
+TRAINING = [
+    *SETTING, "--pretrained", "none", "--crop-size", "129", "--lr", "1e-2", "--episode", "800", "--snapshot", "200",
+    "--test-episodes", "100", "--seeds", "1",
+]  # fmt: skip
+TEST_EPISODES = 200
+PICTURES = 6
+
+
+def untrained_weights(path: Path) -> Path:
+    """The random weights, with calibrated batch norms, that the training of SSP starts from."""
+    args = training.parse([*TRAINING, "--refine"])
+    fold = open_fold(args.dataset, args.data_root, args.fold)
+    index = class_index(fold.train)
+    samples = TrainingSamples(fold.train, index, fold.base_classes, args.shot, args.crop_size, 1, args.seed)
+    save_weights(path, training.start_network(args, samples).state_dict())
+    return path
+
+
+def draw_episodes(path: Path, rows: dict[str, tuple[Path, list[str]]]) -> None:
+    """One line an episode of novel classes: support, query with the truth, what each network predicts."""
+    fold = open_fold("pascal", DATA, FOLD)
+    episodes = plan_episodes(class_index(fold.test), fold.novel_classes, 1, seed=1, episodes=PICTURES)
+    predictions = {}
+    for name, (checkpoint, flags) in rows.items():
+        known = load_checkpoint(checkpoint)
+        net = build_model(known.info["method"], known.info["backbone"], refine="--refine" in flags).eval()
+        load_strict(net, known.state_dict, checkpoint)
+        predictions[name] = segment(net, fold.test, episodes, workers=0)
+
+    def masked(images: ImageSet, image: str, cls: int) -> tuple:
+        picture, labels = images.load(image)
+        return picture, target_mask(labels, cls).numpy()
+
+    lines = [
+        episode_panel(
+            [masked(fold.test, support, episode.cls) for support in episode.supports],
+            masked(fold.test, episode.query, episode.cls),
+            [(name, found[number].numpy()) for name, found in predictions.items()],
+        )
+        for number, episode in enumerate(episodes)
+    ]
+    save_png(stack(lines), path)
+
+
+def main() -> None:
+    started = time.perf_counter()
+    if not DATA.exists():
+        dataset.toy.main(["--out", str(DATA)])
+    print("\n-- baseline --")
+    baseline = training.main([*TRAINING, "--method", "baseline", "--out", str(OUT / "baseline")])
+    print("\n-- SSP --")
+    ssp = training.main([*TRAINING, "--refine", "--out", str(OUT / "ssp")])
+    untrained = untrained_weights(OUT / "untrained.pth")
+    rows = {
+        "untrained": (untrained, ["--refine"]),
+        "baseline": (baseline, []),
+        "SSP": (ssp, ["--no-refine"]),
+        "SSP + refine": (ssp, ["--refine"]),
+    }
+    lines = ["| novel classes, 1-shot | mIoU | std | FB-IoU |", "| :-- | --: | --: | --: |"]
+    for name, (checkpoint, flags) in rows.items():
+        print(f"\n-- {name} --")
+        result = testing.main([*SETTING, *flags, "--checkpoint", str(checkpoint), "--episodes", str(TEST_EPISODES)])
+        lines.append(f"| {name} | {result['miou']:.1f} | {result['miou_std']:.1f} | {result['fb_iou']:.1f} |")
+    draw_episodes(OUT / "episodes.png", rows)
+    table = "\n".join(lines)
+    with atomic_write(OUT / "table.md") as file:
+        file.write(f"{table}\n".encode())
+    print(f"\n{table}\n")
+    print(f"five seeds of {TEST_EPISODES} episodes, {(time.perf_counter() - started) / 60:.1f} minutes in all")
+    for picture in (OUT / "episodes.png", *sorted(OUT.rglob("*.history.png"))):
+        print(f"picture: {picture.relative_to(HERE)}")
+
+
+if __name__ == "__main__":
+    command(main)
