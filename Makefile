@@ -31,4 +31,4 @@ lint: install
 	$(VENV)/bin/ruff format --check .
 
 bench: install
-	$(RUN) -m benchmarks.index --data-root $(DATA_ROOT)
+	$(RUN) -m benchmarks.index --masks $(DATA_ROOT)/SegmentationClassAug

@@ -68,9 +68,8 @@ def main() -> None:
     assert make_pool(index, CLASSES).members == expected
     print(f"{len(ids)} masks, {args.workers or os.cpu_count()} processes; the same images of each class in all")
     print(f"plain      {slow:8.2f} s")
-    print(
-        f"index cold {cold:8.2f} s  {slow / cold:6.1f} x   (again after plain: {cold_again:.2f} s, {slow / cold_again:.1f} x)"
-    )
+    print(f"index cold {cold:8.2f} s  {slow / cold:6.1f} x")
+    print(f"index cold {cold_again:8.2f} s  {slow / cold_again:6.1f} x  (again, after the plain way)")
     print(f"index warm {warm:8.3f} s  {slow / warm:6.1f} x")
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
+from dataset.episodes import MIN_PIXELS
 from util.errors import UserError, command
 from util.files import atomic_write, check_writable
 from util.options import OneLineParser, whole
@@ -48,8 +49,8 @@ def texture(kind: str, rng: random.Random) -> np.ndarray:
     return np.hypot((u + 2) % 4 - 2, (v + 2) % 4 - 2) % 1 < 0.5  # rings
 
 
-def shape(centre: tuple[float, float], rng: random.Random) -> Image.Image:
-    """A random blob as a mask: an ellipse, a polygon or a star."""
+def shape(centre: tuple[float, float], rng: random.Random) -> np.ndarray:
+    """A random region (SIDE, SIDE), boolean: an ellipse, a polygon or a star."""
     picture = Image.new("L", (SIDE, SIDE))
     radius, stretch, turn = rng.uniform(30, 44), rng.uniform(0.7, 1.0), rng.uniform(0, 2 * math.pi)
     corners = rng.choice((3, 4, 5, 6, 40))
@@ -62,7 +63,7 @@ def shape(centre: tuple[float, float], rng: random.Random) -> Image.Image:
         x, y = dx * math.cos(turn) - dy * math.sin(turn), dx * math.sin(turn) + dy * math.cos(turn)
         points.append((centre[0] + x, centre[1] + y))
     ImageDraw.Draw(picture).polygon(points, fill=255)
-    return picture
+    return np.asarray(picture) > 0
 
 
 def colours(hue: float, rng: random.Random) -> tuple[np.ndarray, np.ndarray]:
@@ -84,18 +85,25 @@ def background(rng: random.Random, noise: np.random.RandomState) -> np.ndarray:
 
 
 def scene(number: int, seed: int) -> tuple[Image.Image, Image.Image]:
-    """One image with one to three objects of different classes, and its labels with 255 outlines as VOC has."""
+    """One image with one to three objects of different classes, and its labels with 255 outlines as VOC has.
+
+    The nearest object is of class number % 20 + 1 and large enough to be a support, so that every class
+    has its share of any twenty images.
+    """
     rng = random.Random(f"{seed}/{number}")
     noise = np.random.RandomState(rng.randrange(2**32))
     canvas = background(rng, noise)
     labels = np.zeros((SIDE, SIDE), np.uint8)
     centres: list[tuple[float, float]] = []
-    for cls in rng.sample(range(1, 21), rng.choice((1, 2, 2, 3))):
+    nearest = number % 20 + 1
+    others = rng.sample([cls for cls in range(1, 21) if cls != nearest], rng.choice((0, 1, 1, 2)))
+    for cls in (*others, nearest):
         hue, kind = class_look(cls)
         places = [(rng.uniform(25, SIDE - 25), rng.uniform(25, SIDE - 25)) for _ in range(8)]
         centres.append(max(places, key=lambda place: min((math.dist(place, other) for other in centres), default=0)))
-        blob = shape(centres[-1], rng)
-        inside = np.asarray(blob) > 0
+        inside = shape(centres[-1], rng)
+        while cls == nearest and inside.sum() < 1.2 * MIN_PIXELS:
+            inside = shape(centres[-1], rng)
         bright, dark = colours(hue, rng)
         paint = np.where(texture(kind, rng)[..., None], dark, bright)
         canvas = np.where(inside[..., None], paint * rng.uniform(0.85, 1.0), canvas)
