@@ -28,7 +28,7 @@ DATA, OUT = HERE / "data" / "toy", HERE / "outdir" / "demo"
 FOLD = 0
 SETTING = ["--data-root", str(DATA), "--fold", str(FOLD), "--shot", "1"]
 TRAINING = [
-    *SETTING, "--pretrained", "none", "--crop-size", "129", "--lr", "1e-2", "--episode", "800", "--snapshot", "200",
+    *SETTING, "--pretrained", "none", "--crop-size", "129", "--lr", "3e-3", "--episode", "800", "--snapshot", "200",
     "--test-episodes", "100", "--seeds", "1",
 ]  # fmt: skip
 TEST_EPISODES = 200

@@ -147,7 +147,10 @@ def main(argv: list[str] | None = None) -> Path:
     history: list[dict] = []
 
     def test(seeds: list[int]) -> dict:
-        return evaluate(net, fold.test, test_index, fold.novel_classes, args.shot, seeds, episodes, args.workers)
+        return evaluate(
+            net, fold.test, test_index, fold.novel_classes, args.shot, seeds, episodes, args.workers, args.engine,
+            args.cache_gb,
+        )  # fmt: skip
 
     net.train()
     for samples.epoch in range(snapshots):

@@ -78,7 +78,9 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
 
     seeds = list(range(args.seed, args.seed + args.seeds))
     episodes = args.episodes or fold.test_episodes
-    result = evaluate(net, fold.test, index, fold.novel_classes, args.shot, seeds, episodes, args.workers)
+    result = evaluate(
+        net, fold.test, index, fold.novel_classes, args.shot, seeds, episodes, args.workers, args.engine, args.cache_gb
+    )
     print(result_table(result, fold.test.class_names))
     print(f"mIoU {result['miou']:.4f} (std {result['miou_std']:.2f}), FB-IoU {result['fb_iou']:.4f}: {path}")
     if args.json:

@@ -7,13 +7,22 @@ from pathlib import Path
 from model.baseline import Baseline
 from model.checkpoint import load_pretrained
 from model.network import FewShotNetwork
-from model.resnet import BLOCKS, calibrate_batch_norms
+from model.resnet import BLOCKS, calibrate_batch_norms, fold_batch_norms
 from model.ssp import SSP
 
 METHODS = ("ssp", "baseline")
 BACKBONES = tuple(BLOCKS)
 
-__all__ = ["BACKBONES", "METHODS", "SSP", "Baseline", "FewShotNetwork", "build_model", "calibrate_batch_norms"]
+__all__ = [
+    "BACKBONES",
+    "METHODS",
+    "SSP",
+    "Baseline",
+    "FewShotNetwork",
+    "build_model",
+    "calibrate_batch_norms",
+    "fold_batch_norms",
+]
 
 
 def build_model(

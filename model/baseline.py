@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from model import matching
@@ -25,7 +27,28 @@ class Baseline(FewShotNetwork):
 
     def prototypes(self, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Averaged at mask resolution: the features are resized up to the mask, not the mask down."""
-        return matching.prototypes(matching.resize(features, mask.shape[-2:]), mask)
+        return upsampled_average(features, mask == 1), upsampled_average(features, mask == 0)
 
     def match(self, features: Tensor, fg: Tensor, bg: Tensor) -> dict[str, Tensor]:
         return {"final": matching.score(features, fg, bg)}
+
+    def match_episodes(self, features: Tensor, fg: Tensor, bg: Tensor) -> Tensor:
+        unit = F.normalize(features, dim=1)
+        cosines = [F.conv2d(unit, F.normalize(prototypes, dim=1))[0] for prototypes in (bg, fg)]
+        return matching.TEMPERATURE * torch.stack(cosines, 1)
+
+
+def upsampled_average(features: Tensor, region: Tensor) -> Tensor:
+    """Mean (B, C, 1, 1) over a region (B, H, W), boolean, of features (B, C, h, w) resized to (H, W).
+
+    The resized features, a thousand maps of image size, are never made: resizing is linear, so the region
+    is taken back to the feature grid by the transposed resizing instead, one axis after the other.
+    """
+    height, width = features.shape[-2:]
+    rows, columns = (
+        F.interpolate(torch.eye(small, device=features.device)[None], size=large, mode="linear", align_corners=True)[0]
+        for small, large in ((height, region.shape[-2]), (width, region.shape[-1]))
+    )  # (h, H) and (w, W)
+    region = region.to(features.dtype)
+    weight = (rows @ region @ columns.t())[:, None]  # (B, 1, h, w)
+    return (features * weight).sum((2, 3), keepdim=True) / (region.sum((1, 2))[:, None, None, None] + 1e-5)

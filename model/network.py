@@ -33,6 +33,13 @@ class FewShotNetwork(nn.Module):
         """Logits (B, 2, h, w), background first, of the query's features against mean support prototypes."""
         raise NotImplementedError
 
+    def match_episodes(self, features: Tensor, fg: Tensor, bg: Tensor) -> Tensor:
+        """Final logits (E, 2, h, w) of one query, features (1, C, h, w), in E episodes, prototypes (E, C, 1, 1).
+
+        What :meth:`match` gives for each, up to rounding, for less; needs no gradient.
+        """
+        raise NotImplementedError
+
     def self_scores(
         self, query: Tensor, query_mask: Tensor, supports: Sequence[Tensor], support_masks: Sequence[Tensor]
     ) -> dict[str, Tensor]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models.resnet import Bottleneck, conv1x1, conv3x3
 
 BLOCKS = {"resnet50": (3, 4, 6), "resnet101": (3, 4, 23)}
@@ -63,6 +67,22 @@ class Trunk(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         return self.layer3(self.layer2(self.layer1(x)))
+
+
+def fold_batch_norms(net: nn.Module) -> nn.Module:
+    """A copy for inference in which every batch norm is part of the convolution before it: the same outputs, faster."""
+    net = copy.deepcopy(net).eval()
+    leaves = [(name, module) for name, module in net.named_modules() if not list(module.children())]
+    for (conv_name, conv), (norm_name, norm) in pairwise(leaves):
+        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            _replace(net, conv_name, fuse_conv_bn_eval(conv, norm))
+            _replace(net, norm_name, nn.Identity())
+    return net
+
+
+def _replace(net: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, child = name.rpartition(".")
+    setattr(net.get_submodule(parent), child, module)
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from model import matching
+from model import matching, shared_query
 from model.network import FewShotNetwork
 from model.resnet import Trunk
 
@@ -37,6 +37,9 @@ class SSP(FewShotNetwork):
 
     def match(self, features: Tensor, fg: Tensor, bg: Tensor) -> dict[str, Tensor]:
         return matching.match(features, fg, bg, self.refine)
+
+    def match_episodes(self, features: Tensor, fg: Tensor, bg: Tensor) -> Tensor:
+        return shared_query.match_episodes(features, fg, bg, self.refine)
 
     def self_scores(
         self, query: Tensor, query_mask: Tensor, supports: Sequence[Tensor], support_masks: Sequence[Tensor]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import sys
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
@@ -17,6 +19,10 @@ from dataset.images import ImageSet
 from dataset.loading import batches, to_device
 from model import FewShotNetwork
 from util.metric import count_pixels, metrics, sum_by_class
+from util.planned import count_planned
+
+ENGINES = ("planned", "plain")
+CACHE_GB = 1.0  # features of about 80 images of VOC's size
 
 
 def evaluate(
@@ -28,17 +34,25 @@ def evaluate(
     seeds: Sequence[int],
     episodes: int,
     workers: int = 0,
+    engine: str = "planned",
+    cache_gb: float = CACHE_GB,
 ) -> dict[str, Any]:
     """Draw the episodes of every seed and segment them, on the network's device.
 
+    engine: "planned" passes each image through the trunk once, or twice where the features of query
+    images exceed cache_gb; "plain" is the reference, one episode at a time.
     Returns "seeds" (for each seed its number and metrics, IoUs in percent), the means "miou" and
-    "fb_iou" over the seeds, "miou_std" (population), "seconds", "images" (distinct) and "trunk_passes".
+    "fb_iou" over the seeds, "miou_std" (population), "seconds", "images" (distinct), "trunk_passes" and
+    "peak_memory_gb" (of the process, on CUDA of the device).
     Raises UserError where a class has too few images for the shot.
     """
     started = time.perf_counter()
     planned = [plan_episodes(index, classes, shot, seed, episodes) for seed in seeds]
     everything = [episode for plan in planned for episode in plan]
-    counts = count_plainly(net, images, everything, workers)
+    if engine == "planned":
+        counts, passes = count_planned(net, images, everything, workers, int(cache_gb * 2**30))
+    else:
+        counts, passes = count_plainly(net, images, everything, workers), len(everything) * (1 + shot)
     results = []
     for number, seed in enumerate(seeds):
         part = slice(number * episodes, (number + 1) * episodes)
@@ -51,8 +65,17 @@ def evaluate(
         "fb_iou": float(np.mean([result["fb_iou"] for result in results])),
         "seconds": time.perf_counter() - started,
         "images": len({image for episode in everything for image in (episode.query, *episode.supports)}),
-        "trunk_passes": len(everything) * (1 + shot),
+        "trunk_passes": passes,
+        "peak_memory_gb": peak_memory_gb(next(net.parameters()).device),
     }
+
+
+def peak_memory_gb(device: torch.device) -> float:
+    """The most that this process has held so far, in 2**30 bytes; on CUDA, what the device has held for it."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
 def count_plainly(net: FewShotNetwork, images: ImageSet, episodes: Sequence[Episode], workers: int) -> list[Tensor]:
