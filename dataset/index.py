@@ -130,11 +130,12 @@ def _load(path: Path) -> dict[str, Mask]:
             if file["version"] != VERSION:
                 return {}
             names, stamps, sizes = file["names"].tolist(), file["stamps"].tolist(), file["sizes"].tolist()
-            ends = np.cumsum(file["counts"]).tolist()
+            counts = file["counts"]
+            ends = np.cumsum(counts)
+            starts, ends = (ends - counts).tolist(), ends.tolist()
             labels, pixels = file["labels"].tolist(), file["pixels"].tolist()
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return {}
-    starts = [0, *ends[:-1]]
     return {
         name: Mask(tuple(stamp), tuple(size), dict(zip(labels[start:end], pixels[start:end], strict=True)))
         for name, stamp, size, start, end in zip(names, stamps, sizes, starts, ends, strict=True)
