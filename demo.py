@@ -21,7 +21,7 @@ from model.checkpoint import load_checkpoint, load_strict, save_weights
 from util.errors import command
 from util.evaluation import segment
 from util.files import atomic_write
-from util.visualize import episode_panel, save_png, stack
+from util.visualize import episode_panel, legend, save_png, stack
 
 HERE = Path(__file__).parent
 DATA, OUT = HERE / "data" / "toy", HERE / "outdir" / "demo"
@@ -68,7 +68,7 @@ def draw_episodes(path: Path, rows: dict[str, tuple[Path, list[str]]]) -> None:
         )
         for number, episode in enumerate(episodes)
     ]
-    save_png(stack(lines), path)
+    save_png(stack([legend(lines[0].width), *lines]), path)
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from dataset import Fold, class_index, open_fold
+from dataset import DATASETS, class_index, open_fold, plan_episodes
 from dataset.episodes import check_pool, make_pool
 from dataset.fewshot import TrainingSamples
 from dataset.loading import batches, to_device
@@ -30,6 +30,7 @@ from dataset.transform import crop, normalise
 from model import FewShotNetwork, build_model, calibrate_batch_norms
 from model.checkpoint import find_pretrained
 from model.loss import loss_terms, total_loss
+from util.distributed import launched
 from util.errors import UserError, command
 from util.evaluation import evaluate, result_table
 from util.files import atomic_write, check_writable
@@ -43,7 +44,7 @@ CALIBRATION_IMAGES = 16
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = make_parser(__doc__)
+    parser = make_parser(__doc__, tuple(DATASETS))
     add = parser.add_argument
     add("--pretrained", metavar="FILE", help="ImageNet weights, or none (default pretrained/BACKBONE.pth here)")
     add("--out", default="outdir", metavar="DIR", help="folder for everything written (default %(default)s)")
@@ -110,7 +111,9 @@ def train_snapshot(
 def main(argv: list[str] | None = None) -> Path:
     """Train as the flags say; returns the best weights' .ckpt."""
     args = parse(argv)
-    fold: Fold = open_fold(args.dataset, args.data_root, args.fold)
+    if launched():
+        raise UserError("main.py trains in one process, on all visible GPUs; start it with python, not torchrun")
+    fold = open_fold(args.dataset, args.data_root, args.fold)
     episodes = args.test_episodes or fold.test_episodes
     test_index = class_index(fold.test, args.workers)
     check_pool(make_pool(test_index, fold.novel_classes), args.shot, fold.test.name, fold.test.class_names)
@@ -146,11 +149,12 @@ def main(argv: list[str] | None = None) -> Path:
     history_file = folder / f"{run_name(args)}.history.jsonl"
     history: list[dict] = []
 
-    def test(seeds: list[int]) -> dict:
-        return evaluate(
-            net, fold.test, test_index, fold.novel_classes, args.shot, seeds, episodes, args.workers, args.engine,
-            args.cache_gb,
-        )  # fmt: skip
+    seeds = range(args.seed, args.seed + args.seeds)
+    plans = {seed: plan_episodes(test_index, fold.novel_classes, args.shot, seed, episodes) for seed in seeds}
+
+    def test(*seeds: int) -> dict:
+        planned = {seed: plans[seed] for seed in seeds}
+        return evaluate(net, fold.test, planned, workers=args.workers, engine=args.engine, cache_gb=args.cache_gb)
 
     net.train()
     for samples.epoch in range(snapshots):
@@ -158,7 +162,7 @@ def main(argv: list[str] | None = None) -> Path:
             losses = train_snapshot(parallel, optimizer, samples, args)
         except UserError as error:
             raise UserError(f"{error}; best weights so far: {f'{best_stem}.pth' if best_stem else 'none'}") from error
-        result = test([args.seed])
+        result = test(args.seed)
         if result["miou"] >= best_miou:
             stem = folder / f"{run_name(args)}_{result['miou']:.2f}"
             best_state = {key: value.detach().cpu().clone() for key, value in net.state_dict().items()}
@@ -175,10 +179,11 @@ def main(argv: list[str] | None = None) -> Path:
             f"snapshot {line['snapshot']}/{snapshots}: loss {line['loss']:.4f}, lr {line['lr']:g}, "
             f"mIoU {result['miou']:.2f}, best {best_miou:.2f}"
         )
-    draw_history(history, history_file.with_suffix("").with_suffix(".png"))
+    total = args.episode // args.batch_size
+    draw_history(history, history_file.with_suffix(".png"), drops=[total // 3, total * 2 // 3])
 
     net.load_state_dict(best_state)
-    result = test(list(range(args.seed, args.seed + args.seeds)))
+    result = test(*seeds)
     save_result(f"{best_stem}.json", args, f"{best_stem}.ckpt", episodes, result)
     print(result_table(result, fold.test.class_names))
     print(f"mIoU {result['miou']:.4f} (std {result['miou_std']:.2f}), FB-IoU {result['fb_iou']:.4f}: {best_stem}.pth")

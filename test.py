@@ -1,38 +1,50 @@
-"""Evaluate a checkpoint on the novel classes of a fold, on five seeds.
+"""Evaluate a checkpoint on the novel classes of a fold.
 
     python test.py --data-root ../Datasets_SSP --checkpoint outdir/models/pascal/fold_0/resnet50_1shot_61.40.ckpt
+    python test.py --data-root ../Datasets_SSP --checkpoint ... --protocol hsnet --splits ../hsnet/data/splits
+    torchrun --nproc-per-node 4 test.py ...        the same result, the images shared among four processes
 
 A .ckpt tells dataset, fold, shot, backbone, method and refinement; flags override all but backbone and
 method. A plain state dict (.pth), such as the authors' release writes, tells method and backbone only.
 Without --checkpoint the one in the run's own folder, OUT/models/DATASET/fold_K/, is taken.
+
+The paper's own protocol (ssp) draws 1,000 episodes from each of five seeds and takes images at their own
+size. HSNet's takes its lists' 1,000 episodes (FSS-1000: 2,400), 400x400, and refines only with --refine.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dataset import Fold, class_index, open_fold
+from dataset import DATASETS, LISTED, Episode, ImageSet, class_index, hsnet, open_fold, open_listed, plan_episodes
 from dataset.episodes import check_pool, make_pool
 from model import build_model
 from model.checkpoint import Checkpoint, find_checkpoint, load_checkpoint, load_strict
+from util import distributed
 from util.errors import UserError, command
 from util.evaluation import evaluate, result_table
 from util.files import check_writable
 from util.options import make_parser, settle, whole
-from util.runs import run_folder, run_name, save_result
+from util.runs import load_episodes, run_folder, run_name, save_episodes, save_result
 
 
 def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]:
     """The settled flags, the checkpoint's path and the checkpoint."""
-    parser = make_parser(__doc__)
+    parser = make_parser(__doc__, tuple(LISTED))
     add = parser.add_argument
     add("--checkpoint", metavar="PATH", help="weights, or a folder that holds exactly one")
     add("--out", default="outdir", metavar="DIR", help="main.py's folder, without --checkpoint (default %(default)s)")
+    add("--protocol", choices=("ssp", "hsnet"), help="the paper's own, or HSNet's (default ssp)")
+    add("--splits", metavar="DIR", help="data/splits of an HSNet checkout, for --protocol hsnet")
     add("--episodes", type=whole(1), help="episodes of a seed (default the protocol's)")
+    add("--save-episodes", metavar="FILE", help="write the episodes here, as JSON")
+    add("--episodes-from", metavar="FILE", help="run the episodes of such a file instead of drawing them")
     add("--json", metavar="FILE", help="write the result here")
+    add("--amp", action="store_true", help="the trunk in bfloat16: faster on CUDA, mIoU changes in the second digit")
     args = parser.parse_args(argv)
     if args.checkpoint:
         path = find_checkpoint(args.checkpoint)
@@ -45,46 +57,90 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]
         given, found = getattr(args, name), checkpoint.info[name]
         if given not in (None, found):
             raise UserError(f"{path}: holds a {found} network, not --{name} {given}; leave the flag out")
-    if args.fold is None and "fold" not in checkpoint.info:
+    known = dict(checkpoint.info)
+    if args.episodes_from:
+        saved = load_episodes(args.episodes_from)
+        args.protocol, args.episodes_from = saved["protocol"], saved["plans"]
+        known |= {name: saved[name] for name in ("dataset", "fold", "shot")}
+    args.protocol = args.protocol or "ssp"
+    if args.protocol == "hsnet":
+        known.pop("refine", None)
+    if args.fold is None and "fold" not in known and args.dataset != "fss":
         raise UserError(f"{path}: a plain state dict does not say its fold; pass --fold")
-    settle(args, checkpoint.info)
-    if args.json:
-        check_writable(Path(args.json).parent)
+    settle(args, known)
+    if args.protocol == "ssp" and args.dataset not in DATASETS and not args.episodes_from:
+        raise UserError(f"--dataset {args.dataset} is evaluated with --protocol hsnet; pass it and --splits")
+    if args.protocol == "hsnet" and not (args.splits or args.episodes_from):
+        raise UserError("--protocol hsnet needs --splits, the data/splits of an HSNet checkout")
+    if args.amp and args.engine == "plain":
+        raise UserError("--amp belongs to --engine planned, the plain one is the reference")
+    for file in (args.json, args.save_episodes):
+        if file:
+            check_writable(Path(file).parent)
     return args, path, checkpoint
 
 
-def warn_if_trained_on(fold: Fold, checkpoint: Checkpoint, path: Path) -> None:
+def plan(args: argparse.Namespace) -> tuple[ImageSet, Mapping[int, Sequence[Episode]]]:
+    """The images, and the episodes of each seed: saved ones, HSNet's, or drawn as the authors draw them."""
+    if args.episodes_from or args.protocol == "hsnet":
+        plans = args.episodes_from or {0: hsnet.plan_hsnet(args.dataset, args.splits, args.fold, args.shot)}
+        plans = {seed: episodes[: args.episodes] for seed, episodes in plans.items()}
+        everything = [episode for episodes in plans.values() for episode in episodes]
+        return open_listed(args.dataset, args.data_root, everything), plans
+    fold = open_fold(args.dataset, args.data_root, args.fold)
+    with distributed.first_process_first():
+        index = class_index(fold.test, args.workers)
+    check_pool(make_pool(index, fold.novel_classes), args.shot, fold.test.name, fold.test.class_names)
+    episodes = args.episodes or fold.test_episodes
+    seeds = range(args.seed, args.seed + args.seeds)
+    return fold.test, {s: plan_episodes(index, fold.novel_classes, args.shot, s, episodes) for s in seeds}
+
+
+def warn_if_trained_on(classes: set[int], names: Mapping[int, str], checkpoint: Checkpoint, path: Path) -> None:
     """Few-shot results mean nothing on classes that were trained on."""
     if "base_classes" not in checkpoint.info:
-        unknown = "does not say which classes it was trained on; make sure this fold's are not among them"
+        unknown = "does not say which classes it was trained on; make sure the test classes are not among them"
         print(f"WARNING: {path} {unknown}", file=sys.stderr)
         return
-    seen = sorted(set(fold.novel_classes) & set(checkpoint.info["base_classes"]))
+    seen = sorted(classes & set(checkpoint.info["base_classes"]))
     if seen:
-        names = ", ".join(f"{cls} {fold.test.class_names[cls]}" for cls in seen)
-        print(f"WARNING: {path} was TRAINED on {len(seen)} of the test classes: {names}", file=sys.stderr)
+        listed = ", ".join(f"{cls} {names.get(cls, '')}".strip() for cls in seen)
+        print(f"WARNING: {path} was TRAINED on {len(seen)} of the test classes: {listed}", file=sys.stderr)
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
     """Evaluate as the flags say; returns the result of util.evaluation.evaluate."""
     args, path, checkpoint = parse(argv)
-    fold = open_fold(args.dataset, args.data_root, args.fold)
-    index = class_index(fold.test, args.workers)
-    check_pool(make_pool(index, fold.novel_classes), args.shot, fold.test.name, fold.test.class_names)
+    device = distributed.start(args.device)
+    images, plans = plan(args)
     net = build_model(args.method, args.backbone, args.refine)
     load_strict(net, checkpoint.state_dict, path)
-    net.to(args.device)
-    warn_if_trained_on(fold, checkpoint, path)
+    net.to(device)
+    hsnets = args.protocol == "hsnet"
+    first = distributed.rank() == 0
+    if first:
+        tested = {episode.cls for episodes in plans.values() for episode in episodes}
+        warn_if_trained_on(tested, images.class_names, checkpoint, path)
+    if args.save_episodes and first:
+        save_episodes(args.save_episodes, args, plans)
 
-    seeds = list(range(args.seed, args.seed + args.seeds))
-    episodes = args.episodes or fold.test_episodes
     result = evaluate(
-        net, fold.test, index, fold.novel_classes, args.shot, seeds, episodes, args.workers, args.engine, args.cache_gb
+        net,
+        images,
+        plans,
+        classes=hsnet.novel_classes(args.dataset, args.fold) if hsnets else None,
+        side=hsnet.SIDE if hsnets else None,
+        workers=args.workers,
+        engine=args.engine,
+        cache_gb=args.cache_gb,
+        amp=args.amp,
     )
-    print(result_table(result, fold.test.class_names))
-    print(f"mIoU {result['miou']:.4f} (std {result['miou_std']:.2f}), FB-IoU {result['fb_iou']:.4f}: {path}")
-    if args.json:
-        save_result(args.json, args, path, episodes, result)
+    if first:
+        print(result_table(result, images.class_names))
+        print(f"mIoU {result['miou']:.4f} (std {result['miou_std']:.2f}), FB-IoU {result['fb_iou']:.4f}: {path}")
+        if args.json:
+            save_result(args.json, args, path, len(next(iter(plans.values()))), result)
+    distributed.finish()
     return result
 
 

@@ -6,12 +6,14 @@ import random
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
+import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from dataset.episodes import Episode, Pool, draw_episode, make_pool
-from dataset.images import ImageSet
-from dataset.transform import crop, mirror, normalise, target_mask
+from dataset.images import IGNORE, ImageSet
+from dataset.transform import crop, mirror, normalise, square, target_mask
 
 
 class Sample(NamedTuple):
@@ -31,7 +33,7 @@ def training_sample(
     pairs = []
     for image in (episode.query, *episode.supports):
         picture, labels = mirror(*crop(*images.load(image), crop_size, rng), rng)
-        pairs.append((normalise(picture), target_mask(labels, episode.cls)))
+        pairs.append((normalise(picture), target_mask(labels, images.label_of(episode.cls))))
     (query_image, query_mask), *supports = pairs
     return episode, Sample([x for x, _ in supports], [mask for _, mask in supports], query_image, query_mask)
 
@@ -63,10 +65,10 @@ class TrainingSamples(Dataset):
 
 
 class EvaluationEpisodes(Dataset):
-    """Planned episodes, every image at its own size."""
+    """Planned episodes, every image at its own size, or (HSNet's protocol) resized to a square."""
 
-    def __init__(self, images: ImageSet, episodes: Sequence[Episode]) -> None:
-        self.images, self.episodes = images, episodes
+    def __init__(self, images: ImageSet, episodes: Sequence[Episode], side: int | None = None) -> None:
+        self.images, self.episodes, self.side = images, episodes, side
 
     def __len__(self) -> int:
         return len(self.episodes)
@@ -75,7 +77,35 @@ class EvaluationEpisodes(Dataset):
         episode = self.episodes[number]
         pairs = []
         for image in (episode.query, *episode.supports):
-            picture, labels = self.images.load(image)
-            pairs.append((normalise(picture), target_mask(labels, episode.cls)))
+            picture, labels = whole_image(self.images, image, self.side)
+            pairs.append((picture, target_mask(labels, self.images.label_of(episode.cls))))
         (query_image, query_mask), *supports = pairs
-        return Sample([x for x, _ in supports], [mask for _, mask in supports], query_image, query_mask)
+        support_masks = [support_mask(mask, self.side) for _, mask in supports]
+        return Sample([x for x, _ in supports], support_masks, query_image, query_mask)
+
+
+class Pictures(Dataset):
+    """Single images as an evaluation takes them, (3, H, W) float, with their labels, (H, W) uint8."""
+
+    def __init__(self, images: ImageSet, ids: Sequence[str], side: int | None = None) -> None:
+        self.images, self.ids, self.side = images, ids, side
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
+        picture, labels = whole_image(self.images, self.ids[number], self.side)
+        return picture, torch.from_numpy(labels)
+
+
+def whole_image(images: ImageSet, image: str, side: int | None) -> tuple[Tensor, np.ndarray]:
+    """An image, normalised, and its labels, at their own size (side None) or resized to a square."""
+    picture, labels = images.load(image)
+    if side is not None:
+        picture, labels = square(picture, labels, side)
+    return normalise(picture), labels
+
+
+def support_mask(mask: Tensor, side: int | None) -> Tensor:
+    """A support's episode mask; HSNet (side given) takes what a support ignores, 255, for background."""
+    return mask if side is None else mask.masked_fill(mask == IGNORE, 0)

@@ -23,6 +23,11 @@ class ImageSet:
     images: Path  # folder of ID.jpg
     masks: Path  # folder of ID.png, one label a pixel: 0 background, 1.. classes, 255 ignore
     class_names: dict[int, str]
+    binary: bool = False  # masks tell object (128 and more) from background; the episode tells the class
+
+    def label_of(self, cls: int) -> int:
+        """The label that pixels of a class have in what :meth:`load` returns."""
+        return 1 if self.binary else cls
 
     def image_path(self, image: str) -> str:
         return f"{self.images}{os.sep}{image}.jpg"
@@ -38,13 +43,21 @@ class ImageSet:
 
     def load(self, image: str) -> tuple[Image.Image, np.ndarray]:
         """An image (RGB) and its labels (H, W) uint8. Raises UserError where they are not a pair."""
-        picture, labels = read_image(self.image_path(image)), read_mask(self.mask_path(image))
+        picture = read_image(self.image_path(image))
+        labels = read_object(self.mask_path(image)) if self.binary else read_mask(self.mask_path(image))
         if picture.size != labels.shape[::-1]:
             raise UserError(
                 f"{self.mask_path(image)}: mask of {labels.shape[1]}x{labels.shape[0]} pixels beside an image of "
                 f"{picture.width}x{picture.height}, {self.image_path(image)}; replace one of the two"
             )
         return picture, labels
+
+
+def need_folders(root: Path, dataset: str, *names: str) -> None:
+    """Raise UserError naming the first of a dataset's folders that is missing."""
+    for name in names:
+        if not (root / name).is_dir():
+            raise UserError(f"{root}: no folder {name}; --data-root must be {dataset} or the folder that holds it")
 
 
 def read_image(path: str | Path) -> Image.Image:
@@ -58,6 +71,12 @@ def read_mask(path: str | Path) -> np.ndarray:
     with _opened(path, "mask") as image:
         _check_labels(image, path)
         return np.array(image, dtype=np.uint8)
+
+
+def read_object(path: str | Path) -> np.ndarray:
+    """A mask of one object as (H, W) uint8, 1 where it is at least 128 (of any mode; FSS-1000's are RGB)."""
+    with _opened(path, "mask") as image:
+        return (np.array(image.convert("L")) >= 128).astype(np.uint8)
 
 
 def read_histogram(path: str | Path) -> tuple[tuple[int, int], dict[int, int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dataset.images import ImageSet
+from dataset.images import ImageSet, need_folders
 from util.errors import UserError
 
 CLASS_NAMES = dict(
@@ -23,23 +23,39 @@ def novel_classes(fold: int) -> list[int]:
     return list(range(5 * fold + 1, 5 * fold + 6))
 
 
+def any_image(root: Path) -> ImageSet:
+    """Every image by its name; ids are left empty."""
+    images, masks = _folders(root)
+    return ImageSet("pascal", (), images, masks, _class_names(root))
+
+
 def image_sets(root: Path) -> dict[str, ImageSet]:
     """The "train" and "val" images of a VOC2012 folder. Raises UserError naming what is missing.
 
     Where ImageSets/{train,val}.txt are missing they are derived: val is VOC's own segmentation val
     list, train every other mask.
     """
-    images = root / "JPEGImages"
-    folders = [root / name for name in ("SegmentationClassAug", "SegmentationClass")]
-    masks = next((folder for folder in folders if folder.is_dir()), None)
-    if not images.is_dir():
-        raise UserError(f"{root}: no folder JPEGImages; --data-root must be VOC2012 or the folder that holds it")
-    if masks is None:
-        raise UserError(f"{root}: no folder SegmentationClassAug (or SegmentationClass) with the masks")
+    images, masks = _folders(root)
     return {
-        split: ImageSet(f"pascal {split}", ids, images, masks, CLASS_NAMES)
+        split: ImageSet(f"pascal {split}", ids, images, masks, _class_names(root))
         for split, ids in _lists(root, masks).items()
     }
+
+
+def _folders(root: Path) -> tuple[Path, Path]:
+    """The folders of the images and of the masks."""
+    need_folders(root, FOLDER, "JPEGImages")
+    folders = [root / name for name in ("SegmentationClassAug", "SegmentationClass")]
+    masks = next((folder for folder in folders if folder.is_dir()), None)
+    if masks is None:
+        raise UserError(f"{root}: no folder SegmentationClassAug (or SegmentationClass) with the masks")
+    return root / "JPEGImages", masks
+
+
+def _class_names(root: Path) -> dict[int, str]:
+    """VOC's, or those that the toy dataset gives its own classes."""
+    own = root / "ImageSets" / "classes.txt"
+    return dict(enumerate(own.read_text().splitlines(), start=1)) if own.is_file() else CLASS_NAMES
 
 
 def _lists(root: Path, masks: Path) -> dict[str, tuple[str, ...]]:

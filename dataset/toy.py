@@ -24,14 +24,14 @@ from util.files import atomic_write, check_writable
 from util.options import OneLineParser, whole
 
 SIDE = 129  # of an image, pixels
-HUES = (0.0, 0.13, 0.33, 0.58, 0.83)  # red, yellow, green, blue, magenta
+COLOURS = {0.0: "red", 0.13: "yellow", 0.33: "green", 0.58: "blue", 0.83: "magenta"}  # by hue
 TEXTURES = ("stripes", "checks", "dots", "rings")
 
 
 def class_look(cls: int) -> tuple[float, str]:
     """Hue and texture of a class 1..20; the five classes of a fold have five hues and all textures."""
     column, row = (cls - 1) % 5, (cls - 1) // 5
-    return HUES[column], TEXTURES[(column + row) % 4]
+    return list(COLOURS)[column], TEXTURES[(column + row) % 4]
 
 
 def texture(kind: str, rng: random.Random) -> np.ndarray:
@@ -128,9 +128,15 @@ def make_pascal(out: Path, train: int, val: int, seed: int) -> None:
             image.save(file, "JPEG", quality=95)
         with atomic_write(out / "SegmentationClassAug" / f"{name}.png") as file:
             labels.save(file, "PNG")
-    for split, part in (("train", names[:train]), ("val", names[train:])):
-        with atomic_write(out / "ImageSets" / f"{split}.txt") as file:
-            file.write("".join(f"{name}\n" for name in part).encode())
+    looks = [class_look(cls) for cls in range(1, 21)]
+    lists = {
+        "classes": [f"{COLOURS[hue]} {kind}" for hue, kind in looks],
+        "train": names[:train],
+        "val": names[train:],
+    }
+    for name, lines in lists.items():
+        with atomic_write(out / "ImageSets" / f"{name}.txt") as file:
+            file.write("".join(f"{line}\n" for line in lines).encode())
 
 
 def main(argv: list[str] | None = None) -> None:

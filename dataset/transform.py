@@ -21,10 +21,16 @@ def normalise(image: Image.Image) -> Tensor:
     return (pixels.float().div(255) - MEAN) / STD
 
 
-def target_mask(labels: np.ndarray, cls: int) -> Tensor:
-    """Labels (H, W) as an episode's mask, int64: 1 where they are the class, 255 kept, 0 elsewhere."""
-    mask = np.where(labels == IGNORE, IGNORE, labels == cls)
-    return torch.from_numpy(mask.astype(np.int64))
+def target_mask(labels: np.ndarray | Tensor, label: int) -> Tensor:
+    """Labels (H, W) uint8 as an episode's mask, int64: 1 where they are the label, 255 kept, 0 elsewhere."""
+    labels = torch.as_tensor(labels)
+    return (labels == label).long().masked_fill_(labels == IGNORE, IGNORE)
+
+
+def square(image: Image.Image, labels: np.ndarray, side: int) -> tuple[Image.Image, np.ndarray]:
+    """Resized to a square, the image bilinearly, the labels to the nearest pixel (as torch counts it)."""
+    rows, columns = (np.arange(side) * length // side for length in labels.shape)
+    return image.resize((side, side), Image.Resampling.BILINEAR), labels[rows[:, None], columns]
 
 
 def crop(image: Image.Image, labels: np.ndarray, size: int, rng: random.Random) -> tuple[Image.Image, np.ndarray]:
@@ -40,5 +46,5 @@ def crop(image: Image.Image, labels: np.ndarray, size: int, rng: random.Random) 
 def mirror(image: Image.Image, labels: np.ndarray, rng: random.Random) -> tuple[Image.Image, np.ndarray]:
     """Mirror left to right, half of the time."""
     if rng.random() < 0.5:
-        return ImageOps.mirror(image), labels[:, ::-1]
+        return ImageOps.mirror(image), labels[:, ::-1].copy()
     return image, labels

@@ -16,14 +16,14 @@ def count_pixels(prediction: Tensor, mask: Tensor) -> Tensor:
     """(4,) int64 counts of one episode: prediction and mask (..., H, W), 1 is the target, mask 255 left out."""
     kept = mask != 255
     predicted, actual = prediction[kept] == 1, mask[kept] == 1
-    return torch.bincount(2 * predicted.long() + actual.long(), minlength=4)[[3, 2, 1, 0]].cpu()
+    return torch.bincount(2 * predicted.long() + actual.long(), minlength=4)[[3, 2, 1, 0]]
 
 
 def sum_by_class(counted: Iterable[tuple[int, Tensor]]) -> Counts:
     """Add the counts of episodes up, class by class."""
     totals: Counts = {}
     for cls, counts in counted:
-        totals[cls] = totals.get(cls, torch.zeros(4, dtype=torch.int64)) + counts
+        totals[cls] = totals.get(cls, torch.zeros_like(counts)) + counts
     return totals
 
 

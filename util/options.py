@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 import torch
 
-from dataset import DATASETS
 from model import BACKBONES, METHODS
 from util.errors import UserError
 from util.evaluation import CACHE_GB, ENGINES
@@ -26,11 +25,11 @@ class OneLineParser(argparse.ArgumentParser):
         raise UserError(f"{message} (see {self.prog} --help)")
 
 
-def make_parser(description: str) -> argparse.ArgumentParser:
+def make_parser(description: str, datasets: Sequence[str]) -> argparse.ArgumentParser:
     """A parser with the flags of design 9 that every script has. A default of None is settled later."""
     parser = OneLineParser(description)
     add = parser.add_argument
-    add("--dataset", choices=tuple(DATASETS), help="benchmark (default pascal)")
+    add("--dataset", choices=datasets, help="benchmark (default pascal)")
     add("--data-root", required=True, metavar="DIR", help="the dataset's folder, or the folder that holds it")
     add("--backbone", choices=BACKBONES, help="trunk (default resnet50)")
     add("--method", choices=METHODS, help="the paper's network or its baseline (default ssp)")

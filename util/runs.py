@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from dataset import Episode
 from model.checkpoint import SUFFIX, Checkpoint, save_checkpoint, save_weights
+from util.errors import UserError
 from util.files import atomic_write
 
+EPISODES_FORMAT = "ssp-episodes-1"
 SETTING = ("dataset", "fold", "shot", "backbone", "method", "refine")  # what a result belongs to
 
 
@@ -44,6 +47,39 @@ def save_result(
     path: str | Path, args: argparse.Namespace, checkpoint: str | Path, episodes: int, result: Mapping[str, Any]
 ) -> None:
     """Write an evaluation as JSON (the fields of design 9; IoUs in percent), atomically."""
-    summary = {**setting(args), "protocol": "ssp", "checkpoint": str(checkpoint), "episodes": episodes, **result}
+    protocol = getattr(args, "protocol", "ssp")
+    summary = {**setting(args), "protocol": protocol, "checkpoint": str(checkpoint), "episodes": episodes, **result}
     with atomic_write(path) as file:
         file.write(json.dumps(summary, indent=2).encode())
+
+
+def save_episodes(path: str | Path, args: argparse.Namespace, plans: Mapping[int, Sequence[Episode]]) -> None:
+    """Write the episodes of each seed, [QUERY, CLASS, [SUPPORT, ...]], as JSON, atomically."""
+    content = {
+        "format": EPISODES_FORMAT,
+        **{name: getattr(args, name) for name in ("dataset", "fold", "shot", "protocol")},
+        "seeds": {seed: [list(episode) for episode in episodes] for seed, episodes in plans.items()},
+    }
+    with atomic_write(path) as file:
+        file.write(json.dumps(content).encode())
+
+
+def load_episodes(path: str | Path) -> dict[str, Any]:
+    """What :func:`save_episodes` wrote, "plans" in place of "seeds". Raises UserError on any other file."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        known = {name: content[name] for name in ("dataset", "fold", "shot", "protocol")}
+        if content["format"] != EPISODES_FORMAT or known["protocol"] not in ("ssp", "hsnet"):
+            raise ValueError("unknown format")
+        plans = {
+            int(seed): [Episode(str(query), int(cls), tuple(map(str, supports))) for query, cls, supports in episodes]
+            for seed, episodes in content["seeds"].items()
+        }
+        shots = {len(episode.supports) for episodes in plans.values() for episode in episodes}
+        if shots != {known["shot"]} or not all(plans.values()):
+            raise ValueError("shots")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: not a list of episodes that --save-episodes wrote") from error
+    return {**known, "plans": plans}

@@ -8,15 +8,34 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from dataset.images import IGNORE
 from util.files import atomic_write
 
 TILE = 192  # pixels, the side of a panel's pictures
-FG_COLOUR, MISSED, WRONG, IGNORED = (255, 70, 70), (255, 210, 0), (60, 130, 255), (150, 150, 150)
+RIGHT, MISSED, WRONG, IGNORED = (0, 190, 80), (255, 215, 0), (230, 40, 40), (235, 235, 235)
 
 
-def overlay(image: Image.Image, regions: Sequence[tuple[np.ndarray, tuple[int, int, int]]]) -> Image.Image:
-    """An image with boolean regions (H, W) tinted, each in its colour."""
-    pixels = np.array(image, np.float32)
+def outlined(image: Image.Image, mask: np.ndarray) -> Image.Image:
+    """An image with the outline of a boolean region (H, W), white on black."""
+    pixels = np.array(image)
+    scale = max(1, round(max(image.size) / TILE))
+    inner, outer = region_edge(mask, scale), region_edge(~mask, scale)
+    pixels[inner], pixels[outer] = 255, 0
+    return Image.fromarray(pixels)
+
+
+def region_edge(region: np.ndarray, width: int) -> np.ndarray:
+    """The pixels of a boolean region (H, W) that are at most ``width`` away from its outside."""
+    inside = region
+    for _ in range(width):
+        padded = np.pad(inside, 1, mode="edge")
+        inside = inside & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    return region & ~inside
+
+
+def tinted(image: Image.Image, regions: Sequence[tuple[np.ndarray, tuple[int, int, int]]]) -> Image.Image:
+    """An image in grey with boolean regions (H, W) tinted, each in its colour."""
+    pixels = np.array(image.convert("L").convert("RGB"), np.float32)
     for region, colour in regions:
         pixels[region] = 0.45 * pixels[region] + 0.55 * np.array(colour, np.float32)
     return Image.fromarray(pixels.astype(np.uint8))
@@ -27,25 +46,33 @@ def episode_panel(
     query: tuple[Image.Image, np.ndarray],
     predictions: Sequence[tuple[str, np.ndarray]],
 ) -> Image.Image:
-    """Supports with their masks, the query with the truth, and each prediction with what it got wrong.
+    """Supports and the query with their masks outlined, and each prediction with what it got wrong.
 
-    Masks are (H, W) with 1 the target and 255 ignored; predictions are (caption, (H, W) 0/1). In these, red
-    is right, yellow missed, blue too much, grey ignored.
+    Masks are (H, W) with 1 the target and 255 ignored; predictions are (caption, (H, W) 0/1). In these, green
+    is right, yellow missed, red too much, light grey ignored (see :func:`legend`).
     """
-    tiles = [
-        (f"support {number}", overlay(image, [(mask == 1, FG_COLOUR)]))
-        for number, (image, mask) in enumerate(supports, 1)
-    ]
+    tiles = [(f"support {number}", outlined(image, mask == 1)) for number, (image, mask) in enumerate(supports, 1)]
     image, truth = query
-    tiles.append(("query, truth", overlay(image, [(truth == 1, FG_COLOUR), (truth == 255, IGNORED)])))
+    tiles.append(("query, truth", outlined(image, truth == 1)))
     for caption, predicted in predictions:
-        kept = truth != 255
+        kept = truth != IGNORE
         right, missed = (predicted == 1) & (truth == 1), (predicted == 0) & (truth == 1)
         wrong = (predicted == 1) & kept & (truth != 1)
         iou = 100 * right.sum() / max((right | missed | wrong).sum(), 1)
-        regions = [(right, FG_COLOUR), (missed, MISSED), (wrong, WRONG), (~kept, IGNORED)]
-        tiles.append((f"{caption}, IoU {iou:.0f}", overlay(image, regions)))
+        regions = [(right, RIGHT), (missed, MISSED), (wrong, WRONG), (~kept, IGNORED)]
+        tiles.append((f"{caption}, IoU {iou:.0f}", tinted(image, regions)))
     return row_of_tiles(tiles)
+
+
+def legend(width: int) -> Image.Image:
+    """A line that explains the colours of :func:`episode_panel`."""
+    sheet = Image.new("RGB", (width, 20), "white")
+    draw, left = ImageDraw.Draw(sheet), 6
+    for name, colour in (("right", RIGHT), ("missed", MISSED), ("too much", WRONG), ("ignored", IGNORED)):
+        draw.rectangle((left, 5, left + 12, 17), fill=colour, outline="black")
+        draw.text((left + 17, 6), name, fill="black")
+        left += 85
+    return sheet
 
 
 def row_of_tiles(tiles: Sequence[tuple[str, Image.Image]]) -> Image.Image:
@@ -78,8 +105,11 @@ def save_png(picture: Image.Image, path: str | Path) -> None:
         picture.save(file, "PNG")
 
 
-def draw_history(history: Sequence[dict], path: str | Path) -> None:
-    """Loss of each step and mIoU of each snapshot as a PNG; says so and goes on where matplotlib is absent."""
+def draw_history(history: Sequence[dict], path: str | Path, drops: Sequence[int]) -> None:
+    """Loss of each step and mIoU of each snapshot as a PNG, with the steps at which the learning rate drops.
+
+    Says so and goes on where matplotlib is absent.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -96,9 +126,8 @@ def draw_history(history: Sequence[dict], path: str | Path) -> None:
     other = axes.twinx()
     other.plot(ends, [line["miou"] for line in history], color="tab:red", marker="s", label="mIoU")
     other.set_ylabel("mIoU on the novel classes", color="tab:red")
-    for before, after, step in zip(history, history[1:], ends, strict=False):
-        if after["lr"] < before["lr"]:
-            axes.axvline(step, color="0.6", linestyle=":")
-    axes.set_title(f"learning rate {history[0]['lr']:g} to {history[-1]['lr']:g} (dotted: divided)", fontsize=9)
+    for step in drops:
+        axes.axvline(step, color="0.6", linestyle=":")
+    axes.set_title("grey: each step; dotted: the learning rate is divided by ten", fontsize=9)
     with atomic_write(path) as file:
         figure.savefig(file, format="png", dpi=120)

@@ -1,0 +1,67 @@
+"""What several test files share: a toy dataset, a private cache folder, and the one-line error contract."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from dataset.toy import make_pascal
+from util.errors import command
+
+Main = Callable[[list[str]], object]
+
+torch.set_num_threads(1)  # the networks here are tiny; threads of several test runs would wait for each other
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test reads or writes the user's own class index."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A toy dataset, 60 training and 40 validation images, that no test may change."""
+    root = tmp_path_factory.mktemp("toy") / "VOC2012"
+    make_pascal(root, train=60, val=40, seed=0)
+    return root
+
+
+@pytest.fixture
+def toy_copy(toy: Path, tmp_path: Path) -> Path:
+    """A copy of the toy dataset for a test to damage."""
+    return Path(shutil.copytree(toy, tmp_path / "VOC2012"))
+
+
+@pytest.fixture(scope="session")
+def quick() -> list[str]:
+    """Flags of main.py for a run of two snapshots of one step each."""
+    return (
+        "--pretrained none --crop-size 65 --episode 4 --snapshot 2 --batch-size 2 --test-episodes 2 --seeds 2 "
+        "--workers 0 --shot 1 --device cpu"
+    ).split()
+
+
+@pytest.fixture
+def one_line_error(capsys: pytest.CaptureFixture[str]) -> Callable[[Main, list[str]], str]:
+    """Run a script that must fail as users see it: one line on stderr, exit code 2. Returns the line."""
+
+    def run(main: Main, argv: list[str]) -> str:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit_:
+            command(lambda: main(argv))
+        assert exit_.value.code == 2
+        printed = capsys.readouterr().err
+        assert "Traceback" not in printed
+        lines = [line for line in printed.splitlines() if line.strip()]
+        assert len(lines) == 1, printed
+        assert lines[0].startswith("error: ")
+        return lines[0]
+
+    return run

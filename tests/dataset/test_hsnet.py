@@ -1,0 +1,107 @@
+"""The HSNet protocol's episodes, and lists that are missing, damaged or hostile."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+
+from dataset.hsnet import novel_classes, plan_hsnet
+from util.errors import UserError
+
+GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "episodes_hsnet.json").read_text())["runs"]
+SPLITS = Path(__file__).resolve().parents[3] / "shared" / "data" / "hsnet_splits"
+
+
+@pytest.mark.skipif(not SPLITS.is_dir(), reason="needs HSNet's own lists")
+@pytest.mark.parametrize("name", GOLDEN)
+def test_hsnets_own_episodes(name: str) -> None:
+    dataset, *fold, shot = name.split("_")
+    plan = plan_hsnet(dataset, SPLITS, int(fold[0][-1]) if fold else 0, int(shot[-1]))
+    suffix = "" if dataset == "pascal" else ".jpg"
+    lines = [
+        " ".join([episode.query + suffix, str(episode.cls - 1), *(support + suffix for support in episode.supports)])
+        for episode in plan
+    ]
+    assert lines[:8] == GOLDEN[name]["first"]
+    assert len(lines) == GOLDEN[name]["n"]
+    assert hashlib.sha256("\n".join(lines).encode()).hexdigest() == GOLDEN[name]["sha256"]
+
+
+def test_small_list_by_hand(tmp_path: Path) -> None:
+    """Of two images the one that is not the query is every support; the queries go around."""
+    write(tmp_path / "pascal" / "val" / "fold1.txt", "a__06\nb__06\n")
+    plan = plan_hsnet("pascal", tmp_path, 1, 3)
+    assert len(plan) == 1000
+    assert plan[0] == ("a", 6, ("b", "b", "b"))
+    assert plan[1] == ("b", 6, ("a", "a", "a"))
+    assert novel_classes("pascal", 1) == [6, 7, 8, 9, 10]
+    assert novel_classes("coco", 0) == [1, 5, 9, 13, 17, 21, 25, 29, 33, 37, 41, 45, 49, 53, 57, 61, 65, 69, 73, 77]
+    assert novel_classes("fss", 0) == list(range(761, 1001))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "no such list; --splits must be"),
+        ("", "the list is empty"),
+        ("2007_000033", "is not IMAGE__CLASS"),
+        ("2007_000033__", "is not IMAGE__CLASS"),
+        ("2007_000033__21", "is not IMAGE__CLASS"),
+        ("a__01\na__01", "lists 1 images of class 1"),
+    ],
+)
+def test_bad_text_lists(tmp_path: Path, text: str | None, message: str) -> None:
+    path = tmp_path / "pascal" / "val" / "fold0.txt"
+    if text is not None:
+        write(path, text)
+    with pytest.raises(UserError, match=message) as caught:
+        plan_hsnet("pascal", tmp_path, 0, 1)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+class Hostile:
+    """Unpickling this would make a folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return os.mkdir, (str(self.path),)
+
+
+def test_hostile_pickle_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "coco" / "val" / "fold0.pkl"
+    write(path, pickle.dumps({0: Hostile(tmp_path / "ran")}))
+    with pytest.raises(UserError, match="refused: not a pickle of plain lists"):
+        plan_hsnet("coco", tmp_path, 0, 1)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (pickle.dumps({0: ["val2014/a.jpg"] * 9})[:-9], "truncated"),
+        (b"no pickle", "damaged or truncated|refused"),
+        (b"", "damaged or truncated"),
+        (pickle.dumps(["a"]), "not HSNet's lists"),
+        (pickle.dumps({0: "a"}), "not HSNet's lists"),
+        (pickle.dumps({0: [1, 2]}), "not HSNet's lists"),
+        (pickle.dumps({cls: ["a.jpg", "b.jpg"] for cls in range(76)}), "lists 0 images of class 77"),
+    ],
+)
+def test_bad_pickles(tmp_path: Path, content: bytes, message: str) -> None:
+    write(tmp_path / "coco" / "val" / "fold0.pkl", content)
+    with pytest.raises(UserError, match=message) as caught:
+        plan_hsnet("coco", tmp_path, 0, 1)
+    assert "\n" not in str(caught.value)
+
+
+def write(path: Path, content: str | bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)

@@ -1,0 +1,178 @@
+"""Pascal-5i's layouts: where folders and lists may lie, and what is named when they do not."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from dataset import class_index, open_fold, pascal
+from dataset.pascal import image_sets
+from util.errors import UserError
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+REAL = CHECKOUT.parent / "shared" / "data"
+
+
+def write(path: Path, text: str = "") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Six images with masks (empty files: layouts open none), lists of four and two."""
+    root = tmp_path / "VOC2012"
+    for name in "abcdef":
+        write(root / "JPEGImages" / f"{name}.jpg")
+        write(root / "SegmentationClassAug" / f"{name}.png")
+    write(root / "ImageSets" / "train.txt", "d\na\nc\nb\n")
+    write(root / "ImageSets" / "val.txt", "f\ne\n")
+    return root
+
+
+def failure(root: Path) -> str:
+    with pytest.raises(UserError) as excinfo:
+        open_fold("pascal", root, 0)
+    message = str(excinfo.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize("given", ["VOC2012", "."])
+def test_root_is_the_folder_or_holds_it(root: Path, given: str) -> None:
+    fold = open_fold("pascal", root.parent / given, 1)
+    assert fold.train.ids == ("d", "a", "c", "b")
+    assert fold.test.ids == ("f", "e")
+    assert (fold.train.name, fold.test.name) == ("pascal train", "pascal val")
+    assert Path(fold.test.image_path("e")) == root / "JPEGImages" / "e.jpg"
+    assert Path(fold.test.mask_path("e")) == root / "SegmentationClassAug" / "e.png"
+    assert fold.novel_classes == [6, 7, 8, 9, 10]
+    assert fold.base_classes == [1, 2, 3, 4, 5, *range(11, 21)]
+    assert fold.test_episodes == 1000
+
+
+def test_augmented_masks_are_preferred(root: Path) -> None:
+    (root / "SegmentationClass").mkdir()
+    assert image_sets(root)["val"].masks == root / "SegmentationClassAug"
+    shutil.rmtree(root / "SegmentationClassAug")
+    assert image_sets(root)["val"].masks == root / "SegmentationClass"
+
+
+def test_missing_folders_are_named(root: Path) -> None:
+    (root / "JPEGImages").rename(root / "Images")
+    assert failure(root) == f"{root}: no folder JPEGImages; --data-root must be VOC2012 or the folder that holds it"
+    (root / "Images").rename(root / "JPEGImages")
+    (root / "SegmentationClassAug").rename(root / "Masks")
+    assert failure(root) == f"{root}: no folder SegmentationClassAug (or SegmentationClass) with the masks"
+    nowhere = root / "nowhere"
+    assert failure(nowhere) == f"{nowhere}: no such folder; --data-root must be VOC2012 or the folder that holds it"
+
+
+def test_missing_lists_are_named(root: Path) -> None:
+    (root / "ImageSets" / "train.txt").unlink()
+    shutil.move(root / "ImageSets" / "val.txt", root / "val.txt")
+    message = failure(root)
+    assert message.startswith(f"{root / 'ImageSets' / 'train.txt'}: no such list")
+    assert "ImageSets/Segmentation/val.txt" in message
+
+
+def test_lists_are_derived_from_vocs_own(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.move(root / "ImageSets", root / "lists")
+    write(root / "ImageSets" / "Segmentation" / "val.txt", "e\nb\n")
+    write(root / "SegmentationClassAug" / "readme.txt", "not a mask")
+    sets = image_sets(root)
+    assert sets["val"].ids == ("e", "b")
+    assert sets["train"].ids == ("a", "c", "d", "f")
+    assert capsys.readouterr().out.count("lists derived from VOC's own: 4 train, 2 val images") == 1
+
+
+def test_one_list_may_be_derived(root: Path) -> None:
+    write(root / "ImageSets" / "Segmentation" / "val.txt", "e\nf\n")
+    (root / "ImageSets" / "val.txt").unlink()
+    assert image_sets(root)["train"].ids == ("d", "a", "c", "b")
+    assert image_sets(root)["val"].ids == ("e", "f")
+
+
+def test_a_derived_train_list_leaves_the_val_list_in_use_out(root: Path) -> None:
+    write(root / "ImageSets" / "Segmentation" / "val.txt", "e\n")
+    (root / "ImageSets" / "train.txt").unlink()
+    sets = image_sets(root)
+    assert sets["val"].ids == ("f", "e")
+    assert sets["train"].ids == ("a", "b", "c", "d")
+
+
+def test_masks_of_the_val_list_only_leave_nothing_to_train_on(root: Path) -> None:
+    shutil.move(root / "ImageSets", root / "lists")
+    write(root / "ImageSets" / "Segmentation" / "val.txt", "\n".join("abcdef"))
+    assert "holds no mask that is not in" in failure(root)
+
+
+def test_lists_of_paths(root: Path) -> None:
+    lines = [f"JPEGImages/{name}.jpg SegmentationClassAug/{name}.png" for name in "fe"]
+    write(root / "ImageSets" / "val.txt", "\r\n".join(lines) + "\r\n\n")
+    assert image_sets(root)["val"].ids == ("f", "e")
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "  \n"])
+def test_an_empty_list(root: Path, text: str) -> None:
+    path = write(root / "ImageSets" / "val.txt", text)
+    assert failure(root) == f"{path}: the list is empty"
+
+
+def test_an_image_listed_twice(root: Path) -> None:
+    path = write(root / "ImageSets" / "val.txt", "e\nf\ne\n")
+    assert failure(root) == f"{path}: lists e twice"
+
+
+def test_a_list_that_is_no_text(root: Path) -> None:
+    path = root / "ImageSets" / "val.txt"
+    path.write_bytes(b"\xff\xfe\x00e")
+    assert failure(root).startswith(f"{path}: cannot be read as a list of image ids (")
+
+
+def test_an_unknown_id_has_no_image(root: Path) -> None:
+    write(root / "ImageSets" / "val.txt", "e\nzebra\n")
+    path = root / "JPEGImages" / "zebra.jpg"
+    assert failure(root) == f"{path}: no such image, but the list of pascal val names it"
+
+
+def test_an_unknown_id_has_no_mask(root: Path) -> None:
+    write(root / "ImageSets" / "val.txt", "e\nzebra\n")
+    write(root / "JPEGImages" / "zebra.jpg")
+    shutil.copy(CHECKOUT / "tests" / "golden" / "README.md", root / "SegmentationClassAug" / "e.png")
+    path = root / "SegmentationClassAug" / "zebra.png"
+    with pytest.raises(UserError) as excinfo:
+        class_index(open_fold("pascal", root, 0).test)
+    assert str(excinfo.value) == f"{path}: no such mask, but the list of pascal val names it"
+
+
+def test_folds() -> None:
+    assert [pascal.novel_classes(fold) for fold in range(4)] == [
+        [1, 2, 3, 4, 5],
+        [6, 7, 8, 9, 10],
+        [11, 12, 13, 14, 15],
+        [16, 17, 18, 19, 20],
+    ]
+
+
+def test_class_names() -> None:
+    assert list(pascal.CLASS_NAMES) == list(range(1, 21))
+    assert [pascal.CLASS_NAMES[cls] for cls in (1, 5, 15, 20)] == ["aeroplane", "bottle", "person", "tvmonitor"]
+
+
+@pytest.mark.skipif(not (REAL / "minivoc").is_dir(), reason="no real images beside this checkout")
+def test_real_masks_have_the_known_counts() -> None:
+    content = json.loads(gzip.decompress((CHECKOUT / "tests" / "golden" / "pascal_index.json.gz").read_bytes()))
+    known = {**content["train"], **content["val"]}
+    images = open_fold("pascal", REAL / "minivoc", 0).test
+    index = class_index(images)
+    assert len(index) == 154
+    for image, pixels in index.items():  # mirror images are named ...m
+        assert pixels == {int(cls): count for cls, count in known[image.removesuffix("m")].items()}
+    picture, labels = images.load(images.ids[0])
+    assert picture.size == labels.shape[::-1]

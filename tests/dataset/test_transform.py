@@ -1,0 +1,89 @@
+"""Crops, mirror images, normalised values and masks, worked by hand on tiny images."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dataset.transform import crop, mirror, normalise, target_mask
+
+
+class Recorder(random.Random):
+    """Answers from a list, and remembers what was asked."""
+
+    def __init__(self, *answers: float) -> None:
+        super().__init__()
+        self.answers, self.asked = list(answers), []
+
+    def randint(self, a: int, b: int) -> int:
+        self.asked.append((a, b))
+        return self.answers.pop(0)
+
+    def random(self) -> float:
+        return self.answers.pop(0)
+
+
+def numbered(width: int, height: int) -> tuple[Image.Image, np.ndarray]:
+    """An image whose red is 10 * row + column + 1, and labels with the same numbers."""
+    numbers = np.add.outer(10 * np.arange(height), np.arange(width)).astype(np.uint8) + 1
+    return Image.fromarray(np.stack([numbers, numbers + 100, numbers + 200], 2)), numbers
+
+
+def red(image: Image.Image) -> list[list[int]]:
+    return np.asarray(image)[..., 0].tolist()
+
+
+def test_crop_position() -> None:
+    rng = Recorder(2, 1)  # x, then y
+    image, labels = crop(*numbered(5, 4), 2, rng)
+    assert rng.asked == [(0, 3), (0, 2)]
+    assert red(image) == labels.tolist() == [[13, 14], [23, 24]]
+    assert np.asarray(image)[1, 0].tolist() == [23, 123, 223]
+
+
+def test_crop_pads_right_and_bottom() -> None:
+    rng = Recorder(0, 0)
+    image, labels = crop(*numbered(2, 1), 3, rng)
+    assert rng.asked == [(0, 0), (0, 0)]
+    assert red(image) == [[1, 2, 0], [0, 0, 0], [0, 0, 0]]
+    assert np.asarray(image)[0, 2].tolist() == [0, 0, 0]
+    assert labels.tolist() == [[1, 2, 255], [255, 255, 255], [255, 255, 255]]
+
+
+def test_crop_pads_one_side_only() -> None:
+    rng = Recorder(2, 0)
+    image, labels = crop(*numbered(4, 1), 2, rng)
+    assert rng.asked == [(0, 2), (0, 0)]
+    assert red(image) == [[3, 4], [0, 0]]
+    assert labels.tolist() == [[3, 4], [255, 255]]
+
+
+@pytest.mark.parametrize(("drawn", "expected"), [(0.49, [[3, 2, 1]]), (0.5, [[1, 2, 3]])])
+def test_mirror_half_of_the_time(drawn: float, expected: list[list[int]]) -> None:
+    image, labels = mirror(*numbered(3, 1), Recorder(drawn))
+    assert red(image) == labels.tolist() == expected
+
+
+def test_normalise() -> None:
+    image = Image.new("RGB", (3, 2), (255, 0, 51))
+    image.putpixel((2, 1), (0, 255, 0))
+    x = normalise(image)
+    assert x.shape == (3, 2, 3)
+    assert x.dtype == torch.float32
+    expected = [(1 - 0.485) / 0.229, (0 - 0.456) / 0.224, (0.2 - 0.406) / 0.225]
+    assert x[:, 0, 0].tolist() == pytest.approx(expected, rel=1e-5)
+    expected = [-0.485 / 0.229, (1 - 0.456) / 0.224, -0.406 / 0.225]
+    assert x[:, 1, 2].tolist() == pytest.approx(expected, rel=1e-5)
+
+
+def test_target_mask() -> None:
+    labels = np.array([[0, 7, 255], [1, 20, 7]], np.uint8)
+    mask = target_mask(labels, 7)
+    assert mask.dtype == torch.int64
+    assert mask.tolist() == [[0, 1, 255], [0, 0, 1]]
+    _, mirrored = mirror(Image.new("RGB", (3, 2)), labels, Recorder(0))
+    assert target_mask(mirrored, 1).tolist() == [[255, 0, 0], [0, 0, 1]]

@@ -1,0 +1,62 @@
+"""Several processes under torchrun: who am I, and sums over all of us. Alone, everything is a no-op."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def launched() -> bool:
+    """Whether torchrun started this process."""
+    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+
+
+def start(device: torch.device) -> torch.device:
+    """Join the other processes, if there are any (nccl on CUDA, gloo on the CPU); returns the device to use.
+
+    On CUDA without an index each process takes the GPU of its local rank.
+    """
+    if launched() and not dist.is_initialized():
+        if device.type == "cuda" and device.index is None:
+            device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+            torch.cuda.set_device(device)
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return device
+
+
+def finish() -> None:
+    """Leave the other processes."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def rank() -> int:
+    """This process's number, 0 where it is alone."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world() -> int:
+    """The number of processes."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def sum_over_processes(x: Tensor) -> Tensor:
+    """The sum of every process's tensor of this shape, in all of them."""
+    if dist.is_initialized():
+        dist.all_reduce(x)
+    return x
+
+
+@contextmanager
+def first_process_first() -> Iterator[None]:
+    """The first process runs the block before the others do: what it leaves on disk is there for them."""
+    if dist.is_initialized() and rank() > 0:
+        dist.barrier()
+    yield
+    if dist.is_initialized() and rank() == 0:
+        dist.barrier()
