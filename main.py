@@ -20,7 +20,6 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from dataset import DATASETS, class_index, open_fold, plan_episodes
 from dataset.episodes import check_pool, make_pool
@@ -36,6 +35,7 @@ from util.evaluation import evaluate, result_table
 from util.files import atomic_write, check_writable
 from util.options import make_parser, positive, settle, whole
 from util.parallel import FewShotDataParallel
+from util.progress import progress
 from util.runs import run_folder, run_name, save_result, save_run, setting
 from util.visualize import draw_history
 
@@ -90,21 +90,21 @@ def train_snapshot(
     per_snapshot = len(samples) // args.batch_size
     losses: list[float] = []
     loader = batches(samples, args.batch_size, args.workers, pin_memory=args.device.type == "cuda")
-    bar = tqdm(loader, f"snapshot {samples.epoch + 1}", per_snapshot, unit="step", leave=False)
-    for batch in bar:
-        support_images, support_masks, query_image, query_mask = to_device(batch, args.device)
-        out = net(support_images, support_masks, query_image, query_mask)
-        loss = total_loss(loss_terms(out, query_mask, support_masks))
-        if not math.isfinite(loss.item()):
-            step = samples.epoch * per_snapshot + len(losses) + 1
-            raise UserError(f"the loss is {loss.item()} at step {step}; try a smaller --lr than {args.lr:g}")
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(args.lr, samples.epoch * per_snapshot + len(losses), iterations)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-        bar.set_postfix(loss=f"{sum(losses) / len(losses):.3f}")
+    with progress(loader, f"snapshot {samples.epoch + 1}", per_snapshot, "step") as bar:
+        for batch in bar:
+            support_images, support_masks, query_image, query_mask = to_device(batch, args.device)
+            out = net(support_images, support_masks, query_image, query_mask)
+            loss = total_loss(loss_terms(out, query_mask, support_masks))
+            if not math.isfinite(loss.item()):
+                step = samples.epoch * per_snapshot + len(losses) + 1
+                raise UserError(f"the loss is {loss.item()} at step {step}; try a smaller --lr than {args.lr:g}")
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(args.lr, samples.epoch * per_snapshot + len(losses), iterations)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+            bar.set_postfix(loss=f"{sum(losses) / len(losses):.3f}")
     return losses
 
 

@@ -80,29 +80,34 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]
     return args, path, checkpoint
 
 
-def plan(args: argparse.Namespace) -> tuple[ImageSet, Mapping[int, Sequence[Episode]]]:
-    """The images, and the episodes of each seed: saved ones, HSNet's, or drawn as the authors draw them."""
+def plan(args: argparse.Namespace) -> tuple[ImageSet, Mapping[int, Sequence[Episode]], list[int]]:
+    """The images, the episodes of each seed (saved, HSNet's, or drawn as the authors draw them), the novel classes."""
     if args.episodes_from or args.protocol == "hsnet":
         plans = args.episodes_from or {0: hsnet.plan_hsnet(args.dataset, args.splits, args.fold, args.shot)}
         plans = {seed: episodes[: args.episodes] for seed, episodes in plans.items()}
         everything = [episode for episodes in plans.values() for episode in episodes]
-        return open_listed(args.dataset, args.data_root, everything), plans
+        if args.protocol == "hsnet":
+            classes = hsnet.novel_classes(args.dataset, args.fold)
+        else:
+            classes = sorted({episode.cls for episode in everything})
+        return open_listed(args.dataset, args.data_root, everything), plans, classes
     fold = open_fold(args.dataset, args.data_root, args.fold)
     with distributed.first_process_first():
         index = class_index(fold.test, args.workers)
     check_pool(make_pool(index, fold.novel_classes), args.shot, fold.test.name, fold.test.class_names)
     episodes = args.episodes or fold.test_episodes
     seeds = range(args.seed, args.seed + args.seeds)
-    return fold.test, {s: plan_episodes(index, fold.novel_classes, args.shot, s, episodes) for s in seeds}
+    plans = {seed: plan_episodes(index, fold.novel_classes, args.shot, seed, episodes) for seed in seeds}
+    return fold.test, plans, fold.novel_classes
 
 
-def warn_if_trained_on(classes: set[int], names: Mapping[int, str], checkpoint: Checkpoint, path: Path) -> None:
+def warn_if_trained_on(classes: Sequence[int], names: Mapping[int, str], checkpoint: Checkpoint, path: Path) -> None:
     """Few-shot results mean nothing on classes that were trained on."""
     if "base_classes" not in checkpoint.info:
         unknown = "does not say which classes it was trained on; make sure the test classes are not among them"
         print(f"WARNING: {path} {unknown}", file=sys.stderr)
         return
-    seen = sorted(classes & set(checkpoint.info["base_classes"]))
+    seen = sorted(set(classes) & set(checkpoint.info["base_classes"]))
     if seen:
         listed = ", ".join(f"{cls} {names.get(cls, '')}".strip() for cls in seen)
         print(f"WARNING: {path} was TRAINED on {len(seen)} of the test classes: {listed}", file=sys.stderr)
@@ -112,15 +117,14 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     """Evaluate as the flags say; returns the result of util.evaluation.evaluate."""
     args, path, checkpoint = parse(argv)
     device = distributed.start(args.device)
-    images, plans = plan(args)
+    images, plans, classes = plan(args)
     net = build_model(args.method, args.backbone, args.refine)
     load_strict(net, checkpoint.state_dict, path)
     net.to(device)
     hsnets = args.protocol == "hsnet"
     first = distributed.rank() == 0
     if first:
-        tested = {episode.cls for episodes in plans.values() for episode in episodes}
-        warn_if_trained_on(tested, images.class_names, checkpoint, path)
+        warn_if_trained_on(classes, images.class_names, checkpoint, path)
     if args.save_episodes and first:
         save_episodes(args.save_episodes, args, plans)
 
@@ -128,7 +132,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         net,
         images,
         plans,
-        classes=hsnet.novel_classes(args.dataset, args.fold) if hsnets else None,
+        classes=classes if hsnets else None,
         side=hsnet.SIDE if hsnets else None,
         workers=args.workers,
         engine=args.engine,

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from dataset.episodes import MIN_PIXELS, make_pool
 from dataset.images import ImageSet, read_mask
 from dataset.index import cache_path, class_index
 from util.errors import UserError, command
 from util.options import OneLineParser, whole
+from util.progress import progress
 
 CLASSES = range(1, 21)
 
@@ -30,12 +30,12 @@ CLASSES = range(1, 21)
 def plain(images: ImageSet) -> dict[int, list[str]]:
     """Images of each class, by opening every mask, and every kept one again."""
     kept = []
-    for image in tqdm(images.ids, "plain, first pass", leave=False):
+    for image in progress(images.ids, "plain, first pass", len(images.ids), "mask"):
         labels = read_mask(images.mask_path(image))
         if any(np.sum(labels == cls) >= MIN_PIXELS for cls in set(np.unique(labels)) & set(CLASSES)):
             kept.append(image)
     members: dict[int, list[str]] = {cls: [] for cls in CLASSES}
-    for image in tqdm(kept, "plain, second pass", leave=False):
+    for image in progress(kept, "plain, second pass", len(kept), "mask"):
         for cls in set(np.unique(read_mask(images.mask_path(image)))) & set(CLASSES):
             members[cls].append(image)
     return {cls: sorted(found) for cls, found in members.items()}

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from dataset.images import IGNORE, ImageSet, read_histogram
 from util.errors import UserError
 from util.files import atomic_write
+from util.progress import progress
 
 ClassIndex = dict[str, dict[int, int]]
 
@@ -94,14 +94,15 @@ def _stamp(path: str, name: str) -> tuple[int, int, int]:
 def _read_all(paths: Sequence[str], name: str, workers: int | None) -> list:
     """Sizes and histograms of masks, in order, in parallel; the first bad mask ends it with a UserError."""
     workers = min(workers or os.cpu_count() or 1, -(-len(paths) // CHUNK))
-    bar = {"total": len(paths), "desc": f"reading masks, {name}", "unit": "mask", "leave": False, "delay": 1}
+    what = f"reading masks, {name}"
     if workers <= 1:
-        return list(tqdm(map(read_histogram, paths), **bar))
+        return list(progress(map(read_histogram, paths), what, len(paths), "mask"))
     # forking is instant and safe on Linux, where nothing but this thread runs yet
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
         try:
-            return list(tqdm(pool.map(read_histogram, paths, chunksize=CHUNK), **bar))
+            read = pool.map(read_histogram, paths, chunksize=CHUNK)
+            return list(progress(read, what, len(paths), "mask"))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

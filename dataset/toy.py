@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
-from tqdm import tqdm
 
 from dataset.episodes import MIN_PIXELS
 from util.errors import UserError, command
 from util.files import atomic_write, check_writable
 from util.options import OneLineParser, whole
+from util.progress import progress
 
 SIDE = 129  # of an image, pixels
 COLOURS = {0.0: "red", 0.13: "yellow", 0.33: "green", 0.58: "blue", 0.83: "magenta"}  # by hue
@@ -122,7 +122,7 @@ def _eroded(inside: np.ndarray) -> np.ndarray:
 def make_pascal(out: Path, train: int, val: int, seed: int) -> None:
     """Write images, masks and lists; the lists last, so that what is there is whole."""
     names = [f"toy_{number:05d}" for number in range(train + val)]
-    for number, name in enumerate(tqdm(names, "painting", unit="image", leave=False, delay=1)):
+    for number, name in enumerate(progress(names, "painting", len(names), "image")):
         image, labels = scene(number, seed)
         with atomic_write(out / "JPEGImages" / f"{name}.jpg") as file:
             image.save(file, "JPEG", quality=95)

@@ -46,7 +46,7 @@ def upsampled_average(features: Tensor, region: Tensor) -> Tensor:
     """
     height, width = features.shape[-2:]
     rows, columns = (
-        F.interpolate(torch.eye(small, device=features.device)[None], size=large, mode="linear", align_corners=True)[0]
+        F.interpolate(torch.eye(small).to(features)[None], size=large, mode="linear", align_corners=True)[0]
         for small, large in ((height, region.shape[-2]), (width, region.shape[-1]))
     )  # (h, H) and (w, W)
     region = region.to(features.dtype)

@@ -5,6 +5,7 @@ Nothing here trusts a pickle: files are read with ``weights_only=True`` or as sa
 
 from __future__ import annotations
 
+import io
 import pickle
 import warnings
 from collections.abc import Mapping
@@ -103,14 +104,19 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 
 def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
     """Write our own checkpoint, atomically."""
-    with atomic_write(path) as file:
-        torch.save({"format": FORMAT, "state_dict": checkpoint.state_dict, "info": checkpoint.info}, file)
+    _save(path, {"format": FORMAT, "state_dict": checkpoint.state_dict, "info": checkpoint.info})
 
 
 def save_weights(path: str | Path, state: Mapping[str, Tensor]) -> None:
     """Write a plain state dict that the authors' release can load, atomically."""
+    _save(path, dict(state))
+
+
+def _save(path: str | Path, content: dict[str, Any]) -> None:
+    buffer = io.BytesIO()  # so that a full disk is met by a write of ours, not inside torch.save
+    torch.save(content, buffer)
     with atomic_write(path) as file:
-        torch.save(dict(state), file)
+        file.write(buffer.getbuffer())
 
 
 def find_checkpoint(folder: str | Path, pattern: str = "*") -> Path:

@@ -10,11 +10,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from weakref import WeakSet
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tqdm import tqdm
 
 import main as training
 import test as testing
@@ -301,6 +303,7 @@ def test_a_progress_bar_makes_room_for_the_line(
     argv = ["--data-root", str(toy), "--out", str(tmp_path / "out"), *quick, "--snapshot", "4", "--lr", "1e30"]
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(tqdm, "_instances", WeakSet())  # bars that other tests left take no place on this screen
     with pytest.raises(SystemExit):
         command(lambda: training.main(argv))
     assert "snapshot 1:" in terminal.getvalue()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -160,11 +161,13 @@ def test_plain_weights_need_the_fold(toy: Path, run: Path, capsys: pytest.Captur
 def test_classes_that_were_trained_on_are_shouted_about(
     toy: Path, run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    evaluated(toy, ["--checkpoint", run, "--fold", "1"])
+    result = evaluated(toy, ["--checkpoint", run, "--fold", "1"])
     warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("WARNING: ")]
+    tested = sorted({cls for seed in result["seeds"] for cls in seed["class_iou"]} - {0})
+    assert {6, 7, 8, 9, 10} >= set(tested) != set()
     names = open_fold("pascal", toy, 1).test.class_names
-    classes = ", ".join(f"{cls} {names[cls]}" for cls in (6, 7, 8, 9, 10))
-    assert warnings == [f"WARNING: {run} was TRAINED on 5 of the test classes: {classes}"]
+    listed = ", ".join(f"{cls} {names[cls]}" for cls in tested)
+    assert warnings == [f"WARNING: {run} was TRAINED on {len(tested)} of the test classes: {listed}"]
 
 
 def test_flags_override_the_checkpoint(toy: Path, run: Path, tmp_path: Path) -> None:
@@ -221,6 +224,27 @@ def test_only_unfrozen_weights_are_trained(toy: Path, tmp_path: Path, quick: lis
     slow, fast = (state(train(toy, tmp_path / lr, [*quick, "--lr", lr])) for lr in ("1e-9", "1e-1"))
     changed = {key for key, value in slow.items() if not torch.allclose(value, fast[key], rtol=1e-4, atol=1e-5)}
     assert changed == {key for key, value in slow.items() if key.startswith(("layer2.", "layer3.")) and value.ndim == 4}
+
+
+def test_the_last_of_equally_good_weights_is_kept(
+    toy: Path, tmp_path: Path, quick: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate, seen, mious = training.evaluate, [], iter([30.0, 40.0, 40.0, 20.0])
+
+    def scripted(net: torch.nn.Module, *args: Any, **kwargs: Any) -> dict:
+        """The evaluation as it is, but for the mIoU that the choice of weights goes by."""
+        seen.append({key: value.clone() for key, value in net.state_dict().items()})
+        result = evaluate(net, *args, **kwargs)
+        return {**result, "miou": next(mious, result["miou"])}
+
+    monkeypatch.setattr(training, "evaluate", scripted)
+    path = train(toy, tmp_path, [*quick, "--episode", "8", "--test-episodes", "1", "--seeds", "1"])
+    assert len(seen) == 5  # after each of four snapshots, and at the end
+    assert not same(seen[1], seen[2])
+    assert path.stem == "resnet50_1shot_40.00"
+    assert same(state(path), seen[2])
+    assert same(seen[4], seen[2])
+    assert sorted(each.suffix for each in path.parent.glob("*_1shot_*")) == [".ckpt", ".json", ".pth"]
 
 
 def test_learning_rate_falls_after_each_third() -> None:

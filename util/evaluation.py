@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from dataset.episodes import Episode
 from dataset.fewshot import EvaluationEpisodes
@@ -20,6 +19,7 @@ from dataset.loading import batches, to_device
 from model import FewShotNetwork
 from util.metric import count_pixels, metrics, sum_by_class
 from util.planned import count_planned
+from util.progress import progress
 
 ENGINES = ("planned", "plain")
 CACHE_GB = 1.0  # features of about 80 images of VOC's size
@@ -93,7 +93,7 @@ def _predictions(
     device = next(net.parameters()).device
     samples = batches(EvaluationEpisodes(images, episodes, side), 1, workers)
     with torch.inference_mode():
-        for sample in tqdm(samples, "evaluating", len(episodes), unit="episode", leave=False, delay=1):
+        for sample in progress(samples, "evaluating", len(episodes), "episode"):
             support_images, support_masks, query_image, query_mask = to_device(sample, device)
             out = net(support_images, support_masks, query_image)
             yield out["final"].argmax(1)[0], query_mask[0]

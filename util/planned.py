@@ -18,7 +18,6 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from dataset.episodes import Episode
 from dataset.fewshot import Pictures, support_mask
@@ -30,6 +29,7 @@ from model.matching import resize
 from model.resnet import CHANNELS
 from util.distributed import rank, sum_over_processes, world
 from util.metric import count_pixels
+from util.progress import progress
 
 TOGETHER = 16  # episodes of a query whose predictions are resized to the image at a time
 TRUNK_COST = 10  # episodes whose matching takes as long as a trunk pass, to share images among processes
@@ -57,14 +57,12 @@ def count_planned(
 
     def encoded(ids: Sequence[str], what: str) -> Iterator[tuple[Tensor, Tensor]]:
         """Features (1, C, h, w) and labels (H, W) of each image."""
-        bar = tqdm(total=len(ids), desc=what, unit="image", leave=False, delay=1, disable=rank() > 0)
-        for batch in batches(Pictures(images, ids, side), 1, workers):
+        loaded = batches(Pictures(images, ids, side), 1, workers)
+        for batch in progress(loaded, what, len(ids), "image"):
             picture, labels = to_device(batch, device)
             with torch.autocast(device.type, torch.bfloat16, enabled=amp):
                 features = net.features(picture.contiguous(memory_format=torch.channels_last))
-            bar.update()
             yield features.float(), labels[0]
-        bar.close()
 
     rows = {pair: row for row, pair in enumerate(sorted((x, cls) for x, found in of_support.items() for cls in found))}
     prototypes = torch.zeros(len(rows), 2, CHANNELS, device=device)
@@ -83,7 +81,7 @@ def count_planned(
     queries = sorted(mine & of_query.keys())
     again = [image for image in queries if image not in kept]
     fresh = encoded(again, "encoding queries")
-    for image in tqdm(queries, "matching queries", unit="query", leave=False, delay=1, disable=rank() > 0):
+    for image in progress(queries, "matching queries", len(queries), "query"):
         features, labels = kept.pop(image) if image in kept else next(fresh)
         numbers = sorted(of_query[image], key=lambda number: episodes[number].cls)
         of_shots = [[rows[support, episodes[n].cls] for support in episodes[n].supports] for n in numbers]

@@ -165,6 +165,21 @@ def test_class_names() -> None:
     assert [pascal.CLASS_NAMES[cls] for cls in (1, 5, 15, 20)] == ["aeroplane", "bottle", "person", "tvmonitor"]
 
 
+def test_a_dataset_may_name_its_classes(root: Path) -> None:
+    assert image_sets(root)["val"].class_names == pascal.CLASS_NAMES
+    write(root / "ImageSets" / "classes.txt", "\n".join(f"thing {number}" for number in range(1, 21)))
+    names = image_sets(root)["train"].class_names
+    assert len(names) == 20
+    assert (names[1], names[20]) == ("thing 1", "thing 20")
+
+
+@pytest.mark.parametrize("content", [b"", b"a\nb\n", b"\xff\xfe\x00"])
+def test_class_names_that_are_not_twenty_lines(root: Path, content: bytes) -> None:
+    path = write(root / "ImageSets" / "classes.txt")
+    path.write_bytes(content)
+    assert failure(root).startswith(f"{path}: ")
+
+
 @pytest.mark.skipif(not (REAL / "minivoc").is_dir(), reason="no real images beside this checkout")
 def test_real_masks_have_the_known_counts() -> None:
     content = json.loads(gzip.decompress((CHECKOUT / "tests" / "golden" / "pascal_index.json.gz").read_bytes()))

@@ -29,11 +29,13 @@ def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
 def test_a_file_is_replaced_at_once(tmp_path: Path) -> None:
     path = tmp_path / "file.txt"
     path.write_bytes(b"old")
-    with atomic_write(path) as file:
-        file.write(b"new")
-        file.flush()
-        assert path.read_bytes() == b"old"
-    assert path.read_bytes() == b"new"
+    with path.open("rb") as reader:
+        with atomic_write(path) as file:
+            file.write(b"new")
+            file.flush()
+            assert path.read_bytes() == b"old"
+        assert path.read_bytes() == b"new"
+        assert reader.read() == b"old"  # another file took the name, this one was not written to
 
 
 @pytest.mark.parametrize("old", [b"old", None])
