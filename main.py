@@ -104,7 +104,7 @@ def train_snapshot(
             loss.backward()
             optimizer.step()
             losses.append(loss.item())
-            bar.set_postfix(loss=f"{sum(losses) / len(losses):.3f}")
+            bar.set_postfix(loss=f"{sum(losses) / len(losses):.3f}", refresh=False)
     return losses
 
 

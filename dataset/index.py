@@ -12,9 +12,9 @@ import multiprocessing
 import os
 import sys
 import time
-import zipfile
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,8 +64,8 @@ def mask_contents(images: ImageSet, workers: int | None = None) -> list[Mask]:
         if image not in cached or cached[image].stamp != stamp
     ]
     if stale:
-        fresh = _read_all([images.mask_path(image) for image, _ in stale], images.name, workers)
         started = time.time_ns()
+        fresh = _read_all([images.mask_path(image) for image, _ in stale], images.name, workers)
         for (image, stamp), (size, pixels) in zip(stale, fresh, strict=True):
             cached[image] = Mask(stamp, size, pixels)
         settled = {image: mask for image, mask in cached.items() if max(mask.stamp[1:]) < started - SETTLED_NS}
@@ -130,14 +130,11 @@ def _load(path: Path) -> dict[str, Mask]:
         with np.load(path, allow_pickle=False) as file:
             if file["version"] != VERSION:
                 return {}
-            names, stamps, sizes = file["names"].tolist(), file["stamps"].tolist(), file["sizes"].tolist()
-            counts = file["counts"]
-            ends = np.cumsum(counts)
-            starts, ends = (ends - counts).tolist(), ends.tolist()
-            labels, pixels = file["labels"].tolist(), file["pixels"].tolist()
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            arrays = [file[name] for name in ("names", "stamps", "sizes", "counts", "labels", "pixels")]
+        names, stamps, sizes, counts, labels, pixels = (array.tolist() for array in arrays)
+        rows = iter(zip(labels, pixels, strict=True))
+        entries = zip(names, stamps, sizes, counts, strict=True)
+        masks = {name: Mask(tuple(stamp), tuple(size), dict(islice(rows, n))) for name, stamp, size, n in entries}
+        return masks if sum(counts) == len(labels) else {}
+    except Exception:  # what a damaged file can raise anywhere in the reader; it is built again
         return {}
-    return {
-        name: Mask(tuple(stamp), tuple(size), dict(zip(labels[start:end], pixels[start:end], strict=True)))
-        for name, stamp, size, start, end in zip(names, stamps, sizes, starts, ends, strict=True)
-    }

@@ -55,26 +55,35 @@ def _folders(root: Path) -> tuple[Path, Path]:
 def _class_names(root: Path) -> dict[int, str]:
     """VOC's, or those that the toy dataset gives its own classes."""
     own = root / "ImageSets" / "classes.txt"
-    return dict(enumerate(own.read_text().splitlines(), start=1)) if own.is_file() else CLASS_NAMES
+    if not own.is_file():
+        return CLASS_NAMES
+    try:
+        names = own.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{own}: cannot be read as a list of class names ({error})") from error
+    if len(names) != len(CLASS_NAMES):
+        raise UserError(f"{own}: {len(names)} lines, expected the names of {len(CLASS_NAMES)} classes; or remove it")
+    return dict(enumerate(names, start=1))
 
 
 def _lists(root: Path, masks: Path) -> dict[str, tuple[str, ...]]:
+    """The ids of ImageSets/{train,val}.txt; a list that is missing is derived."""
     sets = root / "ImageSets"
-    paths = {split: sets / f"{split}.txt" for split in ("train", "val")}
-    missing = [path for path in paths.values() if not path.is_file()]
-    if not missing:
-        return {split: _read_list(path) for split, path in paths.items()}
-    own = sets / "Segmentation" / "val.txt"
-    if not own.is_file():
-        raise UserError(f"{missing[0]}: no such list, and no ImageSets/Segmentation/val.txt to derive it from")
-    val = _read_list(own)
-    held_out = set(val)
-    made = {"train": tuple(sorted(path.stem for path in masks.glob("*.png") if path.stem not in held_out)), "val": val}
-    if not made["train"]:
-        raise UserError(f"{masks}: holds no mask that is not in {own}, so no image is left to train on")
-    lists = {split: _read_list(path) if path.is_file() else made[split] for split, path in paths.items()}
-    print(f"{sets}: lists derived from VOC's own: {len(lists['train'])} train, {len(lists['val'])} val images")
-    return lists
+    train, val, own = sets / "train.txt", sets / "val.txt", sets / "Segmentation" / "val.txt"
+    missing = [path for path in (train, val) if not path.is_file()]
+    if not val.is_file() and not own.is_file():
+        raise UserError(f"{val}: no such list, and no ImageSets/Segmentation/val.txt to derive it from")
+    held_out = _read_list(val if val.is_file() else own)
+    if train.is_file():
+        kept = _read_list(train)
+    else:
+        kept = tuple(sorted({path.stem for path in masks.glob("*.png")} - set(held_out)))
+        if not kept:
+            raise UserError(f"{masks}: holds no mask that is not in the val list, so no image is left to train on")
+    if missing:
+        names = " and ".join(path.name for path in missing)
+        print(f"{sets}: no {names}, derived: {len(kept)} train and {len(held_out)} val images")
+    return {"train": kept, "val": held_out}
 
 
 def _read_list(path: Path) -> tuple[str, ...]:

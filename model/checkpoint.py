@@ -98,7 +98,9 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
             f"{path}: not the weights of an SSP or baseline network with a ResNet-50 or -101 "
             f"({len(state)} keys, the first is {next(iter(state))!r})"
         )
-    info = content["info"] if content.get("format") == FORMAT else {}
+    info = content.get("info") if content.get("format") == FORMAT else {}
+    if not isinstance(info, dict):
+        raise UserError(f"{path}: damaged: it does not hold what it was trained on; fetch it again")
     return Checkpoint(state, {**info, **known})
 
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from weakref import WeakSet
 
 import numpy as np
@@ -80,8 +81,8 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda root: shutil.rmtree(root / "SegmentationClassAug"),
         r"VOC2012: no folder SegmentationClassAug \(or SegmentationClass\)",
     ),
-    "no lists": (lambda root: shutil.rmtree(root / "ImageSets"), r"ImageSets/train\.txt: no such list"),
-    "empty lists": (listed, r"ImageSets/train\.txt: the list is empty"),
+    "no lists": (lambda root: shutil.rmtree(root / "ImageSets"), r"ImageSets/val\.txt: no such list"),
+    "empty lists": (listed, r"ImageSets/val\.txt: the list is empty"),
     "unknown ids": (
         lambda root: listed(root, "toy_00001", "nobody"),
         r"JPEGImages/nobody\.jpg: no such image, but the list of pascal train names it",
@@ -297,16 +298,25 @@ def on_screen(printed: str) -> list[str]:
     return [line for line in lines if line]
 
 
+@pytest.mark.parametrize("at_once", [True, False])
 def test_a_progress_bar_makes_room_for_the_line(
-    toy: Path, tmp_path: Path, quick: list[str], monkeypatch: pytest.MonkeyPatch
+    toy: Path, tmp_path: Path, quick: list[str], monkeypatch: pytest.MonkeyPatch, at_once: bool
 ) -> None:
-    argv = ["--data-root", str(toy), "--out", str(tmp_path / "out"), *quick, "--snapshot", "4", "--lr", "1e30"]
+    create = tqdm.__init__
+
+    def without_delay(self: tqdm, *args: Any, **kwargs: Any) -> None:
+        create(self, *args, **{**kwargs, "delay": 0})
+
+    if at_once:
+        monkeypatch.setattr(tqdm, "__init__", without_delay)
+    monkeypatch.setattr(tqdm, "_instances", WeakSet())  # bars that other tests left take no place on this screen
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    monkeypatch.setattr(tqdm, "_instances", WeakSet())  # bars that other tests left take no place on this screen
+    argv = ["--data-root", str(toy), "--out", str(tmp_path / "out"), *quick, "--snapshot", "4", "--lr", "1e30"]
     with pytest.raises(SystemExit):
         command(lambda: training.main(argv))
-    assert "snapshot 1:" in terminal.getvalue()
+    if at_once:
+        assert "snapshot 1:" in terminal.getvalue()
     shown = on_screen(terminal.getvalue())
     assert len(shown) == 1
     assert shown[0].startswith("error: the loss is ")

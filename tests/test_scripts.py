@@ -161,13 +161,11 @@ def test_plain_weights_need_the_fold(toy: Path, run: Path, capsys: pytest.Captur
 def test_classes_that_were_trained_on_are_shouted_about(
     toy: Path, run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    result = evaluated(toy, ["--checkpoint", run, "--fold", "1"])
+    evaluated(toy, ["--checkpoint", run, "--fold", "1"])
     warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("WARNING: ")]
-    tested = sorted({cls for seed in result["seeds"] for cls in seed["class_iou"]} - {0})
-    assert {6, 7, 8, 9, 10} >= set(tested) != set()
     names = open_fold("pascal", toy, 1).test.class_names
-    listed = ", ".join(f"{cls} {names[cls]}" for cls in tested)
-    assert warnings == [f"WARNING: {run} was TRAINED on {len(tested)} of the test classes: {listed}"]
+    listed = ", ".join(f"{cls} {names[cls]}" for cls in (6, 7, 8, 9, 10))
+    assert warnings == [f"WARNING: {run} was TRAINED on 5 of the test classes: {listed}"]
 
 
 def test_flags_override_the_checkpoint(toy: Path, run: Path, tmp_path: Path) -> None:

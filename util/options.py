@@ -77,7 +77,7 @@ def device(text: str) -> torch.device:
     """An argparse type: a device that this machine has."""
     try:
         chosen = torch.device(text)
-        torch.empty(0, device=chosen)
+        torch.zeros(1, device=chosen).item()
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise argparse.ArgumentTypeError(f"{text!r} cannot be used: {reason}") from error

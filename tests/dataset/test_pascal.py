@@ -77,7 +77,7 @@ def test_missing_lists_are_named(root: Path) -> None:
     (root / "ImageSets" / "train.txt").unlink()
     shutil.move(root / "ImageSets" / "val.txt", root / "val.txt")
     message = failure(root)
-    assert message.startswith(f"{root / 'ImageSets' / 'train.txt'}: no such list")
+    assert message.startswith(f"{root / 'ImageSets' / 'val.txt'}: no such list")
     assert "ImageSets/Segmentation/val.txt" in message
 
 
@@ -88,7 +88,7 @@ def test_lists_are_derived_from_vocs_own(root: Path, capsys: pytest.CaptureFixtu
     sets = image_sets(root)
     assert sets["val"].ids == ("e", "b")
     assert sets["train"].ids == ("a", "c", "d", "f")
-    assert capsys.readouterr().out.count("lists derived from VOC's own: 4 train, 2 val images") == 1
+    assert capsys.readouterr().out.count("no train.txt and val.txt, derived: 4 train and 2 val images") == 1
 
 
 def test_one_list_may_be_derived(root: Path) -> None:
