@@ -125,6 +125,8 @@ def main(argv: list[str] | None = None) -> Path:
     net = start_network(args, samples)
     folder = run_folder(args)
     check_writable(folder)
+    if earlier := sorted(path.name for path in folder.glob(f"{run_name(args)}_*.pth")):
+        print(f"note: {folder} holds {', '.join(earlier)} from an earlier run; test.py will need --checkpoint")
 
     trained = [p for p in net.parameters() if p.requires_grad]
     optimizer = torch.optim.SGD(trained, lr=args.lr, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
@@ -180,7 +182,9 @@ def main(argv: list[str] | None = None) -> Path:
             f"mIoU {result['miou']:.2f}, best {best_miou:.2f}"
         )
     total = args.episode // args.batch_size
-    draw_history(history, history_file.with_suffix(".png"), drops=[total // 3, total * 2 // 3])
+    draw_history(
+        history, history_file.with_suffix(".png"), drops=[part for part in (total // 3, total * 2 // 3) if part]
+    )
 
     net.load_state_dict(best_state)
     result = test(*seeds)

@@ -75,6 +75,8 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]
     if args.amp and args.engine == "plain":
         raise UserError("--amp belongs to --engine planned, the plain one is the reference")
     for file in (args.json, args.save_episodes):
+        if file and Path(file).is_dir():
+            raise UserError(f"{file}: is a folder; name a file to write")
         if file:
             check_writable(Path(file).parent)
     return args, path, checkpoint

@@ -57,6 +57,7 @@ def mask_contents(images: ImageSet, workers: int | None = None) -> list[Mask]:
     """The content of each mask of the list, from the cache where the file has not changed since."""
     path = cache_path(images.masks)
     cached = _load(path)
+    started = time.time_ns()
     stamps = [_stamp(images.mask_path(image), images.name) for image in images.ids]
     stale = [
         (image, stamp)
@@ -64,7 +65,6 @@ def mask_contents(images: ImageSet, workers: int | None = None) -> list[Mask]:
         if image not in cached or cached[image].stamp != stamp
     ]
     if stale:
-        started = time.time_ns()
         fresh = _read_all([images.mask_path(image) for image, _ in stale], images.name, workers)
         for (image, stamp), (size, pixels) in zip(stale, fresh, strict=True):
             cached[image] = Mask(stamp, size, pixels)
