@@ -89,7 +89,7 @@ def plan(args: argparse.Namespace) -> tuple[ImageSet, Mapping[int, Sequence[Epis
         plans = {seed: episodes[: args.episodes] for seed, episodes in plans.items()}
         everything = [episode for episodes in plans.values() for episode in episodes]
         if args.protocol == "hsnet":
-            classes = hsnet.novel_classes(args.dataset, args.fold)
+            classes = hsnet.novel_classes(args.dataset, args.fold, everything)
         else:
             classes = sorted({episode.cls for episode in everything})
         return open_listed(args.dataset, args.data_root, everything), plans, classes

@@ -62,6 +62,17 @@ def parts(net: FewShotNetwork, images: ImageSet, episodes: Sequence[Episode]) ->
     return decoding, timed(lambda: [folded.features(picture) for picture in pictures])[0]
 
 
+def grow(net: FewShotNetwork, images: ImageSet, episodes: list[Episode], workers: int, cache_gb: float) -> None:
+    """Time of more and more episodes over the same images."""
+    generator = torch.Generator().manual_seed(0)
+    shuffled = [episodes[number] for number in torch.randperm(len(episodes), generator=generator).tolist()]
+    print()
+    for count in (len(episodes) // 4, len(episodes) // 2, len(episodes)):
+        part = shuffled[:count]
+        seconds, (_, passes) = timed(lambda e=part: count_planned(net, images, e, workers, int(cache_gb * 2**30)))
+        print(f"{len(part[0].supports)}-shot: {count:6} episodes, {passes} trunk passes: {seconds:7.1f} s")
+
+
 def main() -> None:
     parser = OneLineParser(__doc__)
     add = parser.add_argument
@@ -73,6 +84,7 @@ def main() -> None:
     add("--per-image", type=positive, default=14, help="planned episodes for each distinct image (default 14)")
     add("--plain-episodes", type=whole(1), default=12, help="of a round of the plain engine (default %(default)s)")
     add("--rounds", type=whole(1), default=3, help="(default %(default)s)")
+    add("--growth", action="store_true", help="instead: the planned engine alone on a quarter, half and all episodes")
     add("--workers", type=whole(0), default=2, help="loader processes of both (default %(default)s)")
     add("--cache-gb", type=positive, default=CACHE_GB)
     args = parser.parse_args()
@@ -83,6 +95,9 @@ def main() -> None:
     count = round(args.per_image * distinct / SEEDS)
     for shot in args.shots:
         episodes = [e for seed in range(SEEDS) for e in plan_episodes(index, fold.novel_classes, shot, seed, count)]
+        if args.growth:
+            grow(net, fold.test, episodes, args.workers, args.cache_gb)
+            continue
         some = episodes[: args.plain_episodes]
         planned, plain = [], []
         for _ in range(args.rounds):

@@ -55,6 +55,8 @@ def open_listed(dataset: str, root: str | Path, episodes: Sequence[Episode]) -> 
     layout = LISTED[dataset]
     names = {image: None for episode in episodes for image in (episode.query, *episode.supports)}
     images = replace(layout.any_image(_locate(root, layout.FOLDER)), ids=tuple(names))
+    if images.binary:  # the folder tells the class
+        images = replace(images, class_names={episode.cls: episode.query.split("/")[0] for episode in episodes})
     images.check_images()
     return images
 

@@ -19,7 +19,7 @@ from util.errors import UserError
 EPISODES = 1000  # FSS-1000: one for each image
 SIDE = 400  # images and masks are resized to this square
 FSS_IMAGES = 10  # of each class
-FSS_OFFSETS = {"trn": 0, "val": 520, "test": 760}  # classes of the splits before, in FSS-1000
+FSS_FIRST_TEST = 761  # the number of the first test class, after 520 to train on and 240 to validate
 
 
 def plan_hsnet(dataset: str, splits: str | Path, fold: int, shot: int) -> list[Episode]:
@@ -37,13 +37,17 @@ def plan_hsnet(dataset: str, splits: str | Path, fold: int, shot: int) -> list[E
     return _plan_fss(folder / "test.txt", shot, rng)
 
 
-def novel_classes(dataset: str, fold: int) -> list[int]:
-    """The classes whose mean the protocol reports, from 1."""
+def novel_classes(dataset: str, fold: int, episodes: Sequence[Episode]) -> list[int]:
+    """The classes whose mean the protocol reports, from 1: all of the fold, or (fss) all of its list."""
     if dataset == "pascal":
         return list(range(5 * fold + 1, 5 * fold + 6))
     if dataset == "coco":
-        return list(range(fold + 1, 81, 4))  # interleaved
-    return list(range(FSS_OFFSETS["test"] + 1, 1001))
+        return _interleaved(fold)
+    return sorted({episode.cls for episode in episodes})
+
+
+def _interleaved(fold: int) -> list[int]:
+    return list(range(fold + 1, 81, 4))
 
 
 def _plan_pascal(path: Path, shot: int, rng: np.random.RandomState) -> list[Episode]:
@@ -71,7 +75,7 @@ def _plan_coco(path: Path, fold: int, shot: int, rng: np.random.RandomState) -> 
     )
     if not whole:
         raise UserError(f"{path}: not HSNet's lists of images by class; import the file again")
-    classes = novel_classes("coco", fold)
+    classes = _interleaved(fold)
     of_class = {cls: [image.removesuffix(".jpg") for image in content.get(cls - 1, [])] for cls in classes}
     _check(of_class, path)
     episodes = []
@@ -87,7 +91,7 @@ def _plan_fss(path: Path, shot: int, rng: np.random.RandomState) -> list[Episode
     numbers = sorted(str(number) for number in range(1, FSS_IMAGES + 1))
     drawn_from = [str(number) for number in range(1, FSS_IMAGES + 1)]
     episodes = []
-    for cls, name in enumerate(sorted(read_lines(path)), start=FSS_OFFSETS["test"] + 1):
+    for cls, name in enumerate(sorted(read_lines(path)), start=FSS_FIRST_TEST):
         for number in numbers:
             supports = _supports(drawn_from, number, shot, rng)
             episodes.append(Episode(f"{name}/{number}", cls, tuple(f"{name}/{support}" for support in supports)))

@@ -39,9 +39,30 @@ def test_small_list_by_hand(tmp_path: Path) -> None:
     assert len(plan) == 1000
     assert plan[0] == ("a", 6, ("b", "b", "b"))
     assert plan[1] == ("b", 6, ("a", "a", "a"))
-    assert novel_classes("pascal", 1) == [6, 7, 8, 9, 10]
-    assert novel_classes("coco", 0) == [1, 5, 9, 13, 17, 21, 25, 29, 33, 37, 41, 45, 49, 53, 57, 61, 65, 69, 73, 77]
-    assert novel_classes("fss", 0) == list(range(761, 1001))
+    assert novel_classes("pascal", 1, plan) == [6, 7, 8, 9, 10]
+    assert novel_classes("coco", 0, plan) == [
+        1,
+        5,
+        9,
+        13,
+        17,
+        21,
+        25,
+        29,
+        33,
+        37,
+        41,
+        45,
+        49,
+        53,
+        57,
+        61,
+        65,
+        69,
+        73,
+        77,
+    ]
+    assert novel_classes("fss", 0, plan) == [6]
 
 
 @pytest.mark.parametrize(

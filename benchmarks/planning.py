@@ -1,0 +1,84 @@
+"""Planning at COCO's size: 40,504 images of 80 classes, five seeds of 4,000 5-shot episodes; time and memory.
+
+    python -m benchmarks.planning
+
+The index is synthetic: every image holds one to eight classes, the rare ones rarely, as COCO's do. The memory
+bound of the planned evaluation is computed from the plan, then held against a query of COCO's usual size.
+"""
+
+from __future__ import annotations
+
+import random
+import resource
+import time
+
+import torch
+
+from dataset import plan_episodes
+from model import build_model
+from model.resnet import CHANNELS, STRIDE
+from model.shared_query import KEPT_SETS, TOGETHER
+from util.errors import command
+from util.evaluation import CACHE_GB, peak_memory_gb
+from util.planned import group
+
+IMAGES, CLASSES, EPISODES, SHOT, SEEDS = 40504, 80, 4000, 5, 5
+SIDE = (480, 640)
+
+
+def synthetic_index(seed: int = 0) -> dict[str, dict[int, int]]:
+    """{image: {class: pixels}}."""
+    rng = random.Random(seed)
+    weights = [1 / rank for rank in range(1, CLASSES + 1)]
+    return {
+        f"COCO_val2014_{number:012d}": {
+            cls: rng.randrange(100, 60000)
+            for cls in set(rng.choices(range(1, CLASSES + 1), weights, k=rng.randint(1, 8)))
+        }
+        for number in range(IMAGES)
+    }
+
+
+def memory_bound(pairs: int, pixels: int) -> float:
+    """Bytes: kept features, prototypes of (image, class) pairs, kernels and sums of one query of N pixels."""
+    kernels = 3 * 4 * pixels**2  # the cosines, the kernel, and a temporary while they are made
+    sums = (KEPT_SETS + 2 * TOGETHER + 3) * 4 * pixels * CHANNELS  # kept, in use in both matchings, temporaries
+    return CACHE_GB * 2**30 + 2 * 4 * pairs * CHANNELS + kernels + sums
+
+
+@torch.inference_mode()
+def main() -> None:
+    index = synthetic_index()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    started = time.perf_counter()
+    novel = range(1, 21)
+    episodes = [e for seed in range(SEEDS) for e in plan_episodes(index, novel, SHOT, seed, EPISODES)]
+    planned = time.perf_counter() - started
+    of_query, of_support = group(episodes)
+    grouped = time.perf_counter() - started - planned
+    added = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**10
+    pairs = sum(map(len, of_support.values()))
+    print(
+        f"{IMAGES} images: {len(episodes)} episodes of {SHOT} shots planned in {planned:.2f} s, grouped in {grouped:.2f} s"
+    )
+    print(
+        f"{len(of_query)} queries, {len(of_support)} supports, {pairs} (image, class) pairs; {added:.0f} MiB for the plan"
+    )
+    height, width = (-(-side // STRIDE) for side in SIDE)
+    print(f"memory bound beyond the program itself: {memory_bound(pairs, height * width) / 2**30:.2f} GiB")
+
+    net = build_model("ssp", refine=True).eval()
+    generator = torch.Generator().manual_seed(0)
+    idle = peak_memory_gb(torch.device("cpu"))
+    features = torch.randn(1, CHANNELS, height, width, generator=generator)
+    fg, bg = torch.randn(2, 4 * TOGETHER, CHANNELS, 1, 1, generator=generator)
+    net.match_episodes(features, fg, bg)
+    used = peak_memory_gb(torch.device("cpu")) - idle
+    bound = memory_bound(0, height * width) / 2**30 - CACHE_GB
+    print(
+        f"one query of {SIDE[1]}x{SIDE[0]} with {4 * TOGETHER} episodes: {used:.2f} GiB measured, {bound:.2f} GiB bound"
+    )
+
+
+if __name__ == "__main__":
+    command(main)
