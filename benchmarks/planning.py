@@ -59,10 +59,12 @@ def main() -> None:
     added = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**10
     pairs = sum(map(len, of_support.values()))
     print(
-        f"{IMAGES} images: {len(episodes)} episodes of {SHOT} shots planned in {planned:.2f} s, grouped in {grouped:.2f} s"
+        f"{IMAGES} images: {len(episodes)} episodes of {SHOT} shots planned in {planned:.2f} s, "
+        f"grouped in {grouped:.2f} s"
     )
     print(
-        f"{len(of_query)} queries, {len(of_support)} supports, {pairs} (image, class) pairs; {added:.0f} MiB for the plan"
+        f"{len(of_query)} queries, {len(of_support)} supports, {pairs} (image, class) pairs; "
+        f"{added:.0f} MiB for the plan"
     )
     height, width = (-(-side // STRIDE) for side in SIDE)
     print(f"memory bound beyond the program itself: {memory_bound(pairs, height * width) / 2**30:.2f} GiB")
