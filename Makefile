@@ -31,7 +31,10 @@ lint: install
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 
-bench: install
+data/toy: | install
+	$(RUN) -m dataset.toy --out data/toy
+
+bench: install data/toy
 	$(RUN) -m benchmarks.evaluation --data-root $(DATA_ROOT)
 	$(RUN) -m benchmarks.planning
 	$(RUN) -m benchmarks.index --masks $(DATA_ROOT)/SegmentationClassAug

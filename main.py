@@ -21,8 +21,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from dataset import DATASETS, class_index, open_fold, plan_episodes
-from dataset.episodes import check_pool, make_pool
+from dataset import DATASETS, class_index, open_fold
+from dataset.episodes import check_pool, make_pool, plan_from_pool
 from dataset.fewshot import TrainingSamples
 from dataset.loading import batches, to_device
 from dataset.transform import crop, normalise
@@ -36,7 +36,7 @@ from util.files import atomic_write, check_writable
 from util.options import make_parser, positive, settle, whole
 from util.parallel import FewShotDataParallel
 from util.progress import progress
-from util.runs import run_folder, run_name, save_result, save_run, setting
+from util.runs import free_stem, run_folder, run_name, save_result, save_run, setting
 from util.visualize import draw_history
 
 MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
@@ -65,7 +65,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def learning_rate(initial: float, iteration: int, iterations: int) -> float:
     """Divided by ten after one third and after two thirds of the iterations (design, section 4)."""
-    return initial * 0.1 ** sum(iteration >= part > 0 for part in (iterations // 3, iterations * 2 // 3))
+    return initial * 0.1 ** sum(iteration >= step for step in drops(iterations))
+
+
+def drops(iterations: int) -> list[int]:
+    """The steps from which on the learning rate is a tenth of what it was."""
+    return [step for step in (iterations // 3, iterations * 2 // 3) if step]
 
 
 def start_network(args: argparse.Namespace, samples: TrainingSamples) -> FewShotNetwork:
@@ -116,7 +121,8 @@ def main(argv: list[str] | None = None) -> Path:
     fold = open_fold(args.dataset, args.data_root, args.fold)
     episodes = args.test_episodes or fold.test_episodes
     test_index = class_index(fold.test, args.workers)
-    check_pool(make_pool(test_index, fold.novel_classes), args.shot, fold.test.name, fold.test.class_names)
+    test_pool = make_pool(test_index, fold.novel_classes)
+    check_pool(test_pool, args.shot, fold.test.name, fold.test.class_names)
     samples = TrainingSamples(
         fold.train, class_index(fold.train, args.workers), fold.base_classes, args.shot, args.crop_size,
         length=args.snapshot, seed=args.seed,
@@ -126,7 +132,7 @@ def main(argv: list[str] | None = None) -> Path:
     folder = run_folder(args)
     check_writable(folder)
     if earlier := sorted(path.name for path in folder.glob(f"{run_name(args)}_*.pth")):
-        print(f"note: {folder} holds {', '.join(earlier)} from an earlier run; test.py will need --checkpoint")
+        print(f"note: {folder} keeps {', '.join(earlier)} of an earlier run; test.py will need --checkpoint")
 
     trained = [p for p in net.parameters() if p.requires_grad]
     optimizer = torch.optim.SGD(trained, lr=args.lr, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
@@ -148,11 +154,11 @@ def main(argv: list[str] | None = None) -> Path:
         "arguments": {k: v if isinstance(v, (int, float, type(None))) else str(v) for k, v in vars(args).items()},
     }
     best_miou, best_stem, best_state = -1.0, None, {}
-    history_file = folder / f"{run_name(args)}.history.jsonl"
+    history_file = Path(f"{free_stem(folder / run_name(args))}.history.jsonl")
     history: list[dict] = []
 
     seeds = range(args.seed, args.seed + args.seeds)
-    plans = {seed: plan_episodes(test_index, fold.novel_classes, args.shot, seed, episodes) for seed in seeds}
+    plans = {seed: plan_from_pool(test_pool, args.shot, seed, episodes) for seed in seeds}
 
     def test(*seeds: int) -> dict:
         planned = {seed: plans[seed] for seed in seeds}
@@ -166,7 +172,7 @@ def main(argv: list[str] | None = None) -> Path:
             raise UserError(f"{error}; best weights so far: {f'{best_stem}.pth' if best_stem else 'none'}") from error
         result = test(args.seed)
         if result["miou"] >= best_miou:
-            stem = folder / f"{run_name(args)}_{result['miou']:.2f}"
+            stem = free_stem(folder / f"{run_name(args)}_{result['miou']:.2f}", best_stem)
             best_state = {key: value.detach().cpu().clone() for key, value in net.state_dict().items()}
             save_run(stem, best_state, {**info, "miou": result["miou"]}, previous=best_stem)
             best_miou, best_stem = result["miou"], stem
@@ -181,10 +187,7 @@ def main(argv: list[str] | None = None) -> Path:
             f"snapshot {line['snapshot']}/{snapshots}: loss {line['loss']:.4f}, lr {line['lr']:g}, "
             f"mIoU {result['miou']:.2f}, best {best_miou:.2f}"
         )
-    total = args.episode // args.batch_size
-    draw_history(
-        history, history_file.with_suffix(".png"), drops=[part for part in (total // 3, total * 2 // 3) if part]
-    )
+    draw_history(history, history_file.with_suffix(".png"), drops(args.episode // args.batch_size))
 
     net.load_state_dict(best_state)
     result = test(*seeds)

@@ -20,8 +20,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dataset import DATASETS, LISTED, Episode, ImageSet, class_index, hsnet, open_fold, open_listed, plan_episodes
-from dataset.episodes import check_pool, make_pool
+from dataset import DATASETS, LISTED, Episode, ImageSet, class_index, hsnet, open_fold, open_listed
+from dataset.episodes import check_pool, make_pool, plan_from_pool
 from model import build_model
 from model.checkpoint import Checkpoint, find_checkpoint, load_checkpoint, load_strict
 from util import distributed
@@ -29,7 +29,7 @@ from util.errors import UserError, command
 from util.evaluation import evaluate, result_table
 from util.files import check_writable
 from util.options import make_parser, settle, whole
-from util.runs import load_episodes, run_folder, run_name, save_episodes, save_result
+from util.runs import SAVED, load_episodes, run_folder, run_name, save_episodes, save_result
 
 
 def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]:
@@ -58,22 +58,28 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]
         if given not in (None, found):
             raise UserError(f"{path}: holds a {found} network, not --{name} {given}; leave the flag out")
     known = dict(checkpoint.info)
-    if args.episodes_from:
-        saved = load_episodes(args.episodes_from)
-        args.protocol, args.episodes_from = saved["protocol"], saved["plans"]
-        known |= {name: saved[name] for name in ("dataset", "fold", "shot")}
+    saved = load_episodes(args.episodes_from) if args.episodes_from else None
+    for name in SAVED if saved else ():
+        if getattr(args, name) not in (None, saved[name]):
+            raise UserError(f"{args.episodes_from}: its {name} is {saved[name]}, not --{name} {getattr(args, name)}")
+        setattr(args, name, saved[name])
     args.protocol = args.protocol or "ssp"
     if args.protocol == "hsnet":
         known.pop("refine", None)
+    if args.dataset not in (None, known.get("dataset")):
+        known.pop("fold", None)  # another dataset's
     if args.fold is None and "fold" not in known and args.dataset != "fss":
-        raise UserError(f"{path}: a plain state dict does not say its fold; pass --fold")
+        raise UserError(f"{path}: does not say which fold to test; pass --fold")
     settle(args, known)
-    if args.protocol == "ssp" and args.dataset not in DATASETS and not args.episodes_from:
+    args.plans = saved["plans"] if saved else None
+    if args.protocol == "ssp" and args.dataset not in DATASETS and not saved:
         raise UserError(f"--dataset {args.dataset} is evaluated with --protocol hsnet; pass it and --splits")
-    if args.protocol == "hsnet" and not (args.splits or args.episodes_from):
+    if args.protocol == "hsnet" and not (args.splits or saved):
         raise UserError("--protocol hsnet needs --splits, the data/splits of an HSNet checkout")
     if args.amp and args.engine == "plain":
         raise UserError("--amp belongs to --engine planned, the plain one is the reference")
+    if args.engine == "plain" and distributed.launched():
+        raise UserError("--engine plain, the reference, runs in one process; start it with python, not torchrun")
     for file in (args.json, args.save_episodes):
         if file and Path(file).is_dir():
             raise UserError(f"{file}: is a folder; name a file to write")
@@ -84,8 +90,8 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]
 
 def plan(args: argparse.Namespace) -> tuple[ImageSet, Mapping[int, Sequence[Episode]], list[int]]:
     """The images, the episodes of each seed (saved, HSNet's, or drawn as the authors draw them), the novel classes."""
-    if args.episodes_from or args.protocol == "hsnet":
-        plans = args.episodes_from or {0: hsnet.plan_hsnet(args.dataset, args.splits, args.fold, args.shot)}
+    if args.plans or args.protocol == "hsnet":
+        plans = args.plans or {0: hsnet.plan_hsnet(args.dataset, args.splits, args.fold, args.shot)}
         plans = {seed: episodes[: args.episodes] for seed, episodes in plans.items()}
         everything = [episode for episodes in plans.values() for episode in episodes]
         if args.protocol == "hsnet":
@@ -96,18 +102,25 @@ def plan(args: argparse.Namespace) -> tuple[ImageSet, Mapping[int, Sequence[Epis
     fold = open_fold(args.dataset, args.data_root, args.fold)
     with distributed.first_process_first():
         index = class_index(fold.test, args.workers)
-    check_pool(make_pool(index, fold.novel_classes), args.shot, fold.test.name, fold.test.class_names)
+    pool = make_pool(index, fold.novel_classes)
+    check_pool(pool, args.shot, fold.test.name, fold.test.class_names)
     episodes = args.episodes or fold.test_episodes
     seeds = range(args.seed, args.seed + args.seeds)
-    plans = {seed: plan_episodes(index, fold.novel_classes, args.shot, seed, episodes) for seed in seeds}
+    plans = {seed: plan_from_pool(pool, args.shot, seed, episodes) for seed in seeds}
     return fold.test, plans, fold.novel_classes
 
 
-def warn_if_trained_on(classes: Sequence[int], names: Mapping[int, str], checkpoint: Checkpoint, path: Path) -> None:
+def warn_if_trained_on(
+    args: argparse.Namespace, classes: Sequence[int], names: Mapping[int, str], checkpoint: Checkpoint, path: Path
+) -> None:
     """Few-shot results mean nothing on classes that were trained on."""
     if "base_classes" not in checkpoint.info:
         unknown = "does not say which classes it was trained on; make sure the test classes are not among them"
         print(f"WARNING: {path} {unknown}", file=sys.stderr)
+        return
+    if checkpoint.info.get("dataset") != args.dataset:
+        other = f"was trained on {checkpoint.info.get('dataset')}, whose classes may be among those of {args.dataset}"
+        print(f"WARNING: {path} {other}", file=sys.stderr)
         return
     seen = sorted(set(classes) & set(checkpoint.info["base_classes"]))
     if seen:
@@ -126,7 +139,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     hsnets = args.protocol == "hsnet"
     first = distributed.rank() == 0
     if first:
-        warn_if_trained_on(classes, images.class_names, checkpoint, path)
+        warn_if_trained_on(args, classes, images.class_names, checkpoint, path)
     if args.save_episodes and first:
         save_episodes(args.save_episodes, args, plans)
 

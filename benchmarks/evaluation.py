@@ -9,13 +9,12 @@ weights are random with calibrated batch norms.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from statistics import median
-from typing import Any
 
 import torch
 
+from benchmarks.timing import timed
 from dataset import Episode, ImageSet, class_index, open_fold, plan_episodes
 from dataset.episodes import make_pool
 from dataset.fewshot import Pictures
@@ -27,15 +26,6 @@ from util.options import OneLineParser, default_device, positive, whole
 from util.planned import count_planned
 
 SEEDS = 5
-
-
-def timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    """Seconds and the result."""
-    started = time.perf_counter()
-    result = work()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - started, result
 
 
 def network(backbone: str, checkpoint: str | None, images: ImageSet) -> FewShotNetwork:

@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import os
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from benchmarks.timing import timed
 from dataset.episodes import MIN_PIXELS, make_pool
 from dataset.images import ImageSet, read_mask
 from dataset.index import cache_path, class_index
@@ -39,13 +37,6 @@ def plain(images: ImageSet) -> dict[int, list[str]]:
         for cls in set(np.unique(read_mask(images.mask_path(image)))) & set(CLASSES):
             members[cls].append(image)
     return {cls: sorted(found) for cls, found in members.items()}
-
-
-def timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    """Seconds and the result."""
-    started = time.perf_counter()
-    result = work()
-    return time.perf_counter() - started, result
 
 
 def main() -> None:

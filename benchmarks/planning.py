@@ -9,7 +9,6 @@ bound of the planned evaluation is computed from the plan, then held against a q
 from __future__ import annotations
 
 import random
-import resource
 import time
 
 import torch
@@ -49,14 +48,14 @@ def memory_bound(pairs: int, pixels: int) -> float:
 @torch.inference_mode()
 def main() -> None:
     index = synthetic_index()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_memory_gb(torch.device("cpu"))
     started = time.perf_counter()
     novel = range(1, 21)
     episodes = [e for seed in range(SEEDS) for e in plan_episodes(index, novel, SHOT, seed, EPISODES)]
     planned = time.perf_counter() - started
     of_query, of_support = group(episodes)
     grouped = time.perf_counter() - started - planned
-    added = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**10
+    added = 2**10 * (peak_memory_gb(torch.device("cpu")) - before)
     pairs = sum(map(len, of_support.values()))
     print(
         f"{IMAGES} images: {len(episodes)} episodes of {SHOT} shots planned in {planned:.2f} s, "

@@ -92,6 +92,11 @@ def plan_episodes(
     """
     pool = make_pool(index, classes)
     check_pool(pool, shot, "the validation images")
+    return plan_from_pool(pool, shot, seed, episodes, workers)
+
+
+def plan_from_pool(pool: Pool, shot: int, seed: int, episodes: int, workers: int = 4) -> list[Episode]:
+    """:func:`plan_episodes` from a pool that was made and checked before."""
     generator = torch.Generator().manual_seed(seed)
     base = torch.empty((), dtype=torch.int64).random_(generator=generator).item()
     streams = [random.Random(base + worker) for worker in range(workers)]

@@ -43,7 +43,7 @@ class Mask(NamedTuple):
 def class_index(images: ImageSet, workers: int | None = None) -> ClassIndex:
     """{image: {class: pixels}} in list order, background and ignored pixels left out.
 
-    workers: processes that read masks which are not in the cache, all cores by default.
+    workers: processes that read masks which are not in the cache, all cores by default; 0 for none but this.
     Raises UserError naming the mask that is missing, damaged or no mask.
     """
     masks = mask_contents(images, workers)
@@ -93,11 +93,11 @@ def _stamp(path: str, name: str) -> tuple[int, int, int]:
 
 def _read_all(paths: Sequence[str], name: str, workers: int | None) -> list:
     """Sizes and histograms of masks, in order, in parallel; the first bad mask ends it with a UserError."""
-    workers = min(workers or os.cpu_count() or 1, -(-len(paths) // CHUNK))
+    workers = min((os.cpu_count() or 1) if workers is None else workers, -(-len(paths) // CHUNK))
     what = f"reading masks, {name}"
     if workers <= 1:
         return list(progress(map(read_histogram, paths), what, len(paths), "mask"))
-    # forking is instant and safe on Linux, where nothing but this thread runs yet
+    # forking is instant; these processes touch neither torch's threads nor a GPU
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
         try:

@@ -12,12 +12,14 @@ from __future__ import annotations
 import colorsys
 import math
 import random
+import shutil
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from dataset.episodes import MIN_PIXELS
+from dataset.images import IGNORE
 from util.errors import UserError, command
 from util.files import atomic_write, check_writable
 from util.options import OneLineParser, whole
@@ -108,7 +110,7 @@ def scene(number: int, seed: int) -> tuple[Image.Image, Image.Image]:
         paint = np.where(texture(kind, rng)[..., None], dark, bright)
         canvas = np.where(inside[..., None], paint * rng.uniform(0.85, 1.0), canvas)
         labels[inside] = cls
-        labels[inside & ~_eroded(inside)] = 255
+        labels[inside & ~_eroded(inside)] = IGNORE
     canvas = canvas + noise.normal(0, 12, canvas.shape)
     return Image.fromarray(canvas.clip(0, 255).astype(np.uint8)), Image.fromarray(labels)
 
@@ -120,7 +122,7 @@ def _eroded(inside: np.ndarray) -> np.ndarray:
 
 
 def make_pascal(out: Path, train: int, val: int, seed: int) -> None:
-    """Write images, masks and lists; the lists last, so that what is there is whole."""
+    """Write images, masks and lists."""
     names = [f"toy_{number:05d}" for number in range(train + val)]
     for number, name in enumerate(progress(names, "painting", len(names), "image")):
         image, labels = scene(number, seed)
@@ -149,8 +151,11 @@ def main(argv: list[str] | None = None) -> None:
     out = Path(args.out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out}: exists and is not an empty folder; --out must name a new one")
-    check_writable(out)
-    make_pascal(out, args.train, args.val, args.seed)
+    check_writable(out.parent)
+    partial = out.with_name(f".{out.name}.partial")  # out itself is whole or absent
+    shutil.rmtree(partial, ignore_errors=True)
+    make_pascal(partial, args.train, args.val, args.seed)
+    partial.replace(out)
     print(f"{out}: {args.train} training and {args.val} validation images, 20 classes")
 
 

@@ -28,8 +28,15 @@ def target_mask(labels: np.ndarray | Tensor, label: int) -> Tensor:
 
 
 def square(image: Image.Image, labels: np.ndarray, side: int) -> tuple[Image.Image, np.ndarray]:
-    """Resized to a square, the image bilinearly, the labels to the nearest pixel (as torch counts it)."""
-    rows, columns = (np.arange(side) * length // side for length in labels.shape)
+    """Resized to a square, the image bilinearly, the labels to the nearest pixel.
+
+    Nearest is torch's F.interpolate(mode="nearest"), which HSNet calls: it computes in float32.
+    """
+    scales = (np.float32(length) / np.float32(side) for length in labels.shape)
+    rows, columns = (
+        np.minimum(np.arange(side, dtype=np.float32) * scale, length - 1).astype(int)
+        for scale, length in zip(scales, labels.shape, strict=True)
+    )
     return image.resize((side, side), Image.Resampling.BILINEAR), labels[rows[:, None], columns]
 
 

@@ -19,7 +19,6 @@ class Baseline(FewShotNetwork):
 
     def __init__(self, backbone: str) -> None:
         super().__init__()
-        self.backbone_name = backbone
         self.backbone = Trunk(backbone)
 
     def features(self, images: Tensor) -> Tensor:
@@ -33,9 +32,9 @@ class Baseline(FewShotNetwork):
         return {"final": matching.score(features, fg, bg)}
 
     def match_episodes(self, features: Tensor, fg: Tensor, bg: Tensor) -> Tensor:
-        unit = F.normalize(features, dim=1)
-        cosines = [F.conv2d(unit, F.normalize(prototypes, dim=1))[0] for prototypes in (bg, fg)]
-        return matching.TEMPERATURE * torch.stack(cosines, 1)
+        unit = F.normalize(features, dim=1)[0].flatten(1)  # (C, N)
+        cosines = [F.normalize(prototypes.flatten(1), dim=1) @ unit for prototypes in (bg, fg)]
+        return matching.TEMPERATURE * torch.stack(cosines, 1).unflatten(2, features.shape[-2:])
 
 
 def upsampled_average(features: Tensor, region: Tensor) -> Tensor:

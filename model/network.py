@@ -18,7 +18,6 @@ class FewShotNetwork(nn.Module):
     """
 
     method: str
-    backbone_name: str
     refine: bool
 
     def features(self, images: Tensor) -> Tensor:

@@ -62,16 +62,17 @@ class Query:
 
     def weighted_sum(self, chosen: Tensor) -> Tensor:
         """S (C, N) of a background set (N,) bool."""
-        start, total = torch.zeros_like(chosen), None
-        changed = int(chosen.sum())
-        for other, its_total in self.seen:
-            if (difference := int((chosen ^ other).sum())) < changed:
-                start, total, changed = other, its_total, difference
-        if total is None or changed:
-            pixels = (chosen ^ start).nonzero().flatten()
-            sign = torch.where(chosen[pixels], 1.0, -1.0).to(self.pixels)
-            change = product(sign * self.pixels[:, pixels], self.kernel[pixels])
-            total = change if total is None else change.add_(total)
+        starts = torch.stack([torch.zeros_like(chosen), *(other for other, _ in self.seen)])
+        changes = (starts ^ chosen).sum(1).tolist()
+        nearest = changes.index(min(changes))
+        before = self.seen[nearest - 1][1] if nearest else None  # nothing is summed before the empty set
+        if before is not None and changes[nearest] == 0:
+            return before
+        pixels = (starts[nearest] ^ chosen).nonzero().flatten()
+        sign = torch.where(chosen[pixels], 1.0, -1.0).to(self.pixels)
+        total = product(sign * self.pixels[:, pixels], self.kernel[pixels])
+        if before is not None:
+            total += before
         self.seen.append((chosen, total))
         return total
 

@@ -20,7 +20,6 @@ class SSP(FewShotNetwork):
     def __init__(self, backbone: str, refine: bool) -> None:
         super().__init__()
         trunk = Trunk(backbone)
-        self.backbone_name = backbone
         self.refine = refine
         self.layer0 = nn.Sequential(trunk.conv1, trunk.bn1, trunk.relu, trunk.maxpool)
         self.layer1, self.layer2, self.layer3 = trunk.layer1, trunk.layer2, trunk.layer3

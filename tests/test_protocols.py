@@ -133,7 +133,7 @@ def test_bad_hsnet_lists(
 def test_flags_that_do_not_fit(toy: Path, checkpoint: Path, one_line_error: OneLine) -> None:
     for more, message in (
         (["--protocol", "hsnet"], "--protocol hsnet needs --splits"),
-        (["--dataset", "coco"], "is evaluated with --protocol hsnet"),
+        (["--dataset", "coco", "--fold", "0"], "is evaluated with --protocol hsnet"),
         (["--amp", "--engine", "plain"], "--amp belongs to --engine planned"),
         (["--cache-gb", "0"], "argument --cache-gb: '0' is not a positive number"),
     ):
@@ -171,7 +171,7 @@ def test_coco_in_the_hsnet_protocol(checkpoint: Path, tmp_path: Path) -> None:
         paint(root / "annotations" / images[-1].replace(".jpg", ".png"), labels)
     lists = {cls: images if cls % 4 == 0 else [] for cls in range(80)}
     write(tmp_path / "coco" / "val" / "fold0.pkl", pickle.dumps(lists, protocol=2))
-    more = ("--dataset", "coco", "--protocol", "hsnet", "--splits", tmp_path, "--episodes", 5)
+    more = ("--dataset", "coco", "--fold", 0, "--protocol", "hsnet", "--splits", tmp_path, "--episodes", 5)
     result = testing.main(flags(root, checkpoint, *more))
     assert len(result["seeds"][0]["class_iou"]) == 1 + 20
 
@@ -214,3 +214,28 @@ def test_bfloat16_trunk_is_close(toy: Path, checkpoint: Path) -> None:
     argv = flags(toy, checkpoint, "--episodes", 6, "--seeds", 1)
     assert testing.main([*argv, "--amp"])["miou"] == pytest.approx(testing.main(argv)["miou"], abs=3)
     assert torch.is_autocast_enabled() is False
+
+
+def test_flags_that_contradict_saved_episodes(
+    toy: Path, checkpoint: Path, tmp_path: Path, one_line_error: OneLine
+) -> None:
+    saved = tmp_path / "e.json"
+    testing.main(flags(toy, checkpoint, "--episodes", 1, "--seeds", 1, "--save-episodes", saved))
+    for more, its in ((["--shot", "5"], "shot is 1"), (["--fold", "2"], "fold is 0"), (["--protocol", "hsnet"], "ssp")):
+        line = one_line_error(testing.main, flags(toy, checkpoint, "--episodes-from", saved, *more))
+        assert line.startswith(f"error: {saved}: its ")
+        assert its in line
+
+
+def test_a_checkpoint_of_another_dataset(
+    toy: Path, checkpoint: Path, tmp_path: Path, one_line_error: OneLine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its fold is not this dataset's, nor are its class numbers."""
+    argv = flags(tmp_path, checkpoint, "--dataset", "coco", "--protocol", "hsnet", "--splits", tmp_path)
+    assert "does not say which fold to test; pass --fold" in one_line_error(testing.main, argv)
+    info = {"dataset": "coco", "base_classes": [1, 2]}
+    path = tmp_path / "other.ckpt"
+    save_checkpoint(path, Checkpoint(testing.load_checkpoint(checkpoint).state_dict, info))
+    testing.main(flags(toy, path, "--dataset", "pascal", "--fold", 0, "--episodes", 1, "--seeds", 1))
+    warning = capsys.readouterr().err
+    assert warning == f"WARNING: {path} was trained on coco, whose classes may be among those of pascal\n"

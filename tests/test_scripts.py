@@ -148,7 +148,7 @@ def test_the_runs_own_checkpoint_is_found(toy: Path, run: Path, baseline_run: Pa
 
 def test_plain_weights_need_the_fold(toy: Path, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plain = run.with_suffix(".pth")
-    with pytest.raises(UserError, match=r"\.pth: a plain state dict does not say its fold; pass --fold$"):
+    with pytest.raises(UserError, match=r"\.pth: does not say which fold to test; pass --fold$"):
         evaluated(toy, ["--checkpoint", plain])
     capsys.readouterr()
     result = evaluated(toy, ["--checkpoint", plain, "--fold", "0", "--refine"])

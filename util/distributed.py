@@ -10,20 +10,27 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from util.errors import UserError
+
 
 def launched() -> bool:
     """Whether torchrun started this process."""
-    return "RANK" in os.environ and "WORLD_SIZE" in os.environ
+    return dist.is_available() and dist.is_torchelastic_launched()
 
 
 def start(device: torch.device) -> torch.device:
     """Join the other processes, if there are any (nccl on CUDA, gloo on the CPU); returns the device to use.
 
-    On CUDA without an index each process takes the GPU of its local rank.
+    On CUDA each process takes the GPU of its local rank. Raises UserError where there is none for it.
     """
     if launched() and not dist.is_initialized():
-        if device.type == "cuda" and device.index is None:
-            device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        if device.type == "cuda":
+            local, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+            if device.index is not None and int(os.environ["WORLD_SIZE"]) > 1:
+                raise UserError(f"--device {device} is one GPU for all processes; leave the number out")
+            if local >= gpus:
+                raise UserError(f"process {local} has no GPU of the {gpus}; lower --nproc-per-node, or --device cpu")
+            device = torch.device("cuda", local)
             torch.cuda.set_device(device)
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     return device

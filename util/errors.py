@@ -10,18 +10,30 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
+import torch
+
 
 class UserError(Exception):
     """Something the user can mend; the message is one line that names the file or flag."""
 
 
-def command(main: Callable[[], None]) -> None:
+def command(main: Callable[[], object]) -> None:
     """Run a script's ``main`` and end the process: 0 done, 2 user error, 130 Ctrl-C."""
     try:
         main()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        _leave(str(error))
+    except torch.cuda.OutOfMemoryError:
+        _leave("the GPU's memory is full; lower --batch-size or --crop-size, in evaluation --cache-gb")
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        _leave("a loader process was killed, often for lack of (shared) memory; lower --workers, or --workers 0")
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _leave(line: str) -> None:
+    print(f"error: {line}", file=sys.stderr)
+    sys.exit(2)

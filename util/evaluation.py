@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -71,6 +70,7 @@ def evaluate(
     }
 
 
+@torch.inference_mode()
 def count_plainly(
     net: FewShotNetwork, images: ImageSet, episodes: Sequence[Episode], workers: int = 0, side: int | None = None
 ) -> Tensor:
@@ -79,6 +79,7 @@ def count_plainly(
     return torch.stack([count_pixels(prediction, mask).cpu() for prediction, mask in predictions])
 
 
+@torch.inference_mode()
 def segment(net: FewShotNetwork, images: ImageSet, episodes: Sequence[Episode], workers: int = 0) -> list[Tensor]:
     """The predicted mask (H, W) of each episode's query, 1 the target, on the CPU."""
     return [prediction.cpu() for prediction, _ in _predictions(net, images, episodes, workers, None)]
@@ -92,18 +93,23 @@ def _predictions(
     net.eval()
     device = next(net.parameters()).device
     samples = batches(EvaluationEpisodes(images, episodes, side), 1, workers)
-    with torch.inference_mode():
+    try:
         for sample in progress(samples, "evaluating", len(episodes), "episode"):
             support_images, support_masks, query_image, query_mask = to_device(sample, device)
             out = net(support_images, support_masks, query_image)
             yield out["final"].argmax(1)[0], query_mask[0]
-    net.train(training)
+    finally:
+        net.train(training)
 
 
 def peak_memory_gb(device: torch.device) -> float:
     """The most that this process has held so far, in 2**30 bytes; on CUDA, what the device has held for it."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
+    try:
+        import resource
+    except ImportError:  # Windows does not tell
+        return 0.0
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 

@@ -8,13 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dataset.images import IGNORE
+
 # Pixels of a class's episodes, (4,) int64: true positives, false positives, false negatives, true negatives.
 Counts = dict[int, Tensor]
 
 
 def count_pixels(prediction: Tensor, mask: Tensor) -> Tensor:
     """(4,) int64 counts of one episode: prediction and mask (..., H, W), 1 is the target, mask 255 left out."""
-    kept = mask != 255
+    kept = mask != IGNORE
     predicted, actual = prediction[kept] == 1, mask[kept] == 1
     return torch.bincount(2 * predicted.long() + actual.long(), minlength=4)[[3, 2, 1, 0]]
 

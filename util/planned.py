@@ -31,7 +31,7 @@ from util.distributed import rank, sum_over_processes, world
 from util.metric import count_pixels
 from util.progress import progress
 
-TOGETHER = 16  # episodes of a query whose predictions are resized to the image at a time
+RESIZED_TOGETHER = 16  # episodes of a query whose predictions are resized to the image at a time
 TRUNK_COST = 10  # episodes whose matching takes as long as a trunk pass, to share images among processes
 
 
@@ -62,7 +62,7 @@ def count_planned(
             picture, labels = to_device(batch, device)
             with torch.autocast(device.type, torch.bfloat16, enabled=amp):
                 features = net.features(picture.contiguous(memory_format=torch.channels_last))
-            yield features.float(), labels[0]
+            yield features.float(), labels[0].clone()  # what a loader process shared is not to be kept
 
     rows = {pair: row for row, pair in enumerate(sorted((x, cls) for x, found in of_support.items() for cls in found))}
     prototypes = torch.zeros(len(rows), 2, CHANNELS, device=device)
@@ -120,5 +120,5 @@ def share(costs: Mapping[str, int]) -> set[str]:
 def _predictions(logits: Tensor, size: torch.Size) -> Iterator[Tensor]:
     """The predicted mask (H, W), boolean, of each of E episodes from logits (E, 2, h, w)."""
     margins = (logits[:, 1] - logits[:, 0])[:, None]  # resizing is linear: the margin is all that argmax needs
-    for some in margins.split(TOGETHER):
+    for some in margins.split(RESIZED_TOGETHER):
         yield from resize(some, size)[:, 0] > 0

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import glob
 import json
 from collections.abc import Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from dataset import Episode
+from dataset import LISTED, Episode
 from model.checkpoint import SUFFIX, Checkpoint, save_checkpoint, save_weights
 from util.errors import UserError
 from util.files import atomic_write
 
 EPISODES_FORMAT = "ssp-episodes-1"
+SAVED = ("dataset", "fold", "shot", "protocol")  # what saved episodes belong to
 SETTING = ("dataset", "fold", "shot", "backbone", "method", "refine")  # what a result belongs to
 
 
@@ -27,6 +30,12 @@ def run_folder(args: argparse.Namespace) -> Path:
 def run_name(args: argparse.Namespace) -> str:
     """The start of a run's file names; for SSP the one that the authors' release gives."""
     return f"{'baseline_' if args.method == 'baseline' else ''}{args.backbone}_{args.shot}shot"
+
+
+def free_stem(stem: Path, own: Path | None = None) -> Path:
+    """The stem, or with _2, _3 ... where files of an earlier run have it; one of this run's own is free."""
+    candidates = (stem if number == 1 else stem.with_name(f"{stem.name}_{number}") for number in count(1))
+    return next(x for x in candidates if x == own or not any(stem.parent.glob(f"{glob.escape(x.name)}.*")))
 
 
 def setting(args: argparse.Namespace) -> dict[str, Any]:
@@ -47,8 +56,8 @@ def save_result(
     path: str | Path, args: argparse.Namespace, checkpoint: str | Path, episodes: int, result: Mapping[str, Any]
 ) -> None:
     """Write an evaluation as JSON (the fields of design 9; IoUs in percent), atomically."""
-    protocol = getattr(args, "protocol", "ssp")
-    summary = {**setting(args), "protocol": protocol, "checkpoint": str(checkpoint), "episodes": episodes, **result}
+    chosen = {"protocol": getattr(args, "protocol", "ssp"), "engine": args.engine, "amp": getattr(args, "amp", False)}
+    summary = {**setting(args), **chosen, "checkpoint": str(checkpoint), "episodes": episodes, **result}
     with atomic_write(path) as file:
         file.write(json.dumps(summary, indent=2).encode())
 
@@ -57,7 +66,7 @@ def save_episodes(path: str | Path, args: argparse.Namespace, plans: Mapping[int
     """Write the episodes of each seed, [QUERY, CLASS, [SUPPORT, ...]], as JSON, atomically."""
     content = {
         "format": EPISODES_FORMAT,
-        **{name: getattr(args, name) for name in ("dataset", "fold", "shot", "protocol")},
+        **{name: getattr(args, name) for name in SAVED},
         "seeds": {seed: [list(episode) for episode in episodes] for seed, episodes in plans.items()},
     }
     with atomic_write(path) as file:
@@ -68,8 +77,10 @@ def load_episodes(path: str | Path) -> dict[str, Any]:
     """What :func:`save_episodes` wrote, "plans" in place of "seeds". Raises UserError on any other file."""
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
-        known = {name: content[name] for name in ("dataset", "fold", "shot", "protocol")}
-        if content["format"] != EPISODES_FORMAT or known["protocol"] not in ("ssp", "hsnet"):
+        known = {name: content[name] for name in SAVED}
+        numbers = isinstance(known["fold"], int) and isinstance(known["shot"], int)
+        known_names = known["dataset"] in LISTED and known["protocol"] in ("ssp", "hsnet")
+        if content["format"] != EPISODES_FORMAT or not numbers or not known_names:
             raise ValueError("unknown format")
         plans = {
             int(seed): [Episode(str(query), int(cls), tuple(map(str, supports))) for query, cls, supports in episodes]

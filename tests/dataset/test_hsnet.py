@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from dataset.hsnet import novel_classes, plan_hsnet
+from tests.real_data import REAL_DATA
 from util.errors import UserError
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "episodes_hsnet.json").read_text())["runs"]
-SPLITS = Path(__file__).resolve().parents[3] / "shared" / "data" / "hsnet_splits"
+SPLITS = REAL_DATA / "hsnet_splits"
 
 
 @pytest.mark.skipif(not SPLITS.is_dir(), reason="needs HSNet's own lists")

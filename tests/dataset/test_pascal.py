@@ -11,10 +11,10 @@ import pytest
 
 from dataset import class_index, open_fold, pascal
 from dataset.pascal import image_sets
+from tests.real_data import REAL_DATA
 from util.errors import UserError
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-REAL = CHECKOUT.parent / "shared" / "data"
 
 
 def write(path: Path, text: str = "") -> Path:
@@ -180,11 +180,11 @@ def test_class_names_that_are_not_twenty_lines(root: Path, content: bytes) -> No
     assert failure(root).startswith(f"{path}: ")
 
 
-@pytest.mark.skipif(not (REAL / "minivoc").is_dir(), reason="no real images beside this checkout")
+@pytest.mark.skipif(not (REAL_DATA / "minivoc").is_dir(), reason="needs real masks")
 def test_real_masks_have_the_known_counts() -> None:
     content = json.loads(gzip.decompress((CHECKOUT / "tests" / "golden" / "pascal_index.json.gz").read_bytes()))
     known = {**content["train"], **content["val"]}
-    images = open_fold("pascal", REAL / "minivoc", 0).test
+    images = open_fold("pascal", REAL_DATA / "minivoc", 0).test
     index = class_index(images)
     assert len(index) == 154
     for image, pixels in index.items():  # mirror images are named ...m

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import dataset.toy
 from dataset import class_index, open_fold, pascal
 from dataset.episodes import MIN_PIXELS
 from dataset.toy import SIDE, TEXTURES, class_look, main, make_pascal, texture
@@ -122,3 +123,17 @@ def test_nothing_is_overwritten(tmp_path: Path, kind: str) -> None:
 def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
     main(["--out", str(tmp_path), "--train", "1", "--val", "1"])
     assert len(list(tmp_path.rglob("*.jpg"))) == len(list(tmp_path.rglob("*.png"))) == 2
+
+
+def test_an_interrupted_painting_is_begun_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has the dataset's name is whole."""
+    out = tmp_path / "toy"
+    whole = dataset.toy.scene
+    monkeypatch.setattr("dataset.toy.scene", lambda number, seed: whole(number, seed) if number < 2 else 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main(["--out", str(out), "--train", "2", "--val", "2"])
+    assert not out.exists()
+    monkeypatch.undo()
+    main(["--out", str(out), "--train", "2", "--val", "2"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["toy"]
+    assert len(list((out / "JPEGImages").iterdir())) == 4

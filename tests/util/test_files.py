@@ -13,6 +13,7 @@ import torch
 from model.checkpoint import save_weights
 from util.errors import UserError
 from util.files import atomic_write, check_writable
+from util.runs import free_stem
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
@@ -112,3 +113,12 @@ def test_a_full_disk_is_one_line(tmp_path: Path, save: Callable[[Path], None]) -
     assert str(excinfo.value).startswith(f"cannot write {path}: ")
     assert "\n" not in str(excinfo.value)
     assert [(each, each.read_bytes()) for each in tmp_path.iterdir()] == [(path, b"old")]
+
+
+def test_files_of_an_earlier_run_keep_their_names(tmp_path: Path) -> None:
+    stem = tmp_path / "resnet50_1shot_48.53"
+    assert free_stem(stem) == stem
+    (tmp_path / "resnet50_1shot_48.53.pth").touch()
+    (tmp_path / "resnet50_1shot_48.53_2.ckpt").touch()
+    assert free_stem(stem) == tmp_path / "resnet50_1shot_48.53_3"
+    assert free_stem(stem, own=stem) == stem

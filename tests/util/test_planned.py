@@ -14,10 +14,11 @@ from dataset import Fold, class_index, open_fold, open_listed, plan_episodes
 from dataset.episodes import Episode
 from model import FewShotNetwork, build_model, calibrate_batch_norms
 from tests.model import recipe
+from tests.real_data import REAL_DATA
 from util.evaluation import count_plainly, evaluate
 from util.planned import count_planned, group
 
-MINIVOC = Path(__file__).resolve().parents[3] / "shared" / "data" / "minivoc"
+MINIVOC = REAL_DATA / "minivoc"
 PROJECT = Path(__file__).parents[2]
 
 
