@@ -12,7 +12,11 @@ import torch
 
 from dataset import Fold, class_index, open_fold, open_listed, plan_episodes
 from dataset.episodes import Episode
-from model import FewShotNetwork, build_model, calibrate_batch_norms
+from dataset.fewshot import EvaluationEpisodes
+from dataset.loading import batches
+from model import FewShotNetwork, build_model, calibrate_batch_norms, fold_batch_norms
+from model.matching import resize
+from model.network import mean_prototypes
 from tests.model import recipe
 from tests.real_data import REAL_DATA
 from util.evaluation import count_plainly, evaluate
@@ -134,3 +138,27 @@ def test_real_images_give_the_same_miou(method: str, shot: int, side: int | None
         results = [evaluate(net.eval(), images, plans, classes, side, engine=engine) for engine in ("planned", "plain")]
         for value in ("miou", "fb_iou"):
             assert results[0][value] == pytest.approx(results[1][value], abs=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not MINIVOC.is_dir(), reason="needs real images")
+@pytest.mark.parametrize("method", ["ssp", "baseline"])
+@pytest.mark.parametrize("shot", [1, 5])
+def test_real_images_give_the_same_logits(method: str, shot: int) -> None:
+    """Within 1e-4 of the largest logit, batch norms folded, at image size, for every episode of one query."""
+    fold = open_fold("pascal", MINIVOC, 0)
+    for refine in (False, True)[: 1 + (method == "ssp")]:
+        net = network(method, refine)
+        folded = fold_batch_norms(net).to(memory_format=torch.channels_last)
+        plan = drawn(fold, shot, 60)
+        episodes = [episode for episode in plan if episode.query == plan[0].query][:4]
+        with torch.inference_mode():
+            means, expected = [], []
+            for sample in batches(EvaluationEpisodes(fold.test, episodes), 1, 0):
+                images, masks, query, _ = sample
+                expected.append(net(images, masks, query)["final"])
+                pairs = [folded.prototypes(folded.features(x), mask) for x, mask in zip(images, masks, strict=True)]
+                means.append(mean_prototypes(pairs))
+            fg, bg = (torch.cat(part) for part in zip(*means, strict=True))
+            got = resize(folded.match_episodes(folded.features(query), fg, bg), query.shape[-2:])
+        assert (got - torch.cat(expected)).abs().max() <= 1e-4 * torch.cat(expected).abs().max()
