@@ -144,7 +144,8 @@ def main(argv: list[str] | None = None) -> Path:
         f"{', refine' if args.refine else ''}: {len(samples.pool.images)} training images of classes "
         f"{fold.base_classes}, tested on {fold.novel_classes}; {snapshots} snapshots of "
         f"{args.snapshot // args.batch_size} steps, {sum(p.numel() for p in trained) / 1e6:.1f} M trained parameters, "
-        f"{args.device}"
+        f"{args.device}",
+        flush=True,
     )
     info = {
         **setting(args),
@@ -185,7 +186,8 @@ def main(argv: list[str] | None = None) -> Path:
             file.write("".join(json.dumps(entry) + "\n" for entry in history).encode())
         print(
             f"snapshot {line['snapshot']}/{snapshots}: loss {line['loss']:.4f}, lr {line['lr']:g}, "
-            f"mIoU {result['miou']:.2f}, best {best_miou:.2f}"
+            f"mIoU {result['miou']:.2f}, best {best_miou:.2f}",
+            flush=True,
         )
     draw_history(history, history_file.with_suffix(".png"), drops(args.episode // args.batch_size))
 

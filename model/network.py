@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from model import matching
 
 
-class FewShotNetwork(nn.Module):
+class FewShotNetwork(nn.Module, ABC):
     """A trunk and a matching. Subclasses give the four steps, :meth:`forward` puts them together.
 
     A step by itself is what planned evaluation calls: an image's features and a support's prototypes
@@ -20,24 +21,24 @@ class FewShotNetwork(nn.Module):
     method: str
     refine: bool
 
+    @abstractmethod
     def features(self, images: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) -> features (B, 1024, h, w), about an eighth of the size."""
-        raise NotImplementedError
 
+    @abstractmethod
     def prototypes(self, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Foreground and background prototypes, each (B, 1024, 1, 1), of a support and its mask (B, H, W)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def match(self, features: Tensor, fg: Tensor, bg: Tensor) -> dict[str, Tensor]:
         """Logits (B, 2, h, w), background first, of the query's features against mean support prototypes."""
-        raise NotImplementedError
 
+    @abstractmethod
     def match_episodes(self, features: Tensor, fg: Tensor, bg: Tensor) -> Tensor:
         """Final logits (E, 2, h, w) of one query, features (1, C, h, w), in E episodes, prototypes (E, C, 1, 1).
 
         What :meth:`match` gives for each, up to rounding, for less; needs no gradient.
         """
-        raise NotImplementedError
 
     def self_scores(
         self, query: Tensor, query_mask: Tensor, supports: Sequence[Tensor], support_masks: Sequence[Tensor]
