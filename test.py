@@ -44,7 +44,7 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]
     add("--save-episodes", metavar="FILE", help="write the episodes here, as JSON")
     add("--episodes-from", metavar="FILE", help="run the episodes of such a file instead of drawing them")
     add("--json", metavar="FILE", help="write the result here")
-    add("--amp", action="store_true", help="the trunk in bfloat16: faster on CUDA, mIoU changes in the second digit")
+    add("--amp", action="store_true", help="the trunk in bfloat16, meant for CUDA; results differ slightly")
     args = parser.parse_args(argv)
     if args.checkpoint:
         path = find_checkpoint(args.checkpoint)
