@@ -40,7 +40,7 @@ def synthetic_index(seed: int = 0) -> dict[str, dict[int, int]]:
 
 def memory_bound(pairs: int, pixels: int) -> float:
     """Bytes: kept features, prototypes of (image, class) pairs, kernels and sums of one query of N pixels."""
-    kernels = 3 * 4 * pixels**2  # the cosines, the kernel, and a temporary while they are made
+    kernels = 4 * 4 * pixels**2  # cosines and kernel; the kernel's rows of a set, and their copy in the product
     sums = (KEPT_SETS + 2 * TOGETHER + 3) * 4 * pixels * CHANNELS  # kept, in use in both matchings, temporaries
     return CACHE_GB * 2**30 + 2 * 4 * pairs * CHANNELS + kernels + sums
 
