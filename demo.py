@@ -13,7 +13,7 @@ from pathlib import Path
 import dataset.toy
 import main as training
 import test as testing
-from dataset import ImageSet, class_index, open_fold, plan_episodes
+from dataset import ImageSet, class_index, open_part, open_pool, plan_episodes
 from dataset.fewshot import TrainingSamples
 from dataset.transform import target_mask
 from model import build_model
@@ -38,23 +38,22 @@ PICTURES = 6
 def untrained_weights(path: Path) -> Path:
     """The random weights, with calibrated batch norms, that the training of SSP starts from."""
     args = training.parse([*TRAINING, "--refine"])
-    fold = open_fold(args.dataset, args.data_root, args.fold)
-    index = class_index(fold.train)
-    samples = TrainingSamples(fold.train, index, fold.base_classes, args.shot, args.crop_size, 1, args.seed)
+    part = open_part(args.dataset, args.data_root, "train", args.fold)
+    samples = TrainingSamples(part.images, open_pool(part, args.shot), args.shot, args.crop_size, 1, args.seed)
     save_weights(path, training.start_network(args, samples).state_dict())
     return path
 
 
 def draw_episodes(path: Path, rows: dict[str, tuple[Path, list[str]]]) -> None:
     """One line an episode of novel classes: support, query with the truth, what each network predicts."""
-    fold = open_fold("pascal", DATA, FOLD)
-    episodes = plan_episodes(class_index(fold.test), fold.novel_classes, 1, seed=1, episodes=PICTURES)
+    images, novel, _ = open_part("pascal", DATA, "test", FOLD)
+    episodes = plan_episodes(class_index(images), novel, 1, seed=1, episodes=PICTURES)
     predictions = {}
     for name, (checkpoint, flags) in rows.items():
         known = load_checkpoint(checkpoint)
         net = build_model(known.info["method"], known.info["backbone"], refine="--refine" in flags).eval()
         load_strict(net, known.state_dict, checkpoint)
-        predictions[name] = segment(net, fold.test, episodes, workers=0)
+        predictions[name] = segment(net, images, episodes, workers=0)
 
     def masked(images: ImageSet, image: str, cls: int) -> tuple:
         picture, labels = images.load(image)
@@ -62,8 +61,8 @@ def draw_episodes(path: Path, rows: dict[str, tuple[Path, list[str]]]) -> None:
 
     lines = [
         episode_panel(
-            [masked(fold.test, support, episode.cls) for support in episode.supports],
-            masked(fold.test, episode.query, episode.cls),
+            [masked(images, support, episode.cls) for support in episode.supports],
+            masked(images, episode.query, episode.cls),
             [(name, found[number].numpy()) for name, found in predictions.items()],
         )
         for number, episode in enumerate(episodes)

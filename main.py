@@ -16,13 +16,14 @@ import argparse
 import json
 import math
 import random
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from dataset import DATASETS, class_index, open_fold
-from dataset.episodes import check_pool, make_pool, plan_from_pool
+from dataset import DATASETS, Part, open_fold, open_pool
+from dataset.episodes import Episode, plan_from_pool
 from dataset.fewshot import TrainingSamples
 from dataset.loading import batches, to_device
 from dataset.transform import crop, normalise
@@ -36,7 +37,7 @@ from util.files import atomic_write, check_writable
 from util.options import make_parser, positive, settle, whole
 from util.parallel import FewShotDataParallel
 from util.progress import progress
-from util.runs import free_stem, run_folder, run_name, save_result, save_run, setting
+from util.runs import describe_setting, free_stem, run_folder, run_name, save_result, save_run, setting, spans
 from util.visualize import draw_history
 
 MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
@@ -44,18 +45,19 @@ CALIBRATION_IMAGES = 16
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = make_parser(__doc__, tuple(DATASETS))
+    parser = make_parser(__doc__)
     add = parser.add_argument
     add("--pretrained", metavar="FILE", help="ImageNet weights, or none (default pretrained/BACKBONE.pth here)")
     add("--out", default="outdir", metavar="DIR", help="folder for everything written (default %(default)s)")
     add("--batch-size", type=whole(1), default=4, help="training episodes of a step (default %(default)s)")
     add("--lr", type=positive, default=1e-3, help="initial learning rate (default %(default)s)")
-    add("--crop-size", type=whole(33, 4096), default=473, help="side of training crops (default %(default)s)")
+    add("--crop-size", type=whole(33, 4096), help="side of training crops (default 473, fss 225)")
     add("--episode", type=whole(1), default=24000, help="training episodes in all (default %(default)s)")
     add("--snapshot", type=whole(1), default=1200, help="episodes between evaluations (default %(default)s)")
     add("--test-episodes", type=whole(1), help="episodes of an evaluation seed (default the protocol's)")
     args = parser.parse_args(argv)
     settle(args)
+    args.crop_size = args.crop_size or DATASETS[args.dataset].CROP_SIZE
     if args.snapshot > args.episode:
         raise UserError(f"--snapshot {args.snapshot} is larger than --episode {args.episode}")
     if args.batch_size > args.snapshot:
@@ -73,6 +75,12 @@ def drops(iterations: int) -> list[int]:
     return [step for step in (iterations // 3, iterations * 2 // 3) if step]
 
 
+def plan(part: Part, args: argparse.Namespace, seeds: Sequence[int]) -> dict[int, list[Episode]]:
+    """The evaluation episodes of each seed."""
+    pool, episodes = open_pool(part, args.shot, args.workers), args.test_episodes or DATASETS[args.dataset].EPISODES
+    return {seed: plan_from_pool(pool, args.shot, seed, episodes) for seed in seeds}
+
+
 def start_network(args: argparse.Namespace, samples: TrainingSamples) -> FewShotNetwork:
     """ImageNet weights, or random ones with batch norms calibrated on training crops."""
     torch.manual_seed(args.seed)
@@ -81,7 +89,8 @@ def start_network(args: argparse.Namespace, samples: TrainingSamples) -> FewShot
         return net.to(args.device)
     net = build_model(args.method, args.backbone, args.refine).to(args.device)
     rng = random.Random(args.seed)
-    chosen = rng.sample(samples.pool.images, min(CALIBRATION_IMAGES, len(samples.pool.images)))
+    pool = samples.pool
+    chosen = rng.sample([pool.names[rank] for rank in pool.images], min(CALIBRATION_IMAGES, len(pool.names)))
     crops = [normalise(crop(*samples.images.load(image), args.crop_size, rng)[0]) for image in chosen]
     calibrate_batch_norms(net, torch.stack(crops).to(args.device))
     return net
@@ -118,16 +127,12 @@ def main(argv: list[str] | None = None) -> Path:
     args = parse(argv)
     if launched():
         raise UserError("main.py trains in one process, on all visible GPUs; start it with python, not torchrun")
-    fold = open_fold(args.dataset, args.data_root, args.fold)
-    episodes = args.test_episodes or fold.test_episodes
-    test_index = class_index(fold.test, args.workers)
-    test_pool = make_pool(test_index, fold.novel_classes)
-    check_pool(test_pool, args.shot, fold.test.name, fold.test.class_names)
-    samples = TrainingSamples(
-        fold.train, class_index(fold.train, args.workers), fold.base_classes, args.shot, args.crop_size,
-        length=args.snapshot, seed=args.seed,
-    )  # fmt: skip
-    check_pool(samples.pool, args.shot, fold.train.name, fold.train.class_names)
+    fold = open_fold(args.dataset, args.data_root, args.fold, args.class_order, args.splits)
+    seeds = range(args.seed, args.seed + args.seeds)
+    selection = plan(fold.select, args, seeds[:1])
+    final = plan(fold.test, args, seeds)
+    pool = open_pool(fold.train, args.shot, args.workers)
+    samples = TrainingSamples(fold.train.images, pool, args.shot, args.crop_size, length=args.snapshot, seed=args.seed)
     net = start_network(args, samples)
     folder = run_folder(args)
     check_writable(folder)
@@ -140,30 +145,29 @@ def main(argv: list[str] | None = None) -> Path:
     parallel = FewShotDataParallel(net) if several else net
     snapshots = args.episode // args.snapshot
     print(
-        f"{args.method} {args.backbone} on {args.dataset} fold {args.fold}, {args.shot}-shot"
-        f"{', refine' if args.refine else ''}: {len(samples.pool.images)} training images of classes "
-        f"{fold.base_classes}, tested on {fold.novel_classes}; {snapshots} snapshots of "
+        f"{args.method} {args.backbone} on {describe_setting(args)}, {args.shot}-shot"
+        f"{', refine' if args.refine else ''}: {len(pool.names)} training images of {spans(fold.train.classes)}, "
+        f"best weights chosen on {spans(fold.select.classes)}, tested on {spans(fold.test.classes)}; {snapshots} "
+        f"snapshots of "
         f"{args.snapshot // args.batch_size} steps, {sum(p.numel() for p in trained) / 1e6:.1f} M trained parameters, "
         f"{args.device}",
         flush=True,
     )
     info = {
         **setting(args),
-        "class_order": None,  # pascal has but one
-        "base_classes": fold.base_classes,
-        "novel_classes": fold.novel_classes,
+        "base_classes": fold.train.classes,
+        "novel_classes": fold.test.classes,
+        "base_names": fold.train.names(),
+        "selection_names": fold.select.names(),
+        "novel_names": fold.test.names(),
         "arguments": {k: v if isinstance(v, (int, float, type(None))) else str(v) for k, v in vars(args).items()},
     }
     best_miou, best_stem, best_state = -1.0, None, {}
     history_file = Path(f"{free_stem(folder / run_name(args))}.history.jsonl")
     history: list[dict] = []
 
-    seeds = range(args.seed, args.seed + args.seeds)
-    plans = {seed: plan_from_pool(test_pool, args.shot, seed, episodes) for seed in seeds}
-
-    def test(*seeds: int) -> dict:
-        planned = {seed: plans[seed] for seed in seeds}
-        return evaluate(net, fold.test, planned, workers=args.workers, engine=args.engine, cache_gb=args.cache_gb)
+    def test(part: Part, plans: Mapping[int, Sequence[Episode]]) -> dict:
+        return evaluate(net, part.images, plans, workers=args.workers, engine=args.engine, cache_gb=args.cache_gb)
 
     net.train()
     for samples.epoch in range(snapshots):
@@ -171,7 +175,7 @@ def main(argv: list[str] | None = None) -> Path:
             losses = train_snapshot(parallel, optimizer, samples, args)
         except UserError as error:
             raise UserError(f"{error}; best weights so far: {f'{best_stem}.pth' if best_stem else 'none'}") from error
-        result = test(args.seed)
+        result = test(fold.select, selection)
         if result["miou"] >= best_miou:
             stem = free_stem(folder / f"{run_name(args)}_{result['miou']:.2f}", best_stem)
             best_state = {key: value.detach().cpu().clone() for key, value in net.state_dict().items()}
@@ -192,9 +196,9 @@ def main(argv: list[str] | None = None) -> Path:
     draw_history(history, history_file.with_suffix(".png"), drops(args.episode // args.batch_size))
 
     net.load_state_dict(best_state)
-    result = test(*seeds)
-    save_result(f"{best_stem}.json", args, f"{best_stem}.ckpt", episodes, result)
-    print(result_table(result, fold.test.class_names))
+    result = test(fold.test, final)
+    save_result(f"{best_stem}.json", args, f"{best_stem}.ckpt", len(final[args.seed]), result)
+    print(result_table(result, fold.test.images.class_names))
     print(f"mIoU {result['miou']:.4f} (std {result['miou_std']:.2f}), FB-IoU {result['fb_iou']:.4f}: {best_stem}.pth")
     return Path(f"{best_stem}.ckpt")
 

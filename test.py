@@ -20,8 +20,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dataset import DATASETS, LISTED, Episode, ImageSet, class_index, hsnet, open_fold, open_listed
-from dataset.episodes import check_pool, make_pool, plan_from_pool
+from dataset import DATASETS, Episode, ImageSet, coco, hsnet, open_listed, open_part, open_pool
+from dataset.coco import CONTIGUOUS, INTERLEAVED
+from dataset.episodes import plan_from_pool
 from model import build_model
 from model.checkpoint import Checkpoint, find_checkpoint, load_checkpoint, load_strict
 from util import distributed
@@ -34,12 +35,11 @@ from util.runs import SAVED, load_episodes, run_folder, run_name, save_episodes,
 
 def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]:
     """The settled flags, the checkpoint's path and the checkpoint."""
-    parser = make_parser(__doc__, tuple(LISTED))
+    parser = make_parser(__doc__)
     add = parser.add_argument
     add("--checkpoint", metavar="PATH", help="weights, or a folder that holds exactly one")
     add("--out", default="outdir", metavar="DIR", help="main.py's folder, without --checkpoint (default %(default)s)")
     add("--protocol", choices=("ssp", "hsnet"), help="the paper's own, or HSNet's (default ssp)")
-    add("--splits", metavar="DIR", help="data/splits of an HSNet checkout, for --protocol hsnet")
     add("--episodes", type=whole(1), help="episodes of a seed (default the protocol's)")
     add("--save-episodes", metavar="FILE", help="write the episodes here, as JSON")
     add("--episodes-from", metavar="FILE", help="run the episodes of such a file instead of drawing them")
@@ -57,25 +57,7 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]
         given, found = getattr(args, name), checkpoint.info[name]
         if given not in (None, found):
             raise UserError(f"{path}: holds a {found} network, not --{name} {given}; leave the flag out")
-    known = dict(checkpoint.info)
-    saved = load_episodes(args.episodes_from) if args.episodes_from else None
-    for name in SAVED if saved else ():
-        if getattr(args, name) not in (None, saved[name]):
-            raise UserError(f"{args.episodes_from}: its {name} is {saved[name]}, not --{name} {getattr(args, name)}")
-        setattr(args, name, saved[name])
-    args.protocol = args.protocol or "ssp"
-    if args.protocol == "hsnet":
-        known.pop("refine", None)
-    if args.dataset not in (None, known.get("dataset")):
-        known.pop("fold", None)  # another dataset's
-    if args.fold is None and "fold" not in known and args.dataset != "fss":
-        raise UserError(f"{path}: does not say which fold to test; pass --fold")
-    settle(args, known)
-    args.plans = saved["plans"] if saved else None
-    if args.protocol == "ssp" and args.dataset not in DATASETS and not saved:
-        raise UserError(f"--dataset {args.dataset} is evaluated with --protocol hsnet; pass it and --splits")
-    if args.protocol == "hsnet" and not (args.splits or saved):
-        raise UserError("--protocol hsnet needs --splits, the data/splits of an HSNet checkout")
+    settle_episodes(args, dict(checkpoint.info), path)
     if args.amp and args.engine == "plain":
         raise UserError("--amp belongs to --engine planned, the plain one is the reference")
     if args.engine == "plain" and distributed.launched():
@@ -88,8 +70,33 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]
     return args, path, checkpoint
 
 
+def settle_episodes(args: argparse.Namespace, known: dict[str, Any], path: Path) -> None:
+    """Settle which episodes are run: those of a file, or of a dataset's fold in a protocol; known: the checkpoint's."""
+    saved = load_episodes(args.episodes_from) if args.episodes_from else None
+    for name in SAVED if saved else ():
+        if getattr(args, name) not in (None, saved[name]):
+            flag = name.replace("_", "-")
+            raise UserError(f"{args.episodes_from}: its {flag} is {saved[name]}, not --{flag} {getattr(args, name)}")
+        setattr(args, name, saved[name])
+    args.plans = saved["plans"] if saved else None
+    args.protocol = args.protocol or "ssp"
+    dataset = args.dataset or known.get("dataset", "pascal")
+    if dataset != known.get("dataset"):
+        known = {name: value for name, value in known.items() if name not in ("fold", "class_order")}
+    if args.protocol == "hsnet":
+        known.pop("refine", None)
+        if args.class_order == CONTIGUOUS:
+            raise UserError("--class-order contiguous: HSNet's protocol tests interleaved folds; leave the flag out")
+        args.class_order = INTERLEAVED if dataset == "coco" else args.class_order
+        if not (args.splits or saved):
+            raise UserError("--protocol hsnet needs --splits, the data/splits of an HSNet checkout")
+    if dataset != "fss" and args.fold is None and known.get("fold") is None:
+        raise UserError(f"{path}: does not say which fold of {dataset} to test; pass --fold")
+    settle(args, known)
+
+
 def plan(args: argparse.Namespace) -> tuple[ImageSet, Mapping[int, Sequence[Episode]], list[int]]:
-    """The images, the episodes of each seed (saved, HSNet's, or drawn as the authors draw them), the novel classes."""
+    """The images, the episodes of each seed (saved, HSNet's, or drawn as the authors draw them), the test classes."""
     if args.plans or args.protocol == "hsnet":
         plans = args.plans or {0: hsnet.plan_hsnet(args.dataset, args.splits, args.fold, args.shot)}
         plans = {seed: episodes[: args.episodes] for seed, episodes in plans.items()}
@@ -99,33 +106,52 @@ def plan(args: argparse.Namespace) -> tuple[ImageSet, Mapping[int, Sequence[Epis
         else:
             classes = sorted({episode.cls for episode in everything})
         return open_listed(args.dataset, args.data_root, everything), plans, classes
-    fold = open_fold(args.dataset, args.data_root, args.fold)
+    part = open_part(args.dataset, args.data_root, "test", args.fold, args.class_order, args.splits)
     with distributed.first_process_first():
-        index = class_index(fold.test, args.workers)
-    pool = make_pool(index, fold.novel_classes)
-    check_pool(pool, args.shot, fold.test.name, fold.test.class_names)
-    episodes = args.episodes or fold.test_episodes
+        pool = open_pool(part, args.shot, args.workers)
+    episodes = args.episodes or DATASETS[args.dataset].EPISODES
     seeds = range(args.seed, args.seed + args.seeds)
-    plans = {seed: plan_from_pool(pool, args.shot, seed, episodes) for seed in seeds}
-    return fold.test, plans, fold.novel_classes
+    return part.images, {seed: plan_from_pool(pool, args.shot, seed, episodes) for seed in seeds}, part.classes
 
 
-def warn_if_trained_on(
+def warnings(
     args: argparse.Namespace, classes: Sequence[int], names: Mapping[int, str], checkpoint: Checkpoint, path: Path
-) -> None:
-    """Few-shot results mean nothing on classes that were trained on."""
-    if "base_classes" not in checkpoint.info:
-        unknown = "does not say which classes it was trained on; make sure the test classes are not among them"
-        print(f"WARNING: {path} {unknown}", file=sys.stderr)
-        return
-    if checkpoint.info.get("dataset") != args.dataset:
-        other = f"was trained on {checkpoint.info.get('dataset')}, whose classes may be among those of {args.dataset}"
-        print(f"WARNING: {path} {other}", file=sys.stderr)
-        return
-    seen = sorted(set(classes) & set(checkpoint.info["base_classes"]))
-    if seen:
-        listed = ", ".join(f"{cls} {names.get(cls, '')}".strip() for cls in seen)
-        print(f"WARNING: {path} was TRAINED on {len(seen)} of the test classes: {listed}", file=sys.stderr)
+) -> list[str]:
+    """Why the result may mean nothing: test classes that were trained on, or chosen on, or may have been."""
+    if args.plans is None and args.protocol == "hsnet":
+        lists = hsnet.list_path(args.dataset, args.splits, args.fold)
+        generated = [f"{lists} was {hsnet.GENERATED}: its episodes are not HSNet's"] * hsnet.is_generated(lists)
+    else:
+        generated = []
+
+    def named(some: Sequence[int]) -> str:
+        return ", ".join(f"{cls} {names.get(cls, '')}".strip() for cls in some)
+
+    info = checkpoint.info
+    if "base_classes" not in info:
+        line = f"{path} does not say which classes it was trained on; make sure the test classes are not among them"
+        if args.dataset == "coco":
+            other = CONTIGUOUS if args.class_order == INTERLEAVED else INTERLEAVED
+            seen = sorted(set(classes) - set(coco.novel_classes(args.fold, other)))
+            line += f"; one trained on fold {args.fold} in {other} order has SEEN {len(seen)} of them: {named(seen)}"
+        return [*generated, line]
+    if info.get("dataset") != args.dataset:
+        other = f"was trained on {info.get('dataset')}, whose classes may be among those of {args.dataset}"
+        return [*generated, f"{path} {other}"]
+    if args.dataset == "fss":  # another list gives other numbers
+        trained, chosen = set(info.get("base_names", ())), set(info.get("selection_names", ()))
+        seen = {"TRAINED on": [c for c in classes if names[c] in trained]}
+        seen["CHOSEN on"] = [c for c in classes if names[c] in chosen]
+    else:
+        seen = {"TRAINED on": sorted(set(classes) & set(info["base_classes"]))}
+    return [
+        *generated,
+        *(
+            f"{path} was {how} {len(found)} of the {len(classes)} test classes: {named(found)}"
+            for how, found in seen.items()
+            if found
+        ),
+    ]
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
@@ -138,8 +164,8 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     net.to(device)
     hsnets = args.protocol == "hsnet"
     first = distributed.rank() == 0
-    if first:
-        warn_if_trained_on(args, classes, images.class_names, checkpoint, path)
+    for line in warnings(args, classes, images.class_names, checkpoint, path) if first else ():
+        print(f"WARNING: {line}", file=sys.stderr)
     if args.save_episodes and first:
         save_episodes(args.save_episodes, args, plans)
 

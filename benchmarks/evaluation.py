@@ -15,7 +15,7 @@ from statistics import median
 import torch
 
 from benchmarks.timing import timed
-from dataset import Episode, ImageSet, class_index, open_fold, plan_episodes
+from dataset import Episode, ImageSet, class_index, open_part, plan_episodes
 from dataset.episodes import make_pool
 from dataset.fewshot import Pictures
 from model import BACKBONES, FewShotNetwork, build_model, calibrate_batch_norms, fold_batch_norms
@@ -78,28 +78,28 @@ def main() -> None:
     add("--workers", type=whole(0), default=2, help="loader processes of both (default %(default)s)")
     add("--cache-gb", type=positive, default=CACHE_GB)
     args = parser.parse_args()
-    fold = open_fold("pascal", args.data_root, args.fold)
-    index = class_index(fold.test)
-    net = network(args.backbone, args.checkpoint, fold.test).to(default_device())
-    distinct = len(make_pool(index, fold.novel_classes).images)
+    images, novel, _ = open_part("pascal", args.data_root, "test", args.fold)
+    index = class_index(images)
+    net = network(args.backbone, args.checkpoint, images).to(default_device())
+    distinct = len(make_pool(index, novel).names)
     count = round(args.per_image * distinct / SEEDS)
     for shot in args.shots:
-        episodes = [e for seed in range(SEEDS) for e in plan_episodes(index, fold.novel_classes, shot, seed, count)]
+        episodes = [e for seed in range(SEEDS) for e in plan_episodes(index, novel, shot, seed, count)]
         if args.growth:
-            grow(net, fold.test, episodes, args.workers, args.cache_gb)
+            grow(net, images, episodes, args.workers, args.cache_gb)
             continue
         some = episodes[: args.plain_episodes]
         planned, plain = [], []
         for _ in range(args.rounds):
             seconds, (counts, passes) = timed(
-                lambda e=episodes: count_planned(net, fold.test, e, args.workers, int(args.cache_gb * 2**30))
+                lambda e=episodes: count_planned(net, images, e, args.workers, int(args.cache_gb * 2**30))
             )
             planned.append(seconds / len(episodes))
             memory = peak_memory_gb(next(net.parameters()).device)  # so far: the plain engine comes after
-            seconds, expected = timed(lambda e=some: count_plainly(net, fold.test, e, args.workers))
+            seconds, expected = timed(lambda e=some: count_plainly(net, images, e, args.workers))
             plain.append(seconds / len(some))
         other = int((counts[: len(some)] - expected).abs().sum()) // 2
-        decoding, trunk = (1000 * seconds / len(episodes) for seconds in parts(net, fold.test, episodes))
+        decoding, trunk = (1000 * seconds / len(episodes) for seconds in parts(net, images, episodes))
         ours, theirs = 1000 * median(planned), 1000 * median(plain)
         print(
             f"\n{shot}-shot, refine, {args.backbone}: {len(episodes)} episodes over {distinct} images, "

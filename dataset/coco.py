@@ -1,12 +1,24 @@
-"""COCO-20i's folder: COCO 2014 images and label masks, 1..80 in order of category id (design, section 7)."""
+"""COCO-20i: COCO 2014 with label masks, 1..80 in order of category id, four folds of twenty (design, 5 and 7).
+
+Two layouts are taken: COCO2014/{train2014,val2014} with masks in annotations/{train2014,val2014}, which
+prepare.py coco makes, and the authors' {train,val}_coco folders, each in VOC's layout.
+"""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from dataset.images import ImageSet, need_folders
+from dataset.episodes import MIN_PIXELS
+from dataset.images import ImageSet, Part
+from dataset.lists import class_names, read_ids
+from util.errors import UserError
 
 FOLDER = "COCO2014"  # inside a folder that holds several datasets
+PARTS = ("train", "test")
+EPISODES = 4000  # of one evaluation seed
+CROP_SIZE = 473
+CONTIGUOUS, INTERLEAVED = CLASS_ORDERS = ("contiguous", "interleaved")
 CLASS_NAMES = dict(
     enumerate(
         (
@@ -23,7 +35,67 @@ CLASS_NAMES = dict(
 )
 
 
-def any_image(root: Path) -> ImageSet:
-    """Every image by its name with folder, such as val2014/COCO_val2014_000000000042; ids are left empty."""
-    need_folders(root, FOLDER, "val2014", "annotations/val2014")
-    return ImageSet("coco", (), root, root / "annotations", CLASS_NAMES)
+def novel_classes(fold: int, class_order: str) -> list[int]:
+    """The twenty classes that a fold tests on: 20k+1 .. 20k+20 (the paper's own), or k+1, k+5 .. k+77 (HSNet's)."""
+    if class_order == CONTIGUOUS:
+        return list(range(20 * fold + 1, 20 * fold + 21))
+    return list(range(fold + 1, 81, 4))
+
+
+def open_part(root: Path, part: str, fold: int | None, class_order: str | None, splits: str | None) -> Part:
+    """The "train" or "test" part of a fold."""
+    novel = novel_classes(fold, class_order)
+    if part == "test":
+        return Part(image_set(root, "val"), novel, MIN_PIXELS)
+    return Part(image_set(root, "train"), [cls for cls in CLASS_NAMES if cls not in novel], MIN_PIXELS)
+
+
+def any_image(root: Path, split: str = "val") -> ImageSet:
+    """Every image of a split by its name, such as COCO_val2014_000000000042; ids are left empty."""
+    images, masks, _ = _folders(root, split)
+    return ImageSet(f"coco {split}", (), images, masks, class_names(root, CLASS_NAMES))
+
+
+def image_set(root: Path, split: str) -> ImageSet:
+    """The "train" or "val" images, in the order of their list, or of their names where there is none.
+
+    Raises UserError naming what is missing: folders, or masks of images that no list leaves out.
+    """
+    everything = any_image(root, split)
+    images, masks, listed = _folders(root, split)
+    if listed.is_file():
+        return everything.listed(everything.name, read_ids(listed))
+    ids = stems(images, ".jpg")
+    bare = set(ids) - set(stems(masks, ".png"))
+    if bare or not ids:
+        raise UserError(
+            f"{masks}: {len(bare)} of the {len(ids)} images in {images.name} have no mask there; "
+            f"python prepare.py coco makes them, or {listed} can list the images to use"
+        )
+    return everything.listed(everything.name, ids)
+
+
+def stems(folder: Path, suffix: str) -> tuple[str, ...]:
+    """The names, without their suffix, of a folder's files that end so, sorted (one scan: COCO has 82,783)."""
+    with os.scandir(folder) as entries:
+        return tuple(sorted(entry.name.removesuffix(suffix) for entry in entries if entry.name.endswith(suffix)))
+
+
+def _folders(root: Path, split: str) -> tuple[Path, Path, Path]:
+    """The folders of images and masks, and where a list of the split would be."""
+    year, theirs = f"{split}2014", root / f"{split}_coco"
+    choices = [
+        (root / year, root / "annotations" / year, root / "ImageSets" / f"{split}.txt"),
+        *(
+            (theirs / "JPEGImages", theirs / masks, theirs / "ImageSets" / f"{split}.txt")
+            for masks in ("SegmentationClassAug", "SegmentationClass")
+        ),
+    ]
+    for images, masks, listed in choices:
+        if images.is_dir() and masks.is_dir():
+            return images, masks, listed
+    if (root / year).is_dir():
+        raise UserError(f"{root}: no masks in annotations/{year}; make them: python prepare.py coco --data-root {root}")
+    raise UserError(
+        f"{root}: no folder {year} (nor {split}_coco); --data-root must be {FOLDER} or the folder that holds it"
+    )

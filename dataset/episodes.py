@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import random
-from bisect import bisect_left
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from util.errors import UserError
@@ -23,57 +23,74 @@ class Episode(NamedTuple):
 
 
 class Pool(NamedTuple):
-    """What episodes of a set of classes are drawn from."""
+    """What episodes of a set of classes are drawn from, packed: a few MB for COCO, shared by loader processes.
 
-    index: Mapping[str, Mapping[int, int]]
-    images: list[str]  # kept images, in list order
-    classes: dict[str, list[int]]  # of each kept image, sorted
-    members: dict[int, list[str]]  # kept images that hold a class at all, sorted
+    An image is its rank among the sorted names of the kept images.
+    """
+
+    min_pixels: int  # of a class in a support
+    names: list[str]  # of the kept images, sorted
+    images: np.ndarray  # (N,) ranks in list order, which the choice of a query depends on
+    starts: np.ndarray  # (N + 1,) image r holds classes[starts[r] : starts[r + 1]]
+    classes: np.ndarray  # sorted within each image
+    members: dict[int, np.ndarray]  # class -> ranks of the images that hold it at all, ascending
+    large: dict[int, np.ndarray]  # beside members: whether the class covers enough of the image for a support
 
 
-def make_pool(index: Mapping[str, Mapping[int, int]], classes: Collection[int]) -> Pool:
+def make_pool(index: Mapping[str, Mapping[int, int]], classes: Collection[int], min_pixels: int = MIN_PIXELS) -> Pool:
     """Keep the images in which some of the classes is large enough; index: {image: {class: pixels}}."""
     wanted = set(classes)
     present = {image: sorted(wanted & pixels.keys()) for image, pixels in index.items()}
-    images = [image for image, found in present.items() if any(index[image][cls] >= MIN_PIXELS for cls in found)]
-    members: dict[int, list[str]] = {cls: [] for cls in sorted(wanted)}
-    for image in sorted(images):
+    kept = [image for image, found in present.items() if any(index[image][cls] >= min_pixels for cls in found)]
+    names = sorted(kept)
+    rank = {image: number for number, image in enumerate(names)}
+    members: dict[int, list[int]] = {cls: [] for cls in sorted(wanted)}
+    large: dict[int, list[bool]] = {cls: [] for cls in members}
+    for number, image in enumerate(names):
         for cls in present[image]:
-            members[cls].append(image)
-    return Pool(index, images, {image: present[image] for image in images}, members)
+            members[cls].append(number)
+            large[cls].append(index[image][cls] >= min_pixels)
+    return Pool(
+        min_pixels,
+        names,
+        images=np.fromiter((rank[image] for image in kept), np.int32),
+        starts=np.cumsum([0, *(len(present[image]) for image in names)], dtype=np.int32),
+        classes=np.fromiter((cls for image in names for cls in present[image]), np.int16),
+        members={cls: np.array(found, np.int32) for cls, found in members.items()},
+        large={cls: np.array(found, bool) for cls, found in large.items()},
+    )
 
 
 def check_pool(pool: Pool, shot: int, source: str, names: Mapping[int, str] | None = None) -> None:
     """Raise UserError where an episode cannot be drawn; the release loops forever or crashes there."""
-    if not pool.images:
-        raise UserError(f"{source}: no image holds {MIN_PIXELS} pixels of any of the classes {list(pool.members)}")
-    for cls, members in pool.members.items():
-        have = sum(pool.index[image][cls] >= MIN_PIXELS for image in members)
-        if members and have < shot + 1:
+    if not pool.names:
+        raise UserError(f"{source}: no image holds {pool.min_pixels} pixels of any of the classes {list(pool.members)}")
+    for cls, large in pool.large.items():
+        have = int(large.sum())
+        if len(large) and have < shot + 1:
             name = f" ({names[cls]})" if names else ""
             raise UserError(
-                f"{source}: class {cls}{name} has {have} images with at least {MIN_PIXELS} pixels of it, "
+                f"{source}: class {cls}{name} has {have} images with at least {pool.min_pixels} pixels of it, "
                 f"--shot {shot} needs {shot + 1} (a query and its supports)"
             )
 
 
 def draw_episode(pool: Pool, shot: int, rng: random.Random) -> Episode:
     """Draw a query, one of its classes, and supports of that class."""
-    query = rng.choice(pool.images)
-    cls = rng.choice(pool.classes[query])
-    members = pool.members[cls]
-    taken = [bisect_left(members, query)]  # positions in members, kept sorted
+    query = int(rng.choice(pool.images))
+    cls = int(rng.choice(pool.classes[pool.starts[query] : pool.starts[query + 1]]))
+    members, large = pool.members[cls], pool.large[cls]
+    taken = [int(np.searchsorted(members, query))]  # positions in members, kept sorted
     supports: list[str] = []
     while len(supports) < shot:
         # choice(sorted(members - taken)), without building the list
         position = rng.choice(range(len(members) - len(taken)))
         for other in taken:
             position += position >= other
-        candidate = members[position]
-        if pool.index[candidate][cls] >= MIN_PIXELS:
-            supports.append(candidate)
+        if large[position]:
+            supports.append(pool.names[members[position]])
             taken = sorted([*taken, position])
-    return Episode(query, cls, tuple(supports))
+    return Episode(pool.names[query], cls, tuple(supports))
 
 
 def plan_episodes(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from dataset.episodes import Episode, Pool, draw_episode, make_pool
+from dataset.episodes import Episode, Pool, draw_episode
 from dataset.images import IGNORE, ImageSet
 from dataset.transform import crop, mirror, normalise, square, target_mask
 
@@ -44,15 +44,14 @@ class TrainingSamples(Dataset):
     def __init__(
         self,
         images: ImageSet,
-        index: Mapping[str, Mapping[int, int]],
-        classes: Collection[int],
+        pool: Pool,
         shot: int,
         crop_size: int,
         length: int,
         seed: int,
         epoch: int = 0,
     ) -> None:
-        self.images, self.pool = images, make_pool(index, classes)
+        self.images, self.pool = images, pool
         self.shot, self.crop_size, self.length = shot, crop_size, length
         self.seed, self.epoch = seed, epoch
 

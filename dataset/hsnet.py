@@ -6,58 +6,74 @@ an episode here counts from 1, as the masks do.
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Sequence
-from pathlib import Path
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
+from dataset.coco import INTERLEAVED
+from dataset.coco import novel_classes as coco_classes
 from dataset.episodes import Episode
+from dataset.fss import FIRST, IMAGES, file_order
+from dataset.lists import read_lines
+from dataset.pascal import novel_classes as pascal_classes
 from util.errors import UserError
 
 EPISODES = 1000  # FSS-1000: one for each image
 SIDE = 400  # images and masks are resized to this square
-FSS_IMAGES = 10  # of each class
-FSS_FIRST_TEST = 761  # the number of the first test class, after 520 to train on and 240 to validate
+GENERATED = "made from masks by prepare.py splits"  # near the start of such a list
+MISSING = "--splits must be the data/splits of an HSNet checkout, or what prepare.py splits made"
 
 
-def plan_hsnet(dataset: str, splits: str | Path, fold: int, shot: int) -> list[Episode]:
+def plan_hsnet(dataset: str, splits: str | Path, fold: int | None, shot: int) -> list[Episode]:
     """The test episodes of a fold ("pascal", "coco") or of "fss", which has none.
 
     splits: the folder that holds pascal/val, coco/val and fss. A support can be drawn twice.
     Raises UserError naming the list that is missing, damaged or has too few images of a class.
     """
     rng = np.random.RandomState(0)
-    folder = Path(splits) / dataset
+    path = list_path(dataset, splits, fold)
     if dataset == "pascal":
-        return _plan_pascal(folder / "val" / f"fold{fold}.txt", shot, rng)
+        return _plan_pascal(path, shot, rng)
     if dataset == "coco":
-        return _plan_coco(folder / "val" / f"fold{fold}.pkl", fold, shot, rng)
-    return _plan_fss(folder / "test.txt", shot, rng)
+        return _plan_coco(path, fold, shot, rng)
+    return _plan_fss(path, shot, rng)
+
+
+def list_path(dataset: str, splits: str | Path, fold: int | None) -> Path:
+    """The list of a fold's test images (coco: our JSON where there is one, else HSNet's pickle) or fss test classes."""
+    folder = Path(splits) / dataset
+    if dataset == "fss":
+        return folder / "test.txt"
+    if dataset == "pascal":
+        return folder / "val" / f"fold{fold}.txt"
+    own = folder / "val" / f"fold{fold}.json"
+    return own if own.is_file() else own.with_suffix(".pkl")
+
+
+def is_generated(path: Path) -> bool:
+    """Whether a list says that prepare.py made it from masks: its episodes are not HSNet's."""
+    with suppress(OSError), path.open("rb") as file:
+        return GENERATED.encode() in file.read(200)
+    return False
 
 
 def novel_classes(dataset: str, fold: int, episodes: Sequence[Episode]) -> list[int]:
     """The classes whose mean the protocol reports, from 1: all of the fold, or (fss) all of its list."""
     if dataset == "pascal":
-        return list(range(5 * fold + 1, 5 * fold + 6))
+        return pascal_classes(fold)
     if dataset == "coco":
-        return _interleaved(fold)
+        return coco_classes(fold, INTERLEAVED)
     return sorted({episode.cls for episode in episodes})
-
-
-def _interleaved(fold: int) -> list[int]:
-    return list(range(fold + 1, 81, 4))
 
 
 def _plan_pascal(path: Path, shot: int, rng: np.random.RandomState) -> list[Episode]:
     """Queries in list order, around and around."""
-    pairs = []
-    for line in read_lines(path):
-        image, separator, cls = line.partition("__")
-        if not (separator and image and cls.isdigit() and 1 <= int(cls) <= 20):
-            raise UserError(f"{path}: {line!r} is not IMAGE__CLASS, as in 2007_000033__01; import the list again")
-        pairs.append((image, int(cls)))
+    pairs = read_pairs(path)
     of_class: dict[int, list[str]] = {}
     for image, cls in pairs:
         of_class.setdefault(cls, []).append(image)
@@ -68,15 +84,9 @@ def _plan_pascal(path: Path, shot: int, rng: np.random.RandomState) -> list[Epis
 
 def _plan_coco(path: Path, fold: int, shot: int, rng: np.random.RandomState) -> list[Episode]:
     """A class, then a query of it."""
-    content = load_containers(path)
-    whole = isinstance(content, dict) and all(
-        isinstance(cls, int) and isinstance(images, list) and all(isinstance(image, str) for image in images)
-        for cls, images in content.items()
-    )
-    if not whole:
-        raise UserError(f"{path}: not HSNet's lists of images by class; import the file again")
-    classes = _interleaved(fold)
-    of_class = {cls: [image.removesuffix(".jpg") for image in content.get(cls - 1, [])] for cls in classes}
+    lists = read_class_lists(path)
+    classes = coco_classes(fold, INTERLEAVED)
+    of_class = {cls: lists.get(cls, []) for cls in classes}
     _check(of_class, path)
     episodes = []
     for _ in range(EPISODES):
@@ -88,11 +98,10 @@ def _plan_coco(path: Path, fold: int, shot: int, rng: np.random.RandomState) -> 
 
 def _plan_fss(path: Path, shot: int, rng: np.random.RandomState) -> list[Episode]:
     """Every image is a query once, in the order in which the file names sort: 1, 10, 2, ..."""
-    numbers = sorted(str(number) for number in range(1, FSS_IMAGES + 1))
-    drawn_from = [str(number) for number in range(1, FSS_IMAGES + 1)]
+    drawn_from = [str(number) for number in range(1, IMAGES + 1)]
     episodes = []
-    for cls, name in enumerate(sorted(read_lines(path)), start=FSS_FIRST_TEST):
-        for number in numbers:
+    for cls, name in enumerate(sorted(read_lines(path, MISSING)), start=FIRST["test"]):
+        for number in file_order():
             supports = _supports(drawn_from, number, shot, rng)
             episodes.append(Episode(f"{name}/{number}", cls, tuple(f"{name}/{support}" for support in supports)))
     return episodes
@@ -121,18 +130,36 @@ def _check(of_class: dict[int, list[str]], path: Path) -> None:
             )
 
 
-def read_lines(path: Path) -> list[str]:
-    """The lines of a list that are not empty."""
+def read_pairs(path: Path) -> list[tuple[str, int]]:
+    """(image, class) of a Pascal list's lines, such as 2007_000033__01, in order."""
+    pairs = []
+    for line in read_lines(path, MISSING):
+        image, separator, cls = line.partition("__")
+        if not (separator and image and cls.isdigit() and 1 <= int(cls) <= 20):
+            raise UserError(f"{path}: {line!r} is not IMAGE__CLASS, as in 2007_000033__01; import the list again")
+        pairs.append((image, int(cls)))
+    return pairs
+
+
+def read_class_lists(path: Path) -> dict[int, list[str]]:
+    """A COCO list, {class from 1: images in order}: HSNet's own (a pickle, classes from 0) or ours (JSON)."""
+    content = _load_json(path) if path.suffix == ".json" else load_containers(path)
+    whole = isinstance(content, dict) and all(
+        isinstance(cls, int) and isinstance(images, list) and all(isinstance(image, str) for image in images)
+        for cls, images in content.items()
+    )
+    if not whole:
+        raise UserError(f"{path}: not HSNet's lists of images by class; import the file again")
+    # val2014/COCO_val2014_000000000042.jpg, of which the folder and the suffix are the dataset's matter
+    return {cls + 1: [PurePosixPath(image).stem for image in images] for cls, images in content.items()}
+
+
+def _load_json(path: Path) -> Any:
+    """What prepare.py splits wrote: HSNet's content, whose keys JSON made strings."""
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such list; --splits must be the data/splits of an HSNet checkout") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as a list ({error})") from error
-    lines = [line for line in lines if line]
-    if not lines:
-        raise UserError(f"{path}: the list is empty")
-    return lines
+        return {int(cls): images for cls, images in json.loads(path.read_text(encoding="utf-8"))["classes"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: damaged, or not a list that prepare.py splits made; import it again") from error
 
 
 class _ContainersOnly(pickle.Unpickler):
@@ -151,7 +178,7 @@ def load_containers(path: Path) -> Any:
         with path.open("rb") as file:
             return _ContainersOnly(file).load()
     except FileNotFoundError as error:
-        raise UserError(f"{path}: no such list; --splits must be the data/splits of an HSNet checkout") from error
+        raise UserError(f"{path}: no such list; {MISSING}") from error
     except pickle.UnpicklingError as error:
         raise UserError(f"{path}: refused: not a pickle of plain lists ({error})") from error
     except Exception as error:  # a damaged pickle can fail anywhere

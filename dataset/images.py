@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -23,7 +25,12 @@ class ImageSet:
     images: Path  # folder of ID.jpg
     masks: Path  # folder of ID.png, one label a pixel: 0 background, 1.. classes, 255 ignore
     class_names: dict[int, str]
-    binary: bool = False  # masks tell object (128 and more) from background; the episode tells the class
+    binary: bool = False  # masks tell object (128 and more) from background; the image's folder tells the class
+
+    def listed(self, name: str, ids: Sequence[str], class_names: Mapping[int, str] | None = None) -> ImageSet:
+        """The same folders with a list of images, and where they differ, its class names."""
+        names = self.class_names if class_names is None else dict(class_names)
+        return replace(self, name=name, ids=tuple(ids), class_names=names)
 
     def label_of(self, cls: int) -> int:
         """The label that pixels of a class have in what :meth:`load` returns."""
@@ -53,6 +60,18 @@ class ImageSet:
         return picture, labels
 
 
+class Part(NamedTuple):
+    """What is drawn from to train, to choose the best weights or to test."""
+
+    images: ImageSet
+    classes: list[int]
+    min_pixels: int  # that a class must cover in a support, and one of the classes in every image
+
+    def names(self) -> list[str]:
+        """The names of the classes."""
+        return [self.images.class_names[cls] for cls in self.classes]
+
+
 def need_folders(root: Path, dataset: str, *names: str) -> None:
     """Raise UserError naming the first of a dataset's folders that is missing."""
     for name in names:
@@ -79,9 +98,16 @@ def read_object(path: str | Path) -> np.ndarray:
         return (np.array(image.convert("L")) >= 128).astype(np.uint8)
 
 
-def read_histogram(path: str | Path) -> tuple[tuple[int, int], dict[int, int]]:
-    """A label mask's (width, height) and pixels of each label that occurs; errors as :func:`read_mask`."""
+def read_histogram(path: str | Path, binary: bool = False) -> tuple[tuple[int, int], dict[int, int]]:
+    """A mask's (width, height) and pixels of each label that occurs; errors as :func:`read_mask`.
+
+    binary: the mask is of one object, as for :func:`read_object`, and its labels are 0 and 1.
+    """
     with _opened(path, "mask") as image:
+        if binary:
+            grey = image.convert("L").histogram()
+            labels = [sum(grey[:128]), sum(grey[128:])]
+            return image.size, {label: pixels for label, pixels in enumerate(labels) if pixels}
         _check_labels(image, path)
         return image.size, {label: pixels for label, pixels in enumerate(image.histogram()) if pixels}
 

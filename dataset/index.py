@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -47,6 +48,12 @@ def class_index(images: ImageSet, workers: int | None = None) -> ClassIndex:
     Raises UserError naming the mask that is missing, damaged or no mask.
     """
     masks = mask_contents(images, workers)
+    if images.binary:  # every image shows the class of its folder
+        numbers = {name: cls for cls, name in images.class_names.items()}
+        return {
+            image: {numbers[os.path.dirname(image)]: mask.pixels[1]} if 1 in mask.pixels else {}
+            for image, mask in zip(images.ids, masks, strict=True)
+        }
     return {
         image: {label: pixels for label, pixels in mask.pixels.items() if 0 < label < IGNORE}
         for image, mask in zip(images.ids, masks, strict=True)
@@ -55,7 +62,7 @@ def class_index(images: ImageSet, workers: int | None = None) -> ClassIndex:
 
 def mask_contents(images: ImageSet, workers: int | None = None) -> list[Mask]:
     """The content of each mask of the list, from the cache where the file has not changed since."""
-    path = cache_path(images.masks)
+    path = cache_path(images.masks, images.binary)
     cached = _load(path)
     started = time.time_ns()
     stamps = [_stamp(images.mask_path(image), images.name) for image in images.ids]
@@ -65,7 +72,7 @@ def mask_contents(images: ImageSet, workers: int | None = None) -> list[Mask]:
         if image not in cached or cached[image].stamp != stamp
     ]
     if stale:
-        fresh = _read_all([images.mask_path(image) for image, _ in stale], images.name, workers)
+        fresh = _read_all([images.mask_path(image) for image, _ in stale], images, workers)
         for (image, stamp), (size, pixels) in zip(stale, fresh, strict=True):
             cached[image] = Mask(stamp, size, pixels)
         settled = {image: mask for image, mask in cached.items() if max(mask.stamp[1:]) < started - SETTLED_NS}
@@ -76,11 +83,11 @@ def mask_contents(images: ImageSet, workers: int | None = None) -> list[Mask]:
     return [cached[image] for image in images.ids]
 
 
-def cache_path(masks: Path) -> Path:
-    """Where the index of a folder of masks is kept."""
+def cache_path(masks: Path, binary: bool = False) -> Path:
+    """Where the index of a folder of masks, of labels or of one object each, is kept."""
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     name = hashlib.sha256(str(Path(masks).resolve()).encode()).hexdigest()[:24]
-    return Path(root) / "ssp" / f"index-{name}.npz"
+    return Path(root) / "ssp" / f"index-{name}{'-binary' if binary else ''}.npz"
 
 
 def _stamp(path: str, name: str) -> tuple[int, int, int]:
@@ -91,18 +98,19 @@ def _stamp(path: str, name: str) -> tuple[int, int, int]:
     return info.st_size, info.st_mtime_ns, info.st_ctime_ns
 
 
-def _read_all(paths: Sequence[str], name: str, workers: int | None) -> list:
+def _read_all(paths: Sequence[str], images: ImageSet, workers: int | None) -> list:
     """Sizes and histograms of masks, in order, in parallel; the first bad mask ends it with a UserError."""
     workers = min((os.cpu_count() or 1) if workers is None else workers, -(-len(paths) // CHUNK))
-    what = f"reading masks, {name}"
+    what = f"reading masks, {images.name}"
+    read = partial(read_histogram, binary=True) if images.binary else read_histogram
     if workers <= 1:
-        return list(progress(map(read_histogram, paths), what, len(paths), "mask"))
+        return list(progress(map(read, paths), what, len(paths), "mask"))
     # forking is instant; these processes touch neither torch's threads nor a GPU
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
         try:
-            read = pool.map(read_histogram, paths, chunksize=CHUNK)
-            return list(progress(read, what, len(paths), "mask"))
+            masks = pool.map(read, paths, chunksize=CHUNK)
+            return list(progress(masks, what, len(paths), "mask"))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

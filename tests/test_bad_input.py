@@ -82,10 +82,10 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         r"VOC2012: no folder SegmentationClassAug \(or SegmentationClass\)",
     ),
     "no lists": (lambda root: shutil.rmtree(root / "ImageSets"), r"ImageSets/val\.txt: no such list"),
-    "empty lists": (listed, r"ImageSets/val\.txt: the list is empty"),
+    "empty lists": (listed, r"ImageSets/(train|val)\.txt: the list is empty"),
     "unknown ids": (
         lambda root: listed(root, "toy_00001", "nobody"),
-        r"JPEGImages/nobody\.jpg: no such image, but the list of pascal train names it",
+        r"JPEGImages/nobody\.jpg: no such image, but the list of pascal (train|val) names it",
     ),
     "image missing": (
         lambda root: (root / "JPEGImages" / f"{LAST}.jpg").unlink(),
@@ -154,7 +154,7 @@ def large_enough(root: Path, split: str, cls: int) -> int:
 
 
 def class_name(root: Path, cls: int) -> str:
-    return open_fold("pascal", root, 0).test.class_names[cls]
+    return open_fold("pascal", root, 0).test.images.class_names[cls]
 
 
 def test_a_novel_class_with_too_few_images(

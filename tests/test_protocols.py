@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 import test as testing
-from dataset.pascal import image_sets
+from dataset.pascal import image_set
 from model import build_model
 from model.checkpoint import Checkpoint, save_checkpoint
 from tests.model import recipe
@@ -41,7 +41,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def splits(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An HSNet list of the toy images of classes 1 and 2, four each; classes 3 to 5 have none."""
     folder = tmp_path_factory.mktemp("splits")
-    names = image_sets(toy)["val"].ids
+    names = image_set(toy, "val").ids
     lines = [f"{names[number]}__{cls:02d}" for cls in (1, 2) for number in range(4 * cls, 4 * cls + 4)]
     write(folder / "pascal" / "val" / "fold0.txt", "\n".join(lines))
     return folder
@@ -133,7 +133,13 @@ def test_bad_hsnet_lists(
 def test_flags_that_do_not_fit(toy: Path, checkpoint: Path, one_line_error: OneLine) -> None:
     for more, message in (
         (["--protocol", "hsnet"], "--protocol hsnet needs --splits"),
-        (["--dataset", "coco", "--fold", "0"], "is evaluated with --protocol hsnet"),
+        (["--dataset", "coco", "--fold", "0"], "--dataset coco needs --class-order: contiguous"),
+        (["--class-order", "interleaved"], "--class-order interleaved belongs to --dataset coco"),
+        (["--dataset", "fss", "--fold", "0"], "--fold 0: fss has no folds"),
+        (
+            ["--dataset", "coco", "--fold", "0", "--class-order", "contiguous", "--protocol", "hsnet", "--splits", toy],
+            "HSNet's protocol tests interleaved folds",
+        ),
         (["--amp", "--engine", "plain"], "--amp belongs to --engine planned"),
         (["--cache-gb", "0"], "argument --cache-gb: '0' is not a positive number"),
     ):
@@ -232,7 +238,7 @@ def test_a_checkpoint_of_another_dataset(
 ) -> None:
     """Its fold is not this dataset's, nor are its class numbers."""
     argv = flags(tmp_path, checkpoint, "--dataset", "coco", "--protocol", "hsnet", "--splits", tmp_path)
-    assert "does not say which fold to test; pass --fold" in one_line_error(testing.main, argv)
+    assert "does not say which fold of coco to test; pass --fold" in one_line_error(testing.main, argv)
     info = {"dataset": "coco", "base_classes": [1, 2]}
     path = tmp_path / "other.ckpt"
     save_checkpoint(path, Checkpoint(testing.load_checkpoint(checkpoint).state_dict, info))

@@ -148,7 +148,7 @@ def test_the_runs_own_checkpoint_is_found(toy: Path, run: Path, baseline_run: Pa
 
 def test_plain_weights_need_the_fold(toy: Path, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plain = run.with_suffix(".pth")
-    with pytest.raises(UserError, match=r"\.pth: does not say which fold to test; pass --fold$"):
+    with pytest.raises(UserError, match=r"\.pth: does not say which fold of pascal to test; pass --fold$"):
         evaluated(toy, ["--checkpoint", plain])
     capsys.readouterr()
     result = evaluated(toy, ["--checkpoint", plain, "--fold", "0", "--refine"])
@@ -163,9 +163,9 @@ def test_classes_that_were_trained_on_are_shouted_about(
 ) -> None:
     evaluated(toy, ["--checkpoint", run, "--fold", "1"])
     warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("WARNING: ")]
-    names = open_fold("pascal", toy, 1).test.class_names
+    names = open_fold("pascal", toy, 1).test.images.class_names
     listed = ", ".join(f"{cls} {names[cls]}" for cls in (6, 7, 8, 9, 10))
-    assert warnings == [f"WARNING: {run} was TRAINED on 5 of the test classes: {listed}"]
+    assert warnings == [f"WARNING: {run} was TRAINED on 5 of the 5 test classes: {listed}"]
 
 
 def test_flags_override_the_checkpoint(toy: Path, run: Path, tmp_path: Path) -> None:

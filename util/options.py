@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NoReturn
 
 import torch
 
+from dataset import DATASETS
+from dataset.coco import CLASS_ORDERS
 from model import BACKBONES, METHODS
 from util.errors import UserError
 from util.evaluation import CACHE_GB, ENGINES
@@ -25,15 +27,21 @@ class OneLineParser(argparse.ArgumentParser):
         raise UserError(f"{message} (see {self.prog} --help)")
 
 
-def make_parser(description: str, datasets: Sequence[str]) -> argparse.ArgumentParser:
+def make_parser(description: str) -> argparse.ArgumentParser:
     """A parser with the flags of design 9 that every script has. A default of None is settled later."""
     parser = OneLineParser(description)
     add = parser.add_argument
-    add("--dataset", choices=datasets, help="benchmark (default pascal)")
+    add("--dataset", choices=tuple(DATASETS), help="benchmark (default pascal)")
     add("--data-root", required=True, metavar="DIR", help="the dataset's folder, or the folder that holds it")
     add("--backbone", choices=BACKBONES, help="trunk (default resnet50)")
     add("--method", choices=METHODS, help="the paper's network or its baseline (default ssp)")
     add("--fold", type=whole(0, 3), help="which classes are novel, 0 to 3 (default 0, of a checkpoint its own)")
+    add(
+        "--class-order",
+        choices=CLASS_ORDERS,
+        help="coco: contiguous folds (the paper's own) or interleaved (HSNet's)",
+    )
+    add("--splits", metavar="DIR", help="HSNet's data/splits: the classes of fss, the episodes of HSNet's protocol")
     add("--shot", type=whole(1, 100), help="support images of an episode (default 1, of a checkpoint its own)")
     add("--refine", action=argparse.BooleanOptionalAction, help="the self-support refinement (default off)")
     add("--seed", type=whole(0, 2**31 - 1), default=0, help="all random draws follow from it (default 0)")
@@ -94,10 +102,18 @@ def settle(args: argparse.Namespace, known: dict | None = None) -> None:
 
     Raises UserError where flags contradict each other.
     """
-    defaults = {"dataset": "pascal", "backbone": "resnet50", "method": "ssp", "fold": 0, "shot": 1, "refine": False}
-    for name, default in defaults.items():
+    defaults = {"dataset": "pascal", "backbone": "resnet50", "method": "ssp", "shot": 1, "refine": False}
+    for name in (*defaults, "fold", "class_order"):
         if getattr(args, name) is None:
-            setattr(args, name, (known or {}).get(name, default))
+            setattr(args, name, (known or {}).get(name, defaults.get(name)))
+    if args.dataset == "fss" and args.fold is not None:
+        raise UserError(f"--fold {args.fold}: fss has no folds, its test classes are a list; leave the flag out")
+    if args.dataset != "fss" and args.fold is None:
+        args.fold = 0
+    if args.dataset == "coco" and args.class_order is None:
+        raise UserError("--dataset coco needs --class-order: contiguous (the paper's own) or interleaved (HSNet's)")
+    if args.dataset != "coco" and args.class_order is not None:
+        raise UserError(f"--class-order {args.class_order} belongs to --dataset coco, {args.dataset} has but one order")
     if args.method == "baseline" and args.refine:
         raise UserError("--refine belongs to --method ssp, the baseline has nothing to refine")
     if args.device is None:

@@ -12,19 +12,40 @@ from typing import Any
 
 from torch import Tensor
 
-from dataset import LISTED, Episode
+from dataset import DATASETS, Episode
+from dataset.coco import CLASS_ORDERS, INTERLEAVED
 from model.checkpoint import SUFFIX, Checkpoint, save_checkpoint, save_weights
 from util.errors import UserError
 from util.files import atomic_write
 
 EPISODES_FORMAT = "ssp-episodes-1"
-SAVED = ("dataset", "fold", "shot", "protocol")  # what saved episodes belong to
-SETTING = ("dataset", "fold", "shot", "backbone", "method", "refine")  # what a result belongs to
+SAVED = ("dataset", "class_order", "fold", "shot", "protocol")  # what saved episodes belong to
+SETTING = ("dataset", "class_order", "fold", "shot", "backbone", "method", "refine")  # what a result belongs to
 
 
 def run_folder(args: argparse.Namespace) -> Path:
-    """OUT/models/DATASET/fold_K of settled flags."""
-    return Path(args.out) / "models" / args.dataset / f"fold_{args.fold}"
+    """OUT/models/DATASET/fold_K of settled flags; coco_interleaved for that order, and no fold_K for fss."""
+    order = f"_{INTERLEAVED}" if args.class_order == INTERLEAVED else ""
+    folder = Path(args.out) / "models" / f"{args.dataset}{order}"
+    return folder if args.fold is None else folder / f"fold_{args.fold}"
+
+
+def describe_setting(args: argparse.Namespace) -> str:
+    """What is trained or tested on, for people: pascal fold 0; coco fold 2 (interleaved); fss."""
+    fold = "" if args.fold is None else f" fold {args.fold}"
+    return f"{args.dataset}{fold}{f' ({args.class_order})' if args.class_order else ''}"
+
+
+def spans(classes: Sequence[int]) -> str:
+    """Sorted class numbers, for people, runs of three and more as one: classes 1-5, 7, 8."""
+    runs: list[list[int]] = []
+    for cls in classes:
+        if runs and cls == runs[-1][-1] + 1:
+            runs[-1].append(cls)
+        else:
+            runs.append([cls])
+    shown = [f"{run[0]}-{run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs]
+    return f"classes {', '.join(shown)}"
 
 
 def run_name(args: argparse.Namespace) -> str:
@@ -78,9 +99,10 @@ def load_episodes(path: str | Path) -> dict[str, Any]:
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
         known = {name: content[name] for name in SAVED}
-        numbers = isinstance(known["fold"], int) and isinstance(known["shot"], int)
-        known_names = known["dataset"] in LISTED and known["protocol"] in ("ssp", "hsnet")
-        if content["format"] != EPISODES_FORMAT or not numbers or not known_names:
+        numbers = known["fold"] in (None, 0, 1, 2, 3) and isinstance(known["shot"], int)
+        names = known["dataset"] in DATASETS and known["protocol"] in ("ssp", "hsnet")
+        order = known["class_order"] in (CLASS_ORDERS if known["dataset"] == "coco" else (None,))
+        if content["format"] != EPISODES_FORMAT or not (numbers and names and order):
             raise ValueError("unknown format")
         plans = {
             int(seed): [Episode(str(query), int(cls), tuple(map(str, supports))) for query, cls, supports in episodes]

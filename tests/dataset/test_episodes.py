@@ -7,6 +7,7 @@ import hashlib
 import json
 import random
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -102,9 +103,11 @@ def test_pool_keeps_images_in_list_order_and_members_sorted() -> None:
         "0": {1: small, 2: big},
     }
     pool = make_pool(index, [2, 1])
-    assert pool.images == ["c", "b", "0"]
-    assert pool.classes == {"c": [1, 2], "b": [2], "0": [1, 2]}
-    assert pool.members == {1: ["0", "c"], 2: ["0", "b", "c"]}
+    assert pool.names == ["0", "b", "c"]
+    assert [pool.names[rank] for rank in pool.images] == ["c", "b", "0"]
+    of_image = [pool.classes[start:end].tolist() for start, end in pairwise(pool.starts)]
+    assert of_image == [[1, 2], [2], [1, 2]]
+    assert {cls: ranks.tolist() for cls, ranks in pool.members.items()} == {1: [0, 2], 2: [0, 1, 2]}
 
 
 def enough(images: int, cls: int) -> Index:

@@ -23,9 +23,13 @@ SPLITS = REAL_DATA / "hsnet_splits"
 def test_hsnets_own_episodes(name: str) -> None:
     dataset, *fold, shot = name.split("_")
     plan = plan_hsnet(dataset, SPLITS, int(fold[0][-1]) if fold else 0, int(shot[-1]))
+    prefix = "val2014/" if dataset == "coco" else ""
     suffix = "" if dataset == "pascal" else ".jpg"
     lines = [
-        " ".join([episode.query + suffix, str(episode.cls - 1), *(support + suffix for support in episode.supports)])
+        " ".join(
+            [f"{prefix}{episode.query}{suffix}", str(episode.cls - 1)]
+            + [f"{prefix}{support}{suffix}" for support in episode.supports]
+        )
         for episode in plan
     ]
     assert lines[:8] == GOLDEN[name]["first"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dataset import class_index, open_fold, pascal
-from dataset.pascal import image_sets
+from dataset.pascal import image_set
 from tests.real_data import REAL_DATA
 from util.errors import UserError
 
@@ -46,21 +46,21 @@ def failure(root: Path) -> str:
 @pytest.mark.parametrize("given", ["VOC2012", "."])
 def test_root_is_the_folder_or_holds_it(root: Path, given: str) -> None:
     fold = open_fold("pascal", root.parent / given, 1)
-    assert fold.train.ids == ("d", "a", "c", "b")
-    assert fold.test.ids == ("f", "e")
-    assert (fold.train.name, fold.test.name) == ("pascal train", "pascal val")
-    assert Path(fold.test.image_path("e")) == root / "JPEGImages" / "e.jpg"
-    assert Path(fold.test.mask_path("e")) == root / "SegmentationClassAug" / "e.png"
-    assert fold.novel_classes == [6, 7, 8, 9, 10]
-    assert fold.base_classes == [1, 2, 3, 4, 5, *range(11, 21)]
-    assert fold.test_episodes == 1000
+    assert fold.train.images.ids == ("d", "a", "c", "b")
+    assert fold.test.images.ids == ("f", "e")
+    assert (fold.train.images.name, fold.test.images.name) == ("pascal train", "pascal val")
+    assert Path(fold.test.images.image_path("e")) == root / "JPEGImages" / "e.jpg"
+    assert Path(fold.test.images.mask_path("e")) == root / "SegmentationClassAug" / "e.png"
+    assert fold.test.classes == [6, 7, 8, 9, 10]
+    assert fold.train.classes == [1, 2, 3, 4, 5, *range(11, 21)]
+    assert pascal.EPISODES == 1000
 
 
 def test_augmented_masks_are_preferred(root: Path) -> None:
     (root / "SegmentationClass").mkdir()
-    assert image_sets(root)["val"].masks == root / "SegmentationClassAug"
+    assert image_set(root, "val").masks == root / "SegmentationClassAug"
     shutil.rmtree(root / "SegmentationClassAug")
-    assert image_sets(root)["val"].masks == root / "SegmentationClass"
+    assert image_set(root, "val").masks == root / "SegmentationClass"
 
 
 def test_missing_folders_are_named(root: Path) -> None:
@@ -85,25 +85,24 @@ def test_lists_are_derived_from_vocs_own(root: Path, capsys: pytest.CaptureFixtu
     shutil.move(root / "ImageSets", root / "lists")
     write(root / "ImageSets" / "Segmentation" / "val.txt", "e\nb\n")
     write(root / "SegmentationClassAug" / "readme.txt", "not a mask")
-    sets = image_sets(root)
-    assert sets["val"].ids == ("e", "b")
-    assert sets["train"].ids == ("a", "c", "d", "f")
-    assert capsys.readouterr().out.count("no train.txt and val.txt, derived: 4 train and 2 val images") == 1
+    assert image_set(root, "val").ids == ("e", "b")
+    assert capsys.readouterr().out == f"{root / 'ImageSets' / 'val.txt'}: no such list, derived: 2 val images\n"
+    assert image_set(root, "train").ids == ("a", "c", "d", "f")
+    assert capsys.readouterr().out == f"{root / 'ImageSets' / 'train.txt'}: no such list, derived: 4 train images\n"
 
 
 def test_one_list_may_be_derived(root: Path) -> None:
     write(root / "ImageSets" / "Segmentation" / "val.txt", "e\nf\n")
     (root / "ImageSets" / "val.txt").unlink()
-    assert image_sets(root)["train"].ids == ("d", "a", "c", "b")
-    assert image_sets(root)["val"].ids == ("e", "f")
+    assert image_set(root, "train").ids == ("d", "a", "c", "b")
+    assert image_set(root, "val").ids == ("e", "f")
 
 
 def test_a_derived_train_list_leaves_the_val_list_in_use_out(root: Path) -> None:
     write(root / "ImageSets" / "Segmentation" / "val.txt", "e\n")
     (root / "ImageSets" / "train.txt").unlink()
-    sets = image_sets(root)
-    assert sets["val"].ids == ("f", "e")
-    assert sets["train"].ids == ("a", "b", "c", "d")
+    assert image_set(root, "val").ids == ("f", "e")
+    assert image_set(root, "train").ids == ("a", "b", "c", "d")
 
 
 def test_masks_of_the_val_list_only_leave_nothing_to_train_on(root: Path) -> None:
@@ -115,7 +114,7 @@ def test_masks_of_the_val_list_only_leave_nothing_to_train_on(root: Path) -> Non
 def test_lists_of_paths(root: Path) -> None:
     lines = [f"JPEGImages/{name}.jpg SegmentationClassAug/{name}.png" for name in "fe"]
     write(root / "ImageSets" / "val.txt", "\r\n".join(lines) + "\r\n\n")
-    assert image_sets(root)["val"].ids == ("f", "e")
+    assert image_set(root, "val").ids == ("f", "e")
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "  \n"])
@@ -132,7 +131,7 @@ def test_an_image_listed_twice(root: Path) -> None:
 def test_a_list_that_is_no_text(root: Path) -> None:
     path = root / "ImageSets" / "val.txt"
     path.write_bytes(b"\xff\xfe\x00e")
-    assert failure(root).startswith(f"{path}: cannot be read as a list of image ids (")
+    assert failure(root).startswith(f"{path}: cannot be read as a list (")
 
 
 def test_an_unknown_id_has_no_image(root: Path) -> None:
@@ -147,7 +146,7 @@ def test_an_unknown_id_has_no_mask(root: Path) -> None:
     shutil.copy(CHECKOUT / "tests" / "golden" / "README.md", root / "SegmentationClassAug" / "e.png")
     path = root / "SegmentationClassAug" / "zebra.png"
     with pytest.raises(UserError) as excinfo:
-        class_index(open_fold("pascal", root, 0).test)
+        class_index(open_fold("pascal", root, 0).test.images)
     assert str(excinfo.value) == f"{path}: no such mask, but the list of pascal val names it"
 
 
@@ -166,9 +165,9 @@ def test_class_names() -> None:
 
 
 def test_a_dataset_may_name_its_classes(root: Path) -> None:
-    assert image_sets(root)["val"].class_names == pascal.CLASS_NAMES
+    assert image_set(root, "val").class_names == pascal.CLASS_NAMES
     write(root / "ImageSets" / "classes.txt", "\n".join(f"thing {number}" for number in range(1, 21)))
-    names = image_sets(root)["train"].class_names
+    names = image_set(root, "train").class_names
     assert len(names) == 20
     assert (names[1], names[20]) == ("thing 1", "thing 20")
 
@@ -184,7 +183,7 @@ def test_class_names_that_are_not_twenty_lines(root: Path, content: bytes) -> No
 def test_real_masks_have_the_known_counts() -> None:
     content = json.loads(gzip.decompress((CHECKOUT / "tests" / "golden" / "pascal_index.json.gz").read_bytes()))
     known = {**content["train"], **content["val"]}
-    images = open_fold("pascal", REAL_DATA / "minivoc", 0).test
+    images = open_fold("pascal", REAL_DATA / "minivoc", 0).test.images
     index = class_index(images)
     assert len(index) == 154
     for image, pixels in index.items():  # mirror images are named ...m

@@ -50,7 +50,7 @@ def test_labels_are_classes_and_outlines(toy: Path) -> None:
 
 
 def test_every_twenty_images_hold_every_class_large_enough(toy: Path) -> None:
-    index = class_index(open_fold("pascal", toy, 0).train)
+    index = class_index(open_fold("pascal", toy, 0).train.images)
     names = list(index)
     for start in range(0, 60, 20):
         large = {cls for name in names[start : start + 20] for cls, n in index[name].items() if n >= MIN_PIXELS}
@@ -59,8 +59,8 @@ def test_every_twenty_images_hold_every_class_large_enough(toy: Path) -> None:
 
 def test_lists(toy: Path) -> None:
     fold = open_fold("pascal", toy, 0)
-    assert (len(fold.train.ids), len(fold.test.ids)) == (60, 40)
-    assert not set(fold.train.ids) & set(fold.test.ids)
+    assert (len(fold.train.images.ids), len(fold.test.images.ids)) == (60, 40)
+    assert not set(fold.train.images.ids) & set(fold.test.images.ids)
 
 
 def looks(classes: Iterable[int]) -> tuple[set[float], set[str], set[tuple[float, str]]]:

@@ -15,7 +15,7 @@ ROOT = ["--data-root", "somewhere"]
 
 def failure(argv: list[str]) -> str:
     with pytest.raises(UserError) as excinfo:
-        make_parser("description", ("pascal", "coco")).parse_args(argv)
+        make_parser("description").parse_args(argv)
     message = str(excinfo.value)
     assert "\n" not in message
     return message
@@ -83,7 +83,7 @@ def test_data_root_is_required() -> None:
 
 
 def settled(flags: str, known: dict | None = None) -> argparse.Namespace:
-    args = make_parser("description", ("pascal", "coco")).parse_args([*ROOT, *flags.split()])
+    args = make_parser("description").parse_args([*ROOT, *flags.split()])
     settle(args, known)
     return args
 

@@ -34,7 +34,7 @@ def network(method: str, refine: bool) -> FewShotNetwork:
 
 
 def drawn(fold: Fold, shot: int, count: int, seed: int = 0) -> list[Episode]:
-    return plan_episodes(class_index(fold.test, 1), fold.novel_classes, shot, seed, count)
+    return plan_episodes(class_index(fold.test.images, 1), fold.test.classes, shot, seed, count)
 
 
 def close(got: torch.Tensor, expected: torch.Tensor) -> None:
@@ -54,18 +54,18 @@ def test_equals_plain(toy: Path, method: str, refine: bool, shot: int, side: int
         pytest.skip("the baseline has nothing to refine")
     fold = open_fold("pascal", toy, 0)
     net, episodes = network(method, refine), drawn(fold, shot, 12)
-    counts, passes = count_planned(net, fold.test, episodes, 0, 2**30, side)
-    close(counts, count_plainly(net, fold.test, episodes, 0, side))
+    counts, passes = count_planned(net, fold.test.images, episodes, 0, 2**30, side)
+    close(counts, count_plainly(net, fold.test.images, episodes, 0, side))
     assert passes == len({image for episode in episodes for image in (episode.query, *episode.supports)})
 
 
 def test_cache_of_any_size_gives_the_same(toy: Path) -> None:
     fold = open_fold("pascal", toy, 0)
     net, episodes = network("ssp", True), drawn(fold, 2, 20)
-    full, once = count_planned(net, fold.test, episodes, 0, 2**30)
+    full, once = count_planned(net, fold.test.images, episodes, 0, 2**30)
     one_image = 1024 * 17 * 17 * 4 + 129 * 129
-    some, between = count_planned(net, fold.test, episodes, 0, 2 * one_image)
-    none, twice = count_planned(net, fold.test, episodes, 0, 0)
+    some, between = count_planned(net, fold.test.images, episodes, 0, 2 * one_image)
+    none, twice = count_planned(net, fold.test.images, episodes, 0, 0)
     assert torch.equal(full, some)
     assert torch.equal(full, none)
     of_query, of_support = group(episodes)
@@ -78,7 +78,7 @@ def test_evaluate_reports_both_engines_alike(toy: Path) -> None:
     fold = open_fold("pascal", toy, 2)
     net = network("ssp", False)
     plans = {seed: drawn(fold, 1, 5, seed) for seed in (3, 4)}
-    planned, plain = (evaluate(net, fold.test, plans, engine=engine) for engine in ("planned", "plain"))
+    planned, plain = (evaluate(net, fold.test.images, plans, engine=engine) for engine in ("planned", "plain"))
     assert [result["seed"] for result in planned["seeds"]] == [3, 4]
     assert planned["miou"] == pytest.approx(plain["miou"], abs=0.05)
     assert planned["fb_iou"] == pytest.approx(plain["fb_iou"], abs=0.05)
@@ -95,7 +95,7 @@ from util import distributed
 from util.planned import count_planned
 distributed.start(torch.device("cpu"))
 fold = open_fold("pascal", sys.argv[1], 0)
-counts, passes = count_planned(network("ssp", True), fold.test, drawn(fold, 2, 10), 0, 2**30)
+counts, passes = count_planned(network("ssp", True), fold.test.images, drawn(fold, 2, 10), 0, 2**30)
 torch.save([counts, passes], f"{sys.argv[2]}.{distributed.rank()}")
 distributed.finish()
 """
@@ -104,7 +104,7 @@ distributed.finish()
 @pytest.mark.parametrize("processes", [2, 3])
 def test_processes_share_the_images(toy: Path, tmp_path: Path, processes: int) -> None:
     fold = open_fold("pascal", toy, 0)
-    expected, passes = count_planned(network("ssp", True), fold.test, drawn(fold, 2, 10), 0, 2**30)
+    expected, passes = count_planned(network("ssp", True), fold.test.images, drawn(fold, 2, 10), 0, 2**30)
     script = tmp_path / "worker.py"
     script.write_text(WORKER)
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
@@ -129,7 +129,7 @@ def test_real_images_give_the_same_miou(method: str, shot: int, side: int | None
     fold = open_fold("pascal", MINIVOC, 0)
     plans = {0: drawn(fold, shot, 15)}
     images = open_listed("pascal", MINIVOC, plans[0])
-    classes = fold.novel_classes if side else None
+    classes = fold.test.classes if side else None
     for refine in (False, True)[: 1 + (method == "ssp")]:
         net = build_model(method, refine=refine)
         torch.manual_seed(0)
@@ -154,7 +154,7 @@ def test_real_images_give_the_same_logits(method: str, shot: int) -> None:
         episodes = [episode for episode in plan if episode.query == plan[0].query][:4]
         with torch.inference_mode():
             means, expected = [], []
-            for sample in batches(EvaluationEpisodes(fold.test, episodes), 1, 0):
+            for sample in batches(EvaluationEpisodes(fold.test.images, episodes), 1, 0):
                 images, masks, query, _ = sample
                 expected.append(net(images, masks, query)["final"])
                 pairs = [folded.prototypes(folded.features(x), mask) for x, mask in zip(images, masks, strict=True)]
