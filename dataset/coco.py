@@ -16,6 +16,7 @@ from util.errors import UserError
 
 FOLDER = "COCO2014"  # inside a folder that holds several datasets
 PARTS = ("train", "test")
+COUNTS = {"train": 82783, "val": 40504}  # images
 EPISODES = 4000  # of one evaluation seed
 CROP_SIZE = 473
 CONTIGUOUS, INTERLEAVED = CLASS_ORDERS = ("contiguous", "interleaved")

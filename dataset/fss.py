@@ -15,7 +15,7 @@ from util.errors import UserError
 FOLDER = "FSS-1000"  # inside a folder that holds several datasets
 PARTS = ("train", "select", "test")
 LISTS = {"train": "trn.txt", "select": "val.txt", "test": "test.txt"}  # named as in HSNet's checkout
-CLASSES = {"train": 520, "select": 240, "test": 240}
+COUNTS = {"train": 520, "select": 240, "test": 240}  # classes
 FIRST = {"train": 1, "select": 521, "test": 761}  # the number of the first class of a part
 IMAGES = 10  # of each class
 EPISODES = 1000  # of one evaluation seed

@@ -8,12 +8,9 @@ exactly as long as its mask keeps size, modification and change time.
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -24,12 +21,11 @@ import numpy as np
 from dataset.images import IGNORE, ImageSet, read_histogram
 from util.errors import UserError
 from util.files import atomic_write
-from util.progress import progress
+from util.processes import map_files
 
 ClassIndex = dict[str, dict[int, int]]
 
 VERSION = 1
-CHUNK = 64  # masks a worker takes at a time
 SETTLED_NS = 2 * 10**9  # a mask changed this shortly before it was read may change again within one tick
 
 
@@ -72,7 +68,11 @@ def mask_contents(images: ImageSet, workers: int | None = None) -> list[Mask]:
         if image not in cached or cached[image].stamp != stamp
     ]
     if stale:
-        fresh = _read_all([images.mask_path(image) for image, _ in stale], images, workers)
+        read = partial(read_histogram, binary=True) if images.binary else read_histogram
+        paths = [images.mask_path(image) for image, _ in stale]
+        fresh = map_files(
+            read, paths, count=len(paths), what=f"reading masks, {images.name}", unit="mask", workers=workers
+        )
         for (image, stamp), (size, pixels) in zip(stale, fresh, strict=True):
             cached[image] = Mask(stamp, size, pixels)
         settled = {image: mask for image, mask in cached.items() if max(mask.stamp[1:]) < started - SETTLED_NS}
@@ -96,24 +96,6 @@ def _stamp(path: str, name: str) -> tuple[int, int, int]:
     except OSError as error:
         raise UserError(f"{path}: no such mask, but the list of {name} names it") from error
     return info.st_size, info.st_mtime_ns, info.st_ctime_ns
-
-
-def _read_all(paths: Sequence[str], images: ImageSet, workers: int | None) -> list:
-    """Sizes and histograms of masks, in order, in parallel; the first bad mask ends it with a UserError."""
-    workers = min((os.cpu_count() or 1) if workers is None else workers, -(-len(paths) // CHUNK))
-    what = f"reading masks, {images.name}"
-    read = partial(read_histogram, binary=True) if images.binary else read_histogram
-    if workers <= 1:
-        return list(progress(map(read, paths), what, len(paths), "mask"))
-    # forking is instant; these processes touch neither torch's threads nor a GPU
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        try:
-            masks = pool.map(read, paths, chunksize=CHUNK)
-            return list(progress(masks, what, len(paths), "mask"))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
 
 
 def _save(path: Path, masks: dict[str, Mask]) -> None:

@@ -18,6 +18,7 @@ CLASS_NAMES = dict(
 )
 FOLDER = "VOC2012"  # inside a folder that holds several datasets
 PARTS = ("train", "test")  # the release chooses its best weights on the test classes
+COUNTS = {"train": 10582, "val": 1449}  # images with an augmented mask, 12,031 in all
 EPISODES = 1000  # of one evaluation seed
 CROP_SIZE = 473
 

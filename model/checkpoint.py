@@ -23,8 +23,8 @@ FORMAT = "ssp-checkpoint-1"  # of our own files: weights and what they were trai
 SUFFIX = ".ckpt"  # of our own files; plain state dicts are .pth
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
 GET_PRETRAINED = (
-    "get resnet50s.gluon_in1k / resnet101s.gluon_in1k from timm (or the authors' resnet50.pth) and put it "
-    "there, name another file with --pretrained, or start from random weights with --pretrained none"
+    "get them with prepare.py weights (timm's resnet50s.gluon_in1k / resnet101s.gluon_in1k), name another file with "
+    "--pretrained, or start from random weights with --pretrained none"
 )
 
 
@@ -159,13 +159,17 @@ _SEMSEG_STEM = {
 
 
 def load_pretrained(net: nn.Module, path: str | Path) -> None:
-    """Load ImageNet weights (design, section 2) into the trunk of a network; layer4 and fc are left out.
-
-    Raises UserError where the file is missing (with how to get it) or is of another network.
-    """
+    """Load the ImageNet weights of a file into the trunk of a network; see :func:`adapt_pretrained`."""
     if not Path(path).is_file():
         raise UserError(f"{path}: no ImageNet weights there: {GET_PRETRAINED}")
-    state = unwrap(read(path), path)
+    adapt_pretrained(net, unwrap(read(path), path), path)
+
+
+def adapt_pretrained(net: nn.Module, state: Mapping[str, Tensor], path: str | Path) -> None:
+    """Load ImageNet weights (design, section 2) into the trunk of a network; layer4 and fc are left out.
+
+    path: where they are from, for messages. Raises UserError where they are of another network.
+    """
     if describe(state):
         raise UserError(f"{path}: is a trained few-shot network, not ImageNet weights; --pretrained wants the latter")
     state = {key: value for key, value in state.items() if not key.startswith(("layer4.", "fc."))}

@@ -34,6 +34,24 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
             temporary.unlink()
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove temporary files of :func:`atomic_write` whose process was killed; those of running ones stay."""
+    for path in folder.glob(".*.tmp"):
+        process = path.name.split(".")[-2]
+        if process.isdigit() and not _is_running(int(process)):
+            path.unlink(missing_ok=True)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass
+    return True
+
+
 def check_writable(folder: str | Path) -> None:
     """Raise UserError before any work is done if nothing can be written to ``folder``; makes the folder."""
     folder = Path(folder)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 
@@ -19,9 +19,9 @@ from util.evaluation import CACHE_GB, ENGINES
 class OneLineParser(argparse.ArgumentParser):
     """argparse, with its errors as UserErrors: one line, exit code 2."""
 
-    def __init__(self, description: str) -> None:
+    def __init__(self, description: str, **options: Any) -> None:
         raw = argparse.RawDescriptionHelpFormatter
-        super().__init__(description=description, formatter_class=raw, allow_abbrev=False)
+        super().__init__(description=description, formatter_class=raw, allow_abbrev=False, **options)
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message} (see {self.prog} --help)")

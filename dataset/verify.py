@@ -1,0 +1,218 @@
+"""Everything that can be wrong with a dataset's files, found before a long run starts."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from itertools import combinations
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from PIL import Image
+
+from dataset import DATASETS, coco, fss, pascal
+from dataset.episodes import make_pool
+from dataset.images import IGNORE, ImageSet, read_histogram, read_image
+from util.errors import UserError
+from util.processes import map_files
+
+EXPECTED = "expected.json"  # in a dataset's folder: its own counts and classes, in place of the published ones
+
+
+class Finding(NamedTuple):
+    """One thing that is wrong; findings of one kind are alike."""
+
+    kind: str
+    text: str
+
+
+class Survey(NamedTuple):
+    """What a dataset holds, a row for each split and for each part of each fold, and what is wrong with it."""
+
+    splits: list[dict[str, Any]]
+    folds: list[dict[str, Any]]
+    findings: list[Finding]
+
+
+class Pair(NamedTuple):
+    """What was found of one image and its mask."""
+
+    image_size: tuple[int, int] | None  # None where it cannot be read
+    mask_size: tuple[int, int] | None
+    pixels: dict[int, int]  # of each label
+    findings: list[Finding]
+
+
+def survey(
+    dataset: str, root: Path, shot: int, splits: str | None = None, quick: bool = False, workers: int | None = None
+) -> Survey:
+    """Open every image and mask of a dataset. root: its own folder. shot: that every class must have images for.
+
+    quick: of images only the header is read, which does not notice a truncated one.
+    """
+    found: list[Finding] = []
+    sets = _image_sets(dataset, root, splits, found)
+    expected = _expected(dataset, root, found)
+    for (one, first), (other, second) in combinations(sets.items(), 2):
+        both = sorted(set(first.ids) & set(second.ids))
+        found += [Finding("lists overlap", f"{image} is in the lists of both {one} and {other}") for image in both]
+    rows, indices = [], {}
+    for name, images in sets.items():
+        row, indices[name] = _survey_split(name, images, quick, workers, found)
+        if dataset == "fss":
+            row = {"split": name, "classes": len(images.class_names), **row}
+        count = row.get("classes", row["listed"])
+        if count != expected[name]:
+            what = "classes" if dataset == "fss" else "images"
+            found.append(Finding("count", f"{images.name}: {count} {what} listed, expected {expected[name]}"))
+            if (dataset, name, count) == ("pascal", "train", 1464):
+                found.append(Finding("count", f"{images.masks}: VOC's own 2,913 masks only, not the 12,031 augmented"))
+        rows.append(row)
+    folds = list(_survey_folds(dataset, sets, indices, shot, expected.get("classes"), found))
+    return Survey(rows, folds, found)
+
+
+def _image_sets(dataset: str, root: Path, splits: str | None, found: list[Finding]) -> dict[str, ImageSet]:
+    """The image sets whose folders and lists are whole; of the others, what is wrong."""
+    sets = {}
+    for split in fss.PARTS if dataset == "fss" else ("train", "val"):
+        try:
+            if dataset == "fss":
+                sets[split] = _existing(fss.open_part(root, split, None, None, splits).images, found)
+            else:
+                sets[split] = DATASETS[dataset].image_set(root, split)
+        except UserError as error:
+            found.append(Finding("list or folder", str(error)))
+    return sets
+
+
+def _existing(images: ImageSet, found: list[Finding]) -> ImageSet:
+    """The listed classes of FSS-1000 that have a folder."""
+    missing = {name for name in images.class_names.values() if not (images.images / name).is_dir()}
+    found += [Finding("class folder", f"{images.images / name}: no such folder of a class") for name in sorted(missing)]
+    return images.listed(images.name, [image for image in images.ids if image.split("/")[0] not in missing])
+
+
+def _expected(dataset: str, root: Path, found: list[Finding]) -> dict[str, Any]:
+    """The published counts, or those that the dataset states itself."""
+    path = root / EXPECTED
+    if not path.is_file():
+        return DATASETS[dataset].COUNTS
+    try:
+        return {**DATASETS[dataset].COUNTS, **json.loads(path.read_text(encoding="utf-8"))}
+    except (OSError, ValueError, TypeError) as error:
+        found.append(Finding("count", f"{path}: cannot be read as counts ({error}); remove it"))
+        return DATASETS[dataset].COUNTS
+
+
+def _survey_split(
+    name: str, images: ImageSet, quick: bool, workers: int | None, found: list[Finding]
+) -> tuple[dict[str, Any], dict[str, dict[int, int]]]:
+    """A table row, and the class index as far as masks can be read."""
+    paths = [images.image_path(image) for image in images.ids], [images.mask_path(image) for image in images.ids]
+    labels = range(2) if images.binary else (*range(len(images.class_names) + 1), IGNORE)
+    work = partial(examine, binary=images.binary, labels=frozenset(labels), quick=quick)
+    what = f"opening {images.name}"
+    pairs = list(map_files(work, *paths, count=len(images.ids), what=what, unit="pair", workers=workers))
+    for pair in pairs:
+        found += pair.findings
+    numbers = {folder: cls for cls, folder in images.class_names.items()} if images.binary else {}
+    index = {}
+    for image, pair in zip(images.ids, pairs, strict=True):
+        held = {label: n for label, n in pair.pixels.items() if 0 < label < IGNORE}
+        index[image] = {numbers[image.split("/")[0]]: n for n in held.values()} if images.binary else held
+    sides = [side for pair in pairs if pair.image_size for side in pair.image_size]
+    whole = sum(pair.image_size is not None and pair.image_size == pair.mask_size for pair in pairs)
+    row = {
+        "split": name,
+        "listed": len(pairs),
+        "images": sum(pair.image_size is not None for pair in pairs),
+        "masks": sum(pair.mask_size is not None for pair in pairs),
+        "pairs": whole,
+        "sides": f"{min(sides)}-{max(sides)}" if sides else "-",
+        "faults": sum(len(pair.findings) for pair in pairs),
+    }
+    return row, index
+
+
+def examine(image_path: str, mask_path: str, binary: bool, labels: frozenset[int], quick: bool) -> Pair:
+    """Open one image and its mask. labels: that a mask may hold (of a binary one, 0 and 1)."""
+    found = []
+    image_size = mask_size = None
+    pixels: dict[int, int] = {}
+    try:
+        image_size = _header_size(image_path) if quick else read_image(image_path).size
+    except UserError as error:
+        found.append(Finding("image", str(error)))
+    try:
+        mask_size, pixels = read_histogram(mask_path, binary)
+    except UserError as error:
+        found.append(Finding("mask", str(error)))
+    if image_size and mask_size and image_size != mask_size:
+        sizes = f"mask of {mask_size[0]}x{mask_size[1]} pixels, image of {image_size[0]}x{image_size[1]}"
+        found.append(Finding("size", f"{mask_path}: {sizes}"))
+    if strange := sorted(pixels.keys() - labels):
+        found.append(Finding("labels", f"{mask_path}: holds {strange[:5]}, which is no class, background or 255"))
+    if binary and mask_size and 1 not in pixels:
+        found.append(Finding("labels", f"{mask_path}: shows no object, no value is 128 or more"))
+    return Pair(image_size, mask_size, pixels, found)
+
+
+def _header_size(path: str) -> tuple[int, int]:
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except OSError as error:
+        raise UserError(f"{path}: missing, damaged or not an image, fetch it again ({error})") from error
+
+
+def _survey_folds(
+    dataset: str,
+    sets: dict[str, ImageSet],
+    indices: dict[str, dict[str, dict[int, int]]],
+    shot: int,
+    used: list[int] | None,
+    found: list[Finding],
+) -> Iterator[dict[str, Any]]:
+    """For each part of each fold: images in use, and the class with the fewest; classes with too few are findings.
+
+    used: the classes that the dataset holds at all, None for every one.
+    """
+    short: Counter[tuple[str, int, int]] = Counter()
+    for fold, split, classes in _folds(dataset, sets):
+        images = sets[split]
+        pool = make_pool(indices[split], classes, DATASETS[dataset].MIN_PIXELS)
+        counts = {cls: int(large.sum()) for cls, large in pool.large.items() if used is None or cls in used}
+        fewest = min(counts, key=lambda cls: counts[cls], default=None)
+        yield {
+            "fold": fold,
+            "part": images.name,
+            "classes": len(counts),
+            "images": len(pool.names),
+            "fewest": "-" if fewest is None else f"{counts[fewest]} ({fewest} {images.class_names[fewest]})",
+        }
+        for cls, count in counts.items():
+            if count < shot + 1 and not short[images.name, cls, count]:
+                short[images.name, cls, count] += 1
+                where = f"{images.name}{f', fold {fold}' if fold else ''}"
+                need = f"{shot}-shot episodes need {shot + 1}"
+                text = f"{where}: class {cls} ({images.class_names[cls]}) has {count} images large enough, {need}"
+                found.append(Finding("class", text))
+
+
+def _folds(dataset: str, sets: dict[str, ImageSet]) -> Iterator[tuple[str, str, list[int]]]:
+    """Fold, split and classes of everything that is trained or tested on."""
+    if dataset == "fss":
+        for part, images in sets.items():
+            yield "", part, list(images.class_names)
+        return
+    novel = {f"{fold}": pascal.novel_classes(fold) for fold in range(4)}
+    if dataset == "coco":
+        novel = {f"{fold} {order}": coco.novel_classes(fold, order) for order in coco.CLASS_ORDERS for fold in range(4)}
+    for fold, classes in novel.items():
+        if "train" in sets:
+            yield fold, "train", [cls for cls in DATASETS[dataset].CLASS_NAMES if cls not in classes]
+        if "val" in sets:
+            yield fold, "val", classes

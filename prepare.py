@@ -1,0 +1,262 @@
+"""Make and check what training and evaluation need; an interrupted run goes on where it was.
+
+python prepare.py coco    --data-root ../Datasets_SSP                 masks and lists of COCO 2014
+python prepare.py pascal  --data-root ../Datasets_SSP                 lists of VOC 2012, masks counted
+python prepare.py fss     --data-root ../Datasets_SSP --splits ../hsnet/data/splits
+python prepare.py weights --backbone resnet50                         ImageNet weights into pretrained/
+python prepare.py splits  --from ../hsnet/data/splits --out data/splits   HSNet's lists, as text and JSON
+python prepare.py verify  --dataset coco --data-root ../Datasets_SSP  every file opened; exit code 1 if any is wrong
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from dataset import DATASETS, coco, fss, locate, pascal
+from dataset.instances import make_masks, read_instances
+from dataset.lists import read_ids
+from dataset.splits import derive_fss_lists, generate_lists, import_lists, read_official_list, write_fss_lists
+from dataset.verify import survey
+from model import BACKBONES, build_model
+from model.checkpoint import PRETRAINED, adapt_pretrained, flat_key, read, save_weights, unwrap
+from util.errors import UserError, command
+from util.files import atomic_write, check_writable, remove_leftovers
+from util.options import OneLineParser, whole
+from util.progress import progress
+
+SHOWN = 5  # findings of a kind that verify prints; --json has all
+TIMM = {"resnet50": "resnet50s.gluon_in1k", "resnet101": "resnet101s.gluon_in1k"}
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = OneLineParser(__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="coco|pascal|fss|weights|splits|verify")
+
+    def subcommand(work: Any, text: str, data: bool = True, workers: bool = True) -> Any:
+        sub = commands.add_parser(work.__name__.removeprefix("prepare_"), description=work.__doc__, help=text)
+        sub.set_defaults(work=work)
+        if data:
+            sub.add_argument("--data-root", metavar="DIR", required=True, help="the dataset's folder or the one above")
+        if workers:
+            sub.add_argument("--workers", type=whole(0, 256), help="processes (default all cores)")
+        return sub.add_argument
+
+    add = subcommand(prepare_coco, "label masks from the instances JSONs, and lists")
+    add("--split", choices=("train", "val"), help="one of the two only")
+    add("--again", action="store_true", help="make masks that are there already again")
+    add("--authors", choices=("link", "copy"), help="also build train_coco and val_coco, the authors' layout")
+    subcommand(prepare_pascal, "lists; are the masks the augmented ones?", workers=False)
+    add = subcommand(prepare_fss, "lists, and a check of all images and masks")
+    add("--splits", metavar="DIR", help="take HSNet's lists, from its data/splits")
+    add("--test-list", metavar="FILE", help="or the official list of 240 test classes")
+    add = subcommand(prepare_weights, "ImageNet weights", data=False, workers=False)
+    add("--backbone", choices=BACKBONES, default="resnet50", help="(default %(default)s)")
+    add("--from", dest="source", metavar="FILE", help="a file that you have, instead of timm's")
+    add("--out", metavar="DIR", default=str(PRETRAINED), help="(default pretrained/ of this project)")
+    add("--again", action="store_true", help="replace the file that is there")
+    add = subcommand(prepare_splits, "lists for HSNet's protocol", data=False)
+    add("--from", dest="source", metavar="DIR", help="data/splits of an HSNet checkout")
+    add("--dataset", choices=tuple(DATASETS), help="or make lists from this dataset's masks (NOT HSNet's episodes)")
+    add("--data-root", metavar="DIR", help="of --dataset: its folder or the one above")
+    add("--out", metavar="DIR", required=True, help="folder to write, for --splits of test.py")
+    add = subcommand(verify, "open every file and list what is wrong")
+    add("--dataset", choices=tuple(DATASETS), default="pascal", help="(default %(default)s)")
+    add("--shot", type=whole(1, 100), default=5, help="that every class must suffice for (default %(default)s)")
+    add("--splits", metavar="DIR", help="HSNet's data/splits, for the classes of fss")
+    add("--quick", action="store_true", help="read only the images' headers, which misses truncated ones")
+    add("--json", metavar="FILE", help="write the tables and every finding")
+    return parser.parse_args(argv)
+
+
+def prepare_coco(args: argparse.Namespace) -> None:
+    """Label masks 1..80 of COCO 2014, annotations/{train,val}2014/*.png, from annotations/instances_*2014.json."""
+    root = locate(args.data_root, coco.FOLDER)
+    for split in (args.split,) if args.split else ("train", "val"):
+        source, folder = root / "annotations" / f"instances_{split}2014.json", root / "annotations" / f"{split}2014"
+        if source.is_file():
+            print(f"reading {source} ({source.stat().st_size / 2**20:.0f} MB)", flush=True)
+        instances = read_instances(source)
+        check_writable(folder)
+        remove_leftovers(folder)
+        made, kept = make_masks(instances, folder, args.again, args.workers)
+        print(f"{folder}: {made} masks made, {kept} were there")
+        write_list(root / "ImageSets" / f"{split}.txt", list(instances.sizes))
+        if args.authors:
+            build_authors_layout(root, split, copy=args.authors == "copy")
+
+
+def build_authors_layout(root: Path, split: str, copy: bool) -> None:
+    """{train,val}_coco in VOC's layout, its images and masks linked or copied."""
+    theirs = root / f"{split}_coco"
+    for name, source in (
+        ("JPEGImages", root / f"{split}2014"),
+        ("SegmentationClassAug", root / "annotations" / f"{split}2014"),
+    ):
+        if not source.is_dir():
+            raise UserError(f"{source}: no such folder; unpack {split}2014.zip of COCO there")
+        target = theirs / name
+        if not copy:
+            theirs.mkdir(exist_ok=True)
+            if target.is_symlink():
+                target.unlink()
+            if target.exists():
+                raise UserError(f"{target}: is there and is no link; move it away, or use --authors copy")
+            target.symlink_to(os.path.relpath(source, theirs), target_is_directory=True)
+            continue
+        if target.is_symlink():
+            target.unlink()
+        check_writable(target)
+        remove_leftovers(target)
+        files = sorted(path for path in source.iterdir() if not path.name.startswith("."))
+        for path in progress(files, f"copying {source.name}", len(files), "file"):
+            there = target / path.name
+            if not there.is_file() or there.stat().st_size != path.stat().st_size:
+                with path.open("rb") as content, atomic_write(there) as file:
+                    shutil.copyfileobj(content, file)
+    write_list(theirs / "ImageSets" / f"{split}.txt", list(read_ids(root / "ImageSets" / f"{split}.txt")))
+    print(f"{theirs}: {'copied' if copy else 'linked'}")
+
+
+def prepare_pascal(args: argparse.Namespace) -> None:
+    """Write ImageSets/{train,val}.txt of VOC2012 where they are missing; count the masks."""
+    root = locate(args.data_root, pascal.FOLDER)
+    for split in ("val", "train"):
+        path = root / "ImageSets" / f"{split}.txt"
+        if path.is_file():
+            print(f"{path}: there, {len(read_ids(path))} images")
+        else:
+            write_list(path, list(pascal.derive_list(root, split)))
+    folder = pascal.mask_folder(root)
+    count = len(coco.stems(folder, ".png"))
+    say = {
+        sum(pascal.COUNTS.values()): "the augmented masks",
+        2913: "WARNING: VOC's own masks only; the paper trains on the 12,031 augmented ones (SegmentationClassAug)",
+    }
+    print(f"{folder}: {count} masks, {say.get(count, 'neither the 12,031 augmented ones nor the 2,913 of VOC')}")
+
+
+def prepare_fss(args: argparse.Namespace) -> None:
+    """The lists of FSS-1000's classes, FSS-1000/splits/{trn,val,test}.txt, then a check of its 1000 x 10 pairs."""
+    root = locate(args.data_root, fss.FOLDER)
+    folder = fss.lists_folder(root, None)
+    if args.splits:
+        lists = {part: fss.class_list(fss.lists_folder(root, args.splits), part) for part in fss.PARTS}
+        write_fss_lists(lists, folder)
+    elif args.test_list:
+        test = read_official_list(Path(args.test_list))
+        everything = [path.name for path in root.iterdir() if path.is_dir() and path != folder]
+        write_fss_lists(derive_fss_lists(test, everything), folder)
+        print("note: the official list does not say which classes validate; these are not HSNet's 240")
+    elif not folder.is_dir():
+        raise UserError(
+            f"{folder}: no lists there; pass --splits (HSNet's data/splits) or --test-list (the official one)"
+        )
+    args.dataset, args.shot, args.splits, args.quick, args.json = "fss", 5, None, False, None
+    verify(args)
+
+
+def prepare_weights(args: argparse.Namespace) -> None:
+    """ImageNet weights of the trunk, from timm or a file of any accepted spelling, into pretrained/BACKBONE.pth."""
+    path = Path(args.out) / f"{args.backbone}.pth"
+    if path.is_file() and not args.again:
+        print(f"{path}: is there; --again replaces it")
+        return
+    check_writable(path.parent)
+    source = args.source or f"timm's {TIMM[args.backbone]}"
+    state = unwrap(read(args.source), args.source) if args.source else fetch_from_timm(TIMM[args.backbone], path)
+    net = build_model("ssp", args.backbone)
+    adapt_pretrained(net, state, source)
+    trunk = {flat_key(key): value for key, value in net.state_dict().items()}
+    save_weights(path, trunk)
+    rest = len(state) - sum(not key.startswith(("layer4.", "fc.")) for key in state)
+    print(
+        f"{path}: all {len(trunk)} keys of the trunk matched, from {source}; {rest} keys of layer4 and fc are not used"
+    )
+
+
+def fetch_from_timm(name: str, path: Path) -> dict[str, Any]:
+    """Download a network's state dict through timm."""
+    try:
+        import timm
+    except ImportError as error:
+        raise UserError(f"{path}: to fetch it, install timm (pip install timm), or name a file with --from") from error
+    print(f"fetching {name}", flush=True)
+    try:
+        return timm.create_model(name, pretrained=True).state_dict()
+    except Exception as error:  # timm and what it downloads with raise all sorts of errors
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(
+            f"{path}: {name} cannot be downloaded ({reason}); where there is a network, download timm/{name} from the "
+            f"Hugging Face hub in a browser and pass its model.safetensors with --from"
+        ) from error
+
+
+def prepare_splits(args: argparse.Namespace) -> None:
+    """Lists for HSNet's protocol: HSNet's own as text and JSON, or lists made from a dataset's masks."""
+    if bool(args.source) == bool(args.dataset) or bool(args.dataset) != bool(args.data_root):
+        raise UserError("pass either --from (an HSNet checkout's data/splits), or --dataset with --data-root")
+    out = Path(args.out)
+    if args.source:
+        written = import_lists(Path(args.source), out)
+    else:
+        root = locate(args.data_root, DATASETS[args.dataset].FOLDER)
+        written = generate_lists(args.dataset, root, out, args.workers)
+        print("WARNING: made from masks: these episodes are not HSNet's own", file=sys.stderr)
+    print(f"{out}: {len(written)} lists written")
+
+
+def verify(args: argparse.Namespace) -> None:
+    """Open every image and mask that the lists name; count, compare, and list what is wrong (exit code 1)."""
+    root = locate(args.data_root, DATASETS[args.dataset].FOLDER)
+    found = survey(args.dataset, root, args.shot, args.splits, args.quick, args.workers)
+    for rows in (found.splits, found.folds):
+        if rows:
+            print(table(rows), end="\n\n")
+    if args.json:
+        with atomic_write(args.json) as file:
+            file.write(json.dumps({**found._asdict(), "findings": [f._asdict() for f in found.findings]}).encode())
+    shown: Counter[str] = Counter()
+    for finding in found.findings:
+        shown[finding.kind] += 1
+        if shown[finding.kind] <= SHOWN:
+            print(f"{finding.kind}: {finding.text}")
+    for kind, count in shown.items():
+        if count > SHOWN:
+            print(f"{kind}: {count - SHOWN} more like it{'' if args.json else ' (--json FILE writes them all)'}")
+    if found.findings:
+        print(f"{root}: {len(found.findings)} findings")
+        sys.exit(1)
+    print(f"{root}: nothing is wrong")
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Rows of the same keys as aligned text, numbers to the right."""
+    lines = [list(rows[0]), *([str(value) for value in row.values()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    left = [isinstance(value, str) for value in rows[0].values()]
+    pad = [str.ljust if is_left else str.rjust for is_left in left]
+    return "\n".join(
+        "  ".join(p(cell, w) for p, cell, w in zip(pad, line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
+def write_list(path: Path, names: list[str]) -> None:
+    with atomic_write(path) as file:
+        file.write("".join(f"{name}\n" for name in names).encode())
+    print(f"{path}: {len(names)} images")
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse(argv)
+    args.work(args)
+
+
+if __name__ == "__main__":
+    command(main)

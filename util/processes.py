@@ -1,0 +1,51 @@
+"""Work on many files in several processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.connection import wait
+from threading import Thread
+from typing import Any
+
+from util.progress import progress
+
+CHUNK = 64  # files a process takes at a time
+
+
+def map_files(
+    work: Callable[..., Any], *arguments: Iterable[Any], count: int, what: str, unit: str, workers: int | None = None
+) -> Iterator[Any]:
+    """work(*one of each of the arguments) of each file, in order, under a progress bar.
+
+    count: files in all. workers: processes, all cores by default, none but this one for 0 or for few files.
+    The first error ends it; so does Ctrl-C, without a word from the processes, and they never outlive this one.
+    """
+    workers = min((os.cpu_count() or 1) if workers is None else workers, -(-count // CHUNK))
+    if workers <= 1:
+        yield from progress(map(work, *arguments), what, count, unit)
+        return
+    # forking is instant; these processes touch neither torch's threads nor a GPU
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_start) as pool:
+        try:
+            yield from progress(pool.map(work, *arguments, chunksize=CHUNK), what, count, unit)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _start() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the first one tells of it
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
