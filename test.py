@@ -105,7 +105,8 @@ def plan(args: argparse.Namespace) -> tuple[ImageSet, Mapping[int, Sequence[Epis
             classes = hsnet.novel_classes(args.dataset, args.fold, everything)
         else:
             classes = sorted({episode.cls for episode in everything})
-        return open_listed(args.dataset, args.data_root, everything), plans, classes
+        images = open_listed(args.dataset, args.data_root, everything)
+        return images, plans, [cls for cls in classes if cls in images.class_names]
     part = open_part(args.dataset, args.data_root, "test", args.fold, args.class_order, args.splits)
     with distributed.first_process_first():
         pool = open_pool(part, args.shot, args.workers)
@@ -132,7 +133,7 @@ def warnings(
         line = f"{path} does not say which classes it was trained on; make sure the test classes are not among them"
         if args.dataset == "coco":
             other = CONTIGUOUS if args.class_order == INTERLEAVED else INTERLEAVED
-            seen = sorted(set(classes) - set(coco.novel_classes(args.fold, other)))
+            seen = [cls for cls in classes if cls not in coco.novel_classes(args.fold, other)]
             line += f"; one trained on fold {args.fold} in {other} order has SEEN {len(seen)} of them: {named(seen)}"
         return [*generated, line]
     if info.get("dataset") != args.dataset:

@@ -85,9 +85,11 @@ def _plan_pascal(path: Path, shot: int, rng: np.random.RandomState) -> list[Epis
 def _plan_coco(path: Path, fold: int, shot: int, rng: np.random.RandomState) -> list[Episode]:
     """A class, then a query of it."""
     lists = read_class_lists(path)
-    classes = coco_classes(fold, INTERLEAVED)
+    classes = [cls for cls in coco_classes(fold, INTERLEAVED) if cls in lists or not is_generated(path)]
     of_class = {cls: lists.get(cls, []) for cls in classes}
     _check(of_class, path)
+    if not classes:
+        raise UserError(f"{path}: lists no class of fold {fold}; make it again")
     episodes = []
     for _ in range(EPISODES):
         cls = _choice(classes, rng)

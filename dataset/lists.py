@@ -33,11 +33,14 @@ def read_ids(path: Path) -> tuple[str, ...]:
 
 
 def class_names(root: Path, usual: Mapping[int, str]) -> dict[int, str]:
-    """The dataset's usual names, or those that a toy dataset gives its own classes in ImageSets/classes.txt."""
+    """The dataset's usual names, or those that a toy dataset gives its own classes in ImageSets/classes.txt.
+
+    A class that such a dataset does not hold has "-" for a name there and is left out.
+    """
     own = root / "ImageSets" / "classes.txt"
     if not own.is_file():
         return dict(usual)
     names = read_lines(own, "")
     if len(names) != len(usual):
         raise UserError(f"{own}: {len(names)} lines, expected the names of {len(usual)} classes; or remove it")
-    return dict(enumerate(names, start=1))
+    return {cls: name for cls, name in enumerate(names, start=1) if name != "-"}

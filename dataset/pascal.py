@@ -31,9 +31,8 @@ def novel_classes(fold: int) -> list[int]:
 def open_part(root: Path, part: str, fold: int | None, class_order: str | None, splits: str | None) -> Part:
     """The "train" or "test" part of a fold; there is but one class order."""
     novel = novel_classes(fold)
-    if part == "test":
-        return Part(image_set(root, "val"), novel, MIN_PIXELS)
-    return Part(image_set(root, "train"), [cls for cls in CLASS_NAMES if cls not in novel], MIN_PIXELS)
+    images = image_set(root, "val" if part == "test" else "train")
+    return Part(images, [cls for cls in images.class_names if (cls in novel) == (part == "test")], MIN_PIXELS)
 
 
 def any_image(root: Path) -> ImageSet:

@@ -57,11 +57,12 @@ def generate_lists(dataset: str, root: Path, out: Path, workers: int | None = No
                 raise UserError(f"{images.masks}: no mask holds {MIN_PIXELS} pixels of a class of fold {fold}")
             content[list_path("pascal", out, fold)] = note + "".join(f"{image}__{cls:02}\n" for image, cls in of_fold)
         else:
-            lists = {
+            of_class = {
                 cls: [image for image, other in pairs if other == cls]
                 for cls in coco.novel_classes(fold, coco.INTERLEAVED)
             }
-            content[_coco_path(out, fold)] = _coco_json(GENERATED, lists)
+            held = {cls: found for cls, found in of_class.items() if found}
+            content[_coco_path(out, fold)] = _coco_json(GENERATED, held)
     return _write(content)
 
 

@@ -182,8 +182,7 @@ def make_coco(out: Path, train: int, val: int, seed: int) -> None:
         content = {"images": images, "annotations": annotations, "categories": categories}
         _save_json(content, out / "annotations" / f"instances_{split}2014.json")
     _save_lines([coco_name(cls) for cls in range(1, 81)], out / "ImageSets" / "classes.txt")
-    used = sorted(coco_class(cls) for cls in range(1, 21))
-    _save_json({"train": train, "val": val, "classes": used}, out / EXPECTED)
+    _save_json({"train": train, "val": val}, out / EXPECTED)
 
 
 # COCO's 80 categories have ids of 1 to 90.
@@ -197,7 +196,8 @@ def coco_class(cls: int) -> int:
 
 
 def coco_name(cls: int) -> str:
-    return next((_name(own) for own in range(1, 21) if coco_class(own) == cls), f"unused {cls}")
+    """The name of a class of 1..80, "-" of one that no toy class stands for."""
+    return next((_name(own) for own in range(1, 21) if coco_class(own) == cls), "-")
 
 
 def annotate(objects: list[tuple[int, np.ndarray]], image_id: int, crowded: bool) -> list[dict[str, Any]]:

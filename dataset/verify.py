@@ -18,7 +18,7 @@ from dataset.images import IGNORE, ImageSet, read_histogram, read_image
 from util.errors import UserError
 from util.processes import map_files
 
-EXPECTED = "expected.json"  # in a dataset's folder: its own counts and classes, in place of the published ones
+EXPECTED = "expected.json"  # in a dataset's folder: its own counts, in place of the published ones
 
 
 class Finding(NamedTuple):
@@ -70,7 +70,7 @@ def survey(
             if (dataset, name, count) == ("pascal", "train", 1464):
                 found.append(Finding("count", f"{images.masks}: VOC's own 2,913 masks only, not the 12,031 augmented"))
         rows.append(row)
-    folds = list(_survey_folds(dataset, sets, indices, shot, expected.get("classes"), found))
+    folds = list(_survey_folds(dataset, sets, indices, shot, found))
     return Survey(rows, folds, found)
 
 
@@ -112,7 +112,7 @@ def _survey_split(
 ) -> tuple[dict[str, Any], dict[str, dict[int, int]]]:
     """A table row, and the class index as far as masks can be read."""
     paths = [images.image_path(image) for image in images.ids], [images.mask_path(image) for image in images.ids]
-    labels = range(2) if images.binary else (*range(len(images.class_names) + 1), IGNORE)
+    labels = (0, 1) if images.binary else (0, *images.class_names, IGNORE)
     work = partial(examine, binary=images.binary, labels=frozenset(labels), quick=quick)
     what = f"opening {images.name}"
     pairs = list(map_files(work, *paths, count=len(images.ids), what=what, unit="pair", workers=workers))
@@ -173,18 +173,14 @@ def _survey_folds(
     sets: dict[str, ImageSet],
     indices: dict[str, dict[str, dict[int, int]]],
     shot: int,
-    used: list[int] | None,
     found: list[Finding],
 ) -> Iterator[dict[str, Any]]:
-    """For each part of each fold: images in use, and the class with the fewest; classes with too few are findings.
-
-    used: the classes that the dataset holds at all, None for every one.
-    """
+    """For each part of each fold: images in use, and the class with the fewest; classes with too few are findings."""
     short: Counter[tuple[str, int, int]] = Counter()
     for fold, split, classes in _folds(dataset, sets):
         images = sets[split]
         pool = make_pool(indices[split], classes, DATASETS[dataset].MIN_PIXELS)
-        counts = {cls: int(large.sum()) for cls, large in pool.large.items() if used is None or cls in used}
+        counts = {cls: int(large.sum()) for cls, large in pool.large.items()}
         fewest = min(counts, key=lambda cls: counts[cls], default=None)
         yield {
             "fold": fold,
@@ -212,7 +208,5 @@ def _folds(dataset: str, sets: dict[str, ImageSet]) -> Iterator[tuple[str, str, 
     if dataset == "coco":
         novel = {f"{fold} {order}": coco.novel_classes(fold, order) for order in coco.CLASS_ORDERS for fold in range(4)}
     for fold, classes in novel.items():
-        if "train" in sets:
-            yield fold, "train", [cls for cls in DATASETS[dataset].CLASS_NAMES if cls not in classes]
-        if "val" in sets:
-            yield fold, "val", classes
+        for split, images in sets.items():
+            yield fold, split, [cls for cls in images.class_names if (cls in classes) == (split == "val")]
