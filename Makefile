@@ -1,7 +1,7 @@
 # make demo   train baseline and SSP on a toy dataset, evaluate them on novel classes, draw pictures
 # make test   the test suite (make test-slow: the long ones)
 # make lint   ruff
-# make bench  planned against plain evaluation, planning at COCO's size, class index against opening masks
+# make bench  planned against plain evaluation, planning and sampling at COCO's size, class index against opening masks
 #             (DATA_ROOT=... for a VOC2012 folder of yours)
 
 PYTHON ?= python3
@@ -37,4 +37,5 @@ data/toy: | install
 bench: install data/toy
 	$(RUN) -m benchmarks.evaluation --data-root $(DATA_ROOT)
 	$(RUN) -m benchmarks.planning
+	$(RUN) -m benchmarks.sampling
 	$(RUN) -m benchmarks.index --masks $(DATA_ROOT)/SegmentationClassAug

@@ -1,9 +1,12 @@
 """Train SSP or its baseline on the base classes of a fold, evaluating on the novel ones.
 
     python main.py --data-root ../Datasets_SSP --fold 0 --shot 1 --refine
+    python main.py --dataset coco --class-order contiguous --data-root ../Datasets_SSP --fold 0 --refine
+    python main.py --dataset fss --data-root ../Datasets_SSP --refine
 
 After every snapshot the network is evaluated on one seed and the best weights are kept; at the end the
-best are evaluated on five seeds. Written to OUT/models/DATASET/fold_K/:
+best are evaluated on five seeds. FSS-1000 chooses the best on its validation classes. Written to
+OUT/models/DATASET/fold_K/ (coco_interleaved for that order, fss without folds):
   BACKBONE_SHOTshot_MIOU.pth    the best weights, a plain state dict that the authors' release can load
   BACKBONE_SHOTshot_MIOU.ckpt   the same with arguments and classes: test.py needs no more flags
   BACKBONE_SHOTshot_MIOU.json   the five-seed result

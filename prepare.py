@@ -1,11 +1,13 @@
-"""Make and check what training and evaluation need; an interrupted run goes on where it was.
+"""Make and check what training and evaluation need.
 
-python prepare.py coco    --data-root ../Datasets_SSP                 masks and lists of COCO 2014
-python prepare.py pascal  --data-root ../Datasets_SSP                 lists of VOC 2012, masks counted
-python prepare.py fss     --data-root ../Datasets_SSP --splits ../hsnet/data/splits
-python prepare.py weights --backbone resnet50                         ImageNet weights into pretrained/
-python prepare.py splits  --from ../hsnet/data/splits --out data/splits   HSNet's lists, as text and JSON
-python prepare.py verify  --dataset coco --data-root ../Datasets_SSP  every file opened; exit code 1 if any is wrong
+    python prepare.py coco    --data-root ../Datasets_SSP                 masks and lists of COCO 2014
+    python prepare.py pascal  --data-root ../Datasets_SSP                 lists of VOC 2012, masks counted
+    python prepare.py fss     --data-root ../Datasets_SSP --splits ../hsnet/data/splits
+    python prepare.py weights --backbone resnet50                         ImageNet weights into pretrained/
+    python prepare.py splits  --from ../hsnet/data/splits --out data/splits   HSNet's lists, as text and JSON
+    python prepare.py verify  --dataset coco --data-root ../Datasets_SSP  every file opened; exit code 1 if any is wrong
+
+An interrupted run goes on where it was. prepare.py COMMAND --help tells the flags of each.
 """
 
 from __future__ import annotations

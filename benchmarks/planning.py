@@ -25,7 +25,7 @@ IMAGES, CLASSES, EPISODES, SHOT, SEEDS = 40504, 80, 4000, 5, 5
 SIDE = (480, 640)
 
 
-def synthetic_index(seed: int = 0) -> dict[str, dict[int, int]]:
+def synthetic_index(images: int = IMAGES, seed: int = 0) -> dict[str, dict[int, int]]:
     """{image: {class: pixels}}."""
     rng = random.Random(seed)
     weights = [1 / rank for rank in range(1, CLASSES + 1)]
@@ -34,7 +34,7 @@ def synthetic_index(seed: int = 0) -> dict[str, dict[int, int]]:
             cls: rng.randrange(100, 60000)
             for cls in set(rng.choices(range(1, CLASSES + 1), weights, k=rng.randint(1, 8)))
         }
-        for number in range(IMAGES)
+        for number in range(images)
     }
 
 
