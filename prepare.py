@@ -105,7 +105,7 @@ def build_authors_layout(root: Path, split: str, copy: bool) -> None:
             raise UserError(f"{source}: no such folder; unpack {split}2014.zip of COCO there")
         target = theirs / name
         if not copy:
-            theirs.mkdir(exist_ok=True)
+            check_writable(theirs)
             if target.is_symlink():
                 target.unlink()
             if target.exists():
@@ -250,6 +250,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def write_list(path: Path, names: list[str]) -> None:
+    remove_leftovers(path.parent)
     with atomic_write(path) as file:
         file.write("".join(f"{name}\n" for name in names).encode())
     print(f"{path}: {len(names)} images")

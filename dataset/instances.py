@@ -55,7 +55,7 @@ def read_instances(path: Path) -> Instances:
         ) from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise UserError(f"{path}: damaged or not COCO's instances, unpack it again ({error!r})") from error
     if len(categories) != len(CLASS_NAMES):
         raise UserError(f"{path}: {len(categories)} categories, COCO has {len(CLASS_NAMES)}; is it another dataset's?")
@@ -124,8 +124,10 @@ def _write_mask(
 ) -> None:
     path = folder / f"{name}.png"
     try:
+        if min(size) < 1:
+            raise ValueError(f"an image of {size[1]}x{size[0]} pixels")
         labels = paint(annotations, size, classes)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise UserError(f"{path}: cannot be made, the instances JSON is damaged: {error}; unpack it again") from error
     with atomic_write(path) as file:
         Image.fromarray(labels).save(file, "PNG")

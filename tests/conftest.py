@@ -1,4 +1,4 @@
-"""What several test files share: a toy dataset, a private cache folder, and the one-line error contract."""
+"""What several test files share: toy datasets, a private cache folder, and the one-line error contract."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from dataset.toy import make_pascal
+import prepare
+from dataset.toy import make_coco, make_fss, make_pascal
 from util.errors import command
 
 Main = Callable[[list[str]], object]
 
 torch.set_num_threads(1)  # the networks here are tiny; threads of several test runs would wait for each other
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("filterwarnings", "ignore:__array__ implementation:DeprecationWarning:pycocotools")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -37,6 +42,33 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def toy_copy(toy: Path, tmp_path: Path) -> Path:
     """A copy of the toy dataset for a test to damage."""
     return Path(shutil.copytree(toy, tmp_path / "VOC2012"))
+
+
+@pytest.fixture(scope="session")
+def toy_coco(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A toy dataset in COCO's layout, 40 and 40 images, masks and lists made, that no test may change."""
+    root = tmp_path_factory.mktemp("toy") / "COCO2014"
+    make_coco(root, train=40, val=40, seed=0)
+    prepare.main(["coco", "--data-root", str(root), "--workers", "0"])
+    return root
+
+
+@pytest.fixture
+def toy_coco_copy(toy_coco: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(toy_coco, tmp_path / "COCO2014"))
+
+
+@pytest.fixture(scope="session")
+def toy_fss(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A toy dataset in FSS-1000's layout, 20 classes, that no test may change."""
+    root = tmp_path_factory.mktemp("toy") / "FSS-1000"
+    make_fss(root, seed=0)
+    return root
+
+
+@pytest.fixture
+def toy_fss_copy(toy_fss: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(toy_fss, tmp_path / "FSS-1000"))
 
 
 @pytest.fixture(scope="session")

@@ -49,6 +49,8 @@ def _is_running(process: int) -> bool:
         return False
     except (PermissionError, OverflowError):
         pass
+    with suppress(OSError):  # where there is /proc, a process that ended but was not waited for can be told
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return True
 
 

@@ -15,8 +15,10 @@ from PIL import Image
 import dataset.index
 from dataset import ImageSet, class_index
 from dataset.images import read_histogram
-from dataset.index import CHUNK, cache_path
+from dataset.index import cache_path
 from util.errors import UserError
+from util.processes import CHUNK
+from util.processes import CHUNK
 
 PAINTED = {
     "b": [[0, 1, 1], [255, 1, 0]],

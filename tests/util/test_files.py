@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import resource
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +15,7 @@ import torch
 
 from model.checkpoint import save_weights
 from util.errors import UserError
-from util.files import atomic_write, check_writable
+from util.files import atomic_write, check_writable, remove_leftovers
 from util.runs import free_stem
 
 
@@ -122,3 +125,58 @@ def test_files_of_an_earlier_run_keep_their_names(tmp_path: Path) -> None:
     (tmp_path / "resnet50_1shot_48.53_2.ckpt").touch()
     assert free_stem(stem) == tmp_path / "resnet50_1shot_48.53_3"
     assert free_stem(stem, own=stem) == stem
+
+
+def dead_process() -> int:
+    """The id of a process that has ended."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        pass
+    return process.pid
+
+
+def test_leftovers_of_killed_processes_are_removed_and_nothing_else(tmp_path: Path) -> None:
+    dead = dead_process()
+    left = [f".a.png.{dead}.tmp", f".b.tar.gz.{dead}.tmp"]
+    kept = [
+        f".a.png.{os.getpid()}.tmp",  # of this process, which may be writing it
+        ".a.png.1.tmp",  # of the first process, which may be another user's
+        f"a.png.{dead}.tmp",  # visible, so somebody else's
+        f".a.png.{dead}",
+        ".a.png.tmp",
+        ".tmp",
+        "a.png",
+    ]
+    for name in (*left, *kept):
+        (tmp_path / name).write_bytes(b"content")
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / left[0]).write_bytes(b"of another folder")
+    remove_leftovers(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {*kept, "below"}
+    assert (tmp_path / "below" / left[0]).exists()
+    remove_leftovers(tmp_path)
+    assert len(list(tmp_path.iterdir())) == len(kept) + 1
+
+
+def test_a_process_that_ended_unnoticed_is_dead(tmp_path: Path) -> None:
+    """As the workers of a killed run are until the system's first process asks about them, if ever."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    (tmp_path / f".a.png.{process.pid}.tmp").touch()
+    remove_leftovers(tmp_path)
+    process.wait()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_leftover_that_is_being_written_stays(tmp_path: Path) -> None:
+    with atomic_write(tmp_path / "file") as file:
+        file.write(b"half")
+        remove_leftovers(tmp_path)
+    assert (tmp_path / "file").read_bytes() == b"half"
+
+
+def test_a_process_number_that_no_system_has(tmp_path: Path) -> None:
+    """Not a leftover of ours; it is left alone rather than an error."""
+    path = tmp_path / f".a.{10**30}.tmp"
+    path.touch()
+    remove_leftovers(tmp_path)
+    assert path.exists()

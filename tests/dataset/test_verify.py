@@ -1,0 +1,477 @@
+"""Everything that can be wrong with a dataset's files is found and named, and nothing where nothing is wrong."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import prepare
+from dataset.images import read_mask
+from util.errors import UserError
+
+Damage = Callable[[Path], object]
+
+
+def verify(root: Path, dataset: str, *flags: str) -> int:
+    """prepare.py verify's exit code."""
+    code: object = 0
+    try:
+        prepare.main(["verify", "--data-root", str(root), "--dataset", dataset, "--workers", "0", *flags])
+    except SystemExit as exit_:
+        code = exit_.code
+    assert isinstance(code, int)
+    return code
+
+
+def lines(path: Path) -> list[str]:
+    return path.read_text().split()
+
+
+def rewrite(path: Path, names: list[str]) -> None:
+    path.write_text("".join(f"{name}\n" for name in names))
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def relabel(path: Path, old: int, new: int) -> None:
+    labels = read_mask(path).copy()
+    labels[labels == old] = new
+    Image.fromarray(labels).save(path)
+
+
+def remove_class(folder: Path, cls: int) -> None:
+    for path in folder.iterdir():
+        relabel(path, cls, 0)
+
+
+# Whole datasets
+
+
+@pytest.mark.parametrize("above", [False, True])
+def test_a_whole_pascal(toy: Path, capsys: pytest.CaptureFixture[str], above: bool) -> None:
+    assert verify(toy.parent if above else toy, "pascal", "--shot", "1") == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].split() == ["split", "listed", "images", "masks", "pairs", "sides", "faults"]
+    assert printed[1].split() == ["train", "60", "60", "60", "60", "129-129", "0"]
+    assert printed[2].split() == ["val", "40", "40", "40", "40", "129-129", "0"]
+    folds = [line.split() for line in printed if line[:1].isdigit()]
+    assert [row[:4] for row in folds] == [
+        [str(fold), "pascal", split, classes] for fold in range(4) for split, classes in (("train", "15"), ("val", "5"))
+    ]
+    assert printed[-1] == f"{toy}: nothing is wrong"
+
+
+def test_a_whole_coco(toy_coco: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert verify(toy_coco, "coco", "--shot", "1") == 0
+    printed = capsys.readouterr().out
+    for order in ("contiguous", "interleaved"):
+        rows = [line.split() for line in printed.splitlines() if re.match(rf"\d {order} ", line)]
+        assert [row[:5] for row in rows] == [
+            [str(fold), order, "coco", split, classes]
+            for fold in range(4)
+            for split, classes in (("train", "15"), ("val", "5"))
+        ]
+    assert printed.endswith(f"{toy_coco}: nothing is wrong\n")
+
+
+def test_a_whole_fss(toy_fss: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert verify(toy_fss, "fss") == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[1].split() == ["train", "10", "100", "100", "100", "100", "129-129", "0"]
+    assert [line.split()[:5] for line in printed if line.lstrip().startswith("fss ")] == [
+        ["fss", "train", "10", "100", "10"],
+        ["fss", "select", "5", "50", "10"],
+        ["fss", "test", "5", "50", "10"],
+    ]
+    assert printed[-1] == f"{toy_fss}: nothing is wrong"
+
+
+def test_workers_find_the_same(toy_copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("util.processes.CHUNK", 8)  # else there are too few images for two
+    truncate(toy_copy / "JPEGImages" / "toy_00003.jpg")
+    relabel(toy_copy / "SegmentationClassAug" / "toy_00070.png", 0, 77)
+    found = []
+    for workers in ("0", "2"):
+        assert verify(toy_copy, "pascal", "--json", str(tmp_path / "found.json"), "--workers", workers) == 1
+        found.append(json.loads((tmp_path / "found.json").read_text()))
+    assert found[0] == found[1]
+    assert {Path(finding["text"].split(":")[0]).name for finding in found[0]["findings"]} >= {
+        "toy_00003.jpg",
+        "toy_00070.png",
+    }
+
+
+# What is wrong
+
+LAST = "toy_00099"
+VAL = "COCO_val2014_000000000079"
+
+
+def jpeg(root: Path, name: str = LAST) -> Path:
+    return root / "JPEGImages" / f"{name}.jpg"
+
+
+def mask(root: Path, name: str = LAST) -> Path:
+    return root / "SegmentationClassAug" / f"{name}.png"
+
+
+def listed(root: Path, split: str = "val") -> Path:
+    return root / "ImageSets" / f"{split}.txt"
+
+
+PASCAL: dict[str, tuple[Damage, list[str]]] = {
+    "missing image": (lambda root: jpeg(root).unlink(), [rf"image: .*/{LAST}\.jpg: no such image$"]),
+    "missing mask": (lambda root: mask(root).unlink(), [rf"mask: .*/{LAST}\.png: no such mask$"]),
+    "truncated image": (lambda root: truncate(jpeg(root)), [rf"image: .*/{LAST}\.jpg: damaged or not an image"]),
+    "truncated mask": (lambda root: truncate(mask(root)), [rf"mask: .*/{LAST}\.png: damaged or not an image"]),
+    "page for an image": (lambda root: jpeg(root).write_text("<html>"), [rf"image: .*/{LAST}\.jpg: damaged or not an"]),
+    "empty mask file": (lambda root: mask(root).write_bytes(b""), [rf"mask: .*/{LAST}\.png: damaged or not an image"]),
+    "another size": (
+        lambda root: Image.new("RGB", (100, 90)).save(jpeg(root)),
+        [rf"size: .*/{LAST}\.png: mask of 129x129 pixels, image of 100x90$"],
+    ),
+    "unknown label": (
+        lambda root: relabel(mask(root), 0, 21),
+        [rf"labels: .*/{LAST}\.png: holds \[21\], which is no class, background or 255$"],
+    ),
+    "label below 255": (lambda root: relabel(mask(root), 255, 254), [rf"labels: .*/{LAST}\.png: holds \[254\], "]),
+    "mask in colour": (
+        lambda root: Image.new("RGB", (129, 129)).save(mask(root)),
+        [rf"mask: .*/{LAST}\.png: a mask holds one 8-bit label a pixel .* this one is RGB$"],
+    ),
+    "empty list": (lambda root: rewrite(listed(root), []), [r"list or folder: .*/val\.txt: the list is empty$"]),
+    "listed twice": (
+        lambda root: rewrite(listed(root), [*lines(listed(root))[:-1], LAST, LAST]),
+        [rf"list or folder: .*/val\.txt: lists {LAST} twice$"],
+    ),
+    "in both lists": (
+        lambda root: rewrite(listed(root), [*lines(listed(root))[:-1], "toy_00005"]),
+        [r"lists overlap: toy_00005 is in the lists of both train and val$"],
+    ),
+    "unknown image": (
+        lambda root: rewrite(listed(root), [*lines(listed(root))[:-1], "nobody"]),
+        [r"image: .*/nobody\.jpg: no such image$", r"mask: .*/nobody\.png: no such mask$"],
+    ),
+    "one listed too few": (
+        lambda root: rewrite(listed(root), lines(listed(root))[:-1]),
+        [r"count: pascal val: 39 images listed, expected 40$"],
+    ),
+    "one listed too many": (
+        lambda root: rewrite(listed(root), [*lines(listed(root)), "toy_00100"]),
+        [r"image: ", r"mask: ", r"count: pascal val: 41 images listed, expected 40$"],
+    ),
+    "no images": (
+        lambda root: shutil.rmtree(root / "JPEGImages"),
+        [r"list or folder: .*: no folder JPEGImages; "] * 2,
+    ),
+    "no masks": (
+        lambda root: shutil.rmtree(root / "SegmentationClassAug"),
+        [r"list or folder: .*: no folder SegmentationClassAug \(or SegmentationClass\) with the masks$"] * 2,
+    ),
+    "no lists": (lambda root: shutil.rmtree(root / "ImageSets"), [r"list or folder: .*/val\.txt: no such list, "] * 2),
+    "no image of a class": (
+        lambda root: remove_class(root / "SegmentationClassAug", 7),
+        [
+            r"class: pascal train, fold 0: class 7 \(yellow dots\) has 0 images large enough, 1-shot episodes need 2$",
+            r"class: pascal val, fold 1: class 7 \(yellow dots\) has 0 images large enough, 1-shot episodes need 2$",
+        ],
+    ),
+    "class names too few": (
+        lambda root: rewrite(root / "ImageSets" / "classes.txt", ["one", "two"]),
+        [r"list or folder: .*/classes\.txt: 2 lines, expected the names of 20 classes"] * 2,
+    ),
+    "other counts": (
+        lambda root: (root / "expected.json").write_text('{"val": 41}'),
+        [
+            r"count: pascal train: 60 images listed, expected 10582$",
+            r"count: pascal val: 40 images listed, expected 41$",
+        ],
+    ),
+    "damaged counts": (
+        lambda root: (root / "expected.json").write_text("[1"),
+        [r"count: .*/expected\.json: cannot be read as counts \(.*\); remove it$", "count: ", "count: "],
+    ),
+    "counts in a list": (
+        lambda root: (root / "expected.json").write_text("[1]"),
+        [r"count: .*/expected\.json: cannot be read as counts", "count: ", "count: "],
+    ),
+}
+
+COCO: dict[str, tuple[Damage, list[str]]] = {
+    "missing image": (
+        lambda root: (root / "val2014" / f"{VAL}.jpg").unlink(),
+        [rf"image: .*/val2014/{VAL}\.jpg: no such image$"],
+    ),
+    "missing mask": (
+        lambda root: (root / "annotations" / "val2014" / f"{VAL}.png").unlink(),
+        [rf"mask: .*/annotations/val2014/{VAL}\.png: no such mask$"],
+    ),
+    "missing mask, no list": (
+        lambda root: (listed(root).unlink(), (root / "annotations" / "val2014" / f"{VAL}.png").unlink()),
+        [r"list or folder: .*/annotations/val2014: 1 of the 40 images in val2014 have no mask there; "],
+    ),
+    "truncated image": (
+        lambda root: truncate(root / "val2014" / f"{VAL}.jpg"),
+        [rf"image: .*/val2014/{VAL}\.jpg: damaged or not an image"],
+    ),
+    "category ids for classes": (
+        lambda root: relabel(root / "annotations" / "val2014" / f"{VAL}.png", 0, 90),
+        [rf"labels: .*/annotations/val2014/{VAL}\.png: holds \[90\], which is no class"],
+    ),
+    "ignored pixels": (lambda root: relabel(root / "annotations" / "val2014" / f"{VAL}.png", 0, 255), []),
+    "unknown image": (
+        lambda root: rewrite(listed(root), [*lines(listed(root))[:-1], "nobody"]),
+        [r"image: .*/val2014/nobody\.jpg: no such image$", r"mask: .*/annotations/val2014/nobody\.png: no such mask$"],
+    ),
+    "no masks": (
+        lambda root: shutil.rmtree(root / "annotations" / "val2014"),
+        [r"list or folder: .*: no masks in annotations/val2014; make them: python prepare\.py coco"],
+    ),
+    "no images": (
+        lambda root: shutil.rmtree(root / "val2014"),
+        [r"list or folder: .*: no folder val2014 \(nor val_coco\); "],
+    ),
+    "no image of a class": (
+        lambda root: remove_class(root / "annotations" / "val2014", 1),
+        [r"class: coco val, fold 0 contiguous: class 1 \(red stripes\) has 0 images large enough, 1-shot "],
+    ),
+}
+
+CLASS = "blue_dots"  # the first of fss test
+
+
+def empty(path: Path) -> None:
+    Image.new("RGB", (129, 129), (127, 127, 127)).save(path)
+
+
+FSS: dict[str, tuple[Damage, list[str]]] = {
+    "missing image": (
+        lambda root: (root / CLASS / "10.jpg").unlink(),
+        [rf"image: .*/{CLASS}/10\.jpg: no such image$"],
+    ),
+    "missing mask": (
+        lambda root: (root / CLASS / "10.png").unlink(),
+        [rf"mask: .*/{CLASS}/10\.png: no such mask$"],
+    ),
+    "truncated image": (lambda root: truncate(root / CLASS / "2.jpg"), [rf"image: .*/{CLASS}/2\.jpg: damaged or not"]),
+    "truncated mask": (lambda root: truncate(root / CLASS / "2.png"), [rf"mask: .*/{CLASS}/2\.png: damaged or not"]),
+    "another size": (
+        lambda root: Image.new("RGB", (224, 224)).save(root / CLASS / "2.jpg"),
+        [rf"size: .*/{CLASS}/2\.png: mask of 129x129 pixels, image of 224x224$"],
+    ),
+    "no object": (
+        lambda root: empty(root / CLASS / "4.png"),
+        [rf"labels: .*/{CLASS}/4\.png: shows no object, no value is 128 or more$"],
+    ),
+    "no object in five": (
+        lambda root: [empty(root / CLASS / f"{number}.png") for number in range(1, 6)],
+        [
+            *[rf"labels: .*/{CLASS}/\d\.png: shows no object"] * 5,
+            rf"class: fss test: class 761 \({CLASS}\) has 5 images large enough, 5-shot episodes need 6$",
+        ],
+    ),
+    "no folder of a class": (
+        lambda root: shutil.rmtree(root / CLASS),
+        [
+            rf"class folder: .*/{CLASS}: no such folder of a class$",
+            rf"class: fss test: class 761 \({CLASS}\) has 0 images large enough, 5-shot episodes need 6$",
+        ],
+    ),
+    "class listed twice": (
+        lambda root: rewrite(root / "splits" / "test.txt", [CLASS, *lines(root / "splits" / "test.txt")]),
+        [rf"list or folder: .*/test\.txt: lists {CLASS} twice$"],
+    ),
+    "class in two lists": (
+        lambda root: rewrite(root / "splits" / "val.txt", [CLASS, *lines(root / "splits" / "val.txt")[1:]]),
+        [rf"lists overlap: {CLASS}/\d+ is in the lists of both select and test$"] * 10,
+    ),
+    "class not listed": (
+        lambda root: rewrite(root / "splits" / "test.txt", lines(root / "splits" / "test.txt")[1:]),
+        [r"count: fss test: 4 classes listed, expected 5$"],
+    ),
+    "no list": (lambda root: (root / "splits" / "val.txt").unlink(), [r"list or folder: .*/val\.txt: no such list; "]),
+}
+
+
+def assert_found(root: Path, dataset: str, says: list[str], capsys: pytest.CaptureFixture[str], *flags: str) -> None:
+    """Exactly these findings, in the JSON and (five of a kind) on the screen, and the exit code that fits."""
+    out = root.parent / "found.json"
+    assert verify(root, dataset, "--json", str(out), *flags) == (1 if says else 0)
+    found = [f"{finding['kind']}: {finding['text']}" for finding in json.loads(out.read_text())["findings"]]
+    left = list(found)
+    for pattern in says:
+        match = next((line for line in left if re.match(pattern, line)), None)
+        assert match is not None, (pattern, left)
+        left.remove(match)
+    assert left == []
+    printed = capsys.readouterr().out.splitlines()
+    kinds = {line.partition(": ")[0] for line in found}
+    for kind in kinds:
+        assert [line for line in printed if line in found and line.startswith(f"{kind}: ")] == [
+            line for line in found if line.startswith(f"{kind}: ")
+        ][:5]
+    assert printed[-1] == (f"{root}: {len(found)} findings" if says else f"{root}: nothing is wrong")
+
+
+@pytest.mark.parametrize("name", PASCAL)
+def test_a_damaged_pascal(toy_copy: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    damage, says = PASCAL[name]
+    damage(toy_copy)
+    assert_found(toy_copy, "pascal", says, capsys, "--shot", "1")
+
+
+@pytest.mark.parametrize("name", COCO)
+def test_a_damaged_coco(toy_coco_copy: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    damage, says = COCO[name]
+    damage(toy_coco_copy)
+    assert_found(toy_coco_copy, "coco", says, capsys, "--shot", "1")
+
+
+@pytest.mark.parametrize("name", FSS)
+def test_a_damaged_fss(toy_fss_copy: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    damage, says = FSS[name]
+    damage(toy_fss_copy)
+    assert_found(toy_fss_copy, "fss", says, capsys)
+
+
+def test_vocs_own_masks_are_told_from_the_augmented_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The list of 1,464 that VOC itself trains segmentation on; here without any file."""
+    for folder in ("JPEGImages", "SegmentationClass", "ImageSets"):
+        (tmp_path / folder).mkdir()
+    rewrite(listed(tmp_path, "train"), [f"2007_{number:06d}" for number in range(1464)])
+    rewrite(listed(tmp_path), [f"2008_{number:06d}" for number in range(1449)])
+    assert verify(tmp_path, "pascal") == 1
+    printed = capsys.readouterr().out
+    assert "count: pascal train: 1464 images listed, expected 10582\n" in printed
+    assert f"count: {tmp_path / 'SegmentationClass'}: VOC's own 2,913 masks only, not the 12,031 augmented\n" in printed
+    assert "image: 2908 more like it (--json FILE writes them all)\n" in printed
+
+
+def test_more_than_five_of_a_kind_are_summarised(
+    toy_copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(7):
+        jpeg(toy_copy, f"toy_{number:05d}").unlink()
+    mask(toy_copy, "toy_00050").unlink()
+    assert verify(toy_copy, "pascal", "--shot", "1") == 1
+    printed = capsys.readouterr().out.splitlines()
+    assert [line for line in printed if line.startswith("image: ")] == [
+        *(f"image: {jpeg(toy_copy, f'toy_{number:05d}')}: no such image" for number in range(5)),
+        "image: 2 more like it (--json FILE writes them all)",
+    ]
+    assert len([line for line in printed if line.startswith("mask: ")]) == 1
+    assert printed[-1] == f"{toy_copy}: 8 findings"
+    row = next(line.split() for line in printed if line.startswith("train"))
+    assert row == ["train", "60", "53", "59", "52", "129-129", "8"]
+    verify(toy_copy, "pascal", "--shot", "1", "--json", str(tmp_path / "found.json"))
+    assert "image: 2 more like it\n" in capsys.readouterr().out
+
+
+def test_headers_alone_miss_a_truncated_image(
+    toy_copy: Path, toy_fss_copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truncate(jpeg(toy_copy))
+    assert_found(toy_copy, "pascal", [], capsys, "--shot", "1", "--quick")
+    jpeg(toy_copy).unlink()
+    jpeg(toy_copy, "toy_00001").write_text("<html>")
+    says = [rf"image: .*/{LAST}\.jpg: missing, damaged or not an image", r"image: .*/toy_00001\.jpg: missing, damaged "]
+    assert_found(toy_copy, "pascal", says, capsys, "--shot", "1", "--quick")
+    truncate(toy_fss_copy / CLASS / "1.jpg")
+    truncate(toy_fss_copy / CLASS / "2.png")
+    assert_found(toy_fss_copy, "fss", [rf"mask: .*/{CLASS}/2\.png: damaged"], capsys, "--quick")
+
+
+def test_the_json(toy_copy: Path, tmp_path: Path) -> None:
+    relabel(mask(toy_copy), 0, 33)
+    out = tmp_path / "new folder" / "found.json"
+    assert verify(toy_copy, "pascal", "--shot", "1", "--json", str(out)) == 1
+    found = json.loads(out.read_text())
+    assert found.keys() == {"splits", "folds", "findings"}
+    assert found["splits"][1] == {
+        "split": "val", "listed": 40, "images": 40, "masks": 40, "pairs": 40, "sides": "129-129", "faults": 1,
+    }  # fmt: skip
+    assert [(row["fold"], row["part"], row["classes"]) for row in found["folds"][:2]] == [
+        ("0", "pascal train", 15),
+        ("0", "pascal val", 5),
+    ]
+    assert found["findings"] == [
+        {"kind": "labels", "text": f"{mask(toy_copy)}: holds [33], which is no class, background or 255"}
+    ]
+
+
+def by_hand(root: Path, areas: dict[str, dict[str, list[tuple[int, int]]]]) -> None:
+    """VOC's layout, of each image of each split the pixels of each class."""
+    for split, images in areas.items():
+        (root / "ImageSets").mkdir(parents=True, exist_ok=True)
+        rewrite(listed(root, split), list(images))
+        for name, classes in images.items():
+            labels = np.zeros(64 * 128, np.uint8)
+            start = 0
+            for cls, pixels in classes:
+                labels[start : start + pixels] = cls
+                start += pixels
+            for path in (jpeg(root, name), mask(root, name)):
+                path.parent.mkdir(exist_ok=True)
+            Image.new("RGB", (128, 64)).save(jpeg(root, name))
+            Image.fromarray(labels.reshape(64, 128)).save(mask(root, name))
+    (root / "expected.json").write_text(json.dumps({split: len(images) for split, images in areas.items()}))
+
+
+def rows_of(out: Path) -> list[dict[str, Any]]:
+    return json.loads(out.read_text())["folds"]
+
+
+def test_the_table_of_folds_by_hand(tmp_path: Path) -> None:
+    """An image counts where a class of the fold is large in it, a class only where it itself is."""
+    root, out = tmp_path / "VOC2012", tmp_path / "found.json"
+    val = {"a": [(1, 2048), (2, 2047)], "b": [(1, 4000), (2, 2048)], "c": [(3, 2047)], "d": [(6, 2048)]}
+    by_hand(root, {"train": {"e": [(1, 3000), (7, 3000)]}, "val": val})
+    assert verify(root, "pascal", "--shot", "1", "--json", str(out)) == 1
+    fold = [row for row in rows_of(out) if row["fold"] == "0"]
+    assert fold == [
+        {"fold": "0", "part": "pascal train", "classes": 15, "images": 1, "fewest": "0 (6 bus)"},
+        {"fold": "0", "part": "pascal val", "classes": 5, "images": 2, "fewest": "0 (3 bird)"},
+    ]
+    texts = [finding["text"] for finding in json.loads(out.read_text())["findings"]]
+    assert "pascal val, fold 0: class 2 (bicycle) has 1 images large enough, 1-shot episodes need 2" in texts
+    assert not any("class 1 (aeroplane)" in text and "val" in text for text in texts)
+
+
+def test_a_larger_shot_needs_more(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert verify(toy, "pascal", "--shot", "30") == 1
+    printed = capsys.readouterr().out
+    assert re.search(r"^class: pascal train, fold \d: class \d+ \(.*\) has \d+ images .*, 30-shot episodes need 31$",
+                     printed, re.MULTILINE)  # fmt: skip
+
+
+def test_lists_of_classes_from_an_hsnet_checkout(
+    toy_fss_copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.move(toy_fss_copy / "splits", tmp_path / "splits" / "fss")
+    assert verify(toy_fss_copy, "fss", "--splits", str(tmp_path / "splits")) == 0
+    assert verify(toy_fss_copy, "fss") == 1
+    assert capsys.readouterr().out.count("list or folder: ") == 3
+
+
+def test_no_dataset_at_all_is_a_user_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"nowhere: no such folder; --data-root must be COCO2014 or the folder that "):
+        verify(tmp_path / "nowhere", "coco")
+
+
+@pytest.mark.parametrize("dataset", ["pascal", "coco", "fss"])
+def test_an_empty_folder(tmp_path: Path, dataset: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """No table, the findings alone."""
+    assert verify(tmp_path, dataset) == 1
+    printed = capsys.readouterr().out.splitlines()
+    assert all(line.startswith("list or folder: ") for line in printed[:-1])
+    assert printed[-1] == f"{tmp_path}: {3 if dataset == 'fss' else 2} findings"

@@ -1,0 +1,146 @@
+"""Work on files in several processes: order, errors, and that nothing outlives the process that started it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from util.processes import CHUNK, map_files
+
+PROJECT = Path(__file__).parents[2]
+FILES = 2 * CHUNK + 5
+
+
+def both(number: int, text: str) -> tuple[int, str, int]:
+    return number, text, os.getpid()
+
+
+def slower_at_first(number: int) -> int:
+    if number < CHUNK:
+        time.sleep(0.002)
+    return -number
+
+
+def fails(number: int, folder: Path) -> int:
+    (folder / str(number)).touch()
+    if number == 7:
+        raise ValueError(f"file {number}")
+    return number
+
+
+@pytest.mark.parametrize(("workers", "count"), [(0, 5), (0, FILES), (1, FILES), (2, 5), (2, FILES), (None, 3)])
+def test_results_are_in_order_whoever_works(workers: int | None, count: int) -> None:
+    texts = [f"text {number}" for number in range(count)]
+    found = list(map_files(both, range(count), texts, count=count, what="working", unit="file", workers=workers))
+    assert [entry[:2] for entry in found] == list(enumerate(texts))
+    alone = workers in (0, 1) or count <= CHUNK
+    processes = {entry[2] for entry in found}
+    assert (processes == {os.getpid()}) == alone
+    assert (os.getpid() in processes) == alone
+
+
+def test_results_wait_for_slower_ones_before_them() -> None:
+    found = list(map_files(slower_at_first, range(FILES), count=FILES, what="working", unit="file", workers=2))
+    assert found == [-number for number in range(FILES)]
+
+
+def test_no_files() -> None:
+    assert list(map_files(both, [], [], count=0, what="working", unit="file", workers=2)) == []
+
+
+def test_results_come_one_by_one_from_this_process(tmp_path: Path) -> None:
+    """What is asked for is worked on, and no more."""
+    found = map_files(fails, range(5), [tmp_path] * 5, count=5, what="working", unit="file", workers=0)
+    assert [next(found), next(found)] == [0, 1]
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_first_error_ends_it(tmp_path: Path, workers: int) -> None:
+    count = 40 * CHUNK
+    with pytest.raises(ValueError, match="file 7"):
+        list(
+            map_files(
+                fails, range(count), [tmp_path] * count, count=count, what="working", unit="file", workers=workers
+            )
+        )
+    worked_on = {int(path.name) for path in tmp_path.iterdir()}
+    assert set(range(8)) <= worked_on
+    assert len(worked_on) < count / 2  # chunks that were begun are finished, no others are begun
+
+
+SLOW = """
+import os, sys, time
+from pathlib import Path
+from util.processes import map_files
+
+count, folder = int(sys.argv[1]), sys.argv[2]
+
+def work(number: int) -> None:
+    Path(folder, f"{os.getpid()} {number}").touch()
+    if number < 64:
+        time.sleep(1 if count > 65 or not number else 0)
+
+try:
+    list(map_files(work, range(count), count=count, what="working", unit="file", workers=2))
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return condition()
+
+
+def is_alive(process: int) -> bool:
+    """Whether it runs; one that has ended and that nobody has asked about does not."""
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in ("Z", "X")
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="needs /proc")
+def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
+    """Two workers, one with a minute of work before it, one with none."""
+    process = subprocess.Popen([sys.executable, "-c", SLOW, "128", str(tmp_path)], cwd=PROJECT, start_new_session=True)
+    try:
+        assert wait_for(lambda: len(list(tmp_path.iterdir())) >= 65)
+        workers = {int(path.name.split()[0]) for path in tmp_path.iterdir()}
+        assert len(workers) == 2
+        assert all(map(is_alive, workers))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert wait_for(lambda: not any(map(is_alive, workers)), 10)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def test_a_worker_without_work_says_nothing_at_ctrl_c(tmp_path: Path) -> None:
+    """As from a terminal, which tells every process; the other worker finishes its files."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW, "65", str(tmp_path)],
+        cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    with process:
+        assert wait_for(lambda: {path.name.split()[1] for path in tmp_path.iterdir()} == {"0", "64"})
+        time.sleep(0.1)  # now one sleeps and one waits for more
+        os.killpg(process.pid, signal.SIGINT)
+        printed, errors = process.communicate(timeout=60)
+    assert errors == ""
+    assert printed == "interrupted\n"
+    assert len(list(tmp_path.iterdir())) == 65
