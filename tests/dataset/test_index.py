@@ -18,7 +18,6 @@ from dataset.images import read_histogram
 from dataset.index import cache_path
 from util.errors import UserError
 from util.processes import CHUNK
-from util.processes import CHUNK
 
 PAINTED = {
     "b": [[0, 1, 1], [255, 1, 0]],
