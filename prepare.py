@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import shutil
 import sys
@@ -52,7 +53,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
     add = subcommand(prepare_coco, "label masks from the instances JSONs, and lists")
     add("--split", choices=("train", "val"), help="one of the two only")
-    add("--again", action="store_true", help="make masks that are there already again")
+    add("--again", action="store_true", help="make masks and lists that are there already again")
     add("--authors", choices=("link", "copy"), help="also build train_coco and val_coco, the authors' layout")
     subcommand(prepare_pascal, "lists; are the masks the augmented ones?", workers=False)
     add = subcommand(prepare_fss, "lists, and a check of all images and masks")
@@ -86,10 +87,15 @@ def prepare_coco(args: argparse.Namespace) -> None:
             print(f"reading {source} ({source.stat().st_size / 2**20:.0f} MB)", flush=True)
         instances = read_instances(source)
         check_writable(folder)
-        remove_leftovers(folder)
+        for written in (folder, root / "ImageSets"):
+            remove_leftovers(written)
         made, kept = make_masks(instances, folder, args.again, args.workers)
         print(f"{folder}: {made} masks made, {kept} were there")
-        write_list(root / "ImageSets" / f"{split}.txt", list(instances.sizes))
+        listed = root / "ImageSets" / f"{split}.txt"
+        if listed.is_file() and not args.again:
+            print(f"{listed}: there, {len(read_ids(listed))} images")
+        else:
+            write_list(listed, list(instances.sizes))
         if args.authors:
             build_authors_layout(root, split, copy=args.authors == "copy")
 
@@ -116,7 +122,7 @@ def build_authors_layout(root: Path, split: str, copy: bool) -> None:
             target.unlink()
         check_writable(target)
         remove_leftovers(target)
-        files = sorted(path for path in source.iterdir() if not path.name.startswith("."))
+        files = sorted(path for path in source.iterdir() if path.is_file() and not path.name.startswith("."))
         for path in progress(files, f"copying {source.name}", len(files), "file"):
             there = target / path.name
             if not there.is_file() or there.stat().st_size != path.stat().st_size:
@@ -148,12 +154,15 @@ def prepare_fss(args: argparse.Namespace) -> None:
     """The lists of FSS-1000's classes, FSS-1000/splits/{trn,val,test}.txt, then a check of its 1000 x 10 pairs."""
     root = locate(args.data_root, fss.FOLDER)
     folder = fss.lists_folder(root, None)
+    if args.splits and args.test_list:
+        raise UserError("--splits and --test-list: pass one of the two")
     if args.splits:
         lists = {part: fss.class_list(fss.lists_folder(root, args.splits), part) for part in fss.PARTS}
         write_fss_lists(lists, folder)
     elif args.test_list:
         test = read_official_list(Path(args.test_list))
-        everything = [path.name for path in root.iterdir() if path.is_dir() and path != folder]
+        folders = {path.name for path in root.iterdir() if path.is_dir() and path.name[0] not in "._"}
+        everything = sorted(folders - {folder.name})
         write_fss_lists(derive_fss_lists(test, everything), folder)
         print("note: the official list does not say which classes validate; these are not HSNet's 240")
     elif not folder.is_dir():
@@ -190,6 +199,7 @@ def fetch_from_timm(name: str, path: Path) -> dict[str, Any]:
     except ImportError as error:
         raise UserError(f"{path}: to fetch it, install timm (pip install timm), or name a file with --from") from error
     print(f"fetching {name}", flush=True)
+    logging.disable(logging.WARNING)  # of every attempt
     try:
         return timm.create_model(name, pretrained=True).state_dict()
     except Exception as error:  # timm and what it downloads with raise all sorts of errors
@@ -198,6 +208,8 @@ def fetch_from_timm(name: str, path: Path) -> dict[str, Any]:
             f"{path}: {name} cannot be downloaded ({reason}); where there is a network, download timm/{name} from the "
             f"Hugging Face hub in a browser and pass its model.safetensors with --from"
         ) from error
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def prepare_splits(args: argparse.Namespace) -> None:
@@ -216,6 +228,8 @@ def prepare_splits(args: argparse.Namespace) -> None:
 
 def verify(args: argparse.Namespace) -> None:
     """Open every image and mask that the lists name; count, compare, and list what is wrong (exit code 1)."""
+    if args.json:
+        check_writable(Path(args.json).parent)
     root = locate(args.data_root, DATASETS[args.dataset].FOLDER)
     found = survey(args.dataset, root, args.shot, args.splits, args.quick, args.workers)
     for rows in (found.splits, found.folds):
@@ -250,7 +264,6 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def write_list(path: Path, names: list[str]) -> None:
-    remove_leftovers(path.parent)
     with atomic_write(path) as file:
         file.write("".join(f"{name}\n" for name in names).encode())
     print(f"{path}: {len(names)} images")

@@ -26,6 +26,9 @@ from util.errors import UserError
 from util.files import atomic_write
 from util.processes import map_files
 
+FARTHEST = 10**5  # coordinate of a polygon's point, pixels
+LARGEST = 2**28  # image, pixels
+
 
 class Instances(NamedTuple):
     """What an instances JSON says of one split."""
@@ -84,20 +87,39 @@ def paint(annotations: Iterable[Mapping[str, Any]], size: tuple[int, int], class
 
 
 def _decode(segmentation: list | dict, size: tuple[int, int]) -> np.ndarray:
-    """A segmentation as a boolean region."""
+    """A segmentation as a boolean region. What pycocotools would take amiss is met by a ValueError before."""
     if isinstance(segmentation, list):
-        # pycocotools would take four numbers for a box
-        parts = [part for part in segmentation if len(part) >= 6]
+        parts = [np.asarray(part, float) for part in segmentation]
+        for part in parts:
+            if part.ndim != 1 or len(part) % 2 or not (np.abs(part) <= FARTHEST).all():
+                raise ValueError("a polygon is no flat list of x, y near the image")
+        parts = [part.tolist() for part in parts if len(part) >= 6]  # four numbers would be a box
         if not parts:
             return np.zeros(size, bool)
-        code = coding.merge(coding.frPyObjects(parts, *size))
-    elif isinstance(segmentation["counts"], list):
-        if sum(segmentation["counts"]) != segmentation["size"][0] * segmentation["size"][1]:
-            raise ValueError("the run lengths do not fill the image")
-        code = coding.frPyObjects(segmentation, *segmentation["size"])
-    else:
-        code = segmentation
-    return coding.decode(code).astype(bool)
+        return coding.decode(coding.merge(coding.frPyObjects(parts, *size))).astype(bool)
+    counts = segmentation["counts"]
+    compressed = isinstance(counts, (str, bytes))
+    lengths = _lengths(counts) if compressed else counts
+    height, width = segmentation["size"]
+    if not all(isinstance(n, int) and n >= 0 for n in lengths) or sum(lengths) != height * width:
+        raise ValueError("the run lengths do not fill the image")
+    return coding.decode(segmentation if compressed else coding.frPyObjects(segmentation, height, width)).astype(bool)
+
+
+def _lengths(code: str | bytes) -> list[int]:
+    """The run lengths of COCO's compressed code: five bits a character, lowest first, from the third run on only
+    the difference to the run before the last."""
+    lengths: list[int] = []
+    value = shift = 0
+    for character in code.encode() if isinstance(code, str) else code:
+        bits = character - 48
+        value |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:  # the last one of a number, whose highest bit is its sign
+            value -= (bits & 16) << (shift - 4)
+            lengths.append(value + (lengths[-2] if len(lengths) > 2 else 0))
+            value = shift = 0
+    return lengths
 
 
 def make_masks(instances: Instances, folder: Path, again: bool = False, workers: int | None = None) -> tuple[int, int]:
@@ -124,7 +146,7 @@ def _write_mask(
 ) -> None:
     path = folder / f"{name}.png"
     try:
-        if min(size) < 1:
+        if min(size) < 1 or size[0] * size[1] > LARGEST:
             raise ValueError(f"an image of {size[1]}x{size[0]} pixels")
         labels = paint(annotations, size, classes)
     except (ValueError, TypeError) as error:

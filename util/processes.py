@@ -8,10 +8,12 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
 from threading import Thread
 from typing import Any
 
+from util.errors import UserError
 from util.progress import progress
 
 CHUNK = 64  # files a process takes at a time
@@ -34,6 +36,8 @@ def map_files(
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_start) as pool:
         try:
             yield from progress(pool.map(work, *arguments, chunksize=CHUNK), what, count, unit)
+        except BrokenProcessPool as error:
+            raise UserError(f"{what}: a process was killed, often for lack of memory; lower --workers") from error
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

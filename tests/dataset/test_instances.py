@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coding
 
-from dataset.instances import make_masks, paint, read_instances
-from dataset.toy import COCO_CATEGORY_IDS, annotate, coco_class, paint_labels, scene
+from dataset.instances import _lengths, make_masks, paint, read_instances
+from dataset.toy import COCO_CATEGORY_IDS, annotate, coco_class, paint_labels, run_lengths, scene
 from util.errors import UserError
 
 CLASSES = {2: 1, 5: 2, 9: 3}  # category id -> class
@@ -139,6 +139,13 @@ DAMAGED: dict[str, Any] = {
     "runs of text": {"size": [4, 6], "counts": ["a"]},
     "compressed, of another size": compressed(RING.T),
     "compressed, overflowing": {"size": [4, 6], "counts": "garbage!!!"},
+    "compressed, too short": {"size": [4, 6], "counts": "53"},
+    "compressed, empty": {"size": [4, 6], "counts": ""},
+    "lengths that are no whole numbers": {"size": [4, 6], "counts": [10.5, 13.5]},
+    "a point nowhere": [[1.0, 1.0, 4.0, 1.0, float("nan"), 3.0]],
+    "a point far away": [[1.0, 1.0, 4.0, 1.0, 1e9, 3.0]],
+    "an odd number of coordinates": [[1.0, 1.0, 3.0, 1.0, 3.0, 3.0, 2.0]],
+    "points in pairs": [[[1, 1], [3, 1], [3, 3]]],
     "no counts": {"size": [4, 6]},
     "no size": {"counts": [24]},
     "text": "polygon",
@@ -276,6 +283,7 @@ def test_masks_of_a_small_file_by_hand(tmp_path: Path) -> None:
         ("annotations", {"id": "text", "segmentation": box(0, 0, 1, 3)}),  # as large as the other one
         ("images", {"height": -4}),
         ("images", {"height": 0}),
+        ("images", {"height": 10**9, "width": 10**9}),
     ],
 )
 def test_a_mask_that_cannot_be_made_is_named(tmp_path: Path, where: str, values: dict[str, Any]) -> None:
@@ -329,3 +337,11 @@ def test_the_toy_dataset_has_annotations_of_every_kind() -> None:
         labels = paint(annotations, (129, 129), {id_: cls for cls, id_ in enumerate(COCO_CATEGORY_IDS, start=1)})
         assert np.array_equal(labels, scene_labels(number)), number
     assert min(kinds.values()) >= 2, kinds
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_lengths_of_a_compressed_code(seed: int) -> None:
+    rng = np.random.RandomState(seed)
+    region = np.kron(rng.rand(6, 5) < 0.4, np.ones((1 + seed, 7))) > 0
+    compressed = coding.encode(np.asfortranarray(region.astype(np.uint8)))["counts"]
+    assert _lengths(compressed) == run_lengths(region)
