@@ -36,6 +36,7 @@ data/toy: | install
 
 bench: install data/toy
 	$(RUN) -m benchmarks.evaluation --data-root $(DATA_ROOT)
+	$(RUN) -m benchmarks.training --data-root $(DATA_ROOT)
 	$(RUN) -m benchmarks.planning
 	$(RUN) -m benchmarks.sampling
 	$(RUN) -m benchmarks.index --masks $(DATA_ROOT)/SegmentationClassAug

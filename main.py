@@ -3,6 +3,7 @@
     python main.py --data-root ../Datasets_SSP --fold 0 --shot 1 --refine
     python main.py --dataset coco --class-order contiguous --data-root ../Datasets_SSP --fold 0 --refine
     python main.py --dataset fss --data-root ../Datasets_SSP --refine
+    torchrun --nproc-per-node 4 main.py ...        the same losses, each batch shared among four processes
 
 After every snapshot the network is evaluated on one seed and the best weights are kept; at the end the
 best are evaluated on five seeds. FSS-1000 chooses the best on its validation classes. Written to
@@ -11,39 +12,44 @@ OUT/models/DATASET/fold_K/ (coco_interleaved for that order, fss without folds):
   BACKBONE_SHOTshot_MIOU.ckpt   the same with arguments and classes: test.py needs no more flags
   BACKBONE_SHOTshot_MIOU.json   the five-seed result
   BACKBONE_SHOTshot.history.jsonl and .png   losses, learning rate and mIoU of each snapshot
+  BACKBONE_SHOTshot.last        the state of the run: with --resume it goes on from there
+
+Ctrl-C and SIGTERM save the state and leave.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import random
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
-from dataset import DATASETS, Part, open_fold, open_pool
+from dataset import DATASETS, Fold, Part, open_fold, open_pool
 from dataset.episodes import Episode, plan_from_pool
-from dataset.fewshot import TrainingSamples
-from dataset.loading import batches, to_device
+from dataset.fewshot import Sample, TrainingSamples, as_input
+from dataset.loading import batches
 from dataset.transform import crop, normalise
 from model import FewShotNetwork, build_model, calibrate_batch_norms
 from model.checkpoint import find_pretrained
-from model.loss import loss_terms, total_loss
-from util.distributed import launched
+from util import distributed
 from util.errors import UserError, command
 from util.evaluation import evaluate, result_table
-from util.files import atomic_write, check_writable
+from util.files import atomic_write, check_writable, remove_leftovers
+from util.interrupts import Interrupts, interrupts
 from util.options import make_parser, positive, settle, whole
-from util.parallel import FewShotDataParallel
 from util.progress import progress
+from util.resume import Training, arguments, check_same, load_training, save_training
 from util.runs import describe_setting, free_stem, run_folder, run_name, save_result, save_run, setting, spans
+from util.training import drops, learning_rate, make_optimizer, own_samples, spread, train_step
 from util.visualize import draw_history
 
-MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
 CALIBRATION_IMAGES = 16
 
 
@@ -52,12 +58,23 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--pretrained", metavar="FILE", help="ImageNet weights, or none (default pretrained/BACKBONE.pth here)")
     add("--out", default="outdir", metavar="DIR", help="folder for everything written (default %(default)s)")
-    add("--batch-size", type=whole(1), default=4, help="training episodes of a step (default %(default)s)")
+    add("--resume", action="store_true", help="go on with a run that was interrupted, if there is one")
+    add(
+        "--batch-size",
+        type=whole(1),
+        default=4,
+        help="training episodes of a step, of all processes (default %(default)s)",
+    )
+    add(
+        "--accumulate", type=whole(1), default=1, help="parts to take a batch in, for less memory (default %(default)s)"
+    )
     add("--lr", type=positive, default=1e-3, help="initial learning rate (default %(default)s)")
     add("--crop-size", type=whole(33, 4096), help="side of training crops (default 473, fss 225)")
     add("--episode", type=whole(1), default=24000, help="training episodes in all (default %(default)s)")
     add("--snapshot", type=whole(1), default=1200, help="episodes between evaluations (default %(default)s)")
     add("--test-episodes", type=whole(1), help="episodes of an evaluation seed (default the protocol's)")
+    add("--amp", nargs="?", const="bf16", choices=("bf16", "fp16"), help="train the trunk in bfloat16 (or half, CUDA)")
+    add("--compile", action="store_true", help="compile the trunk with torch.compile")
     args = parser.parse_args(argv)
     settle(args)
     args.crop_size = args.crop_size or DATASETS[args.dataset].CROP_SIZE
@@ -65,17 +82,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         raise UserError(f"--snapshot {args.snapshot} is larger than --episode {args.episode}")
     if args.batch_size > args.snapshot:
         raise UserError(f"--batch-size {args.batch_size} is larger than --snapshot {args.snapshot}")
+    if args.amp == "fp16" and args.device.type != "cuda":
+        raise UserError(f"--amp fp16 needs CUDA, the device is {args.device}; --amp bf16 runs everywhere")
     return args
-
-
-def learning_rate(initial: float, iteration: int, iterations: int) -> float:
-    """Divided by ten after one third and after two thirds of the iterations (design, section 4)."""
-    return initial * 0.1 ** sum(iteration >= step for step in drops(iterations))
-
-
-def drops(iterations: int) -> list[int]:
-    """The steps from which on the learning rate is a tenth of what it was."""
-    return [step for step in (iterations // 3, iterations * 2 // 3) if step]
 
 
 def plan(part: Part, args: argparse.Namespace, seeds: Sequence[int]) -> dict[int, list[Episode]]:
@@ -99,111 +108,213 @@ def start_network(args: argparse.Namespace, samples: TrainingSamples) -> FewShot
     return net
 
 
+def compile_trunk(net: FewShotNetwork, args: argparse.Namespace) -> None:
+    """torch.compile the trunk for training, at once, so that what fails fails before the first step."""
+    net.compiled_features = torch.compile(net.features)
+    images = (1 + args.shot) * args.batch_size // distributed.world() // args.accumulate
+    try:
+        net.train().training_features(torch.zeros(images, 3, args.crop_size, args.crop_size, device=args.device))
+    except Exception as error:  # whatever is missing to compile with
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"--compile: the trunk cannot be compiled here ({reason}); leave the flag out") from error
+
+
 def train_snapshot(
-    net: nn.Module, optimizer: torch.optim.Optimizer, samples: TrainingSamples, args: argparse.Namespace
-) -> list[float]:
-    """Train on one snapshot's episodes; the losses of its steps. Raises UserError on one that is not finite."""
-    iterations = args.episode // args.batch_size
-    per_snapshot = len(samples) // args.batch_size
-    losses: list[float] = []
-    loader = batches(samples, args.batch_size, args.workers, pin_memory=args.device.type == "cuda")
-    with progress(loader, f"snapshot {samples.epoch + 1}", per_snapshot, "step") as bar:
-        for batch in bar:
-            support_images, support_masks, query_image, query_mask = to_device(batch, args.device)
-            out = net(support_images, support_masks, query_image, query_mask)
-            loss = total_loss(loss_terms(out, query_mask, support_masks))
-            if not math.isfinite(loss.item()):
-                step = samples.epoch * per_snapshot + len(losses) + 1
-                raise UserError(f"the loss is {loss.item()} at step {step}; try a smaller --lr than {args.lr:g}")
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(args.lr, samples.epoch * per_snapshot + len(losses), iterations)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
+    net: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    stream: Iterator[Sample],
+    training: Training,
+    args: argparse.Namespace,
+    asked: Interrupts,
+) -> bool:
+    """Train to the end of the snapshot under way; False where the user asked to stop before."""
+    iterations, per_snapshot = args.episode // args.batch_size, args.snapshot // args.batch_size
+    losses = training.losses
+    bar = progress(None, f"snapshot {training.snapshot + 1}", per_snapshot, "step", initial=len(losses))
+    with bar, asked.delay():
+        while len(losses) < per_snapshot:
+            try:
+                batch = next(stream)
+            except RuntimeError:  # a loader process ended
+                if asked.asked:  # by the same signal: what was saved last is whole
+                    raise KeyboardInterrupt from None
+                raise
+            iteration = training.snapshot * per_snapshot + len(losses)
+            lr = learning_rate(args.lr, iteration, iterations)
+            try:
+                loss = train_step(net, optimizer, as_input(batch, args.device), lr, args.accumulate, scaler)
+            except UserError as error:
+                best = run_folder(args) / f"{training.best_name}.pth" if training.best_name else "none"
+                raise UserError(
+                    f"{error} at step {iteration + 1}; try a smaller --lr than {args.lr:g}; best weights so far: {best}"
+                ) from error
+            losses.append(loss)
+            bar.update()
             bar.set_postfix(loss=f"{sum(losses) / len(losses):.3f}", refresh=False)
-    return losses
+            if distributed.any_process(bool(asked.asked)):
+                return False
+    return True
+
+
+def describe(args: argparse.Namespace, fold: Fold, images: int, net: FewShotNetwork, start: int) -> str:
+    """What will run."""
+    snapshots, steps = args.episode // args.snapshot, args.snapshot // args.batch_size
+    trained = sum(p.numel() for p in net.parameters() if p.requires_grad) / 1e6
+    where = f"{distributed.world()} processes" if distributed.world() > 1 else str(args.device)
+    what = f"{describe_setting(args)}, {args.shot}-shot{', refine' if args.refine else ''}"
+    return (
+        f"{args.method} {args.backbone} on {what}: {images} training images of {spans(fold.train.classes)}, "
+        f"best weights chosen on {spans(fold.select.classes)}, tested on {spans(fold.test.classes)}; "
+        f"{snapshots} snapshots of {steps} steps{f', {start} done' if start else ''}, "
+        f"{trained:.1f} M trained parameters, {where}"
+    )
 
 
 def main(argv: list[str] | None = None) -> Path:
     """Train as the flags say; returns the best weights' .ckpt."""
     args = parse(argv)
-    if launched():
-        raise UserError("main.py trains in one process, on all visible GPUs; start it with python, not torchrun")
+    with interrupts() as asked:
+        args.device = distributed.start(args.device)
+        try:
+            return train(args, asked)
+        finally:
+            distributed.finish()
+
+
+def train(args: argparse.Namespace, asked: Interrupts) -> Path:
+    if args.batch_size % (distributed.world() * args.accumulate):
+        among = f"{distributed.world()} processes x --accumulate {args.accumulate}"
+        raise UserError(f"--batch-size {args.batch_size} cannot be divided among {among}")
+    folder, first = run_folder(args), distributed.rank() == 0
+    last = folder / f"{run_name(args)}.last"
+    given = arguments(args)
+    training = load_training(last) if args.resume else None
+    if training:
+        check_same(last, training.arguments, given)
+        if training.finished:
+            print(f"finished before: {folder / training.best_name}.pth")
+            return folder / f"{training.best_name}.ckpt"
+    elif args.resume:
+        print(f"{last}: no run to resume, starting one")
+    elif last.is_file() and not load_training(last).finished:
+        raise UserError(f"{last}: an unfinished run; go on with --resume, or remove it, or choose another --out")
+
     fold = open_fold(args.dataset, args.data_root, args.fold, args.class_order, args.splits)
     seeds = range(args.seed, args.seed + args.seeds)
-    selection = plan(fold.select, args, seeds[:1])
-    final = plan(fold.test, args, seeds)
-    pool = open_pool(fold.train, args.shot, args.workers)
-    samples = TrainingSamples(fold.train.images, pool, args.shot, args.crop_size, length=args.snapshot, seed=args.seed)
+    with distributed.first_process_first():
+        selection = plan(fold.select, args, seeds[:1])
+        final = plan(fold.test, args, seeds)
+        pool = open_pool(fold.train, args.shot, args.workers)
+    samples = TrainingSamples(
+        fold.train.images, pool, args.shot, args.crop_size, length=args.snapshot, seed=args.seed,
+        cache_bytes=int(args.cache_gb * 2**30) // max(args.workers, 1),
+    )  # fmt: skip
     net = start_network(args, samples)
-    folder = run_folder(args)
+    if args.device.type == "cpu" or args.amp:
+        net.to(memory_format=torch.channels_last)  # in which convolutions are faster there
+    optimizer = make_optimizer(net, args.lr)
     check_writable(folder)
-    if earlier := sorted(path.name for path in folder.glob(f"{run_name(args)}_*.pth")):
-        print(f"note: {folder} keeps {', '.join(earlier)} of an earlier run; test.py will need --checkpoint")
+    if first:
+        remove_leftovers(folder)
+    scaler = torch.amp.GradScaler(args.device.type, enabled=args.amp == "fp16")
+    net.trunk_dtype = {None: None, "bf16": torch.bfloat16, "fp16": torch.float16}[args.amp]
+    if args.compile:
+        compile_trunk(net, args)
+    if training is None:
+        training = Training(given, name=distributed.from_first(free_stem(folder / run_name(args)).name))
+        earlier = sorted(path.name for path in folder.glob(f"{run_name(args)}_*.pth"))
+        if earlier and first:
+            print(f"note: {folder} keeps {', '.join(earlier)} of an earlier run; test.py will need --checkpoint")
+    else:
+        net.load_state_dict(training.state_dict)
+        optimizer.load_state_dict(training.optimizer)
+        scaler.load_state_dict(training.scaler)
+    if first:
+        print(describe(args, fold, len(pool.names), net, training.snapshot), flush=True)
 
-    trained = [p for p in net.parameters() if p.requires_grad]
-    optimizer = torch.optim.SGD(trained, lr=args.lr, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
-    several = args.device == torch.device("cuda") and torch.cuda.device_count() > 1
-    parallel = FewShotDataParallel(net) if several else net
-    snapshots = args.episode // args.snapshot
-    print(
-        f"{args.method} {args.backbone} on {describe_setting(args)}, {args.shot}-shot"
-        f"{', refine' if args.refine else ''}: {len(pool.names)} training images of {spans(fold.train.classes)}, "
-        f"best weights chosen on {spans(fold.select.classes)}, tested on {spans(fold.test.classes)}; {snapshots} "
-        f"snapshots of "
-        f"{args.snapshot // args.batch_size} steps, {sum(p.numel() for p in trained) / 1e6:.1f} M trained parameters, "
-        f"{args.device}",
-        flush=True,
-    )
-    info = {
-        **setting(args),
-        "base_classes": fold.train.classes,
-        "novel_classes": fold.test.classes,
-        "base_names": fold.train.names(),
-        "selection_names": fold.select.names(),
-        "novel_names": fold.test.names(),
-        "arguments": {k: v if isinstance(v, (int, float, type(None))) else str(v) for k, v in vars(args).items()},
-    }
-    best_miou, best_stem, best_state = -1.0, None, {}
-    history_file = Path(f"{free_stem(folder / run_name(args))}.history.jsonl")
-    history: list[dict] = []
+    def save() -> None:
+        training.state_dict, training.optimizer = net.state_dict(), optimizer.state_dict()
+        training.scaler = scaler.state_dict()
+        if first:
+            save_training(last, training)
 
-    def test(part: Part, plans: Mapping[int, Sequence[Episode]]) -> dict:
+    def test(part: Part, plans: Mapping[int, Sequence[Episode]]) -> dict[str, Any]:
         return evaluate(net, part.images, plans, workers=args.workers, engine=args.engine, cache_gb=args.cache_gb)
 
+    snapshots, per_snapshot = args.episode // args.snapshot, args.snapshot // args.batch_size
+    done = training.snapshot * per_snapshot + len(training.losses)
+    own = own_samples(samples, args.batch_size, done, snapshots * per_snapshot - done)
+    stream = batches(own, args.batch_size // distributed.world(), args.workers, pin_memory=args.device.type == "cuda")
+    parallel = spread(net, args.device)
     net.train()
-    for samples.epoch in range(snapshots):
-        try:
-            losses = train_snapshot(parallel, optimizer, samples, args)
-        except UserError as error:
-            raise UserError(f"{error}; best weights so far: {f'{best_stem}.pth' if best_stem else 'none'}") from error
-        result = test(fold.select, selection)
-        if result["miou"] >= best_miou:
-            stem = free_stem(folder / f"{run_name(args)}_{result['miou']:.2f}", best_stem)
-            best_state = {key: value.detach().cpu().clone() for key, value in net.state_dict().items()}
-            save_run(stem, best_state, {**info, "miou": result["miou"]}, previous=best_stem)
-            best_miou, best_stem = result["miou"], stem
-        line = {
-            "snapshot": samples.epoch + 1, "steps": len(losses), "loss": sum(losses) / len(losses), "losses": losses,
-            "lr": optimizer.param_groups[0]["lr"], "miou": result["miou"], "fb_iou": result["fb_iou"],
-        }  # fmt: skip
-        history.append(line)
-        with atomic_write(history_file) as file:
-            file.write("".join(json.dumps(entry) + "\n" for entry in history).encode())
+    while training.snapshot < snapshots:
+        whole_snapshot = train_snapshot(parallel, optimizer, scaler, stream, training, args, asked)
+        save()
+        if not whole_snapshot:
+            print(f"saved {last}; go on with --resume", file=sys.stderr)
+            raise KeyboardInterrupt
+        finish_snapshot(training, test(fold.select, selection), args, fold, net, folder)
+        save()
+
+    last_state = {key: value.clone() for key, value in net.state_dict().items()}
+    net.load_state_dict(training.best_state)
+    result = test(fold.test, final)
+    best = folder / training.best_name
+    if first:
+        draw_history(training.history, folder / f"{training.name}.history.png", drops(args.episode // args.batch_size))
+        save_result(f"{best}.json", args, f"{best}.ckpt", len(final[args.seed]), result)
+        save_training(last, replace(training, state_dict=last_state, optimizer={}, best_state={}, finished=True))
+        print(result_table(result, fold.test.images.class_names))
+        print(f"mIoU {result['miou']:.4f} (std {result['miou_std']:.2f}), FB-IoU {result['fb_iou']:.4f}: {best}.pth")
+    return Path(f"{best}.ckpt")
+
+
+def finish_snapshot(
+    training: Training,
+    result: Mapping[str, Any],
+    args: argparse.Namespace,
+    fold: Fold,
+    net: FewShotNetwork,
+    folder: Path,
+) -> None:
+    """Keep the weights if they are the best so far; write the history."""
+    first = distributed.rank() == 0
+    if result["miou"] >= training.best_miou:
+        former = folder / training.best_name if training.best_name else None
+        stem = free_stem(folder / f"{run_name(args)}_{result['miou']:.2f}", former)
+        stem = folder / distributed.from_first(stem.name)
+        training.best_state = {key: value.detach().cpu().clone() for key, value in net.state_dict().items()}
+        info = {
+            **setting(args),
+            "base_classes": fold.train.classes,
+            "novel_classes": fold.test.classes,
+            "base_names": fold.train.names(),
+            "selection_names": fold.select.names(),
+            "novel_names": fold.test.names(),
+            "arguments": training.arguments,
+            "miou": result["miou"],
+        }
+        if first:
+            save_run(stem, training.best_state, info, previous=former)
+        training.best_miou, training.best_name = result["miou"], stem.name
+    iteration = (training.snapshot + 1) * len(training.losses) - 1
+    line = {
+        "snapshot": training.snapshot + 1, "steps": len(training.losses),
+        "loss": sum(training.losses) / len(training.losses), "losses": training.losses,
+        "lr": learning_rate(args.lr, iteration, args.episode // args.batch_size),
+        "miou": result["miou"], "fb_iou": result["fb_iou"],
+    }  # fmt: skip
+    training.history.append(line)
+    training.snapshot, training.losses = training.snapshot + 1, []
+    if first:
+        with atomic_write(folder / f"{training.name}.history.jsonl") as file:
+            file.write("".join(json.dumps(entry) + "\n" for entry in training.history).encode())
         print(
-            f"snapshot {line['snapshot']}/{snapshots}: loss {line['loss']:.4f}, lr {line['lr']:g}, "
-            f"mIoU {result['miou']:.2f}, best {best_miou:.2f}",
+            f"snapshot {line['snapshot']}/{args.episode // args.snapshot}: loss {line['loss']:.4f}, lr {line['lr']:g}, "
+            f"mIoU {result['miou']:.2f}, best {training.best_miou:.2f}",
             flush=True,
         )
-    draw_history(history, history_file.with_suffix(".png"), drops(args.episode // args.batch_size))
-
-    net.load_state_dict(best_state)
-    result = test(fold.test, final)
-    save_result(f"{best_stem}.json", args, f"{best_stem}.ckpt", len(final[args.seed]), result)
-    print(result_table(result, fold.test.images.class_names))
-    print(f"mIoU {result['miou']:.4f} (std {result['miou_std']:.2f}), FB-IoU {result['fb_iou']:.4f}: {best_stem}.pth")
-    return Path(f"{best_stem}.ckpt")
 
 
 if __name__ == "__main__":

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from dataset.episodes import Episode, Pool, draw_episode
 from dataset.images import IGNORE, ImageSet
-from dataset.transform import crop, mirror, normalise, square, target_mask
+from dataset.transform import crop, mirror, normalise, pixels, small_mask, square, target_mask
 
 
 class Sample(NamedTuple):
-    """An episode's arguments of a network; batched, each tensor has a leading B."""
+    """An episode's arguments of a network; batched, each tensor has a leading B.
+
+    A training sample has uint8 images (H, W, 3) and masks, for fewer bytes between processes; what goes into a
+    network :func:`as_input` makes of them, on its device.
+    """
 
     support_images: list[Tensor]  # K of (3, H, W)
     support_masks: list[Tensor]  # K of (H, W)
@@ -25,21 +30,59 @@ class Sample(NamedTuple):
     query_mask: Tensor
 
 
+Load = Callable[[str], tuple[Image.Image, np.ndarray]]
+
+
+def keep_decoded(load: Load, budget: int) -> Load:
+    """ImageSet.load that keeps what it has decoded, as far as budget bytes go (the first images, not the last)."""
+    kept: dict[str, tuple[Image.Image, np.ndarray]] = {}
+    used = 0
+
+    def loaded(image: str) -> tuple[Image.Image, np.ndarray]:
+        nonlocal used
+        if image in kept:
+            return kept[image]
+        pair = load(image)
+        size = 5 * pair[1].size  # of RGB, Pillow keeps four bytes a pixel
+        if used + size <= budget:
+            kept[image] = pair
+            used += size
+        return pair
+
+    return loaded
+
+
 def training_sample(
-    images: ImageSet, pool: Pool, shot: int, crop_size: int, rng: random.Random
+    images: ImageSet, pool: Pool, shot: int, crop_size: int, rng: random.Random, load: Load | None = None
 ) -> tuple[Episode, Sample]:
     """Draw an episode, then crop and mirror the query and each support, in this order of random calls."""
+    load = load or images.load
     episode = draw_episode(pool, shot, rng)
     pairs = []
     for image in (episode.query, *episode.supports):
-        picture, labels = mirror(*crop(*images.load(image), crop_size, rng), rng)
-        pairs.append((normalise(picture), target_mask(labels, images.label_of(episode.cls))))
+        picture, labels = mirror(*crop(*load(image), crop_size, rng), rng)
+        pairs.append((pixels(picture), small_mask(labels, images.label_of(episode.cls))))
     (query_image, query_mask), *supports = pairs
     return episode, Sample([x for x, _ in supports], [mask for _, mask in supports], query_image, query_mask)
 
 
+def as_input(sample: Sample, device: torch.device) -> Sample:
+    """A training sample, or a batch of them, on a device: images normalised, masks int64."""
+
+    def image(x: Tensor) -> Tensor:
+        return normalise(x.to(device, non_blocking=True))
+
+    def mask(x: Tensor) -> Tensor:
+        return x.to(device, non_blocking=True).long()
+
+    support_images, support_masks, query_image, query_mask = sample
+    return Sample(
+        list(map(image, support_images)), list(map(mask, support_masks)), image(query_image), mask(query_mask)
+    )
+
+
 class TrainingSamples(Dataset):
-    """The samples of one epoch; each depends on (seed, epoch, number) only, not on workers or order."""
+    """The samples of a run, number (epoch * length + n); each depends on (seed, epoch, n) only, not on workers."""
 
     def __init__(
         self,
@@ -49,18 +92,22 @@ class TrainingSamples(Dataset):
         crop_size: int,
         length: int,
         seed: int,
-        epoch: int = 0,
+        cache_bytes: int = 0,
     ) -> None:
-        self.images, self.pool = images, pool
+        self.images, self.pool, self.cache_bytes = images, pool, cache_bytes
+        self.load: Load | None = None  # made in each loader process, which has a cache of its own
         self.shot, self.crop_size, self.length = shot, crop_size, length
-        self.seed, self.epoch = seed, epoch
+        self.seed = seed
 
     def __len__(self) -> int:
+        """Of an epoch; a run goes on after it."""
         return self.length
 
     def __getitem__(self, number: int) -> Sample:
-        rng = random.Random(f"{self.seed}/{self.epoch}/{number}")
-        return training_sample(self.images, self.pool, self.shot, self.crop_size, rng)[1]
+        epoch, number = divmod(number, self.length)
+        rng = random.Random(f"{self.seed}/{epoch}/{number}")
+        self.load = self.load or keep_decoded(self.images.load, self.cache_bytes)
+        return training_sample(self.images, self.pool, self.shot, self.crop_size, rng, self.load)[1]
 
 
 class EvaluationEpisodes(Dataset):

@@ -15,16 +15,26 @@ MEAN = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
 STD = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
 
 
-def normalise(image: Image.Image) -> Tensor:
-    """An RGB image as float32 (3, H, W), normalised by ImageNet's mean and deviation."""
-    pixels = torch.from_numpy(np.array(image, dtype=np.uint8)).permute(2, 0, 1)
-    return (pixels.float().div(255) - MEAN) / STD
+def normalise(image: Image.Image | Tensor) -> Tensor:
+    """An RGB image, or uint8 pixels (..., H, W, 3), as float32 (..., 3, H, W), by ImageNet's mean and deviation."""
+    x = image if isinstance(image, Tensor) else pixels(image)
+    return (x.movedim(-1, -3).float().div_(255) - MEAN.to(x.device)) / STD.to(x.device)
+
+
+def pixels(image: Image.Image) -> Tensor:
+    """An RGB image as uint8 (H, W, 3)."""
+    return torch.from_numpy(np.array(image, dtype=np.uint8))
 
 
 def target_mask(labels: np.ndarray | Tensor, label: int) -> Tensor:
     """Labels (H, W) uint8 as an episode's mask, int64: 1 where they are the label, 255 kept, 0 elsewhere."""
+    return small_mask(labels, label).long()
+
+
+def small_mask(labels: np.ndarray | Tensor, label: int) -> Tensor:
+    """:func:`target_mask` as uint8."""
     labels = torch.as_tensor(labels)
-    return (labels == label).long().masked_fill_(labels == IGNORE, IGNORE)
+    return (labels == label).to(torch.uint8).masked_fill_(labels == IGNORE, IGNORE)
 
 
 def square(image: Image.Image, labels: np.ndarray, side: int) -> tuple[Image.Image, np.ndarray]:
@@ -41,13 +51,13 @@ def square(image: Image.Image, labels: np.ndarray, side: int) -> tuple[Image.Ima
 
 
 def crop(image: Image.Image, labels: np.ndarray, size: int, rng: random.Random) -> tuple[Image.Image, np.ndarray]:
-    """A random square, after padding right and bottom with 0 (labels 255) where the image is smaller."""
-    right, bottom = max(size - image.width, 0), max(size - image.height, 0)
-    image = ImageOps.expand(image, (0, 0, right, bottom), fill=0)
-    labels = np.pad(labels, ((0, bottom), (0, right)), constant_values=IGNORE)
-    x = rng.randint(0, image.width - size)
-    y = rng.randint(0, image.height - size)
-    return image.crop((x, y, x + size, y + size)), labels[y : y + size, x : x + size]
+    """A random square; where the image is smaller it is padded right and bottom, with 0 and labels 255."""
+    x = rng.randint(0, max(image.width - size, 0))
+    y = rng.randint(0, max(image.height - size, 0))
+    part = labels[y : y + size, x : x + size]
+    padded = np.full((size, size), IGNORE, np.uint8)
+    padded[: part.shape[0], : part.shape[1]] = part
+    return image.crop((x, y, x + size, y + size)), padded  # beyond the image PIL crops 0
 
 
 def mirror(image: Image.Image, labels: np.ndarray, rng: random.Random) -> tuple[Image.Image, np.ndarray]:

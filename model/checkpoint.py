@@ -106,15 +106,16 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 
 def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
     """Write our own checkpoint, atomically."""
-    _save(path, {"format": FORMAT, "state_dict": checkpoint.state_dict, "info": checkpoint.info})
+    write(path, {"format": FORMAT, "state_dict": checkpoint.state_dict, "info": checkpoint.info})
 
 
 def save_weights(path: str | Path, state: Mapping[str, Tensor]) -> None:
     """Write a plain state dict that the authors' release can load, atomically."""
-    _save(path, dict(state))
+    write(path, dict(state))
 
 
-def _save(path: str | Path, content: dict[str, Any]) -> None:
+def write(path: str | Path, content: dict[str, Any]) -> None:
+    """Write tensors and plain containers, atomically."""
     buffer = io.BytesIO()  # so that a full disk is met by a write of ours, not inside torch.save
     torch.save(content, buffer)
     with atomic_write(path) as file:

@@ -12,18 +12,32 @@ IGNORE = 255
 WEIGHTS = {"final": 1.0, "out1": 1.0, "query_self": 1.0, "support_self": 0.2}
 
 
-def loss_terms(out: Mapping[str, Tensor], query_mask: Tensor, support_masks: Sequence[Tensor]) -> dict[str, Tensor]:
+def valid_pixels(query_mask: Tensor, support_masks: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Pixels (scalars) that count in the terms of the query and in the one of the supports."""
+    masks = {"query": [query_mask], "support": support_masks}
+    return {name: sum((mask != IGNORE).sum() for mask in some) for name, some in masks.items()}
+
+
+def loss_terms(
+    out: Mapping[str, Tensor],
+    query_mask: Tensor,
+    support_masks: Sequence[Tensor],
+    counts: Mapping[str, Tensor] | None = None,
+) -> dict[str, Tensor]:
     """Cross-entropy of each output of a network (unweighted scalars); 255 in a mask is left out.
 
     out: logits (B, 2, H, W), "support_self" (K*B, 2, H, W) k-major; query_mask and each of the K
-    support_masks (B, H, W) int64.
+    support_masks (B, H, W) int64. counts: :func:`valid_pixels` of the batch that these are a part of, so that the
+    terms of all parts add up to those of the batch.
     """
-    return {
-        name: F.cross_entropy(
-            logits, torch.cat(list(support_masks)) if name == "support_self" else query_mask, ignore_index=IGNORE
-        )
-        for name, logits in out.items()
-    }
+    counts = counts or valid_pixels(query_mask, support_masks)
+    terms = {}
+    for name, logits in out.items():
+        of_support = name == "support_self"
+        mask = torch.cat(list(support_masks)) if of_support else query_mask
+        total = F.cross_entropy(logits, mask, ignore_index=IGNORE, reduction="sum")
+        terms[name] = total / counts["support" if of_support else "query"]
+    return terms
 
 
 def total_loss(terms: Mapping[str, Tensor]) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -43,10 +43,27 @@ def prototypes(features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     return masked_average(features, mask == 1), masked_average(features, mask == 0)
 
 
-def score(features: Tensor, fg: Tensor, bg: Tensor) -> Tensor:
-    """Logits (B, 2, h, w), background first, of features against prototypes (B, C, 1, 1 or h, w)."""
-    similarity = (F.cosine_similarity(features, bg, dim=1), F.cosine_similarity(features, fg, dim=1))
-    return TEMPERATURE * torch.stack(similarity, dim=1)
+def score(features: Tensor, fg: Tensor, bg: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """Logits (B, 2, h, w), background first, of features against prototypes (B, C, 1, 1 or h, w).
+
+    lengths: the features' norms, if they are known.
+    """
+    lengths = norm(features) if lengths is None else lengths
+    return TEMPERATURE * torch.stack([cosine(features, lengths, bg), cosine(features, lengths, fg)], 1)
+
+
+def norm(x: Tensor) -> Tensor:
+    """Lengths (B, h, w) of vectors (B, C, h, w), at least 1e-8, torch's eps for cosines. Faster than torch.norm."""
+    return (x * x).sum(1).clamp_min(1e-16).sqrt()
+
+
+def cosine(features: Tensor, lengths: Tensor, prototype: Tensor) -> Tensor:
+    """Cosines (B, h, w) of features (B, C, h, w), whose norms are given, with prototypes (B, C, 1, 1 or h, w)."""
+    if prototype.shape[2:] == (1, 1):
+        products = (prototype.flatten(2).transpose(1, 2) @ features.flatten(2)).view_as(lengths)
+    else:
+        products = (features * prototype).sum(1)
+    return products / (lengths * norm(prototype))
 
 
 def confident(probability: Tensor, threshold: float) -> Tensor:
@@ -57,18 +74,48 @@ def confident(probability: Tensor, threshold: float) -> Tensor:
     return probability.topk(min(FALLBACK_PIXELS, probability.numel())).indices
 
 
-def self_support(features: Tensor, logits: Tensor) -> SelfSupport:
-    """Self-support prototypes of query features (B, C, h, w) under the logits (B, 2, h, w) of a first matching."""
+def self_support(features: Tensor, logits: Tensor, lengths: Tensor | None = None) -> SelfSupport:
+    """Self-support prototypes of query features (B, C, h, w) under the logits (B, 2, h, w) of a first matching.
+
+    lengths: the features' norms (B, h, w), if they are known.
+    """
     probability = logits.softmax(1).flatten(2)  # (B, 2, N)
+    lengths = norm(features) if lengths is None else lengths
+    unit = features / lengths[:, None]
     parts = []
-    for pixels, (p_bg, p_fg) in zip(features.flatten(2), probability, strict=True):  # (C, N)
-        fg = pixels[:, confident(p_fg, FG_THRESHOLD)]
-        bg = pixels[:, confident(p_bg, BG_THRESHOLD)]  # (C, n)
-        similarity = F.normalize(pixels, dim=0).t() @ F.normalize(bg, dim=0)  # (N, n)
-        adaptive = bg @ (ADAPTIVE_SCALE * similarity).softmax(1).t()  # (C, N)
-        parts.append((fg.mean(1), bg.mean(1), adaptive))
+    images = zip(features.flatten(2), unit.flatten(2), lengths.flatten(1), probability, strict=True)
+    for pixels, directions, length, (p_bg, p_fg) in images:  # (C, N), (C, N), (N,), (2, N)
+        fg, chosen = confident(p_fg, FG_THRESHOLD), confident(p_bg, BG_THRESHOLD)
+        share = torch.zeros_like(p_fg).index_fill(0, fg, 1 / len(fg))
+        bg = pixels[:, chosen]  # (C, n)
+        similarity = product(directions.t(), bg / length[chosen])  # (N, n)
+        adaptive = product(bg, (ADAPTIVE_SCALE * similarity).softmax(1).t())  # (C, N)
+        parts.append((pixels @ share, bg.mean(1), adaptive))
     fg, bg, adaptive = (torch.stack(part) for part in zip(*parts, strict=True))
     return SelfSupport(fg[..., None, None], bg[..., None, None], adaptive.view_as(features))
+
+
+def product(a: Tensor, b: Tensor) -> Tensor:
+    """a @ b for large matrices: on CPUs as a 1x1 convolution, twice as fast on those that are not Intel's."""
+    return a @ b if a.is_cuda else _Product.apply(a, b)
+
+
+class _Product(torch.autograd.Function):
+    """A matrix product whose gradients are such convolutions too."""
+
+    @staticmethod
+    def convolved(a: Tensor, b: Tensor) -> Tensor:
+        return F.conv1d(b[None], a[..., None])[0]
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
+        ctx.save_for_backward(a, b)
+        return _Product.convolved(a, b)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        a, b = ctx.saved_tensors
+        return _Product.convolved(gradient, b.t()), _Product.convolved(a.t(), gradient)
 
 
 def match(features: Tensor, fg: Tensor, bg: Tensor, refine: bool) -> dict[str, Tensor]:
@@ -76,22 +123,22 @@ def match(features: Tensor, fg: Tensor, bg: Tensor, refine: bool) -> dict[str, T
 
     Returns logits (B, 2, h, w): "final" and, when refining, "out1", the matching before refinement.
     """
+    lengths = norm(features)
 
     def mixed(own: SelfSupport) -> tuple[Tensor, Tensor]:
         return (
             FG_MIX * own.fg + (1 - FG_MIX) * fg,
-            BG_MIX * own.bg + (1 - BG_MIX) * own.adaptive_bg,
+            torch.add(BG_MIX * own.bg, own.adaptive_bg, alpha=1 - BG_MIX),
         )
 
-    first = self_support(features, score(features, fg, bg))
-    fg1, bg1 = mixed(first)
-    out1 = score(features, fg1, bg1)
+    fg1, bg1 = mixed(self_support(features, score(features, fg, bg, lengths), lengths))
+    out1 = score(features, fg1, bg1, lengths)
     if not refine:
         return {"final": out1}
 
-    fg_again, bg_again = mixed(self_support(features, out1))
+    fg_again, bg_again = mixed(self_support(features, out1, lengths))
     support, once, again = REFINE_MIX
     fg2 = support * fg + once * fg1 + again * fg_again
-    bg2 = support * bg + once * bg1 + again * bg_again
-    out2 = score(features, fg2, bg2)
+    bg2 = torch.add(support * bg, bg1, alpha=once).add(bg_again, alpha=again)
+    out2 = score(features, fg2, bg2, lengths)
     return {"final": FINAL_MIX * out2 + (1 - FINAL_MIX) * out1, "out1": out1}

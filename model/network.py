@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,8 @@ class FewShotNetwork(nn.Module, ABC):
 
     method: str
     refine: bool
+    trunk_dtype: torch.dtype | None = None  # that the trunk is trained in, None for float32
+    compiled_features: Callable[[Tensor], Tensor] | None = None  # what torch.compile made of features, to train
 
     @abstractmethod
     def features(self, images: Tensor) -> Tensor:
@@ -63,14 +65,26 @@ class FewShotNetwork(nn.Module, ABC):
         """
         if self.training and query_mask is None:
             raise ValueError("training needs query_mask; call eval() to segment without it")
-        supports = [self.features(image) for image in support_images]
-        query = self.features(query_image)
+        images = [*support_images, query_image]
+        encode = self.training_features if self.training else self.features
+        if len({image.shape for image in images}) == 1:  # as crops are: one pass
+            *supports, query = encode(torch.cat(images)).chunk(len(images))
+        else:
+            *supports, query = (encode(image) for image in images)
         fg, bg = mean_prototypes([self.prototypes(x, mask) for x, mask in zip(supports, support_masks, strict=True)])
         out = self.match(query, fg, bg)
         out = {name: matching.resize(logits, query_image.shape[-2:]) for name, logits in out.items()}
         if self.training:
             out |= self.self_scores(query, query_mask, supports, support_masks)
         return out
+
+    def training_features(self, images: Tensor) -> Tensor:
+        """:meth:`features`, float32, compiled and in a smaller type where that was asked for."""
+        features = self.compiled_features or self.features
+        with torch.autocast(images.device.type, self.trunk_dtype, enabled=self.trunk_dtype is not None):
+            x = features(images)
+        # channel by channel: gradients of the matching in two memory formats would be slow to add up
+        return (x if self.trunk_dtype is None else x.float()).contiguous()
 
 
 def mean_prototypes(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:

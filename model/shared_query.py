@@ -28,15 +28,11 @@ from model.matching import (
     FINAL_MIX,
     REFINE_MIX,
     TEMPERATURE,
+    product,
 )
 
 TOGETHER = 8  # episodes matched at a time; each holds 4 N C bytes
 KEPT_SETS = 16  # of the sets seen last the sums are kept to start from
-
-
-def product(a: Tensor, b: Tensor) -> Tensor:
-    """a @ b for large matrices: as a 1x1 convolution, which on CPUs other than Intel's is twice as fast."""
-    return a @ b if a.is_cuda else F.conv1d(b[None], a[..., None])[0]
 
 
 def squared_norms(x: Tensor) -> Tensor:

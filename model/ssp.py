@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from model import matching, shared_query
 from model.network import FewShotNetwork
-from model.resnet import Trunk
+from model.resnet import Trunk, stem
 
 
 class SSP(FewShotNetwork):
@@ -28,7 +28,7 @@ class SSP(FewShotNetwork):
 
     def features(self, images: Tensor) -> Tensor:
         with torch.no_grad():  # the first two stages are frozen
-            x = self.layer1(self.layer0(images))
+            x = self.layer1(stem(self.layer0[0], self.layer0[1], images))
         return self.layer3(self.layer2(x))
 
     def prototypes(self, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -143,7 +143,7 @@ def test_images_that_only_the_evaluation_opens(
         (toy_copy / "JPEGImages" / f"{name}.jpg").write_bytes(b"\xff\xd8\xff\xe0")
     flags = ["--data-root", str(toy_copy), "--out", str(tmp_path / "out"), *quick]
     assert ".jpg: damaged or not an image" in one_line_error(training.main, flags)
-    assert_nothing_written(tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").rglob("*") if path.is_file()] == ["resnet50_1shot.last"]
 
 
 def large_enough(root: Path, split: str, cls: int) -> int:

@@ -60,7 +60,7 @@ def test_what_a_run_writes(run: Path) -> None:
     assert run.parts[-4:-1] == ("models", "pascal", "fold_0")
     names = {path.name for path in run.parent.iterdir()}
     weights = {f"{run.stem}{suffix}" for suffix in (".pth", ".ckpt", ".json")}
-    assert names == {*weights, "resnet50_1shot.history.jsonl", *CURVE}
+    assert names == {*weights, "resnet50_1shot.history.jsonl", "resnet50_1shot.last", *CURVE}
 
 
 def test_the_history(run: Path, quick: list[str]) -> None:

@@ -59,6 +59,22 @@ def sum_over_processes(x: Tensor) -> Tensor:
     return x
 
 
+def any_process(yes: bool) -> bool:
+    """Whether it is so in any of the processes."""
+    if not dist.is_initialized():
+        return yes
+    device = torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else "cpu"
+    return bool(sum_over_processes(torch.tensor(int(yes), device=device)).item())
+
+
+def from_first(value: str) -> str:
+    """The first process's value, in all of them."""
+    values = [value]
+    if dist.is_initialized():
+        dist.broadcast_object_list(values)
+    return values[0]
+
+
 @contextmanager
 def first_process_first() -> Iterator[None]:
     """The first process runs the block before the others do: what it leaves on disk is there for them."""

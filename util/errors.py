@@ -18,22 +18,37 @@ class UserError(Exception):
 
 
 def command(main: Callable[[], object]) -> None:
-    """Run a script's ``main`` and end the process: 0 done, 2 user error, 130 Ctrl-C."""
+    """Run a script's ``main`` and end the process: 0 done, 2 user error, 130 Ctrl-C or SIGTERM."""
+    code, line = _run(main)  # when it is back no traceback keeps loader processes alive
+    if code:
+        print(line, file=sys.stderr)
+        sys.exit(code)
+
+
+def _run(main: Callable[[], object]) -> tuple[int, str]:
+    """The exit code and the last line."""
     try:
         main()
     except UserError as error:
-        _leave(str(error))
+        return 2, f"error: {error}"
     except torch.cuda.OutOfMemoryError:
-        _leave("the GPU's memory is full; lower --batch-size or --crop-size, in evaluation --cache-gb")
+        return 2, (
+            "error: the GPU's memory is full; lower --batch-size or --crop-size or raise --accumulate, in evaluation "
+            "lower --cache-gb"
+        )
     except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        _leave("a loader process was killed, often for lack of (shared) memory; lower --workers, or --workers 0")
+        if "DataLoader worker" in str(error):
+            return 2, (
+                "error: a loader process was killed, often for lack of (shared) memory; lower --workers, or --workers 0"
+            )
+        if torch.distributed.is_available() and torch.distributed.is_initialized() and _is_connection(error):
+            return 2, "error: another process of this run has ended; see what it says, then go on with --resume"
+        raise
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
+        return 130, "interrupted"
+    return 0, ""
 
 
-def _leave(line: str) -> None:
-    print(f"error: {line}", file=sys.stderr)
-    sys.exit(2)
+def _is_connection(error: RuntimeError) -> bool:
+    """Whether torch.distributed lost another process."""
+    return isinstance(error, torch.distributed.DistError) or "gloo" in str(error) or "Connection" in str(error)

@@ -47,7 +47,12 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     add("--seed", type=whole(0, 2**31 - 1), default=0, help="all random draws follow from it (default 0)")
     add("--seeds", type=whole(1, 1000), default=5, help="test on this many seeds, from --seed on (default 5)")
     add("--engine", choices=ENGINES, default="planned", help="evaluation: planned, or the plain reference")
-    add("--cache-gb", type=positive, default=CACHE_GB, help="memory for features in evaluation (default %(default)s)")
+    add(
+        "--cache-gb",
+        type=positive,
+        default=CACHE_GB,
+        help="memory for images and features (default %(default)s)",
+    )
     add("--device", type=device, default=None, help="cpu, cuda, cuda:1 (default cuda where there is one)")
     workers = min(4, os.cpu_count() or 1)
     add("--workers", type=whole(0, 256), default=workers, help="loader processes (default %(default)s)")

@@ -44,7 +44,8 @@ def map_files(
 
 
 def _start() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process; the first one tells of it
+    for number in (signal.SIGINT, signal.SIGTERM):  # which reach every process; the first one tells of it
+        signal.signal(number, signal.SIG_IGN)
     Thread(target=_end_with_parent, daemon=True).start()
 
 

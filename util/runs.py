@@ -77,7 +77,11 @@ def save_result(
     path: str | Path, args: argparse.Namespace, checkpoint: str | Path, episodes: int, result: Mapping[str, Any]
 ) -> None:
     """Write an evaluation as JSON (the fields of design 9; IoUs in percent), atomically."""
-    chosen = {"protocol": getattr(args, "protocol", "ssp"), "engine": args.engine, "amp": getattr(args, "amp", False)}
+    chosen = {
+        "protocol": getattr(args, "protocol", "ssp"),
+        "engine": args.engine,
+        "amp": getattr(args, "amp", False) is True,
+    }
     summary = {**setting(args), **chosen, "checkpoint": str(checkpoint), "episodes": episodes, **result}
     with atomic_write(path) as file:
         file.write(json.dumps(summary, indent=2).encode())

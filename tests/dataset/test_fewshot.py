@@ -15,10 +15,11 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.utils.data import Subset
 
 from dataset import ImageSet, class_index, open_fold, open_pool, pascal
 from dataset.episodes import Episode, make_pool
-from dataset.fewshot import EvaluationEpisodes, TrainingSamples, training_sample
+from dataset.fewshot import EvaluationEpisodes, TrainingSamples, as_input, keep_decoded, training_sample
 from dataset.loading import batches
 from util.errors import UserError
 
@@ -60,6 +61,7 @@ def test_the_authors_samples(golden_images: LosslessSet, name: str) -> None:
     for one in expected["samples"]:
         episode, sample = training_sample(golden_images, pool, shot, 97, rng)
         assert episode == Episode(one["query"], one["cls"], tuple(one["support"]))
+        sample = as_input(sample, torch.device("cpu"))
         assert list(sample.query_image.shape) == one["shape"]
         assert digest(sample.query_mask) == one["query_mask"]
         assert [digest(mask) for mask in sample.support_masks] == one["support_mask"]
@@ -93,9 +95,8 @@ def test_a_sample_depends_on_seed_epoch_and_number_only(toy: Path) -> None:
     assert same(again[1], first)
     assert not same(first, fourth)
     assert not same(samples(toy, seed=4)[1], first)
-    again.epoch = 1
-    assert not same(again[1], first)
-    assert same(samples(toy, epoch=1)[1], again[1])
+    assert not same(data[5 + 1], first)  # of the next epoch
+    assert same(again[50 + 1], data[5 + 1])
 
 
 def test_batches_are_the_same_with_and_without_workers(toy: Path) -> None:
@@ -105,7 +106,7 @@ def test_batches_are_the_same_with_and_without_workers(toy: Path) -> None:
     for number, (one, other) in enumerate(zip(plain, parallel, strict=True)):
         assert same(one, other)
         support_images, support_masks, query_image, query_mask = one
-        assert [x.shape for x in support_images] == [(2, 3, 65, 65)] * 2
+        assert [x.shape for x in support_images] == [(2, 65, 65, 3)] * 2
         assert [x.shape for x in support_masks] == [(2, 65, 65)] * 2
         for row in range(2):
             alone = data[2 * number + row]
@@ -117,9 +118,31 @@ def test_batches_are_the_same_with_and_without_workers(toy: Path) -> None:
 
 def test_a_new_epoch_reaches_the_workers(toy: Path) -> None:
     data = samples(toy, length=2)
-    first = list(batches(data, 2, workers=1))
-    data.epoch = 1
-    assert not same(list(batches(data, 2, workers=1)), first)
+    first, second = batches(Subset(data, range(4)), 2, workers=1)
+    assert not same(first, second)
+    assert same(first, next(iter(batches(data, 2, workers=0))))
+
+
+def test_decoded_images_are_kept_as_far_as_the_budget_goes(toy: Path) -> None:
+    images = open_fold("pascal", toy, 0).train.images
+    opened: list[str] = []
+
+    def load(image: str) -> tuple[Image.Image, np.ndarray]:
+        opened.append(image)
+        return images.load(image)
+
+    a, b = images.ids[:2]
+    loaded = keep_decoded(load, budget=5 * 129 * 129)
+    pictures = [loaded(image) for image in (a, b, a, b)]
+    assert opened == [a, b, b]
+    assert pictures[2] is pictures[0]
+    assert pictures[0][0].tobytes() == images.load(a)[0].tobytes()
+
+
+def test_samples_do_not_depend_on_what_is_kept(toy: Path) -> None:
+    kept, plain = samples(toy, cache_bytes=2**30), samples(toy)
+    for number in (0, 1, 0, 2, 1):
+        assert same(kept[number], plain[number])
 
 
 @pytest.mark.parametrize("workers", [0, 2])

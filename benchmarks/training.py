@@ -1,0 +1,157 @@
+"""A training step and the loader, against the release's way (benchmarks/plain.py): alternating in one run.
+
+    python -m benchmarks.training --data-root ../Datasets_SSP [--checkpoint FILE]
+
+Both take the same batches and start from the same weights, with the refinement and SGD. How many pixels support
+themselves, and so the work of the matching, depends on the weights: a trained checkpoint is the realistic case.
+Peak memory is that of a process that trains in one of the two ways only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+from statistics import median
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, default_collate
+
+from benchmarks.evaluation import network
+from benchmarks.plain import PlainSamples, PlainSSP, plain_step
+from benchmarks.timing import timed
+from dataset import open_part, open_pool
+from dataset.fewshot import TrainingSamples, as_input
+from dataset.loading import batches
+from model import build_model
+from util.errors import command
+from util.evaluation import peak_memory_gb
+from util.options import OneLineParser, default_device, positive, whole
+from util.training import MOMENTUM, WEIGHT_DECAY, make_optimizer, train_step
+
+LR = 1e-4
+DIFFERENT = 4  # batches
+
+
+def both_ways(args: argparse.Namespace) -> tuple[list[list], nn.Module, nn.Module]:
+    """Batches, and the plain and our network with the same weights."""
+    device = default_device()
+    part = open_part("pascal", args.data_root, "train", 0)
+    samples = TrainingSamples(part.images, open_pool(part, 1), 1, args.crop_size, args.batch_size * DIFFERENT, seed=0)
+    numbers = [range(first, first + args.batch_size) for first in range(0, len(samples), args.batch_size)]
+    drawn = [as_input(default_collate([samples[n] for n in some]), device) for some in numbers]
+    state = network("resnet50", args.checkpoint, part.images).state_dict()
+    plain = PlainSSP("resnet50", state).train().to(device)
+    ours = build_model("ssp", "resnet50", refine=True)
+    ours.load_state_dict(state)
+    ours = ours.train().to(device)
+    return drawn, plain, ours.to(memory_format=torch.channels_last) if device.type == "cpu" else ours
+
+
+def plain_optimizer(net: nn.Module) -> torch.optim.Optimizer:
+    trained = [p for p in net.parameters() if p.requires_grad]
+    return torch.optim.SGD(trained, lr=LR, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
+
+
+def measure_steps(args: argparse.Namespace) -> None:
+    drawn, plain, ours = both_ways(args)
+    of_plain, of_ours = plain_optimizer(plain), make_optimizer(ours, LR)
+    times: dict[str, list[float]] = {"plain": [], "ours": []}
+    losses: dict[str, list[float]] = {"plain": [], "ours": []}
+    for number in range(args.steps):
+        batch = drawn[number % len(drawn)]
+        for name, step in (
+            ("plain", lambda b=batch: plain_step(plain, of_plain, b)),
+            ("ours", lambda b=batch: train_step(ours, of_ours, b, LR)),
+        ):
+            seconds, loss = timed(step)
+            times[name].append(seconds)
+            losses[name].append(loss)
+    theirs, own = (median(times[name][1:]) for name in ("plain", "ours"))
+    first = [abs(a - b) / a for a, b in zip(losses["plain"][:4], losses["ours"][:4], strict=True)]
+    memory = {name: measured_memory(args, name) for name in ("plain", "ours")}
+    print(
+        f"crop {args.crop_size}, batch {args.batch_size}: plain {theirs:.3f} s, ours {own:.3f} s a step, "
+        f"{theirs / own:.2f} x; losses of 4 steps differ by {max(first):.1e}; peak memory plain "
+        f"{memory['plain']:.2f}, ours {memory['ours']:.2f} GB",
+        flush=True,
+    )
+
+
+def measured_memory(args: argparse.Namespace, only: str) -> float:
+    """Peak memory in GB of three steps in a process of their own."""
+    flags = ["--data-root", args.data_root, "--crop-size", str(args.crop_size), "--batch-size", str(args.batch_size)]
+    more = ["--checkpoint", args.checkpoint] if args.checkpoint else []
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.training", *flags, *more, "--only", only], capture_output=True, text=True
+    )
+    return float(done.stdout.split()[-1])
+
+
+def three_steps(args: argparse.Namespace) -> None:
+    drawn, plain, ours = both_ways(args)
+    optimizer = plain_optimizer(plain) if args.only == "plain" else make_optimizer(ours, LR)
+    for batch in drawn[:3]:
+        plain_step(plain, optimizer, batch) if args.only == "plain" else train_step(ours, optimizer, batch, LR)
+    device = next(ours.parameters()).device
+    print(peak_memory_gb(device) if device.type == "cuda" else own_peak_gb())
+
+
+def own_peak_gb() -> float:
+    """This program's peak; getrusage would count what the process that started it held then."""
+    status = Path("/proc/self/status")
+    if not status.is_file():
+        return peak_memory_gb(torch.device("cpu"))
+    line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 2**20
+
+
+def consume(loader: object) -> Tensor:
+    return torch.stack([batch[2].flatten()[0].float() for batch in loader]).sum()
+
+
+def measure_loader(args: argparse.Namespace, cache_gb: float) -> None:
+    part = open_part("pascal", args.data_root, "train", 0)
+    pool = open_pool(part, 1)
+    plain, ours = [], []
+    for _ in range(3):
+        samples = PlainSamples(part.images, pool, args.crop_size, args.samples)
+        plain.append(timed(lambda s=samples: consume(DataLoader(s, 4, num_workers=args.workers)))[0])
+        cache = int(cache_gb * 2**30) // max(args.workers, 1)
+        fast = TrainingSamples(part.images, pool, 1, args.crop_size, args.samples, seed=0, cache_bytes=cache)
+        ours.append(timed(lambda s=fast: consume(batches(s, 4, args.workers)))[0])
+    theirs, own = args.samples / median(plain), args.samples / median(ours)
+    print(
+        f"loader, crop {args.crop_size}, {args.workers} workers, --cache-gb {cache_gb:g}: plain {theirs:.0f}, "
+        f"ours {own:.0f} samples a second, {own / theirs:.2f} x",
+        flush=True,
+    )
+
+
+def main() -> None:
+    parser = OneLineParser(__doc__)
+    add = parser.add_argument
+    add("--data-root", required=True, metavar="DIR", help="VOC2012 or the folder that holds it")
+    add("--checkpoint", metavar="FILE", help="weights to start from (default random ones)")
+    add("--crop-size", type=whole(33), help="(default 241 and 473)")
+    add("--batch-size", type=whole(1), help="(default 2 and 4)")
+    add("--steps", type=whole(5), default=13, help="of either way, the first not counted (default %(default)s)")
+    add("--samples", type=whole(1), default=1000, help="of the loader (default %(default)s)")
+    add("--workers", type=whole(0), default=2, help="of the loader (default %(default)s)")
+    add("--cache-gb", type=positive, default=1.0, help="of the loader (default %(default)s)")
+    add("--only", choices=("plain", "ours"), help="three steps of one way, then its peak memory")
+    args = parser.parse_args()
+    if args.only:
+        three_steps(args)
+        return
+    sizes = [(args.crop_size, args.batch_size)] if args.crop_size and args.batch_size else [(241, 2), (473, 4)]
+    for args.crop_size, args.batch_size in sizes:
+        measure_steps(args)
+    for cache_gb in (0.0, args.cache_gb):
+        measure_loader(args, cache_gb)
+
+
+if __name__ == "__main__":
+    command(main)

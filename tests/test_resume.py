@@ -1,0 +1,241 @@
+"""A run that is killed, interrupted or out of disk goes on and ends with the same weights, bit for bit."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+import main as training
+from util.files import atomic_write
+from util.resume import load_training
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+OneLine = Callable[[Callable[[list[str]], object], list[str]], str]
+LAST = "models/pascal/fold_0/resnet50_1shot.last"
+
+
+def flags(toy: Path, out: Path, *more: str) -> list[str]:
+    settings = (
+        "--pretrained none --crop-size 65 --episode 12 --snapshot 4 --batch-size 2 --test-episodes 2 --seeds 1 "
+        "--workers 0 --device cpu --refine"
+    )
+    return ["--data-root", str(toy), "--out", str(out), *settings.split(), *more]
+
+
+def results(out: Path) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], str]:
+    """The last weights, the best ones, and the history, every loss of it."""
+    folder = (out / LAST).parent
+    (best,) = folder.glob("*.pth")
+    (history,) = folder.glob("*.jsonl")
+    finished = load_training(out / LAST)
+    assert finished.finished
+    return finished.state_dict, torch.load(best, weights_only=True), history.read_text()
+
+
+def same(one: tuple, other: tuple) -> bool:
+    weights = all(
+        a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+        for a, b in zip(one[:2], other[:2], strict=True)
+    )
+    return weights and one[2] == other[2]
+
+
+@pytest.fixture(scope="module")
+def whole(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple:
+    """What a run without interruption ends with."""
+    out = tmp_path_factory.mktemp("whole")
+    training.main(flags(toy, out))
+    assert not list(out.rglob("*.previous"))
+    return results(out)
+
+
+@pytest.mark.parametrize("writes", [1, 2, 3, 4, 5])
+def test_a_run_that_died_after_some_saves(
+    toy: Path, tmp_path: Path, whole: tuple, writes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before and after the evaluation of each snapshot."""
+    saves = 0
+    save = training.save_training
+
+    def dying(path: Path, state: object) -> None:
+        nonlocal saves
+        save(path, state)
+        saves += 1
+        if saves == writes:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "save_training", dying)
+        with pytest.raises(KeyboardInterrupt):
+            training.main(flags(toy, tmp_path))
+    training.main(flags(toy, tmp_path, "--resume"))
+    assert same(results(tmp_path), whole)
+
+
+def test_a_signal_in_the_middle_of_a_snapshot(
+    toy: Path, tmp_path: Path, whole: tuple, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    steps = 0
+    step = training.train_step
+
+    def signalled(*arguments: object) -> float:
+        nonlocal steps
+        steps += 1
+        if steps == 3:  # the first of the second snapshot
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "train_step", signalled)
+        with pytest.raises(KeyboardInterrupt):
+            training.main(flags(toy, tmp_path))
+    assert "go on with --resume" in capsys.readouterr().err
+    state = load_training(tmp_path / LAST)
+    assert (state.snapshot, len(state.losses)) == (1, 1)
+    training.main(flags(toy, tmp_path, "--resume"))
+    assert same(results(tmp_path), whole)
+
+
+@pytest.fixture
+def interrupted(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run that ended after its second snapshot's training."""
+    saves = 0
+    save = training.save_training
+
+    def dying(path: Path, state: object) -> None:
+        nonlocal saves
+        save(path, state)
+        saves += 1
+        if saves == 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "save_training", dying)
+        with pytest.raises(KeyboardInterrupt):
+            training.main(flags(toy, tmp_path))
+    return tmp_path
+
+
+def test_other_flags_are_named(toy: Path, interrupted: Path, one_line_error: OneLine) -> None:
+    line = one_line_error(training.main, flags(toy, interrupted, "--resume", "--lr", "0.5", "--seed", "3"))
+    assert "was started with other flags: --lr 0.5 (was 0.001), --seed 3 (was 0)" in line
+
+
+def test_an_unfinished_run_is_not_overwritten(toy: Path, interrupted: Path, one_line_error: OneLine) -> None:
+    before = (interrupted / LAST).read_bytes()
+    assert "an unfinished run; go on with --resume" in one_line_error(training.main, flags(toy, interrupted))
+    assert (interrupted / LAST).read_bytes() == before
+
+
+def test_a_damaged_state_falls_back_to_the_previous(
+    toy: Path, interrupted: Path, whole: tuple, capsys: pytest.CaptureFixture[str]
+) -> None:
+    last = interrupted / LAST
+    last.write_bytes(last.read_bytes()[:1000])
+    training.main(flags(toy, interrupted, "--resume"))
+    assert "going on from resnet50_1shot.last.previous" in capsys.readouterr().err
+    assert same(results(interrupted), whole)
+
+
+def test_two_damaged_states_are_one_line(toy: Path, interrupted: Path, one_line_error: OneLine) -> None:
+    for name in (LAST, f"{LAST}.previous"):
+        (interrupted / name).write_bytes(b"damaged")
+    line = one_line_error(training.main, flags(toy, interrupted, "--resume"))
+    assert line.endswith("remove it, and resnet50_1shot.last.previous, to start anew")
+
+
+def test_a_full_disk_keeps_the_state(
+    toy: Path, interrupted: Path, whole: tuple, one_line_error: OneLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (interrupted / LAST).read_bytes()
+
+    def full(path: Path) -> object:
+        if ".last" in str(path):
+            path = Path("/dev/full/x")
+        return atomic_write(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("model.checkpoint.atomic_write", full)
+        assert "cannot write" in one_line_error(training.main, flags(toy, interrupted, "--resume"))
+    assert (interrupted / LAST).read_bytes() == before
+    training.main(flags(toy, interrupted, "--resume"))
+    assert same(results(interrupted), whole)
+
+
+def test_a_finished_run_is_not_trained_again(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = training.main(flags(toy, tmp_path, "--resume"))
+    assert "no run to resume" in capsys.readouterr().out
+    monkeypatch.setattr(training, "start_network", None)
+    assert training.main(flags(toy, tmp_path, "--resume")) == first
+    assert "finished before" in capsys.readouterr().out
+
+
+def run(toy: Path, out: Path, *more: str) -> subprocess.Popen:
+    arguments = [sys.executable, "main.py", *flags(toy, out, "--resume", "--workers", "1", "--episode", "80", *more)]
+    return subprocess.Popen(
+        arguments, cwd=CHECKOUT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "times"), [(signal.SIGKILL, 10), (signal.SIGTERM, 3)])
+def test_killed_at_random_moments(toy: Path, tmp_path: Path, number: int, times: int) -> None:
+    assert run(toy, tmp_path / "whole").wait(300) == 0
+    rng = random.Random(number)
+    killed = 0
+    process = run(toy, tmp_path / "killed")
+    while process.poll() is None or process.returncode:
+        if killed < times:
+            time.sleep(rng.uniform(1, 5))
+            if process.poll() is None:
+                os.killpg(process.pid, number)
+                killed += 1
+            process.wait(60)
+            if process.returncode == 0:
+                break
+            process = run(toy, tmp_path / "killed")
+        else:
+            assert process.wait(300) == 0
+    assert killed >= times // 2
+    assert same(results(tmp_path / "killed"), results(tmp_path / "whole"))
+
+
+def test_torchrun_and_accumulation_give_the_losses_of_one_process(toy: Path, tmp_path: Path) -> None:
+    """Small steps: at a learning rate of 1e-3 random weights are chaotic, and rounding grows into percents."""
+    more = ("--lr", "2e-5", "--batch-size", "4", "--episode", "40", "--snapshot", "40")
+    training.main(flags(toy, tmp_path / "one", *more))
+    training.main(flags(toy, tmp_path / "parts", *more, "--accumulate", "2"))
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    subprocess.run(
+        [*launcher, "main.py", *flags(toy, tmp_path / "two", *more)],
+        cwd=CHECKOUT, check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    losses = {name: load_training(tmp_path / name / LAST).history[0]["losses"] for name in ("one", "parts", "two")}
+    assert len(losses["one"]) == 10
+    assert losses["parts"] == pytest.approx(losses["one"], rel=1e-4)
+    assert losses["two"] == pytest.approx(losses["one"], rel=1e-4)
+    assert len(list((tmp_path / "two").rglob("*.pth"))) == 1
+
+
+def test_a_batch_that_cannot_be_divided(toy: Path, tmp_path: Path, one_line_error: OneLine) -> None:
+    line = one_line_error(training.main, flags(toy, tmp_path, "--accumulate", "3"))
+    assert "--batch-size 2 cannot be divided among 1 processes x --accumulate 3" in line
+
+
+def test_amp_trains(toy: Path, tmp_path: Path) -> None:
+    training.main(flags(toy, tmp_path / "half", "--amp"))
+    training.main(flags(toy, tmp_path / "full"))
+    half, full = (load_training(tmp_path / name / LAST).history[0]["losses"] for name in ("half", "full"))
+    assert half[0] != full[0]
+    assert half[0] == pytest.approx(full[0], rel=0.3)  # random weights magnify what bfloat16 rounds
