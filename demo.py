@@ -29,7 +29,7 @@ FOLD = 0
 SETTING = ["--data-root", str(DATA), "--fold", str(FOLD), "--shot", "1"]
 TRAINING = [
     *SETTING, "--pretrained", "none", "--crop-size", "129", "--lr", "3e-3", "--episode", "800", "--snapshot", "200",
-    "--test-episodes", "100", "--seeds", "1",
+    "--test-episodes", "100", "--seeds", "1", "--resume",
 ]  # fmt: skip
 TEST_EPISODES = 200
 PICTURES = 6
