@@ -24,7 +24,7 @@ from typing import Any
 
 from dataset import DATASETS, coco, fss, locate, pascal
 from dataset.instances import make_masks, read_instances
-from dataset.lists import read_ids
+from dataset.lists import read_ids, write_lines
 from dataset.splits import derive_fss_lists, generate_lists, import_lists, read_official_list, write_fss_lists
 from dataset.verify import survey
 from model import BACKBONES, build_model
@@ -264,8 +264,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def write_list(path: Path, names: list[str]) -> None:
-    with atomic_write(path) as file:
-        file.write("".join(f"{name}\n" for name in names).encode())
+    write_lines(path, names)
     print(f"{path}: {len(names)} images")
 
 

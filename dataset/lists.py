@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from util.errors import UserError
+from util.files import atomic_write
 
 
 def read_lines(path: Path, missing: str) -> list[str]:
@@ -30,6 +31,12 @@ def read_ids(path: Path) -> tuple[str, ...]:
         twice = next(image for image in ids if image in seen or seen.add(image))
         raise UserError(f"{path}: lists {twice} twice")
     return ids
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    """Write a list, atomically."""
+    with atomic_write(path) as file:
+        file.write("".join(f"{line}\n" for line in lines).encode())
 
 
 def class_names(root: Path, usual: Mapping[int, str]) -> dict[int, str]:

@@ -27,6 +27,7 @@ from pycocotools import mask as mask_coding
 from dataset import fss
 from dataset.episodes import MIN_PIXELS
 from dataset.images import IGNORE
+from dataset.lists import write_lines
 from dataset.verify import EXPECTED
 from util.errors import UserError, command
 from util.files import atomic_write, check_writable
@@ -159,9 +160,9 @@ def make_pascal(out: Path, train: int, val: int, seed: int) -> None:
         image, objects = scene(number, seed)
         _save_jpeg(image, out / "JPEGImages" / f"{name}.jpg")
         _save_png(paint_labels(objects, outlines=True), out / "SegmentationClassAug" / f"{name}.png")
-    _save_lines([_name(cls) for cls in range(1, 21)], out / "ImageSets" / "classes.txt")
-    _save_lines(names[:train], out / "ImageSets" / "train.txt")
-    _save_lines(names[train:], out / "ImageSets" / "val.txt")
+    write_lines(out / "ImageSets" / "classes.txt", [_name(cls) for cls in range(1, 21)])
+    write_lines(out / "ImageSets" / "train.txt", names[:train])
+    write_lines(out / "ImageSets" / "val.txt", names[train:])
     _save_json({"train": train, "val": val}, out / EXPECTED)
 
 
@@ -181,7 +182,7 @@ def make_coco(out: Path, train: int, val: int, seed: int) -> None:
             annotation["id"] = id_
         content = {"images": images, "annotations": annotations, "categories": categories}
         _save_json(content, out / "annotations" / f"instances_{split}2014.json")
-    _save_lines([coco_name(cls) for cls in range(1, 81)], out / "ImageSets" / "classes.txt")
+    write_lines(out / "ImageSets" / "classes.txt", [coco_name(cls) for cls in range(1, 81)])
     _save_json({"train": train, "val": val}, out / EXPECTED)
 
 
@@ -282,7 +283,7 @@ def make_fss(out: Path, seed: int) -> None:
             _save_png(np.repeat(mask[..., None], 3, 2), out / _folder(cls) / f"{number}.png")  # RGB, as theirs are
     parts = {"train": range(1, 11), "select": range(11, 16), "test": range(16, 21)}
     for part, classes in parts.items():
-        _save_lines([_folder(cls) for cls in classes], out / "splits" / fss.LISTS[part])
+        write_lines(out / "splits" / fss.LISTS[part], [_folder(cls) for cls in classes])
     _save_json({part: len(classes) for part, classes in parts.items()}, out / EXPECTED)
 
 
@@ -303,11 +304,6 @@ def _save_jpeg(image: Image.Image, path: Path) -> None:
 def _save_png(pixels: np.ndarray, path: Path) -> None:
     with atomic_write(path) as file:
         Image.fromarray(pixels).save(file, "PNG")
-
-
-def _save_lines(lines: list[str], path: Path) -> None:
-    with atomic_write(path) as file:
-        file.write("".join(f"{line}\n" for line in lines).encode())
 
 
 def _save_json(content: object, path: Path) -> None:

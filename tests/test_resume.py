@@ -58,25 +58,28 @@ def whole(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple:
     return results(out)
 
 
-@pytest.mark.parametrize("writes", [1, 2, 3, 4, 5])
-def test_a_run_that_died_after_some_saves(
-    toy: Path, tmp_path: Path, whole: tuple, writes: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Before and after the evaluation of each snapshot."""
-    saves = 0
-    save = training.save_training
+def die_after(saves: int, toy: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start a run that ends when it has saved its state so many times."""
+    save, states = training.save_training, []
 
     def dying(path: Path, state: object) -> None:
-        nonlocal saves
         save(path, state)
-        saves += 1
-        if saves == writes:
+        states.append(state)
+        if len(states) == saves:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(training, "save_training", dying)
         with pytest.raises(KeyboardInterrupt):
-            training.main(flags(toy, tmp_path))
+            training.main(flags(toy, out))
+
+
+@pytest.mark.parametrize("writes", [1, 2, 3, 4, 5])
+def test_a_run_that_died_after_some_saves(
+    toy: Path, tmp_path: Path, whole: tuple, writes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before and after the evaluation of each snapshot."""
+    die_after(writes, toy, tmp_path, monkeypatch)
     training.main(flags(toy, tmp_path, "--resume"))
     assert same(results(tmp_path), whole)
 
@@ -108,20 +111,7 @@ def test_a_signal_in_the_middle_of_a_snapshot(
 @pytest.fixture
 def interrupted(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run that ended after its second snapshot's training."""
-    saves = 0
-    save = training.save_training
-
-    def dying(path: Path, state: object) -> None:
-        nonlocal saves
-        save(path, state)
-        saves += 1
-        if saves == 3:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(training, "save_training", dying)
-        with pytest.raises(KeyboardInterrupt):
-            training.main(flags(toy, tmp_path))
+    die_after(3, toy, tmp_path, monkeypatch)
     return tmp_path
 
 
