@@ -21,6 +21,7 @@ from model.checkpoint import load_checkpoint, load_strict, save_weights
 from util.errors import command
 from util.evaluation import segment
 from util.files import atomic_write
+from util.start import start_network
 from util.visualize import episode_panel, legend, save_png, stack
 
 HERE = Path(__file__).parent
@@ -40,7 +41,7 @@ def untrained_weights(path: Path) -> Path:
     args = training.parse([*TRAINING, "--refine"])
     part = open_part(args.dataset, args.data_root, "train", args.fold)
     samples = TrainingSamples(part.images, open_pool(part, args.shot), args.shot, args.crop_size, 1, args.seed)
-    save_weights(path, training.start_network(args, samples).state_dict())
+    save_weights(path, start_network(args, samples).state_dict())
     return path
 
 

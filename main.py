@@ -13,6 +13,7 @@ OUT/models/DATASET/fold_K/ (coco_interleaved for that order, fss without folds):
   BACKBONE_SHOTshot_MIOU.json   the five-seed result
   BACKBONE_SHOTshot.history.jsonl and .png   losses, learning rate and mIoU of each snapshot
   BACKBONE_SHOTshot.last        the state of the run: with --resume it goes on from there
+  BACKBONE_SHOTshot.tensorboard the same as the history, with --tensorboard
 
 Ctrl-C and SIGTERM save the state and leave.
 """
@@ -21,8 +22,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
-import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -35,22 +35,24 @@ from dataset import DATASETS, Fold, Part, open_fold, open_pool
 from dataset.episodes import Episode, plan_from_pool
 from dataset.fewshot import Sample, TrainingSamples, as_input
 from dataset.loading import batches
-from dataset.transform import crop, normalise
-from model import FewShotNetwork, build_model, calibrate_batch_norms
-from model.checkpoint import find_pretrained
+from model import FewShotNetwork
+from model.checkpoint import SUFFIX
 from util import distributed
 from util.errors import UserError, command
+from util.estimate import cost, duration, step_seconds, unit_seconds
 from util.evaluation import evaluate, result_table
 from util.files import atomic_write, check_writable, remove_leftovers
 from util.interrupts import Interrupts, interrupts
 from util.options import make_parser, positive, settle, whole
 from util.progress import progress
 from util.resume import Training, arguments, check_same, load_training, save_training
-from util.runs import describe_setting, free_stem, run_folder, run_name, save_result, save_run, setting, spans
+from util.runs import free_stem, restore_best, run_folder, run_name, save_best, save_result
+from util.start import compile_trunk, describe, first_batch, start_network
 from util.training import drops, learning_rate, make_optimizer, own_samples, spread, train_step
 from util.visualize import draw_history
+from util.watch import need_tensorboard, tensorboard_log
 
-CALIBRATION_IMAGES = 16
+WORTH_ESTIMATING = 20  # steps: the time that they take is told, for which two are timed
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -75,9 +77,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--test-episodes", type=whole(1), help="episodes of an evaluation seed (default the protocol's)")
     add("--amp", nargs="?", const="bf16", choices=("bf16", "fp16"), help="train the trunk in bfloat16 (or half, CUDA)")
     add("--compile", action="store_true", help="compile the trunk with torch.compile")
+    add("--tensorboard", action="store_true", help="also write what TensorBoard shows")
     args = parser.parse_args(argv)
     settle(args)
     args.crop_size = args.crop_size or DATASETS[args.dataset].CROP_SIZE
+    if args.tensorboard:
+        need_tensorboard()
     if args.snapshot > args.episode:
         raise UserError(f"--snapshot {args.snapshot} is larger than --episode {args.episode}")
     if args.batch_size > args.snapshot:
@@ -91,32 +96,6 @@ def plan(part: Part, args: argparse.Namespace, seeds: Sequence[int]) -> dict[int
     """The evaluation episodes of each seed."""
     pool, episodes = open_pool(part, args.shot, args.workers), args.test_episodes or DATASETS[args.dataset].EPISODES
     return {seed: plan_from_pool(pool, args.shot, seed, episodes) for seed in seeds}
-
-
-def start_network(args: argparse.Namespace, samples: TrainingSamples) -> FewShotNetwork:
-    """ImageNet weights, or random ones with batch norms calibrated on training crops."""
-    torch.manual_seed(args.seed)
-    if args.pretrained != "none":
-        net = build_model(args.method, args.backbone, args.refine, find_pretrained(args.pretrained, args.backbone))
-        return net.to(args.device)
-    net = build_model(args.method, args.backbone, args.refine).to(args.device)
-    rng = random.Random(args.seed)
-    pool = samples.pool
-    chosen = rng.sample([pool.names[rank] for rank in pool.images], min(CALIBRATION_IMAGES, len(pool.names)))
-    crops = [normalise(crop(*samples.images.load(image), args.crop_size, rng)[0]) for image in chosen]
-    calibrate_batch_norms(net, torch.stack(crops).to(args.device))
-    return net
-
-
-def compile_trunk(net: FewShotNetwork, args: argparse.Namespace) -> None:
-    """torch.compile the trunk for training, at once, so that what fails fails before the first step."""
-    net.compiled_features = torch.compile(net.features)
-    images = (1 + args.shot) * args.batch_size // distributed.world() // args.accumulate
-    try:
-        net.train().training_features(torch.zeros(images, 3, args.crop_size, args.crop_size, device=args.device))
-    except Exception as error:  # whatever is missing to compile with
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"--compile: the trunk cannot be compiled here ({reason}); leave the flag out") from error
 
 
 def train_snapshot(
@@ -157,20 +136,6 @@ def train_snapshot(
     return True
 
 
-def describe(args: argparse.Namespace, fold: Fold, images: int, net: FewShotNetwork, start: int) -> str:
-    """What will run."""
-    snapshots, steps = args.episode // args.snapshot, args.snapshot // args.batch_size
-    trained = sum(p.numel() for p in net.parameters() if p.requires_grad) / 1e6
-    where = f"{distributed.world()} processes" if distributed.world() > 1 else str(args.device)
-    what = f"{describe_setting(args)}, {args.shot}-shot{', refine' if args.refine else ''}"
-    return (
-        f"{args.method} {args.backbone} on {what}: {images} training images of {spans(fold.train.classes)}, "
-        f"best weights chosen on {spans(fold.select.classes)}, tested on {spans(fold.test.classes)}; "
-        f"{snapshots} snapshots of {steps} steps{f', {start} done' if start else ''}, "
-        f"{trained:.1f} M trained parameters, {where}"
-    )
-
-
 def main(argv: list[str] | None = None) -> Path:
     """Train as the flags say; returns the best weights' .ckpt."""
     args = parse(argv)
@@ -178,6 +143,8 @@ def main(argv: list[str] | None = None) -> Path:
         args.device = distributed.start(args.device)
         try:
             return train(args, asked)
+        except KeyboardInterrupt as error:
+            raise KeyboardInterrupt(str(error) or "go on with --resume") from None
         finally:
             distributed.finish()
 
@@ -193,10 +160,13 @@ def train(args: argparse.Namespace, asked: Interrupts) -> Path:
     if training:
         check_same(last, training.arguments, given)
         if training.finished:
-            print(f"finished before: {folder / training.best_name}.pth")
-            return folder / f"{training.best_name}.ckpt"
+            best = folder / f"{training.best_name}{SUFFIX}"
+            if not best.is_file():
+                raise UserError(f"{last}: this run is finished, but {best} is gone; remove the former to train again")
+            distributed.say(f"finished before: {best.with_suffix('.pth')}")
+            return best
     elif args.resume:
-        print(f"{last}: no run to resume, starting one")
+        distributed.say(f"{last}: no run to resume, starting one")
     elif last.is_file() and not load_training(last).finished:
         raise UserError(f"{last}: an unfinished run; go on with --resume, or remove it, or choose another --out")
 
@@ -224,14 +194,16 @@ def train(args: argparse.Namespace, asked: Interrupts) -> Path:
     if training is None:
         training = Training(given, name=distributed.from_first(free_stem(folder / run_name(args)).name))
         earlier = sorted(path.name for path in folder.glob(f"{run_name(args)}_*.pth"))
-        if earlier and first:
-            print(f"note: {folder} keeps {', '.join(earlier)} of an earlier run; test.py will need --checkpoint")
+        if earlier:
+            distributed.say(
+                f"note: {folder} keeps {', '.join(earlier)} of an earlier run; test.py will need --checkpoint"
+            )
     else:
         net.load_state_dict(training.state_dict)
         optimizer.load_state_dict(training.optimizer)
         scaler.load_state_dict(training.scaler)
-    if first:
-        print(describe(args, fold, len(pool.names), net, training.snapshot), flush=True)
+    evaluated, tested = (sum(map(len, plans.values())) for plans in (selection, final))
+    distributed.say(describe(args, fold, len(pool.names), net, training.snapshot, evaluated, tested))
 
     def save() -> None:
         training.state_dict, training.optimizer = net.state_dict(), optimizer.state_dict()
@@ -248,20 +220,42 @@ def train(args: argparse.Namespace, asked: Interrupts) -> Path:
     stream = batches(own, args.batch_size // distributed.world(), args.workers, pin_memory=args.device.type == "cuda")
     parallel = spread(net, args.device)
     net.train()
+    log = tensorboard_log(folder / f"{training.name}.tensorboard", done) if args.tensorboard and first else None
+
+    def time_left(step: float, unit: float) -> str:
+        """step: seconds of one; unit: of evaluation's unit of cost."""
+        ahead = snapshots - training.snapshot
+        evaluations = ahead * cost(selection, args.engine) + cost(final, args.engine)
+        return duration((ahead * per_snapshot - len(training.losses)) * step + evaluations * unit)
+
+    if len(own) > WORTH_ESTIMATING * args.batch_size // distributed.world():
+        step = step_seconds(parallel, first_batch(samples, args), args.accumulate)
+        unit = unit_seconds(net, fold.select.images, selection[args.seed], args.engine)
+        distributed.say(f"about {time_left(step, unit)}, at {step:.2g} s a step")
     while training.snapshot < snapshots:
+        started, before = time.perf_counter(), len(training.losses)
         whole_snapshot = train_snapshot(parallel, optimizer, scaler, stream, training, args, asked)
+        step = (time.perf_counter() - started) / max(len(training.losses) - before, 1)
         save()
         if not whole_snapshot:
-            print(f"saved {last}; go on with --resume", file=sys.stderr)
-            raise KeyboardInterrupt
-        finish_snapshot(training, test(fold.select, selection), args, fold, net, folder)
+            raise KeyboardInterrupt(f"saved {last}, go on with --resume")
+        result = test(fold.select, selection)
+        line = finish_snapshot(training, result, args, fold, net, folder)
         save()
+        if log:
+            log(line)
+        distributed.say(
+            f"snapshot {line['snapshot']}/{snapshots}: loss {line['loss']:.4f}, lr {line['lr']:g}, mIoU "
+            f"{line['miou']:.2f}, best {training.best_miou:.2f}, about "
+            f"{time_left(step, result['seconds'] / cost(selection, args.engine))} left"
+        )
 
     last_state = {key: value.clone() for key, value in net.state_dict().items()}
     net.load_state_dict(training.best_state)
     result = test(fold.test, final)
     best = folder / training.best_name
     if first:
+        restore_best(training, args, fold, folder)
         draw_history(training.history, folder / f"{training.name}.history.png", drops(args.episode // args.batch_size))
         save_result(f"{best}.json", args, f"{best}.ckpt", len(final[args.seed]), result)
         save_training(last, replace(training, state_dict=last_state, optimizer={}, best_state={}, finished=True))
@@ -277,27 +271,18 @@ def finish_snapshot(
     fold: Fold,
     net: FewShotNetwork,
     folder: Path,
-) -> None:
-    """Keep the weights if they are the best so far; write the history."""
+) -> dict[str, Any]:
+    """Keep the weights if they are the best so far; write the history. Returns its new line."""
     first = distributed.rank() == 0
+    former = training.best_name
     if result["miou"] >= training.best_miou:
-        former = folder / training.best_name if training.best_name else None
-        stem = free_stem(folder / f"{run_name(args)}_{result['miou']:.2f}", former)
-        stem = folder / distributed.from_first(stem.name)
+        stem = free_stem(folder / f"{run_name(args)}_{result['miou']:.2f}", folder / former if former else None)
         training.best_state = {key: value.detach().cpu().clone() for key, value in net.state_dict().items()}
-        info = {
-            **setting(args),
-            "base_classes": fold.train.classes,
-            "novel_classes": fold.test.classes,
-            "base_names": fold.train.names(),
-            "selection_names": fold.select.names(),
-            "novel_names": fold.test.names(),
-            "arguments": training.arguments,
-            "miou": result["miou"],
-        }
+        training.best_miou, training.best_name = result["miou"], distributed.from_first(stem.name)
         if first:
-            save_run(stem, training.best_state, info, previous=former)
-        training.best_miou, training.best_name = result["miou"], stem.name
+            save_best(training, args, fold, folder, former)
+    elif first:
+        restore_best(training, args, fold, folder)
     iteration = (training.snapshot + 1) * len(training.losses) - 1
     line = {
         "snapshot": training.snapshot + 1, "steps": len(training.losses),
@@ -310,11 +295,7 @@ def finish_snapshot(
     if first:
         with atomic_write(folder / f"{training.name}.history.jsonl") as file:
             file.write("".join(json.dumps(entry) + "\n" for entry in training.history).encode())
-        print(
-            f"snapshot {line['snapshot']}/{args.episode // args.snapshot}: loss {line['loss']:.4f}, lr {line['lr']:g}, "
-            f"mIoU {result['miou']:.2f}, best {training.best_miou:.2f}",
-            flush=True,
-        )
+    return line
 
 
 if __name__ == "__main__":

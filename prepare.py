@@ -19,6 +19,8 @@ import os
 import shutil
 import sys
 from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -91,11 +93,7 @@ def prepare_coco(args: argparse.Namespace) -> None:
             remove_leftovers(written)
         made, kept = make_masks(instances, folder, args.again, args.workers)
         print(f"{folder}: {made} masks made, {kept} were there")
-        listed = root / "ImageSets" / f"{split}.txt"
-        if listed.is_file() and not args.again:
-            print(f"{listed}: there, {len(read_ids(listed))} images")
-        else:
-            write_list(listed, list(instances.sizes))
+        write_list(root / "ImageSets" / f"{split}.txt", partial(list, instances.sizes), args.again)
         if args.authors:
             build_authors_layout(root, split, copy=args.authors == "copy")
 
@@ -128,7 +126,8 @@ def build_authors_layout(root: Path, split: str, copy: bool) -> None:
             if not there.is_file() or there.stat().st_size != path.stat().st_size:
                 with path.open("rb") as content, atomic_write(there) as file:
                     shutil.copyfileobj(content, file)
-    write_list(theirs / "ImageSets" / f"{split}.txt", list(read_ids(root / "ImageSets" / f"{split}.txt")))
+    names = list(read_ids(root / "ImageSets" / f"{split}.txt"))
+    write_list(theirs / "ImageSets" / f"{split}.txt", partial(list, names), again=True)
     print(f"{theirs}: {'copied' if copy else 'linked'}")
 
 
@@ -136,11 +135,7 @@ def prepare_pascal(args: argparse.Namespace) -> None:
     """Write ImageSets/{train,val}.txt of VOC2012 where they are missing; count the masks."""
     root = locate(args.data_root, pascal.FOLDER)
     for split in ("val", "train"):
-        path = root / "ImageSets" / f"{split}.txt"
-        if path.is_file():
-            print(f"{path}: there, {len(read_ids(path))} images")
-        else:
-            write_list(path, list(pascal.derive_list(root, split)))
+        write_list(root / "ImageSets" / f"{split}.txt", partial(pascal.derive_list, root, split))
     folder = pascal.mask_folder(root)
     count = len(coco.stems(folder, ".png"))
     say = {
@@ -263,9 +258,14 @@ def table(rows: list[dict[str, Any]]) -> str:
     )
 
 
-def write_list(path: Path, names: list[str]) -> None:
-    write_lines(path, names)
-    print(f"{path}: {len(names)} images")
+def write_list(path: Path, names: Callable[[], Sequence[str]], again: bool = False) -> None:
+    """Write a list of images that is not there yet."""
+    if path.is_file() and not again:
+        print(f"{path}: there, {len(read_ids(path))} images")
+        return
+    found = names()
+    write_lines(path, found)
+    print(f"{path}: {len(found)} images")
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from dataset.episodes import MIN_PIXELS
 from dataset.images import ImageSet, Part, need_folders
 from dataset.lists import class_names, read_ids
+from util.distributed import say
 from util.errors import UserError
 
 CLASS_NAMES = dict(
@@ -52,7 +53,7 @@ def image_set(root: Path, split: str) -> ImageSet:
         ids = read_ids(listed)
     else:
         ids = derive_list(root, split)
-        print(f"{listed}: no such list, derived: {len(ids)} {split} images")
+        say(f"{listed}: no such list, derived: {len(ids)} {split} images")
     return everything.listed(f"pascal {split}", ids)
 
 

@@ -8,9 +8,8 @@ from pathlib import Path
 from dataset import DATASETS, class_index, coco, fss, pascal
 from dataset.episodes import MIN_PIXELS
 from dataset.hsnet import GENERATED, list_path, read_class_lists, read_pairs
-from dataset.lists import read_lines
+from dataset.lists import read_lines, write_lines
 from util.errors import UserError
-from util.files import atomic_write
 
 FOLDS = range(4)
 
@@ -21,17 +20,17 @@ def import_lists(source: Path, out: Path) -> list[Path]:
     Pickles are read by an unpickler that knows containers, str and int only. Returns what was written.
     Raises UserError where a list is damaged or where there is none at all.
     """
-    content: dict[Path, str] = {}
+    content: dict[Path, list[str]] = {}
     for fold in FOLDS:
         if (source / "pascal").is_dir():
             pairs = read_pairs(list_path("pascal", source, fold))
-            content[list_path("pascal", out, fold)] = "".join(f"{image}__{cls:02}\n" for image, cls in pairs)
+            content[list_path("pascal", out, fold)] = _pascal_lines(pairs)
         if (source / "coco").is_dir():
             lists = read_class_lists(list_path("coco", source, fold))
-            content[_coco_path(out, fold)] = _coco_json("HSNet", lists)
+            content[_coco_path(out, fold)] = [_coco_json("HSNet", lists)]
     if (source / "fss").is_dir():
         for part in fss.PARTS:
-            content[out / "fss" / fss.LISTS[part]] = _lines(fss.class_list(source / "fss", part))
+            content[out / "fss" / fss.LISTS[part]] = fss.class_list(source / "fss", part)
     if not content:
         raise UserError(f"{source}: holds none of pascal, coco and fss; name the data/splits of an HSNet checkout")
     return _write(content)
@@ -42,10 +41,10 @@ def generate_lists(dataset: str, root: Path, out: Path, workers: int | None = No
 
     Their episodes are not HSNet's, which every list says in its first line. Returns what was written.
     """
-    note = f"# {GENERATED}\n"
+    note = f"# {GENERATED}"
     if dataset == "fss":
         names = fss.class_list(fss.lists_folder(root, None), "test")
-        return _write({list_path("fss", out, None): note + _lines(names)})
+        return _write({list_path("fss", out, None): [note, *names]})
     images = DATASETS[dataset].image_set(root, "val")
     index = class_index(images, workers)
     pairs = sorted((image, cls) for image, found in index.items() for cls, n in found.items() if n >= MIN_PIXELS)
@@ -55,14 +54,14 @@ def generate_lists(dataset: str, root: Path, out: Path, workers: int | None = No
             of_fold = [(image, cls) for image, cls in pairs if cls in pascal.novel_classes(fold)]
             if not of_fold:
                 raise UserError(f"{images.masks}: no mask holds {MIN_PIXELS} pixels of a class of fold {fold}")
-            content[list_path("pascal", out, fold)] = note + "".join(f"{image}__{cls:02}\n" for image, cls in of_fold)
+            content[list_path("pascal", out, fold)] = [note, *_pascal_lines(of_fold)]
         else:
             of_class = {
                 cls: [image for image, other in pairs if other == cls]
                 for cls in coco.novel_classes(fold, coco.INTERLEAVED)
             }
             held = {cls: found for cls, found in of_class.items() if found}
-            content[_coco_path(out, fold)] = _coco_json(GENERATED, held)
+            content[_coco_path(out, fold)] = [_coco_json(GENERATED, held)]
     return _write(content)
 
 
@@ -89,7 +88,7 @@ def read_official_list(path: Path) -> list[str]:
 
 def write_fss_lists(lists: dict[str, list[str]], folder: Path) -> None:
     """Write trn.txt, val.txt and test.txt."""
-    _write({folder / fss.LISTS[part]: _lines(names) for part, names in lists.items()})
+    _write({folder / fss.LISTS[part]: names for part, names in lists.items()})
 
 
 def _coco_path(out: Path, fold: int) -> Path:
@@ -101,12 +100,11 @@ def _coco_json(source: str, lists: dict[int, list[str]]) -> str:
     return json.dumps({"source": source, "classes": {cls - 1: images for cls, images in lists.items()}})
 
 
-def _lines(names: list[str]) -> str:
-    return "".join(f"{name}\n" for name in names)
+def _pascal_lines(pairs: list[tuple[str, int]]) -> list[str]:
+    return [f"{image}__{cls:02}" for image, cls in pairs]
 
 
-def _write(content: dict[Path, str]) -> list[Path]:
-    for path, text in content.items():
-        with atomic_write(path) as file:
-            file.write(text.encode())
+def _write(content: dict[Path, list[str]]) -> list[Path]:
+    for path, lines in content.items():
+        write_lines(path, lines)
     return list(content)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -99,9 +100,9 @@ def test_a_signal_in_the_middle_of_a_snapshot(
 
     with monkeypatch.context() as patch:
         patch.setattr(training, "train_step", signalled)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt, match=f"saved {tmp_path / LAST}, go on with --resume"):
             training.main(flags(toy, tmp_path))
-    assert "go on with --resume" in capsys.readouterr().err
+    assert "stopping after this step" in capsys.readouterr().err
     state = load_training(tmp_path / LAST)
     assert (state.snapshot, len(state.losses)) == (1, 1)
     training.main(flags(toy, tmp_path, "--resume"))
@@ -161,6 +162,50 @@ def test_a_full_disk_keeps_the_state(
     assert same(results(interrupted), whole)
 
 
+def test_a_folder_that_vanishes_is_written_again(
+    toy: Path, tmp_path: Path, whole: tuple, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """While the second snapshot is trained: its weights are the best, or the first one's are written again."""
+    steps = 0
+    step = training.train_step
+
+    def removing(*arguments: object) -> float:
+        nonlocal steps
+        steps += 1
+        if steps == 3:
+            shutil.rmtree(tmp_path)
+        return step(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "train_step", removing)
+        patch.setattr(training, "save_best", lambda *_: None)  # as if no later weights were better
+        training.main(flags(toy, tmp_path))
+    assert "had vanished, it is written again" in capsys.readouterr().err
+    assert same(results(tmp_path), whole)
+
+
+def test_a_folder_that_cannot_be_made_again_is_one_line(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_line_error: OneLine
+) -> None:
+    step = training.train_step
+
+    def replacing(*arguments: object) -> float:
+        shutil.rmtree(tmp_path)
+        tmp_path.write_text("a file in its place")
+        return step(*arguments)
+
+    monkeypatch.setattr(training, "train_step", replacing)
+    line = one_line_error(training.main, flags(toy, tmp_path, "--episode", "2", "--snapshot", "2"))
+    assert f"cannot write {tmp_path / LAST}" in line
+
+
+def test_a_finished_run_without_its_weights(toy: Path, tmp_path: Path, one_line_error: OneLine) -> None:
+    best = training.main(flags(toy, tmp_path, "--episode", "2", "--snapshot", "2"))
+    best.unlink()
+    line = one_line_error(training.main, flags(toy, tmp_path, "--episode", "2", "--snapshot", "2", "--resume"))
+    assert f"this run is finished, but {best} is gone" in line
+
+
 def test_a_finished_run_is_not_trained_again(
     toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -171,8 +216,9 @@ def test_a_finished_run_is_not_trained_again(
     assert "finished before" in capsys.readouterr().out
 
 
-def run(toy: Path, out: Path, *more: str) -> subprocess.Popen:
-    arguments = [sys.executable, "main.py", *flags(toy, out, "--resume", "--workers", "1", "--episode", "80", *more)]
+def run(toy: Path, out: Path) -> subprocess.Popen:
+    """A run of 100 snapshots, longer than ten times what it lives until it is killed."""
+    arguments = [sys.executable, "main.py", *flags(toy, out, "--resume", "--workers", "1", "--episode", "400")]
     return subprocess.Popen(
         arguments, cwd=CHECKOUT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
@@ -181,24 +227,56 @@ def run(toy: Path, out: Path, *more: str) -> subprocess.Popen:
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "times"), [(signal.SIGKILL, 10), (signal.SIGTERM, 3)])
 def test_killed_at_random_moments(toy: Path, tmp_path: Path, number: int, times: int) -> None:
-    assert run(toy, tmp_path / "whole").wait(300) == 0
+    assert run(toy, tmp_path / "whole").wait(600) == 0
     rng = random.Random(number)
-    killed = 0
-    process = run(toy, tmp_path / "killed")
-    while process.poll() is None or process.returncode:
-        if killed < times:
-            time.sleep(rng.uniform(1, 5))
-            if process.poll() is None:
-                os.killpg(process.pid, number)
-                killed += 1
-            process.wait(60)
-            if process.returncode == 0:
-                break
-            process = run(toy, tmp_path / "killed")
-        else:
-            assert process.wait(300) == 0
-    assert killed >= times // 2
+    for _ in range(times):
+        process = run(toy, tmp_path / "killed")
+        time.sleep(rng.uniform(2, 8))
+        assert process.poll() is None
+        os.killpg(process.pid, number)
+        assert process.wait(60) == (-signal.SIGKILL if number == signal.SIGKILL else 130)
+    assert run(toy, tmp_path / "killed").wait(600) == 0
     assert same(results(tmp_path / "killed"), results(tmp_path / "whole"))
+
+
+def launch(toy: Path, out: Path, *more: str) -> subprocess.Popen:
+    """Two processes of a run."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    return subprocess.Popen(
+        [*launcher, "main.py", *flags(toy, out, *more)],
+        cwd=CHECKOUT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+
+
+def children(process: int) -> list[int]:
+    return list(map(int, Path(f"/proc/{process}/task/{process}/children").read_text().split()))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds the processes in /proc")
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_process_of_several_is_killed(toy: Path, tmp_path: Path, victim: int) -> None:
+    """One message beside the launcher's own report; the rest of the run is had with --resume."""
+    more = ("--lr", "2e-5", "--episode", "60")
+    process = launch(toy, tmp_path, *more)
+    while not (tmp_path / LAST).is_file():
+        time.sleep(0.1)
+    os.kill(children(process.pid)[victim], signal.SIGKILL)
+    errors = process.communicate(timeout=120)[1]
+    assert process.returncode == 1
+    messages = [line for line in errors.splitlines() if line.startswith(("error", "interrupted"))]
+    assert len(messages) == 1
+    assert "go on with --resume" in messages[0]
+    assert not load_training(tmp_path / LAST).finished
+    assert launch(toy, tmp_path, *more, "--resume").wait(300) == 0
+    training.main(flags(toy, tmp_path / "one", *more))
+    losses = [
+        [loss for line in load_training(out / LAST).history for loss in line["losses"]]
+        for out in (tmp_path, tmp_path / "one")
+    ]
+    assert len(losses[0]) == 30
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
 def test_torchrun_and_accumulation_give_the_losses_of_one_process(toy: Path, tmp_path: Path) -> None:
@@ -206,11 +284,8 @@ def test_torchrun_and_accumulation_give_the_losses_of_one_process(toy: Path, tmp
     more = ("--lr", "2e-5", "--batch-size", "4", "--episode", "40", "--snapshot", "40")
     training.main(flags(toy, tmp_path / "one", *more))
     training.main(flags(toy, tmp_path / "parts", *more, "--accumulate", "2"))
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    subprocess.run(
-        [*launcher, "main.py", *flags(toy, tmp_path / "two", *more)],
-        cwd=CHECKOUT, check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    process = launch(toy, tmp_path / "two", *more)
+    assert process.wait(300) == 0
     losses = {name: load_training(tmp_path / name / LAST).history[0]["losses"] for name in ("one", "parts", "two")}
     assert len(losses["one"]) == 10
     assert losses["parts"] == pytest.approx(losses["one"], rel=1e-4)
@@ -229,3 +304,13 @@ def test_amp_trains(toy: Path, tmp_path: Path) -> None:
     half, full = (load_training(tmp_path / name / LAST).history[0]["losses"] for name in ("half", "full"))
     assert half[0] != full[0]
     assert half[0] == pytest.approx(full[0], rel=0.3)  # random weights magnify what bfloat16 rounds
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a compiler")
+def test_a_compiled_trunk_gives_the_same_losses(toy: Path, tmp_path: Path) -> None:
+    for name, more in (("compiled", ["--compile"]), ("plain", [])):
+        training.main(flags(toy, tmp_path / name, "--lr", "2e-5", *more))
+    compiled, plain = (load_training(tmp_path / name / LAST).history for name in ("compiled", "plain"))
+    for one, other in zip(compiled, plain, strict=True):
+        assert one["losses"] == pytest.approx(other["losses"], rel=1e-3)

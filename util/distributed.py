@@ -5,17 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from util.errors import UserError
-
-
-def launched() -> bool:
-    """Whether torchrun started this process."""
-    return dist.is_available() and dist.is_torchelastic_launched()
+from util.errors import UserError, launched
 
 
 def start(device: torch.device) -> torch.device:
@@ -57,6 +53,12 @@ def sum_over_processes(x: Tensor) -> Tensor:
     if dist.is_initialized():
         dist.all_reduce(x)
     return x
+
+
+def say(line: str, file: TextIO | None = None) -> None:
+    """Print a line, once whatever the number of processes."""
+    if rank() == 0:
+        print(line, file=file, flush=True)
 
 
 def any_process(yes: bool) -> bool:

@@ -7,8 +7,10 @@ exception is a defect of this project and keeps its traceback.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 
 import torch
 
@@ -21,7 +23,8 @@ def command(main: Callable[[], object]) -> None:
     """Run a script's ``main`` and end the process: 0 done, 2 user error, 130 Ctrl-C or SIGTERM."""
     code, line = _run(main)  # when it is back no traceback keeps loader processes alive
     if code:
-        print(line, file=sys.stderr)
+        if _first_to_say():
+            print(line, file=sys.stderr)
         sys.exit(code)
 
 
@@ -41,12 +44,29 @@ def _run(main: Callable[[], object]) -> tuple[int, str]:
             return 2, (
                 "error: a loader process was killed, often for lack of (shared) memory; lower --workers, or --workers 0"
             )
-        if torch.distributed.is_available() and torch.distributed.is_initialized() and _is_connection(error):
+        if launched() and _is_connection(error):
             return 2, "error: another process of this run has ended; see what it says, then go on with --resume"
         raise
-    except KeyboardInterrupt:
-        return 130, "interrupted"
+    except KeyboardInterrupt as error:
+        return 130, "; ".join(filter(None, ("interrupted", str(error))))
     return 0, ""
+
+
+def launched() -> bool:
+    """Whether torchrun started this process."""
+    return torch.distributed.is_available() and torch.distributed.is_torchelastic_launched()
+
+
+def _first_to_say() -> bool:
+    """Whether no other process of this run has said why it ends: torchrun's store, which outlives them, counts."""
+    if not launched():
+        return True
+    try:
+        where = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        store = torch.distributed.TCPStore(*where, is_master=False, timeout=timedelta(seconds=5))
+        return store.add(f"ssp/said/{os.environ.get('TORCHELASTIC_RESTART_COUNT')}", 1) == 1
+    except (RuntimeError, KeyError):  # the launcher has ended
+        return True
 
 
 def _is_connection(error: RuntimeError) -> bool:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from util.distributed import say
+
 
 class Interrupts:
     """Whether the user, or a cluster, has asked to stop; see :func:`interrupts`."""
@@ -29,7 +31,7 @@ class Interrupts:
         again, self.asked = bool(self.asked), number
         if again or not self.delayed:
             raise KeyboardInterrupt
-        print("stopping after this step; once more stops at once", file=sys.stderr, flush=True)
+        say("stopping after this step; once more stops at once", sys.stderr)
 
 
 @contextmanager

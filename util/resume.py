@@ -12,11 +12,12 @@ from typing import Any
 from torch import Tensor
 
 from model.checkpoint import read, write
+from util.distributed import say
 from util.errors import UserError
 
 FORMAT = "ssp-training-1"
 # What may differ when a run goes on: where, not what.
-FREE = ("data_root", "out", "device", "workers", "cache_gb", "resume")
+FREE = ("data_root", "out", "device", "workers", "cache_gb", "resume", "tensorboard")
 
 
 @dataclass
@@ -68,7 +69,7 @@ def load_training(path: Path) -> Training | None:
             damage = damage or error
         else:
             if damage:
-                print(f"note: {damage}; going on from {file.name}", file=sys.stderr)
+                say(f"note: {damage}; going on from {file.name}", sys.stderr)
             return training
     if damage:
         raise UserError(f"{damage}; remove it, and {path.name}.previous, to start anew") from damage

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import glob
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from itertools import count
 from pathlib import Path
@@ -12,11 +13,12 @@ from typing import Any
 
 from torch import Tensor
 
-from dataset import DATASETS, Episode
+from dataset import DATASETS, Episode, Fold
 from dataset.coco import CLASS_ORDERS, INTERLEAVED
 from model.checkpoint import SUFFIX, Checkpoint, save_checkpoint, save_weights
 from util.errors import UserError
 from util.files import atomic_write
+from util.resume import Training
 
 EPISODES_FORMAT = "ssp-episodes-1"
 SAVED = ("dataset", "class_order", "fold", "shot", "protocol")  # what saved episodes belong to
@@ -71,6 +73,30 @@ def save_run(stem: Path, state: Mapping[str, Tensor], info: dict[str, Any], prev
     if previous is not None and previous != stem:
         for suffix in (".pth", SUFFIX):
             Path(f"{previous}{suffix}").unlink(missing_ok=True)
+
+
+def save_best(training: Training, args: argparse.Namespace, fold: Fold, folder: Path, former: str = "") -> None:
+    """Write the best weights, remove the former best ones of this run."""
+    info = {
+        **setting(args),
+        "base_classes": fold.train.classes,
+        "novel_classes": fold.test.classes,
+        "base_names": fold.train.names(),
+        "selection_names": fold.select.names(),
+        "novel_names": fold.test.names(),
+        "arguments": training.arguments,
+        "miou": training.best_miou,
+    }
+    previous = folder / former if former else None
+    save_run(folder / training.best_name, training.best_state, info, previous)
+
+
+def restore_best(training: Training, args: argparse.Namespace, fold: Fold, folder: Path) -> None:
+    """Write the best weights again where someone has removed them, or their folder."""
+    stem = folder / training.best_name
+    if not all(Path(f"{stem}{suffix}").is_file() for suffix in (".pth", SUFFIX)):
+        print(f"note: {stem}{SUFFIX} had vanished, it is written again", file=sys.stderr)
+        save_best(training, args, fold, folder)
 
 
 def save_result(

@@ -40,9 +40,7 @@ def drops(iterations: int) -> list[int]:
 def spread(net: FewShotNetwork, device: torch.device) -> nn.Module:
     """The network on all GPUs: DistributedDataParallel under torchrun, else DataParallel where there are several."""
     if launched():
-        return DistributedDataParallel(
-            net, device_ids=[device] if device.type == "cuda" else None, broadcast_buffers=False
-        )
+        return DistributedDataParallel(net, device_ids=[device] if device.type == "cuda" else None)
     several = device == torch.device("cuda") and torch.cuda.device_count() > 1
     return FewShotDataParallel(net) if several else net
 
@@ -69,22 +67,10 @@ def train_step(
 ) -> float:
     """One step of SGD on the processes' parts of a batch; returns the loss of the whole batch before the step.
 
-    accumulate: parts that a process's batch is taken in, for less memory. However it is divided, every loss term is
-    the mean over the valid pixels of the whole batch. Raises UserError, before the step, on a loss that is not finite.
+    Arguments as for :func:`loss_and_gradients`. Raises UserError, before the step, on a loss that is not finite.
     """
-    counts = {name: sum_over_processes(count) for name, count in valid_pixels(batch[3], batch[1]).items()}
     optimizer.zero_grad()
-    total = torch.zeros((), device=batch[3].device)
-    for number, part in enumerate(parts(batch, accumulate)):
-        waits = isinstance(net, DistributedDataParallel) and number + 1 < accumulate
-        with net.no_sync() if waits else nullcontext():
-            support_images, support_masks, query_image, query_mask = part
-            out = net(support_images, support_masks, query_image, query_mask)
-            loss = total_loss(loss_terms(out, query_mask, support_masks, counts))
-            scaled = loss * world()  # of which DistributedDataParallel takes the mean
-            (scaled if scaler is None else scaler.scale(scaled)).backward()
-        total += loss.detach()
-    value = sum_over_processes(total).item()
+    value = loss_and_gradients(net, batch, accumulate, scaler).item()
     if not math.isfinite(value):
         raise UserError(f"the loss is {value}")
     for group in optimizer.param_groups:
@@ -95,6 +81,28 @@ def train_step(
         scaler.step(optimizer)
         scaler.update()
     return value
+
+
+def loss_and_gradients(
+    net: nn.Module, batch: Sample, accumulate: int = 1, scaler: torch.amp.GradScaler | None = None
+) -> Tensor:
+    """The loss of the whole batch, of which each process holds a part; its gradients are added up in the parameters.
+
+    accumulate: parts that a process's batch is taken in, for less memory. However it is divided, every loss term is
+    the mean over the valid pixels of the whole batch.
+    """
+    counts = {name: sum_over_processes(count) for name, count in valid_pixels(batch[3], batch[1]).items()}
+    total = torch.zeros((), device=batch[3].device)
+    for number, part in enumerate(parts(batch, accumulate)):
+        waits = isinstance(net, DistributedDataParallel) and number + 1 < accumulate
+        with net.no_sync() if waits else nullcontext():
+            support_images, support_masks, query_image, query_mask = part
+            out = net(support_images, support_masks, query_image, query_mask)
+            loss = total_loss(loss_terms(out, query_mask, support_masks, counts))
+            scaled = loss * world()  # of which DistributedDataParallel takes the mean
+            (scaled if scaler is None else scaler.scale(scaled)).backward()
+        total += loss.detach()
+    return sum_over_processes(total)
 
 
 def parts(batch: Sample, count: int) -> list[Sample]:

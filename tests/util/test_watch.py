@@ -1,0 +1,62 @@
+"""What TensorBoard is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import main as training
+from util.resume import load_training
+from util.watch import tensorboard_log
+
+OneLine = Callable[[Callable[[list[str]], object], list[str]], str]
+
+
+def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    accumulators = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    events = accumulators.EventAccumulator(str(folder))
+    events.Reload()
+    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+def line(losses: list[float], miou: float) -> dict:
+    return {"losses": losses, "steps": len(losses), "loss": sum(losses) / len(losses), "lr": 0.5, "miou": miou,
+            "fb_iou": 50.0}  # fmt: skip
+
+
+def test_a_run_that_was_interrupted_has_each_step_once(tmp_path: Path) -> None:
+    """The second snapshot was logged, but its state was not saved."""
+    pytest.importorskip("tensorboard")
+    log = tensorboard_log(tmp_path, done=0)
+    log(line([4.0, 2.0], 10.0))
+    log(line([9.0, 9.0], 99.0))
+    log = tensorboard_log(tmp_path, done=2)
+    log(line([1.5, 0.5], 20.0))
+    assert scalars(tmp_path) == {
+        "loss/step": [(0, 4.0), (1, 2.0), (2, 1.5), (3, 0.5)],
+        "loss/snapshot": [(1, 3.0), (3, 1.0)],
+        "lr": [(1, 0.5), (3, 0.5)],
+        "miou": [(1, 10.0), (3, 20.0)],
+        "fb_iou": [(1, 50.0), (3, 50.0)],
+    }
+
+
+def test_main_writes_them_when_asked(toy: Path, tmp_path: Path, quick: list[str]) -> None:
+    pytest.importorskip("tensorboard")
+    training.main([*quick, "--data-root", str(toy), "--out", str(tmp_path), "--tensorboard"])
+    folder = tmp_path / "models" / "pascal" / "fold_0"
+    history = load_training(folder / "resnet50_1shot.last").history
+    found = scalars(folder / "resnet50_1shot.tensorboard")
+    assert [value for _, value in found["miou"]] == pytest.approx([entry["miou"] for entry in history])
+    assert [value for _, value in found["loss/step"]] == pytest.approx([entry["loss"] for entry in history])
+
+
+def test_its_absence_is_one_line(
+    toy: Path, tmp_path: Path, quick: list[str], one_line_error: OneLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("util.watch.find_spec", lambda _: None)
+    flags = [*quick, "--data-root", str(toy), "--out", str(tmp_path), "--tensorboard"]
+    assert "pip install tensorboard" in one_line_error(training.main, flags)
+    assert not any(tmp_path.iterdir())

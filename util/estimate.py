@@ -1,0 +1,59 @@
+"""How long a run will take: from a step and a few episodes timed at its start, then from what it really took."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+
+from torch import nn
+
+from dataset.episodes import Episode
+from dataset.fewshot import Sample
+from dataset.images import ImageSet
+from model import FewShotNetwork
+from util.distributed import world
+from util.evaluation import evaluate
+from util.planned import TRUNK_COST
+from util.training import loss_and_gradients
+
+Plans = Mapping[int, Sequence[Episode]]
+TIMED_EPISODES = 2  # of each process
+
+
+def step_seconds(net: nn.Module, batch: Sample, accumulate: int) -> float:
+    """Of forward and backward, which change no weight; the faster of two, for the first one warms up."""
+
+    def once() -> float:
+        started = time.perf_counter()
+        loss_and_gradients(net, batch, accumulate).item()
+        return time.perf_counter() - started
+
+    return min(once(), once())
+
+
+def unit_seconds(net: FewShotNetwork, images: ImageSet, plan: Sequence[Episode], engine: str) -> float:
+    """Of a unit of :func:`cost`, from the first episodes of a plan."""
+    few = {0: plan[: TIMED_EPISODES * world()]}
+    return evaluate(net, images, few, engine=engine)["seconds"] / cost(few, engine)
+
+
+def cost(plans: Plans, engine: str) -> int:
+    """Of an evaluation, in units of matching an episode with a query that has passed the trunk."""
+    episodes = [episode for plan in plans.values() for episode in plan]
+    if engine == "plain":
+        return sum(1 + TRUNK_COST * (1 + len(episode.supports)) for episode in episodes)
+    images = {image for episode in episodes for image in (episode.query, *episode.supports)}
+    return TRUNK_COST * len(images) + len(episodes)
+
+
+def duration(seconds: float) -> str:
+    """For people: 40 s, 12 min, 3 h 20 min, 2 d 4 h."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{max(round(seconds), 1)} s"
+    if minutes < 60:
+        return f"{minutes} min"
+    hours = round(minutes / 60)
+    if minutes < 24 * 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{hours // 24} d {hours % 24} h"
