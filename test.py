@@ -27,10 +27,14 @@ from model import build_model
 from model.checkpoint import Checkpoint, find_checkpoint, load_checkpoint, load_strict
 from util import distributed
 from util.errors import UserError, command
+from util.estimate import cost, duration, unit_seconds
 from util.evaluation import evaluate, result_table
 from util.files import check_writable
+from util.gallery import choose, write_gallery
 from util.options import make_parser, settle, whole
-from util.runs import SAVED, load_episodes, run_folder, run_name, save_episodes, save_result
+from util.runs import SAVED, describe_setting, load_episodes, run_folder, run_name, save_episodes, save_result
+
+WORTH_ESTIMATING = 2000  # in units of util.estimate.cost: half a minute on two cores, of ResNet-50 and VOC's images
 
 
 def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]:
@@ -44,6 +48,8 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]
     add("--save-episodes", metavar="FILE", help="write the episodes here, as JSON")
     add("--episodes-from", metavar="FILE", help="run the episodes of such a file instead of drawing them")
     add("--json", metavar="FILE", help="write the result here")
+    add("--visualize", metavar="DIR", help="draw best, worst and random episodes here, with a page to browse them")
+    add("--visualize-episodes", type=whole(3, 999), default=60, metavar="N", help="how many (default %(default)s)")
     add("--amp", action="store_true", help="the trunk in bfloat16, meant for CUDA; results differ slightly")
     args = parser.parse_args(argv)
     if args.checkpoint:
@@ -67,6 +73,8 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]
             raise UserError(f"{file}: is a folder; name a file to write")
         if file:
             check_writable(Path(file).parent)
+    if args.visualize:
+        check_writable(args.visualize)
     return args, path, checkpoint
 
 
@@ -164,18 +172,24 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     load_strict(net, checkpoint.state_dict, path)
     net.to(device)
     hsnets = args.protocol == "hsnet"
+    side = hsnet.SIDE if hsnets else None
     first = distributed.rank() == 0
-    for line in warnings(args, classes, images.class_names, checkpoint, path) if first else ():
-        print(f"WARNING: {line}", file=sys.stderr)
+    doubts = warnings(args, classes, images.class_names, checkpoint, path)
+    for line in doubts:
+        distributed.say(f"WARNING: {line}", sys.stderr)
     if args.save_episodes and first:
         save_episodes(args.save_episodes, args, plans)
+    work = cost(plans, args.engine)
+    if work > WORTH_ESTIMATING:
+        unit = unit_seconds(net, images, next(iter(plans.values())), args.engine, side)
+        distributed.say(f"{sum(map(len, plans.values()))} episodes, about {duration(work * unit)}")
 
     result = evaluate(
         net,
         images,
         plans,
         classes=classes if hsnets else None,
-        side=hsnet.SIDE if hsnets else None,
+        side=side,
         workers=args.workers,
         engine=args.engine,
         cache_gb=args.cache_gb,
@@ -185,7 +199,11 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         print(result_table(result, images.class_names))
         print(f"mIoU {result['miou']:.4f} (std {result['miou_std']:.2f}), FB-IoU {result['fb_iou']:.4f}: {path}")
         if args.json:
-            save_result(args.json, args, path, len(next(iter(plans.values()))), result)
+            save_result(args.json, args, path, len(next(iter(plans.values()))), result, doubts)
+        if args.visualize:
+            title = f"{path.name}, {describe_setting(args)}, {args.shot}-shot: mIoU {result['miou']:.2f}"
+            shown = choose(plans, result, args.visualize_episodes)
+            print(f"page: {write_gallery(Path(args.visualize), title, net, images, shown, args.workers, side)}")
     distributed.finish()
     return result
 

@@ -31,10 +31,12 @@ def step_seconds(net: nn.Module, batch: Sample, accumulate: int) -> float:
     return min(once(), once())
 
 
-def unit_seconds(net: FewShotNetwork, images: ImageSet, plan: Sequence[Episode], engine: str) -> float:
-    """Of a unit of :func:`cost`, from the first episodes of a plan."""
+def unit_seconds(
+    net: FewShotNetwork, images: ImageSet, plan: Sequence[Episode], engine: str, side: int | None = None
+) -> float:
+    """Of a unit of :func:`cost`, from the first episodes of a plan; side: as of util.evaluation.evaluate."""
     few = {0: plan[: TIMED_EPISODES * world()]}
-    return evaluate(net, images, few, engine=engine)["seconds"] / cost(few, engine)
+    return evaluate(net, images, few, side=side, engine=engine)["seconds"] / cost(few, engine)
 
 
 def cost(plans: Plans, engine: str) -> int:

@@ -16,7 +16,7 @@ from dataset.fewshot import EvaluationEpisodes
 from dataset.images import ImageSet
 from dataset.loading import batches, to_device
 from model import FewShotNetwork
-from util.metric import count_pixels, metrics, sum_by_class
+from util.metric import count_pixels, foreground_iou, metrics, sum_by_class
 from util.planned import count_planned
 from util.progress import progress
 
@@ -41,9 +41,9 @@ def evaluate(
     and the side of the square that images are resized to.
     engine: "planned" passes each image through the trunk once, or twice where the features of query
     images exceed cache_gb; "plain" is the reference, one episode at a time. amp: the trunk in bfloat16.
-    Returns "seeds" (for each seed its number and metrics, IoUs in percent), the means "miou" and
-    "fb_iou" over the seeds, "miou_std" (population), "seconds", "images" (distinct), "trunk_passes" and
-    "peak_memory_gb" (of the process, on CUDA of the device).
+    Returns "seeds" (for each seed its number, metrics and the "episode_iou" of each target, IoUs in percent), the
+    means "miou" and "fb_iou" over the seeds, "miou_std" (population), "seconds", "images" (distinct),
+    "trunk_passes" and "peak_memory_gb" (of the process, on CUDA of the device).
     """
     started = time.perf_counter()
     everything = [episode for plan in plans.values() for episode in plan]
@@ -55,7 +55,11 @@ def evaluate(
         passes = sum(1 + len(episode.supports) for episode in everything)
     by_seed = counts.split([len(plan) for plan in plans.values()])
     results = [
-        {"seed": seed, **metrics(sum_by_class(zip((episode.cls for episode in plan), part, strict=True)), classes)}
+        {
+            "seed": seed,
+            **metrics(sum_by_class(zip((episode.cls for episode in plan), part, strict=True)), classes),
+            "episode_iou": [round(foreground_iou(pixels), 2) for pixels in part],
+        }
         for (seed, plan), part in zip(plans.items(), by_seed, strict=True)
     ]
     return {
@@ -80,9 +84,11 @@ def count_plainly(
 
 
 @torch.inference_mode()
-def segment(net: FewShotNetwork, images: ImageSet, episodes: Sequence[Episode], workers: int = 0) -> list[Tensor]:
+def segment(
+    net: FewShotNetwork, images: ImageSet, episodes: Sequence[Episode], workers: int = 0, side: int | None = None
+) -> list[Tensor]:
     """The predicted mask (H, W) of each episode's query, 1 the target, on the CPU."""
-    return [prediction.cpu() for prediction, _ in _predictions(net, images, episodes, workers, None)]
+    return [prediction.cpu() for prediction, _ in _predictions(net, images, episodes, workers, side)]
 
 
 def _predictions(

@@ -37,17 +37,18 @@ def metrics(counts: Mapping[int, Tensor], classes: Collection[int] | None = None
     """
     none = torch.zeros(4, dtype=torch.int64)
     totals = {cls: counts.get(cls, none) for cls in sorted(counts if classes is None else classes)}
-    class_iou = {cls: _foreground_iou(total) for cls, total in totals.items()}
+    class_iou = {cls: foreground_iou(total) for cls, total in totals.items()}
     overall = torch.stack(list(totals.values())).sum(0)
     background = _background_iou(overall)
     return {
         "miou": sum(class_iou.values()) / len(class_iou),
-        "fb_iou": (background + _foreground_iou(overall)) / 2,
+        "fb_iou": (background + foreground_iou(overall)) / 2,
         "class_iou": {0: background, **class_iou},
     }
 
 
-def _foreground_iou(total: Tensor) -> float:
+def foreground_iou(total: Tensor) -> float:
+    """The target's IoU in percent, from pixel counts (4,)."""
     tp, fp, fn, _ = total.tolist()
     return _iou(tp, fp, fn)
 

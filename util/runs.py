@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import glob
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from itertools import count
@@ -100,17 +101,29 @@ def restore_best(training: Training, args: argparse.Namespace, fold: Fold, folde
 
 
 def save_result(
-    path: str | Path, args: argparse.Namespace, checkpoint: str | Path, episodes: int, result: Mapping[str, Any]
+    path: str | Path,
+    args: argparse.Namespace,
+    checkpoint: str | Path,
+    episodes: int,
+    result: Mapping[str, Any],
+    warnings: Sequence[str] = (),
 ) -> None:
-    """Write an evaluation as JSON (the fields of design 9; IoUs in percent), atomically."""
+    """Write an evaluation as JSON (the fields of design 9; IoUs in percent), atomically.
+
+    warnings: why it may mean nothing, such as test classes that were trained on.
+    """
     chosen = {
         "protocol": getattr(args, "protocol", "ssp"),
         "engine": args.engine,
         "amp": getattr(args, "amp", False) is True,
     }
-    summary = {**setting(args), **chosen, "checkpoint": str(checkpoint), "episodes": episodes, **result}
+    summary = {
+        **setting(args), **chosen, "checkpoint": str(checkpoint), "episodes": episodes, "warnings": list(warnings),
+        **result,
+    }  # fmt: skip
+    text = re.sub(r"\[[-\d.,\s]+\]", lambda numbers: " ".join(numbers[0].split()), json.dumps(summary, indent=2))
     with atomic_write(path) as file:
-        file.write(json.dumps(summary, indent=2).encode())
+        file.write(text.encode())
 
 
 def save_episodes(path: str | Path, args: argparse.Namespace, plans: Mapping[int, Sequence[Episode]]) -> None:

@@ -45,16 +45,19 @@ def episode_panel(
     supports: Sequence[tuple[Image.Image, np.ndarray]],
     query: tuple[Image.Image, np.ndarray],
     predictions: Sequence[tuple[str, np.ndarray]],
+    outlines: bool = False,
 ) -> Image.Image:
     """Supports and the query with their masks outlined, and each prediction with what it got wrong.
 
-    Masks are (H, W) with 1 the target and 255 ignored; predictions are (caption, (H, W) 0/1). In these, green
-    is right, yellow missed, red too much, light grey ignored (see :func:`legend`).
+    Masks are (H, W) with 1 the target and 255 ignored; predictions are (caption, (H, W) 0/1), which outlines shows
+    by themselves as well. Green is right, yellow missed, red too much, light grey ignored (see :func:`legend`).
     """
     tiles = [(f"support {number}", outlined(image, mask == 1)) for number, (image, mask) in enumerate(supports, 1)]
     image, truth = query
     tiles.append(("query, truth", outlined(image, truth == 1)))
     for caption, predicted in predictions:
+        if outlines:
+            tiles.append(("prediction", outlined(image, predicted == 1)))
         kept = truth != IGNORE
         right, missed = (predicted == 1) & (truth == 1), (predicted == 0) & (truth == 1)
         wrong = (predicted == 1) & kept & (truth != 1)
