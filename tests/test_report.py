@@ -1,0 +1,558 @@
+"""report.py: cells against numbers worked out by hand, what is doubtful marked, commands that the scripts take."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+import main as training
+import report
+import test as testing
+from model import build_model
+from model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from util.report_tables import Cell, Row, Table, signed
+from util.resume import Training, save_training
+from util.runs import run_folder, run_name
+
+OneLine = Callable[[Callable, list[str]], str]
+SPREAD = (-0.3, -0.1, 0.0, 0.1, 0.3)  # of five seeds around their mean; the deviation is 0.2
+SSP_1SHOT = {"method": "ssp", "refine": True, "shot": 1, "backbone": "resnet50"}
+COCO_HSNET = {"dataset": "coco", "class_order": "interleaved", "protocol": "hsnet", "refine": False}
+
+
+def write_result(path: Path, miou: float, spread: tuple[float, ...] = SPREAD, **fields: Any) -> Path:
+    """A result such as test.py --json writes; fields: those that differ from fold 0 of SSP, ResNet-50, 1-shot."""
+    content = {
+        "dataset": "pascal", "class_order": None, "fold": 0, **SSP_1SHOT, "protocol": "ssp", "engine": "planned",
+        "amp": False, "checkpoint": "w.ckpt", "episodes": 1000,
+        "seeds": [
+            {"seed": seed, "miou": miou + off, "fb_iou": 70.0, "class_iou": {"0": 80.0, "1": miou + off}}
+            for seed, off in enumerate(spread)
+        ],
+        "miou": miou, "miou_std": 0.2 if spread == SPREAD else 0.0, "fb_iou": 70.0, "seconds": 1.0, **fields,
+    }  # fmt: skip
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+    return path
+
+
+@pytest.fixture
+def four_folds(tmp_path: Path) -> Path:
+    """All folds of SSP, ResNet-50, 1-shot; fold 1's seeds differ the other way."""
+    for fold, miou in enumerate((61.2, 68.0, 66.5, 50.3)):
+        spread = SPREAD[::-1] if fold == 1 else SPREAD
+        write_result(tmp_path / "outdir" / f"fold_{fold}" / "r.json", miou, spread, fold=fold, miou_std=0.2)
+    return tmp_path / "outdir"
+
+
+def tables_of(*argv: object) -> dict[str, Table]:
+    return {table.title: table for table in report.main([str(arg) for arg in argv])}
+
+
+def row_of(tables: dict[str, Table], title: str, **wanted: Any) -> Row:
+    rows = [row for row in tables[title].rows if wanted.items() <= row.setting._asdict().items()]
+    assert len(rows) == 1
+    return rows[0]
+
+
+PASCAL = "Pascal-5i, the paper's own protocol"
+COCO = "COCO-20i, the paper's own protocol, contiguous class order"
+COCO_BY_HSNET = "COCO-20i, HSNet's protocol, interleaved class order"
+FSS = "FSS-1000, the paper's own protocol"
+
+
+def lines_of(printed: str, start: str) -> list[list[str]]:
+    """The cells of the printed rows whose first cells are these."""
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in printed.splitlines() if line[:1] == "|"]
+    return [row for row in rows if row[: len(start.split(","))] == start.split(",")]
+
+
+# Tables
+
+
+def test_a_row_against_numbers_worked_out_by_hand(four_folds: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    row = row_of(tables_of(four_folds), PASCAL, **SSP_1SHOT)
+    assert [cell.measured for cell in row.cells] == pytest.approx([61.2, 68.0, 66.5, 50.3, 61.5])
+    assert [cell.paper for cell in row.cells] == [61.4, 67.8, 66.5, 50.9, 61.7]
+    # of each seed the folds' mean: three folds go up where fold 1 goes down, so half of one fold's spread
+    assert [cell.std for cell in row.cells] == pytest.approx([0.2, 0.2, 0.2, 0.2, 0.1])
+    assert not any(cell.notes for cell in row.cells)
+    expected = [
+        "61.2 ±0.2 (paper 61.4, -0.2)",
+        "68.0 ±0.2 (paper 67.8, +0.2)",
+        "66.5 ±0.2 (paper 66.5, +0.0)",
+        "50.3 ±0.2 (paper 50.9, -0.6)",
+        "61.5 ±0.1 (paper 61.7, -0.2)",
+    ]
+    assert lines_of(capsys.readouterr().out, "SSP,1-shot,ResNet-50,Yes")[0] == [
+        "SSP",
+        "1-shot",
+        "ResNet-50",
+        "Yes",
+        *expected,
+    ]
+
+
+def test_rounding() -> None:
+    assert [signed(value) for value in (-0.04, 0.0, 0.04, -0.06, 0.26, -12.3)] == [
+        "+0.0", "+0.0", "+0.0", "-0.1", "+0.3", "-12.3",
+    ]  # fmt: skip
+
+
+def test_nothing_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All of the paper's rows, in its order, every cell missing."""
+    tables = tables_of("--out", tmp_path / "none")
+    assert list(tables) == [PASCAL, COCO, COCO_BY_HSNET, FSS]
+    assert [len(table.rows) for table in tables.values()] == [8, 4, 4, 2]
+    printed = capsys.readouterr()
+    assert printed.err == f"{tmp_path / 'none'}: no such folder, nothing is measured yet\n"
+    assert lines_of(printed.out, "SSP,5-shot,ResNet-101,Yes")[0][4:] == [
+        "missing (paper 70.9)", "missing (paper 77.1)", "missing (paper 78.9)", "missing (paper 66.1)",
+        "missing (paper 73.3)",
+    ]  # fmt: skip
+    assert lines_of(printed.out, "SSP,1-shot,not stated,Yes") == [
+        ["SSP", "1-shot", "not stated", "Yes", "missing (paper 87.3)"]
+    ]
+    assert "SSP 5-shot ResNet-101: the published mean is 50.2, that of the published folds 50.5." in printed.out
+    assert printed.out.count("share only five of the twenty test classes") == 2
+
+
+def test_no_mean_of_some_folds(four_folds: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (four_folds / "fold_2" / "r.json").unlink()
+    row = row_of(tables_of(four_folds), PASCAL, **SSP_1SHOT)
+    assert row.cells[2] == Cell(2, 66.5)
+    assert (row.cells[4].measured, row.cells[4].gap) == (None, "3 of 4 folds")
+    shown = lines_of(capsys.readouterr().out, "SSP,1-shot,ResNet-50,Yes")[0]
+    assert shown[6:] == ["missing (paper 66.5)", "50.3 ±0.2 (paper 50.9, -0.6)", "3 of 4 folds (paper 61.7)"]
+
+
+def test_no_spread_of_a_mean_over_other_seeds(four_folds: Path) -> None:
+    path = four_folds / "fold_2" / "r.json"
+    content = json.loads(path.read_text())
+    content["seeds"][0]["seed"] = 7
+    path.write_text(json.dumps(content))
+    mean = row_of(tables_of(four_folds), PASCAL, **SSP_1SHOT).cells[4]
+    assert (mean.measured, mean.std) == (pytest.approx(61.5), None)
+
+
+def test_hsnets_protocol_has_one_seed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for fold, miou in enumerate((35.0, 40.0, 38.0, 36.0)):
+        write_result(tmp_path / f"{fold}.json", miou, (0.0,), fold=fold, **COCO_HSNET)
+    row = row_of(tables_of(tmp_path), COCO_BY_HSNET, shot=1, backbone="resnet50")
+    assert [(cell.measured, cell.std, cell.notes) for cell in row.cells] == [
+        (value, None, ()) for value in (35.0, 40.0, 38.0, 36.0, 37.25)
+    ]
+    shown = lines_of(capsys.readouterr().out, "SSP,1-shot,ResNet-50,No")[0]
+    assert shown[4] == "35.0 (paper 35.5, -0.5)"
+
+
+def test_rows_and_tables_that_are_not_in_the_paper(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_result(tmp_path / "a.json", 60.0, refine=False)
+    write_result(tmp_path / "b.json", 55.0, (0.0,), protocol="hsnet", refine=False, fold=3)
+    write_result(tmp_path / "c.json", 40.0, dataset="coco", class_order="interleaved", episodes=4000)
+    tables = tables_of(tmp_path)
+    extra = ["Pascal-5i, HSNet's protocol", "COCO-20i, the paper's own protocol, interleaved class order"]
+    assert list(tables) == [PASCAL, COCO, COCO_BY_HSNET, FSS, *extra]
+    assert len(tables[PASCAL].rows) == 9
+    assert tables[PASCAL].rows[8].cells[0].paper is None
+    printed = capsys.readouterr().out
+    assert lines_of(printed, "SSP,1-shot,ResNet-50,No")[0][4:] == ["60.0 ±0.2", *["missing"] * 3, "1 of 4 folds"]
+    assert tables[extra[0]].rows[0].cells[3].measured == 55.0
+    assert tables[extra[0]].notes == ("Nothing is published for this benchmark and protocol.",)
+
+
+def test_fss_stands_beside_each_backbone_that_was_measured(tmp_path: Path) -> None:
+    fss = {"dataset": "fss", "fold": None}
+    write_result(tmp_path / "a.json", 87.0, backbone="resnet101", **fss)
+    write_result(tmp_path / "b.json", 86.0, **fss)
+    one = [row for row in tables_of(tmp_path)[FSS].rows if row.setting.shot == 1]
+    assert [(row.setting.backbone, row.cells[0].paper, row.cells[0].measured) for row in one] == [
+        ("resnet50", 87.3, 86.0),
+        ("resnet101", 87.3, 87.0),
+    ]
+    five = [row.setting.backbone for row in tables_of(tmp_path, "--backbone", "resnet101")[FSS].rows]
+    assert five == ["resnet101", "resnet101"]
+
+
+def test_filters(four_folds: Path, one_line_error: OneLine) -> None:
+    tables = tables_of(four_folds, "--dataset", "pascal", "--shot", "5", "--backbone", "resnet101")
+    assert list(tables) == [PASCAL]
+    assert [row.setting[3:] for row in tables[PASCAL].rows] == [
+        ("baseline", False, 5, "resnet101"),
+        ("ssp", True, 5, "resnet101"),
+    ]
+    line = one_line_error(report.main, [str(four_folds), "--shot", "3"])
+    assert line.startswith("error: nothing is measured or published for these --dataset, --shot and --backbone")
+
+
+# What is doubtful
+
+
+@pytest.mark.parametrize(
+    ("fields", "notes"),
+    [
+        ({"episodes": 200}, ["200 of the protocol's 1000 episodes"]),
+        ({"spread": (0.0, 0.1)}, ["2 of the protocol's 5 seeds"]),
+        ({"amp": True}, ["the trunk in bfloat16 (--amp)"]),
+        ({"warnings": ["w.ckpt was TRAINED\non 5 of 5"]}, ["may mean nothing: w.ckpt was TRAINED on 5 of 5"]),
+        ({"warnings": [], "episodes": 2000}, []),
+        (
+            {"dataset": "coco", "class_order": "contiguous", "spread": (0.0,)},
+            ["1000 of the protocol's 4000 episodes", "1 of the protocol's 5 seeds"],
+        ),
+        ({**COCO_HSNET, "spread": (0.0,)}, []),
+        ({**COCO_HSNET, "spread": (0.0,), "episodes": 12}, ["12 of the protocol's 1000 episodes"]),
+        ({"dataset": "fss", "fold": None}, []),
+        ({"dataset": "fss", "fold": None, "protocol": "hsnet"}, ["1000 of the protocol's 2400 episodes"]),
+    ],
+)
+def test_marks(fields: dict[str, Any], notes: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_result(tmp_path / "r.json", 33.3, **fields)
+    tables = tables_of(tmp_path)
+    cells = [cell for table in tables.values() for row in table.rows for cell in row.cells if cell.measured == 33.3]
+    assert [list(cell.notes) for cell in cells] == [notes]
+    printed = capsys.readouterr().out
+    assert all(f"- [{number}] {note}\n" in printed for number, note in enumerate(notes, start=1))
+    marks = "".join(f" [{number}]" for number in range(1, len(notes) + 1))
+    (shown,) = [word for line in lines_of(printed, "SSP") for word in line if word.startswith("33.3")]
+    assert shown.partition("[")[1:] == ("[" if notes else "", marks.lstrip(" [") if notes else "")
+
+
+def test_a_mean_has_the_marks_of_its_folds(four_folds: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_result(four_folds / "fold_1" / "r.json", 68.0, fold=1, episodes=10)
+    write_result(four_folds / "fold_2" / "r.json", 66.5, fold=2, episodes=10, amp=True)
+    mean = row_of(tables_of(four_folds), PASCAL, **SSP_1SHOT).cells[4]
+    assert mean.notes == ("10 of the protocol's 1000 episodes", "the trunk in bfloat16 (--amp)")
+    assert (mean.seeds, mean.episodes) == (5, None)
+    shown = lines_of(capsys.readouterr().out, "SSP,1-shot,ResNet-50,Yes")[0]
+    assert [cell.partition(") ")[2] for cell in shown[4:]] == ["", "[1]", "[1] [2]", "", "[1] [2]"]
+
+
+def test_the_newest_result_counts(tmp_path: Path) -> None:
+    paths = [write_result(tmp_path / f"{name}.json", miou) for name, miou in (("a", 61.0), ("b", 60.0), ("c", 59.0))]
+    same = write_result(tmp_path / "d.json", 60.0 + 1e-9)
+    for age, path in enumerate((paths[1], same, paths[0], paths[2])):
+        os.utime(path, (1e9 - age, 1e9 - age))
+    cell = row_of(tables_of(tmp_path), PASCAL, **SSP_1SHOT).cells[0]
+    assert (cell.measured, cell.file) == (60.0, str(paths[1]))
+    assert cell.notes == (f"the newest result, {paths[1]}; passed over: {paths[0]} (61.00), {paths[2]} (59.00)",)
+    for path in (paths[0], paths[2]):
+        path.unlink()
+    assert row_of(tables_of(tmp_path), PASCAL, **SSP_1SHOT).cells[0].notes == ()
+
+
+def test_a_file_that_is_named_twice_is_one(four_folds: Path) -> None:
+    file = four_folds / "fold_0" / "r.json"
+    row = row_of(tables_of(four_folds, file, four_folds / "fold_0" / ".." / "fold_0"), PASCAL, **SSP_1SHOT)
+    assert row.cells[0].notes == ()
+
+
+# Files that are no results
+
+
+def test_other_files_in_a_folder(four_folds: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """JSONs of others are passed over in silence, damaged ones with a line."""
+    for name, content in (("list", "[1, 2]"), ("episodes", '{"format": "ssp-episodes-1", "seeds": {}}'), ("n", "3")):
+        (four_folds / f"{name}.json").write_text(content)
+    (four_folds / "folder.json").mkdir()
+    (four_folds / "cut.json").write_text((four_folds / "fold_0" / "r.json").read_text()[:200])
+    (four_folds / "deep.json").write_text("[" * 100_000)
+    (four_folds / "bytes.json").write_bytes(b"\xff\xfe\x00")
+    row = row_of(tables_of(four_folds), PASCAL, **SSP_1SHOT)
+    assert row.cells[4].measured == pytest.approx(61.5)
+    assert capsys.readouterr().err.splitlines() == [
+        f"WARNING: {four_folds / name}.json: damaged, or not JSON; passed over" for name in ("bytes", "cut", "deep")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"miou": "61"}, "its miou cannot be '61'"),
+        ({"miou": float("nan")}, "its miou cannot be nan"),
+        ({"miou": 101.0}, "its miou cannot be 101.0"),
+        ({"miou_std": None}, "its miou_std cannot be None"),
+        ({"fb_iou": -1}, "its fb_iou cannot be -1"),
+        ({"seeds": []}, "its seeds are not a list of results"),
+        ({"seeds": {"0": []}}, "its seeds are not a list of results"),
+        ({"seeds": [{"seed": 0}]}, "its miou cannot be None"),
+        ({"seeds": [{"seed": 0, "miou": 1.0}] * 2}, "it has a seed twice"),
+        ({"fold": 7}, "its fold cannot be 7"),
+        ({"fold": None}, "its fold cannot be None"),
+        ({"fold": True}, "its fold cannot be True"),
+        ({"dataset": "fss"}, "its fold cannot be 0"),
+        ({"dataset": ["coco"]}, "its dataset cannot be ['coco']"),
+        ({"dataset": "coco"}, "its class_order cannot be None"),
+        ({"class_order": "contiguous"}, "its class_order cannot be 'contiguous'"),
+        ({"shot": 0}, "its shot cannot be 0"),
+        ({"shot": 101}, "its shot cannot be 101"),
+        ({"backbone": "vgg\n16"}, "its backbone cannot be 'vgg\\n16'"),
+        ({"method": "baseline"}, "its refine cannot be True"),
+        ({"protocol": {}}, "its protocol cannot be {}"),
+        ({"episodes": 1e3}, "its episodes cannot be 1000.0"),
+        ({"warnings": "all"}, "its warnings are not a list of lines"),
+    ],
+)
+def test_absurd_results(
+    fields: dict, says: str, four_folds: Path, one_line_error: OneLine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_result(four_folds / "absurd.json", 99.0)
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+    assert row_of(tables_of(four_folds), PASCAL, **SSP_1SHOT).cells[4].measured == pytest.approx(61.5)
+    assert capsys.readouterr().err == f"WARNING: {path}: {says}; passed over\n"
+    assert one_line_error(report.main, [str(path)]) == f"error: {path}: {says}; write it again with test.py --json"
+
+
+def test_named_files_must_be_results(tmp_path: Path, one_line_error: OneLine) -> None:
+    absent, other, damaged = (tmp_path / name for name in ("absent", "other.json", "damaged.json"))
+    other.write_text("{}")
+    damaged.write_text("{")
+    for path, says in (
+        (absent, "no such file or folder"),
+        (other, "not a result of"),
+        (damaged, "damaged, or not JSON"),
+    ):
+        assert f"{path}: {says}" in one_line_error(report.main, [str(path)])
+
+
+def test_folders_are_checked_before_anything_is_read(four_folds: Path, tmp_path: Path, one_line_error: OneLine) -> None:
+    (tmp_path / "file").write_text("")
+    for flag in ("--markdown", "--csv"):
+        assert "cannot write to" in one_line_error(report.main, ["absent", flag, str(tmp_path / "file" / "x")])
+        line = one_line_error(report.main, ["absent", flag, str(four_folds)])
+        assert line == f"error: {four_folds}: is a folder; name a file to write"
+
+
+# What is written
+
+
+def test_markdown_is_what_is_printed(four_folds: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tables_of(four_folds, "--markdown", four_folds / "new" / "report.md")
+    assert (four_folds / "new" / "report.md").read_text() == capsys.readouterr().out
+    assert [path.name for path in (four_folds / "new").iterdir()] == ["report.md"]
+
+
+def test_csv(four_folds: Path) -> None:
+    (four_folds / "fold_3" / "r.json").unlink()
+    write_result(four_folds / "fold_1" / "r.json", 68.0, fold=1, episodes=10, amp=True, checkpoint='a, "b".ckpt')
+    tables_of(four_folds, "--csv", four_folds / "report.csv")
+    with (four_folds / "report.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert ",".join(lines[0]) == (
+        "dataset,protocol,class_order,method,refine,shot,backbone,fold,paper,measured,std,difference,fb_iou,seeds,"
+        "episodes,checkpoint,file,note"
+    )
+    assert len(lines) == 16 * 5 + 2
+    ours = [line for line in lines if [line[k] for k in ("dataset", "method", "shot", "backbone")] == [
+        "pascal", "ssp", "1", "resnet50",
+    ]]  # fmt: skip
+    assert [line["fold"] for line in ours] == ["0", "1", "2", "3", "mean"]
+    assert ours[1] == {
+        "dataset": "pascal", "protocol": "ssp", "class_order": "", "method": "ssp", "refine": "True", "shot": "1",
+        "backbone": "resnet50", "fold": "1", "paper": "67.8", "measured": "68.0", "std": "0.2", "difference": "0.2",
+        "fb_iou": "70.0", "seeds": "5", "episodes": "10", "checkpoint": 'a, "b".ckpt',
+        "file": str(four_folds / "fold_1" / "r.json"),
+        "note": "10 of the protocol's 1000 episodes; the trunk in bfloat16 (--amp)",
+    }  # fmt: skip
+    assert [line["note"] for line in ours[2:]] == ["", "missing", "3 of 4 folds"]
+    assert [(ours[4][name], ours[3][name]) for name in ("paper", "measured")] == [("61.7", "50.9"), ("", "")]
+    assert [line["fold"] for line in lines if line["dataset"] == "fss"] == ["mean", "mean"]
+
+
+@pytest.mark.parametrize("flags", [[], ["--dataset", "fss", "--shot", "1"]])
+def test_picture(four_folds: Path, flags: list[str]) -> None:
+    pytest.importorskip("matplotlib")
+    write_result(four_folds / "more.json", 60.0, shot=2, episodes=3)
+    tables = tables_of(four_folds, *flags, "--picture", four_folds / "pictures" / "report.png")
+    rows = sum(len(table.rows) for table in tables.values())
+    with Image.open(four_folds / "pictures" / "report.png") as picture:
+        assert picture.format == "PNG"
+        assert 1000 <= picture.width <= 1500
+        assert 36 * rows + 96 * len(tables) <= picture.height <= 36 * rows + 96 * len(tables) + 100
+        assert len(picture.convert("RGB").getcolors(1 << 24)) > 10
+
+
+def test_picture_without_matplotlib(four_folds: Path, one_line_error: OneLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    line = one_line_error(report.main, [str(four_folds), "--picture", str(four_folds / "new" / "x.png")])
+    assert line == "error: --picture needs the package matplotlib: pip install matplotlib"
+    assert not (four_folds / "new").exists()
+    assert tables_of(four_folds)
+
+
+# Commands
+
+
+def commands_of(capsys: pytest.CaptureFixture[str], *argv: object) -> list[list[str]]:
+    """The words of each printed line."""
+    capsys.readouterr()
+    report.main(["--commands", *map(str, argv)])
+    return [
+        line.split(" ", 1) if line[0] == "#" else shlex.split(line) for line in capsys.readouterr().out.splitlines()
+    ]
+
+
+def parsed_training(words: list[str]) -> Any:
+    assert words[:2] == ["python", "main.py"]
+    return training.parse(words[2:])
+
+
+@pytest.fixture(scope="module")
+def weights() -> dict:
+    """SSP's keys and shapes, all zero, from one number in memory."""
+    return {key: x.new_zeros(()).expand(x.shape) for key, x in build_model("ssp").state_dict().items()}
+
+
+def put_checkpoint(args: Any, weights: dict, name: str = "50.00") -> Path:
+    """What main.py leaves with these flags."""
+    path = run_folder(args) / f"{run_name(args)}_{name}.ckpt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    known = ("dataset", "class_order", "fold", "shot", "backbone", "method", "refine")
+    save_checkpoint(path, Checkpoint(weights, {key: getattr(args, key) for key in known}))
+    return path
+
+
+def test_a_command_for_every_missing_cell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "my results"
+    lines = commands_of(capsys, "--out", out, "--data-root", "/data sets")
+    headings = [words[1] for words in lines if words[0] == "#"]
+    assert len(headings) == len(set(headings)) == 16 * 4 + 2
+    assert headings[0] == f"{PASCAL}: Baseline 1-shot ResNet-50, fold 0 (paper 54.9)"
+    assert headings[-1] == f"{FSS}: SSP 5-shot refine (paper 88.6)"
+    runs = [parsed_training(words) for words in lines if words[1] == "main.py"]
+    assert len(runs) == 66
+    assert all(args.resume and args.out == str(out) and args.data_root == "/data sets" for args in runs)
+    names = ("dataset", "class_order", "method", "refine", "shot", "backbone", "fold")
+    settings = [tuple(getattr(args, name) for name in names) for args in runs]
+    assert len(set(settings)) == 66
+    assert ("pascal", None, "baseline", False, 5, "resnet101", 3) in settings
+    assert ("pascal", None, "ssp", True, 1, "resnet50", 0) in settings
+    assert ("coco", "contiguous", "ssp", True, 5, "resnet50", 2) in settings
+    assert ("coco", "interleaved", "ssp", True, 1, "resnet101", 1) in settings  # for HSNet's protocol
+    assert ("fss", None, "ssp", True, 1, "resnet50", None) in settings
+    assert len({run_folder(args) / run_name(args) for args in runs}) == 66
+    assert sum(words[1] == "test.py" for words in lines) == 16
+
+
+def test_the_commands_for_hsnets_protocol(tmp_path: Path, weights: dict, capsys: pytest.CaptureFixture[str]) -> None:
+    """Training, then a test that finds what the training wrote."""
+    out = tmp_path / "out"
+    flags = ("--dataset", "coco", "--shot", 5, "--backbone", "resnet50", "--splits", "my splits", "--out", out)
+    lines = commands_of(capsys, *flags)[8:]  # after the paper's own protocol
+    assert [words[0] for words in lines] == ["#", "python", "python"] * 4
+    for fold in range(4):
+        heading, train, test = lines[3 * fold : 3 * fold + 3]
+        assert heading[1].startswith(f"{COCO_BY_HSNET}: SSP 5-shot ResNet-50, fold {fold} (paper ")
+        path = put_checkpoint(parsed_training(train), weights)
+        assert path.parent == out / "models" / "coco_interleaved" / f"fold_{fold}"
+        args, found, _ = testing.parse(test[2:])
+        assert found == path
+        assert (args.protocol, args.refine, args.fold, args.shot, args.splits) == ("hsnet", False, fold, 5, "my splits")
+        assert (args.seeds, args.episodes) == (5, None)
+        assert Path(args.json) == out / "results" / f"coco_interleaved_fold_{fold}_resnet50_5shot_hsnet.json"
+
+
+def test_what_is_trained_is_only_tested(tmp_path: Path, weights: dict, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ("--dataset", "coco", "--shot", 1, "--backbone", "resnet50", "--out", tmp_path / "out")
+    runs = [parsed_training(words) for words in commands_of(capsys, *flags) if words[1] == "main.py"]
+    assert [(args.class_order, args.fold) for args in runs] == [
+        (order, fold) for order in ("contiguous", "interleaved") for fold in range(4)
+    ]
+    paths = [put_checkpoint(args, weights) for args in runs]
+    os.utime(paths[0], (1e9, 1e9))
+    paths[0] = put_checkpoint(runs[0], weights, "49.00")  # newer, though worse
+    lines = [words for words in commands_of(capsys, *flags) if words[0] != "#"]
+    assert [words[1] for words in lines] == ["test.py"] * 8
+    for words, run, path in zip(lines, runs, paths, strict=True):
+        args, found, _ = testing.parse(words[2:])
+        assert (found, args.fold, args.class_order) == (path, run.fold, run.class_order)
+        own = run.class_order == "contiguous"
+        assert (args.protocol, args.refine) == (("ssp", True) if own else ("hsnet", False))
+
+
+@pytest.mark.parametrize(
+    ("state", "result", "trained"),
+    [
+        (None, None, True),  # brought from elsewhere
+        (False, None, False),
+        (True, None, True),  # whose result was removed
+        (True, True, True),
+        (False, False, False),
+        (None, False, False),  # trained without refinement
+    ],
+)
+def test_unfinished_runs_go_on(
+    state: bool | None, result: bool | None, trained: bool, tmp_path: Path, weights: dict,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """state: of the run, finished or not; result: beside the checkpoint, of a refined run or not."""
+    flags = ("--dataset", "pascal", "--shot", 1, "--backbone", "resnet50", "--out", tmp_path / "out")
+    train = next(words for words in commands_of(capsys, *flags) if "--refine" in words)
+    path = put_checkpoint(parsed_training(train), weights)
+    if state is not None:
+        save_training(path.with_name("resnet50_1shot.last"), Training({}, best_name=path.stem, finished=state))
+    if result is not None:
+        write_result(path.with_suffix(".json"), 60.0, refine=result)
+    reported = tmp_path / "elsewhere"
+    reported.mkdir()
+    words = next(words for words in commands_of(capsys, *flags, reported) if "--refine" in words)
+    if trained:
+        assert testing.parse(words[2:])[1] == path
+    else:
+        assert words == train
+
+
+def test_a_training_that_cells_share_is_printed_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    write_result(out / "r.json", 60.0, (0.0,), protocol="hsnet", refine=False, fold=1)
+    flags = ("--dataset", "pascal", "--shot", 1, "--backbone", "resnet50", "--out", out)
+    lines = commands_of(capsys, *flags)
+    trainings = [tuple(words) for words in lines if words[1] == "main.py"]
+    assert len(trainings) == len(set(trainings)) == 8
+    tests = lines[16:]
+    assert [words[1][:28] for words in tests[::2]] == ["Pascal-5i, HSNet's protocol:"] * 3
+    assert [words[words.index("--fold") + 1] for words in tests[1::2]] == ["0", "2", "3"]
+    assert all(words[1].endswith("(not in the paper)") for words in tests[::2])
+
+
+def test_runs_without_refinement_have_a_folder_of_their_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    write_result(out / "r.json", 60.0, refine=False, shot=2)
+    lines = commands_of(capsys, "--shot", 2, "--out", out)
+    runs = [parsed_training(words) for words in lines if words[1] == "main.py"]
+    assert [(args.fold, args.refine, args.out) for args in runs] == [
+        (fold, False, str(out / "unrefined")) for fold in (1, 2, 3)
+    ]
+
+
+def test_nothing_is_missing(four_folds: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for fold in range(4):
+        write_result(four_folds / f"two_{fold}.json", 60.0, shot=2, fold=fold)
+    assert commands_of(capsys, four_folds, "--shot", 2) == [["#", "nothing is missing"]]
+
+
+# From the real scripts
+
+
+def test_a_real_run_is_reported(
+    toy: Path, tmp_path: Path, quick: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    path = training.main(["--data-root", str(toy), "--out", str(out), "--refine", *quick])
+    result = json.loads(path.with_suffix(".json").read_text())
+    cell = row_of(tables_of(out), PASCAL, **SSP_1SHOT).cells[0]
+    assert (cell.measured, cell.std, cell.fb_iou) == (result["miou"], result["miou_std"], result["fb_iou"])
+    assert cell.notes == ("2 of the protocol's 1000 episodes", "2 of the protocol's 5 seeds")
+    assert load_checkpoint(cell.checkpoint).info["fold"] == 0
+    lines = commands_of(capsys, out, "--dataset", "pascal", "--backbone", "resnet50", "--shot", 1, "--out", out)
+    assert not any("SSP 1-shot ResNet-50 refine, fold 0" in words[1] for words in lines)
