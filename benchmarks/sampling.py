@@ -48,7 +48,7 @@ def plain_episode(
     shot: int,
     rng: random.Random,
 ) -> Episode:
-    """One episode as design 5 says it, word by word."""
+    """One episode as docs/method.md, section 5, says it, word by word."""
     index, kept, members = lists
     query = rng.choice(kept)
     cls = rng.choice(sorted(set(classes) & index[query].keys()))

@@ -1,4 +1,4 @@
-"""COCO-20i: COCO 2014 with label masks, 1..80 in order of category id, four folds of twenty (design, 5 and 7).
+"""COCO-20i: COCO 2014 with label masks, 1..80 in order of category id, four folds of twenty.
 
 Two layouts are taken: COCO2014/{train2014,val2014} with masks in annotations/{train2014,val2014}, which
 prepare.py coco makes, and the authors' {train,val}_coco folders, each in VOC's layout.

@@ -1,4 +1,4 @@
-"""Who is drawn: episodes from the class index, by the authors' own random calls (design, section 5)."""
+"""Who is drawn: episodes from the class index, by the authors' own random calls (docs/method.md, section 5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""FSS-1000: a folder for each class with ten images and ten object masks (design, section 7).
+"""FSS-1000: a folder for each class with ten images and ten object masks (docs/method.md, section 7).
 
 520 classes to train on, 240 to choose the best weights on, 240 to test on, no folds. Which is which say three
 lists, in the dataset's folder splits (prepare.py fss makes them) or in an HSNet checkout's data/splits/fss.

@@ -1,4 +1,4 @@
-"""The episodes of the HSNet protocol, from the lists of an HSNet checkout's data/splits (design, section 5).
+"""The episodes of the HSNet protocol, from the lists of an HSNet checkout's data/splits (docs/method.md, section 5).
 
 All draws are those of numpy's legacy generator seeded with 0, in order. Where HSNet counts classes from 0,
 an episode here counts from 1, as the masks do.

@@ -1,4 +1,4 @@
-"""Pascal-5i: PASCAL VOC 2012 with the augmented masks, four folds of five classes (design, 5 and 7)."""
+"""Pascal-5i: PASCAL VOC 2012 with the augmented masks, four folds of five classes (docs/method.md, section 5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tables' "Baseline": prototypes matched directly, no self-support (design, end of section 3)."""
+"""The tables' "Baseline": prototypes matched directly, no self-support (docs/method.md, end of section 3)."""
 
 from __future__ import annotations
 

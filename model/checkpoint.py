@@ -167,7 +167,7 @@ def load_pretrained(net: nn.Module, path: str | Path) -> None:
 
 
 def adapt_pretrained(net: nn.Module, state: Mapping[str, Tensor], path: str | Path) -> None:
-    """Load ImageNet weights (design, section 2) into the trunk of a network; layer4 and fc are left out.
+    """Load ImageNet weights (docs/method.md, section 2) into the trunk of a network; layer4 and fc are left out.
 
     path: where they are from, for messages. Raises UserError where they are of another network.
     """

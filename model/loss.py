@@ -1,4 +1,4 @@
-"""The training loss (design, section 4)."""
+"""The training loss (docs/method.md, section 4)."""
 
 from __future__ import annotations
 

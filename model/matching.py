@@ -1,4 +1,4 @@
-"""The paper's matching, as pure functions (design, section 3). Settings the paper fixes stand here."""
+"""The paper's matching, as pure functions (docs/method.md, section 3). Settings the paper fixes stand here."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class _Product(torch.autograd.Function):
 
 
 def match(features: Tensor, fg: Tensor, bg: Tensor, refine: bool) -> dict[str, Tensor]:
-    """Match query features (B, C, h, w) with support prototypes (B, C, 1, 1): steps 2 to 5 of design 3.
+    """Match query features (B, C, h, w) with support prototypes (B, C, 1, 1): steps 2 to 5 of the method.
 
     Returns logits (B, 2, h, w): "final" and, when refining, "out1", the matching before refinement.
     """

@@ -1,4 +1,4 @@
-"""The trunk: a ResNet-50 or -101 with a deep stem, cut after stage 3 (design, section 2)."""
+"""The trunk: a ResNet-50 or -101 with a deep stem, cut after stage 3 (docs/method.md, section 2)."""
 
 from __future__ import annotations
 

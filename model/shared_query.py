@@ -1,4 +1,4 @@
-"""Matching many episodes with one query: what does not depend on the episode is computed once (design, section 8).
+"""Matching many episodes with one query: what does not depend on the episode is computed once (docs/method.md, 8).
 
 The reference is :func:`model.matching.match`, episode by episode; this gives its logits up to rounding.
 

@@ -1,4 +1,4 @@
-"""Self-support few-shot segmentation: trunk and matching put together (design, sections 2 and 3)."""
+"""Self-support few-shot segmentation: trunk and matching put together (docs/method.md, sections 2 and 3)."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class SSP(FewShotNetwork):
     def self_scores(
         self, query: Tensor, query_mask: Tensor, supports: Sequence[Tensor], support_masks: Sequence[Tensor]
     ) -> dict[str, Tensor]:
-        """How well each image's own true prototypes segment it (design, section 3, step 7)."""
+        """How well each image's own true prototypes segment it (docs/method.md, section 3, step 7)."""
 
         def scored(features: Tensor, mask: Tensor) -> Tensor:
             logits = matching.score(features, *self.prototypes(features, mask))

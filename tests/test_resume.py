@@ -217,7 +217,7 @@ def test_a_finished_run_is_not_trained_again(
 
 
 def run(toy: Path, out: Path) -> subprocess.Popen:
-    """A run of 100 snapshots, longer than ten times what it lives until it is killed."""
+    """A run of 40 snapshots, longer than ten times what it lives until it is killed."""
     arguments = [sys.executable, "main.py", *flags(toy, out, "--resume", "--workers", "1", "--episode", "400")]
     return subprocess.Popen(
         arguments, cwd=CHECKOUT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True

@@ -1,4 +1,4 @@
-"""Evaluation on the novel classes: the episodes of all seeds, counted, averaged (design, section 6)."""
+"""Evaluation on the novel classes: the episodes of all seeds, counted, averaged (docs/method.md, section 6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""mIoU and FB-IoU of the two protocols (design, section 6), from pixel counts summed over episodes."""
+"""mIoU and FB-IoU of the two protocols (docs/method.md, section 6), from pixel counts summed over episodes."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class OneLineParser(argparse.ArgumentParser):
 
 
 def make_parser(description: str) -> argparse.ArgumentParser:
-    """A parser with the flags of design 9 that every script has. A default of None is settled later."""
+    """A parser with the flags that main.py and test.py share. A default of None is settled later."""
     parser = OneLineParser(description)
     add = parser.add_argument
     add("--dataset", choices=tuple(DATASETS), help="benchmark (default pascal)")

@@ -1,4 +1,4 @@
-"""Planned evaluation: every image through the trunk once, whatever the number of its episodes (design, section 8).
+"""Planned evaluation: every image through the trunk once, whatever the number of its episodes (docs/method.md, 8).
 
 The episodes of all seeds are known before the first image is opened. A support enters an episode only
 through two prototypes, so a first pass turns every support image into the prototypes of its classes. A

@@ -1,4 +1,4 @@
-"""Where a run's files lie and what they say: weights, checkpoints, results (design, sections 4 and 9)."""
+"""Where a run's files lie and what they say: weights, checkpoints, results (docs/method.md, sections 4 and 9)."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def save_result(
     result: Mapping[str, Any],
     warnings: Sequence[str] = (),
 ) -> None:
-    """Write an evaluation as JSON (the fields of design 9; IoUs in percent), atomically.
+    """Write an evaluation as JSON (the fields of docs/method.md, section 9; IoUs in percent), atomically.
 
     warnings: why it may mean nothing, such as test classes that were trained on.
     """

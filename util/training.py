@@ -1,4 +1,4 @@
-"""A training step (design, section 4), in one process or many: the same samples, the same averages."""
+"""A training step (docs/method.md, section 4), in one process or many: the same samples, the same averages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The golden files' weights and inputs, made from names (design, section 11)."""
+"""The golden files' weights and inputs, made from names."""
 
 from __future__ import annotations
 

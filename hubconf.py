@@ -1,0 +1,77 @@
+"""The networks for torch.hub:
+
+    net = torch.hub.load("PATH/TO/SSP", "ssp_resnet50", source="local", weights="resnet50_1shot_61.40.ckpt")
+    predictor = torch.hub.load("PATH/TO/SSP", "predictor", source="local", weights="resnet50_1shot_61.40.ckpt")
+
+weights: what main.py writes or the authors' release wrote; None: random ones. refine: the self-support
+refinement of SSP; None: what the weights say of themselves, no if nothing. Raises util.errors.UserError, one
+line, where the weights cannot be read or are another network's.
+"""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+import model
+import model.checkpoint
+import model.predictor
+import util.errors
+
+dependencies = ["torch", "torchvision", "numpy", "PIL", "tqdm"]
+
+
+def ssp_resnet50(weights: str | os.PathLike | None = None, refine: bool | None = None) -> model.FewShotNetwork:
+    """SSP with a ResNet-50, in eval mode, on the CPU."""
+    return _network(weights, refine, "ssp", "resnet50")
+
+
+def ssp_resnet101(weights: str | os.PathLike | None = None, refine: bool | None = None) -> model.FewShotNetwork:
+    """SSP with a ResNet-101, in eval mode, on the CPU."""
+    return _network(weights, refine, "ssp", "resnet101")
+
+
+def baseline_resnet50(weights: str | os.PathLike | None = None, refine: bool | None = None) -> model.FewShotNetwork:
+    """The baseline with a ResNet-50, in eval mode, on the CPU; it has nothing to refine."""
+    return _network(weights, refine, "baseline", "resnet50")
+
+
+def baseline_resnet101(weights: str | os.PathLike | None = None, refine: bool | None = None) -> model.FewShotNetwork:
+    """The baseline with a ResNet-101, in eval mode, on the CPU; it has nothing to refine."""
+    return _network(weights, refine, "baseline", "resnet101")
+
+
+def predictor(
+    weights: str | os.PathLike,
+    refine: bool | None = None,
+    device: str | torch.device | None = None,
+    max_side: int = model.predictor.MAX_SIDE,
+) -> model.predictor.Predictor:
+    """What segments images like a few supports (model.predictor), with the network that the weights are of.
+
+    device: None for CUDA where there is one, else the CPU; max_side: larger images are resized to so many pixels.
+    """
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    net = model.fold_batch_norms(_network(weights, refine))
+    return model.predictor.Predictor(net.to(device, memory_format=torch.channels_last), max_side)
+
+
+def _network(
+    weights: str | os.PathLike | None, refine: bool | None, method: str | None = None, backbone: str | None = None
+) -> model.FewShotNetwork:
+    """The network of this method and backbone (None: the weights'), in eval mode."""
+    state, info = None, {"method": method, "backbone": backbone}
+    if weights is not None:
+        state, info = model.checkpoint.load_checkpoint(weights)
+        if (method or info["method"], backbone or info["backbone"]) != (info["method"], info["backbone"]):
+            found = f"{info['method']}_{info['backbone']}"
+            raise util.errors.UserError(f"{weights}: holds the weights of {found}, not of {method}_{backbone}")
+    refine = bool(info.get("refine")) if refine is None else refine
+    if refine and info["method"] == "baseline":
+        raise util.errors.UserError("refine belongs to ssp, the baseline has nothing to refine")
+    net = model.build_model(info["method"], info["backbone"], refine)
+    if state is not None:
+        model.checkpoint.load_strict(net, state, weights)
+    return net.eval()

@@ -1,0 +1,222 @@
+"""Segment your own images like a few supports of yours: images in which the object is marked.
+
+    python predict.py --checkpoint resnet50_1shot_61.40.ckpt --support cat.jpg --query photos
+    python predict.py --checkpoint ... --support a.jpg b.jpg --mask a_cat.png b.json --label cat --query 'photos/*.jpg'
+    python predict.py --checkpoint ... --support marked_images --query photos new.png --out found
+
+The more supports (one to five are usual), the better. A mask is found beside its image, as NAME.png,
+NAME_mask.png or NAME.json, or named with --mask, in the order of the supports:
+  PNG     every pixel that is not 0 is the object (black in RGB), or with --label N the pixels of value N, and
+          then 255 is neither object nor background
+  JSON    of LabelMe: polygons, rectangles and circles, or with --label NAME those of one label
+Images may be turned by EXIF, grey, 16-bit, transparent (then on white). A query may be a file, a folder (all
+images in it but the supports' masks) or a quoted pattern; all are opened before the first is segmented.
+
+For each query NAME, --out gets NAME_mask.png (255 the object, 0 background, of the image's own size as it is
+shown) and NAME_overlay.jpg; sheet.png shows supports and queries together. Files of an earlier run are replaced.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from tqdm import tqdm
+
+import hubconf
+from model.checkpoint import find_checkpoint
+from model.predictor import MAX_SIDE, MIN_SIDE, OBJECT, Predictor, fitted, working_size
+from util.contact_sheet import contact_sheet, highlighted
+from util.errors import UserError, command
+from util.files import atomic_write, check_writable, remove_leftovers
+from util.options import OneLineParser, device, whole
+from util.own_images import check_image, find_images, find_supports, read_image
+from util.own_masks import read_support
+from util.progress import progress
+from util.visualize import TILE, save_png
+
+OVERLAY_SIDE = 2048  # pixels, of the longer side at most: an overlay is to be looked at
+SHOWN = 120  # queries on the sheet at most
+
+
+class Support(NamedTuple):
+    """A support in the size that it is encoded in."""
+
+    path: Path
+    image: Image.Image
+    mask: np.ndarray  # (H, W) uint8: 1, 0 or 255
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """The flags."""
+    parser = OneLineParser(__doc__)
+    add = parser.add_argument
+    add("--checkpoint", required=True, metavar="PATH", help="weights, or a folder that holds exactly one")
+    add("--support", required=True, nargs="+", metavar="PATH", help="images with a mask: files, folders, patterns")
+    add("--query", required=True, nargs="+", metavar="PATH", help="images to segment: files, folders, quoted patterns")
+    add("--mask", nargs="+", metavar="FILE", help="the supports' masks, in order (default: found beside the images)")
+    add("--label", metavar="LABEL", help="which label of the masks is the object: a number (PNG) or a name (JSON)")
+    add("--out", default="outdir/predict", metavar="DIR", help="where masks and pictures go (default %(default)s)")
+    add(
+        "--max-side",
+        type=whole(MIN_SIDE),
+        default=MAX_SIDE,
+        metavar="PIXELS",
+        help="larger images are segmented in this size; memory grows with its fourth power (default %(default)s)",
+    )
+    add("--threshold", type=probability, metavar="P", help="the object is where its probability is above (default 0.5)")
+    refine = argparse.BooleanOptionalAction
+    add("--refine", action=refine, help="the self-support refinement (default what the checkpoint says, else off)")
+    add("--device", type=device, help="cpu, cuda, cuda:1 (default cuda where there is one)")
+    return parser.parse_args(argv)
+
+
+def probability(text: str) -> float:
+    """An argparse type: a number between 0 and 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number between 0 and 1")
+    return value
+
+
+def check_out(out: Path, inputs: Sequence[Path]) -> None:
+    """Raise UserError where what is written could replace an image or a mask that was given."""
+    for path in inputs:
+        if os.path.realpath(path.parent) == os.path.realpath(out):
+            raise UserError(
+                f"--out {out}: holds the input {path.name}, which could be overwritten; choose another folder"
+            )
+
+
+def check_size(path: Path, size: tuple[int, int], max_side: int) -> None:
+    """Raise UserError where an image is too small, or too narrow once it is resized."""
+    width, height = working_size(size, max_side)
+    if min(width, height) >= MIN_SIDE:
+        return
+    wanted = -(-MIN_SIDE * max(size) // min(size))
+    if min(size) < MIN_SIDE:
+        raise UserError(f"{path}: {size[0]}x{size[1]} pixels; at least {MIN_SIDE} on either side are needed")
+    raise UserError(
+        f"{path}: {size[0]}x{size[1]} pixels would be segmented as {width}x{height}, too narrow; raise --max-side to "
+        f"{wanted}, or crop the image"
+    )
+
+
+def resizing(size: tuple[int, int], max_side: int) -> str:
+    """What is to be said of an image that is resized."""
+    width, height = working_size(size, max_side)
+    return f", {size[0]}x{size[1]} seen as {width}x{height}" if (width, height) != size else ""
+
+
+def load_supports(pairs: Sequence[tuple[Path, Path]], label: str | None, max_side: int) -> list[Support]:
+    """Read the supports, keep them in working size, and say what was found."""
+    supports = []
+    for image_path, mask_path in pairs:
+        image, mask = read_support(image_path, mask_path, label)
+        check_size(image_path, image.size, max_side)
+        share = np.mean(mask == OBJECT)
+        print(f"support {image_path}: {share:.1%} object, by {mask_path.name}{resizing(image.size, max_side)}")
+        supports.append(Support(image_path, *fitted(image, mask, max_side)))
+    return supports
+
+
+def output_names(paths: Sequence[Path]) -> list[str]:
+    """The stem of each file; of those that are taken (upper case or not), with _2, _3 ..."""
+    names: dict[str, str] = {}
+    for path in paths:
+        name, number = path.stem, 1
+        while name.casefold() in names:
+            number += 1
+            name = f"{path.stem}_{number}"
+        names[name.casefold()] = name
+    return list(names.values())
+
+
+def segment(
+    predictor: Predictor, queries: Sequence[Path], out: Path, threshold: float | None
+) -> tuple[dict[Path, float], list[tuple[str, Image.Image]]]:
+    """Segment the queries one by one and write their files; the share of the object, and captioned thumbnails."""
+    shares, thumbnails = {}, []
+    pairs = list(zip(queries, output_names(queries), strict=True))
+    for path, name in progress(pairs, "segmenting", len(pairs), "image"):
+        image = read_image(path)
+        mask, likely = predictor.predict(image)
+        if threshold is not None:
+            mask = likely > threshold
+        share = float(mask.mean())
+        save_png(Image.fromarray(mask.astype(np.uint8) * 255), out / f"{name}_mask.png")
+        with atomic_write(out / f"{name}_overlay.jpg") as file:
+            picture(image, mask, OVERLAY_SIDE).save(file, "JPEG", quality=92, subsampling=0)
+        if len(thumbnails) < SHOWN:
+            thumbnails.append((f"{path.name}: {share:.1%}", picture(image, mask, TILE)))
+        shares[path] = share
+        tqdm.write(f"{path}: {share:.1%} object{resizing(image.size, predictor.max_side)}")
+    return shares, thumbnails
+
+
+@contextmanager
+def memory_errors(max_side: int) -> Iterator[None]:
+    """Say in one line that memory, the GPU's or the machine's, does not suffice."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or "tried to allocate" in str(error):
+            raise UserError(f"memory is full; lower --max-side, now {max_side}") from error
+        raise
+
+
+def picture(image: Image.Image, mask: np.ndarray, side: int) -> Image.Image:
+    """An image with the object of a mask (1 or True) highlighted, its longer side at most so many pixels."""
+    image, mask = fitted(image, mask.astype(np.uint8), side)
+    return highlighted(image, mask == OBJECT)
+
+
+def main(argv: list[str] | None = None) -> dict[Path, float]:
+    """Segment as the flags say; returns the share of the object in each query."""
+    args = parse(argv)
+    out = Path(args.out)
+    pairs = find_supports(args.support, args.mask)
+    masks = [mask for _, mask in pairs]
+    queries = find_images(args.query, "--query", left_out=masks)
+    check_out(out, [*(image for image, _ in pairs), *masks, *queries])
+    predictor = hubconf.predictor(find_checkpoint(args.checkpoint), args.refine, args.device, args.max_side)
+    supports = load_supports(pairs, args.label, args.max_side)
+    for path in progress(queries, "opening queries", len(queries), "image"):
+        check_size(path, check_image(path), args.max_side)
+
+    with memory_errors(args.max_side):
+        paths, images, small_masks = zip(*supports, strict=True)
+        try:
+            predictor.set_support(images, small_masks, map(str, paths))
+        except ValueError as error:  # an object that is too small
+            raise UserError(str(error)) from error
+        check_writable(out)
+        remove_leftovers(out)
+        started = time.perf_counter()
+        shares, thumbnails = segment(predictor, queries, out, args.threshold)
+        seconds = (time.perf_counter() - started) / len(queries)
+
+    cut = f", the first {SHOWN} are shown" if len(queries) > SHOWN else ""
+    sections = [
+        (f"supports ({len(supports)})", [(x.path.name, picture(x.image, x.mask, TILE)) for x in supports[:SHOWN]]),
+        (f"queries ({len(queries)}{cut}): where the object was found, and its share of the pixels", thumbnails),
+    ]
+    save_png(contact_sheet(sections), out / "sheet.png")
+    count = "1 image" if len(queries) == 1 else f"{len(queries)} images"
+    print(f"{count}, {seconds:.2f} s each; masks and overlays in {out}, all on {out / 'sheet.png'}")
+    return shares
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,115 @@
+"""The networks as torch.hub gives them, from any folder."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import hubconf
+from model import build_model
+from model.checkpoint import Checkpoint, save_checkpoint, save_weights
+from model.predictor import Predictor
+from util.errors import UserError
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Files that hold few numbers: a .ckpt of SSP that refines, and plain state dicts."""
+    folder = tmp_path_factory.mktemp("weights")
+    paths = {}
+    for method, backbone in (("ssp", "resnet50"), ("ssp", "resnet101"), ("baseline", "resnet50")):
+        state = build_model(method, backbone).state_dict()
+        state = {key: torch.full((), 0.5).to(x.dtype).expand(x.shape) for key, x in state.items()}
+        paths[f"{method}_{backbone}"] = folder / f"{method}_{backbone}.pth"
+        save_weights(paths[f"{method}_{backbone}"], state)
+        if (method, backbone) == ("ssp", "resnet50"):
+            paths["refining"] = folder / "refining.ckpt"
+            save_checkpoint(paths["refining"], Checkpoint(state, {"refine": True}))
+    return paths
+
+
+def test_nothing_else_is_an_entry() -> None:
+    entries = [name for name in dir(hubconf) if callable(getattr(hubconf, name)) and not name.startswith("_")]
+    assert entries == ["baseline_resnet101", "baseline_resnet50", "predictor", "ssp_resnet101", "ssp_resnet50"]
+    assert all(getattr(hubconf, name).__doc__ for name in entries)
+
+
+@pytest.mark.parametrize("name", ["ssp_resnet50", "baseline_resnet101"])
+def test_random_weights(name: str) -> None:
+    net = torch.hub.load(str(CHECKOUT), name, source="local")
+    method, backbone = name.split("_")
+    assert not net.training
+    assert not net.refine
+    assert net.method == method
+    assert net.state_dict().keys() == build_model(method, backbone).state_dict().keys()
+
+
+def test_weights_and_what_they_say_of_themselves(weights: dict[str, Path]) -> None:
+    plain, refining = (hubconf.ssp_resnet50(weights[name]) for name in ("ssp_resnet50", "refining"))
+    assert (plain.refine, refining.refine) == (False, True)
+    assert hubconf.ssp_resnet50(str(weights["ssp_resnet50"]), refine=True).refine
+    assert not hubconf.ssp_resnet50(weights["refining"], refine=False).refine
+    assert not plain.training
+    assert plain.layer3[0].conv1.weight.eq(0.5).all()
+    assert hubconf.ssp_resnet101(weights["ssp_resnet101"]).method == "ssp"
+    assert hubconf.baseline_resnet50(weights["baseline_resnet50"]).method == "baseline"
+
+
+def test_a_predictor_takes_the_network_from_the_weights(weights: dict[str, Path]) -> None:
+    predictor = hubconf.predictor(weights["refining"], device="cpu", max_side=100)
+    assert isinstance(predictor, Predictor)
+    assert (predictor.max_side, predictor.net.method, predictor.net.refine) == (100, "ssp", True)
+    assert hubconf.predictor(weights["baseline_resnet50"], device="cpu").net.method == "baseline"
+
+
+def test_weights_of_another_network(weights: dict[str, Path]) -> None:
+    says = r"^.*ssp_resnet101\.pth: holds the weights of ssp_resnet101, not of ssp_resnet50$"
+    with pytest.raises(UserError, match=says):
+        hubconf.ssp_resnet50(weights["ssp_resnet101"])
+    with pytest.raises(UserError, match=r"holds the weights of ssp_resnet50, not of baseline_resnet50$"):
+        hubconf.baseline_resnet50(weights["ssp_resnet50"])
+    with pytest.raises(UserError, match=r"nothing\.pth: no such file$"):
+        hubconf.ssp_resnet50("nothing.pth")
+
+
+def test_the_baseline_has_nothing_to_refine(weights: dict[str, Path]) -> None:
+    for arguments in ({}, {"weights": weights["baseline_resnet50"]}):
+        with pytest.raises(UserError, match=r"^refine belongs to ssp, the baseline has nothing to refine$"):
+            hubconf.baseline_resnet50(refine=True, **arguments)
+
+
+SCRIPT = """
+import json, sys
+import numpy as np, torch
+checkout, weights = sys.argv[1:]
+net = torch.hub.load(checkout, "ssp_resnet50", source="local", weights=weights)
+predictor = torch.hub.load(checkout, "predictor", source="local", weights=weights, refine=False, device="cpu")
+image = np.random.default_rng(0).integers(0, 256, (40, 48, 3), dtype=np.uint8)
+mask = np.zeros((40, 48), int)
+mask[:, :20] = 1
+predictor.set_support([image], [mask])
+found = predictor.predict(image)
+try:
+    torch.hub.load(checkout, "ssp_resnet101", source="local", weights=weights)
+except Exception as error:
+    said = str(error)
+print(json.dumps([net.refine, net.training, predictor.net.refine, found.mask.shape, said]))
+"""
+
+
+def test_from_another_folder(weights: dict[str, Path], tmp_path: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(CHECKOUT), str(weights["refining"])],
+        cwd=tmp_path, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    refine, training, without, shape, said = json.loads(run.stdout.splitlines()[-1])
+    assert (refine, training, without, shape) == (True, False, False, [40, 48])
+    assert said == f"{weights['refining']}: holds the weights of ssp_resnet50, not of ssp_resnet101"
+    assert list(tmp_path.iterdir()) == []

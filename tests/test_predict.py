@@ -1,0 +1,364 @@
+"""predict.py from end to end: what is written, what is said, and one line for whatever is wrong."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import hubconf
+import predict
+from dataset.transform import normalise
+from model import build_model, calibrate_batch_norms
+from model.checkpoint import Checkpoint, save_checkpoint
+from util.own_images import read_image
+from util.own_masks import read_support
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+
+OneLine = Callable[[Callable[[list[str]], object], list[str]], str]
+
+
+def paint(path: Path, size: tuple[int, int], seed: int, **options: object) -> Path:
+    noise = np.random.default_rng(seed).integers(0, 256, (5, 5, 3), dtype=np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC).save(path, **options)
+    return path
+
+
+def paint_mask(path: Path, size: tuple[int, int], value: int = 255) -> Path:
+    """The left half is the object."""
+    mask = np.zeros(size[::-1], np.uint8)
+    mask[:, : size[0] // 2] = value
+    Image.fromarray(mask).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights with calibrated batch norms; they refine."""
+    folder = tmp_path_factory.mktemp("checkpoint")
+    torch.manual_seed(0)
+    net = build_model("ssp")
+    pictures = [Image.open(paint(folder / f"{seed}.png", (64, 64), seed)) for seed in range(3)]
+    calibrate_batch_norms(net, torch.stack([normalise(picture) for picture in pictures]))
+    save_checkpoint(folder / "random.ckpt", Checkpoint(net.state_dict(), {"refine": True}))
+    return folder / "random.ckpt"
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Two supports, with an image and a LabelMe mask, and two queries."""
+    folder = tmp_path / "photos"
+    paint(folder / "marked_1.jpg", (64, 48), 1)
+    paint_mask(folder / "marked_1.png", (64, 48))
+    paint(folder / "marked_2.jpg", (40, 56), 2)
+    shape = {"label": "cat", "shape_type": "rectangle", "points": [[0, 0], [19, 55]]}
+    (folder / "marked_2.json").write_text(json.dumps({"shapes": [shape], "imageWidth": 40, "imageHeight": 56}))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    paint(folder / "new_1.jpg", (64, 40), 3, exif=exif)  # shown as 40x64
+    paint(folder / "new_2.png", (80, 70), 4)
+    return folder
+
+
+@pytest.fixture
+def flags(checkpoint: Path, photos: Path, tmp_path: Path) -> list[str]:
+    """Two supports, both queries."""
+    supports = [str(photos / name) for name in ("marked_1.jpg", "marked_2.jpg")]
+    return [
+        "--checkpoint", str(checkpoint), "--support", *supports, "--query", str(photos / "new_*"),
+        "--out", str(tmp_path / "out"), "--device", "cpu",
+    ]  # fmt: skip
+
+
+def changed(flags: list[str], flag: str, *values: str | Path) -> list[str]:
+    """The flags with other values of one."""
+    start = flags.index(flag) + 1
+    end = next((n for n in range(start, len(flags)) if flags[n].startswith("--")), len(flags))
+    return [*flags[:start], *map(str, values), *flags[end:]]
+
+
+def written(out: Path) -> list[str]:
+    return sorted(path.name for path in out.iterdir())
+
+
+def test_masks_overlays_and_a_sheet(
+    flags: list[str], photos: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    shares = predict.main(flags)
+    assert written(out) == [
+        "new_1_mask.png", "new_1_overlay.jpg", "new_2_mask.png", "new_2_overlay.jpg", "sheet.png",
+    ]  # fmt: skip
+    predictor = hubconf.predictor(checkpoint, device="cpu")
+    pairs = [("marked_1.jpg", "marked_1.png"), ("marked_2.jpg", "marked_2.json")]
+    predictor.set_support(*zip(*(read_support(photos / image, photos / mask) for image, mask in pairs), strict=True))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"support {photos}/marked_1.jpg: 50.0% object, by marked_1.png"
+    assert lines[1] == f"support {photos}/marked_2.jpg: 50.0% object, by marked_2.json"
+    for line, name, size in zip(lines[2:], ("new_1.jpg", "new_2.png"), ((40, 64), (80, 70)), strict=False):
+        expected = predictor.predict(read_image(photos / name)).mask
+        with Image.open(out / f"{Path(name).stem}_mask.png") as mask:
+            assert (mask.mode, mask.size) == ("L", size)
+            assert np.array_equal(np.array(mask), expected * np.uint8(255))
+        with Image.open(out / f"{Path(name).stem}_overlay.jpg") as overlay:
+            assert overlay.size == size
+        assert line == f"{photos}/{name}: {expected.mean():.1%} object"
+        assert shares[photos / name] == expected.mean()
+    assert lines[4].startswith("2 images, 0.")
+    assert lines[4].endswith(f" s each; masks and overlays in {out}, all on {out}/sheet.png")
+    with Image.open(out / "sheet.png") as sheet:
+        assert sheet.height > 400
+
+
+def test_large_images_are_resized_with_a_note(
+    flags: list[str], photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    predict.main([*changed(flags, "--query", photos / "new_2.png"), "--max-side", "48"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("50.0% object, by marked_1.png, 64x48 seen as 48x36")
+    assert lines[2].endswith("% object, 80x70 seen as 48x42")
+    with Image.open(tmp_path / "out" / "new_2_mask.png") as mask:
+        assert mask.size == (80, 70)
+
+
+def test_overlays_are_no_larger_than_they_need_be(
+    flags: list[str], photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predict, "OVERLAY_SIDE", 40)
+    predict.main(changed(flags, "--query", photos / "new_2.png"))
+    with Image.open(tmp_path / "out" / "new_2_overlay.jpg") as overlay:
+        assert overlay.size == (40, 35)
+
+
+def test_a_folder_of_supports_and_queries_in_one(flags: list[str], photos: Path, tmp_path: Path) -> None:
+    """In a folder of both, the supports have masks; they may be queries too, their masks are not."""
+    for image in ("new_1.jpg", "new_2.png"):
+        shutil.move(photos / image, tmp_path / image)
+    predict.main(changed(changed(flags, "--support", photos), "--query", photos, tmp_path / "new_2.png"))
+    names = {name.rpartition("_")[0] for name in written(tmp_path / "out")}
+    assert names == {"", "marked_1", "marked_2", "new_2"}
+
+
+def test_same_names_get_numbers_and_the_same_file_comes_once(flags: list[str], photos: Path, tmp_path: Path) -> None:
+    other = paint(tmp_path / "other" / "NEW_1.png", (40, 40), 8)
+    shares = predict.main(changed(flags, "--query", photos / "new_1.jpg", other, photos / "*_1.jpg", other))
+    assert [path.name for path in shares] == ["new_1.jpg", "NEW_1.png", "marked_1.jpg"]
+    names = [name for name in written(tmp_path / "out") if name.endswith("mask.png")]
+    assert names == ["NEW_1_2_mask.png", "marked_1_mask.png", "new_1_mask.png"]
+
+
+def test_names_that_are_numbered_already() -> None:
+    paths = [Path(x) for x in ("a/x.jpg", "a/x_2.jpg", "b/x.jpg", "c/X.png", "b/x_2.jpg")]
+    assert predict.output_names(paths) == ["x", "x_2", "x_3", "X_4", "x_2_2"]
+
+
+def test_an_earlier_run_is_replaced_and_its_leftovers_go(flags: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    predict.main(flags)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    (out / "new_1_mask.png").write_text("of an earlier run")
+    (out / ".new_2_mask.png.4194305.tmp").write_text("of a process that was killed")
+    (out / "mine.txt").write_text("a note")
+    predict.main(flags)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == {**before, "mine.txt": b"a note"}
+
+
+def test_masks_and_labels_as_named(flags: list[str], photos: Path, tmp_path: Path) -> None:
+    masks = [paint_mask(tmp_path / "7.png", (64, 48), 7), photos / "marked_2.json"]
+    shares = predict.main([*flags, "--mask", *map(str, masks)])
+    assert shares == predict.main(flags)
+    only = changed(flags, "--support", photos / "marked_1.jpg")
+    assert predict.main([*only, "--mask", str(masks[0]), "--label", "7"]) == predict.main(only)
+
+
+def test_refinement_and_threshold(flags: list[str], checkpoint: Path, photos: Path) -> None:
+    shares = predict.main(flags)
+    assert shares == predict.main([*flags, "--refine"])
+    assert shares != predict.main([*flags, "--no-refine"])
+    strict, lax = (predict.main([*flags, "--threshold", p]) for p in ("0.6", "0.4"))
+    assert all(strict[path] <= shares[path] <= lax[path] for path in shares)
+    assert strict != lax
+
+
+def test_more_queries_than_a_sheet_shows(
+    flags: list[str], photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    headings = []
+    real = predict.contact_sheet
+    monkeypatch.setattr(predict, "contact_sheet", lambda sections: headings.extend(sections) or real(sections))
+    monkeypatch.setattr(predict, "SHOWN", 1)
+    predict.main(flags)
+    assert headings[1][0].startswith("queries (2, the first 1 are shown)")
+    assert len(headings[1][1]) == 1
+    assert len(written(tmp_path / "out")) == 5
+
+
+# One line each
+
+
+def failure(one_line_error: OneLine, argv: list[str], out: Path) -> str:
+    line = one_line_error(predict.main, argv)
+    assert not out.exists()
+    return line
+
+
+def damage(photos: Path, checkpoint: Path, flags: list[str]) -> dict[str, tuple[list[str], str]]:
+    """Flags that fail, and what is said, of some damaged files."""
+    (photos / "text.jpg").write_text("not an image")
+    (photos / "half.png").write_bytes((photos / "new_2.png").read_bytes()[:500])
+    paint(photos / "dot.png", (1, 1), 0)
+    paint(photos / "wide.png", (2000, 40), 0)
+    paint(photos / "line.png", (20000, 10), 0)
+    paint(photos / "bare.jpg", (64, 48), 0)
+    paint(photos / "black.jpg", (64, 48), 0)
+    Image.new("L", (64, 48)).save(photos / "black.png")
+    paint(photos / "small.jpg", (64, 64), 0)
+    speck = np.zeros((64, 64), np.uint8)
+    speck[2, 2] = 1
+    Image.fromarray(speck).save(photos / "small.png")
+    (photos / "empty").mkdir()
+    (photos / "text.ckpt").write_text("not a checkpoint")
+
+    def query(*names: str) -> list[str]:
+        return changed(flags, "--query", photos / "new_2.png", *(photos / name for name in names))
+
+    def support(*names: str) -> list[str]:
+        return changed(flags, "--support", photos / "marked_1.jpg", *(photos / name for name in names))
+
+    masks = [str(photos / "marked_1.png"), str(photos / "marked_2.json")]
+    return {
+        "text as query": (query("text.jpg"), r"photos/text\.jpg: not an image, or damaged; replace it or leave it out"),
+        "truncated query": (query("half.png"), r"photos/half\.png: not an image, or damaged \(.*\); replace it"),
+        "1x1 query": (query("dot.png"), r"photos/dot\.png: 1x1 pixels; at least 32 on either side are needed"),
+        "wide query": (
+            query("wide.png"),
+            r"wide\.png: 2000x40 pixels would be segmented as 640x13, too narrow; raise --max-side to 1600, or crop",
+        ),
+        "line as query": (query("line.png"), r"photos/line\.png: 20000x10 pixels; at least 32"),
+        "missing query": (query("missing.jpg"), r"--query .*/missing\.jpg: no such file or folder"),
+        "empty folder": (query("empty"), r"--query .*/empty: a folder without images"),
+        "no match": (query("*.gif"), r"--query .*/\*\.gif: matches no image"),
+        "text as support": (support("text.jpg"), r"no mask beside .*/text\.jpg: it is looked for as NAME\.png"),
+        "support without mask": (support("bare.jpg"), r"no mask beside .*/bare\.jpg: .*; or name it with --mask"),
+        "missing support": (support("missing.jpg"), r"--support .*/missing\.jpg: no such file or folder"),
+        "mask without object": (support("black.jpg"), r"photos/black\.png: marks no object; every support needs one"),
+        "a speck of an object": (support("small.jpg"), r"small\.jpg: the object's 1 pixels in 64x64 are too few to be"),
+        "too few masks": ([*flags, "--mask", masks[0]], r"--mask names 1 files for 2 of --support; name one mask"),
+        "masks in another order": (
+            [*flags, "--mask", *masks[::-1]],
+            r"marked_2\.json: mask of 40x56 pixels for an image of 64x48, .*/marked_1\.jpg; replace one of the two",
+        ),
+        "missing mask": ([*flags, "--mask", masks[0], "nothing.png"], r"nothing\.png: no such mask"),
+        "no such label": ([*flags, "--label", "dog"], r"marked_1\.png: no pixel has --label dog; it holds 0, 255"),
+        "no such shape": (
+            [*changed(flags, "--support", photos / "marked_2.jpg"), "--label", "dog"],
+            r"marked_2\.json: no shape has --label dog; it holds cat",
+        ),
+        "missing checkpoint": (changed(flags, "--checkpoint", "nothing.pth"), r"nothing\.pth: no such checkpoint or"),
+        "no checkpoint": (changed(flags, "--checkpoint", photos / "text.ckpt"), r"text\.ckpt: (refused|cannot)"),
+        "many checkpoints": (changed(flags, "--checkpoint", photos / "empty"), r"empty: holds no \*\.pth or \*\.ckpt"),
+        "out among the inputs": (
+            changed(flags, "--out", photos),
+            r"--out .*/photos: holds the input marked_1\.jpg, which could be overwritten; choose another folder",
+        ),
+        "out is a file": (changed(flags, "--out", photos / "text.jpg"), r"cannot write to .*/text\.jpg: "),
+        "small limit": ([*flags, "--max-side", "31"], r"--max-side: '31' is not a whole number of at least 32"),
+        "threshold": ([*flags, "--threshold", "1"], r"--threshold: '1' is not a number between 0 and 1"),
+        "no query": (changed(flags, "--query"), r"--query: expected at least one argument"),
+    }
+
+
+def test_whatever_is_wrong_is_one_line_and_nothing_is_written(
+    photos: Path, checkpoint: Path, flags: list[str], tmp_path: Path, one_line_error: OneLine
+) -> None:
+    before = None
+    for what, (argv, says) in damage(photos, checkpoint, flags).items():
+        before = before or sorted(photos.rglob("*"))
+        line = failure(one_line_error, argv, tmp_path / "out")
+        assert re.search(says, line), f"{what}: {line}"
+    assert sorted(photos.rglob("*")) == before
+
+
+def test_an_image_beyond_pillow_s_limit(
+    flags: list[str], tmp_path: Path, one_line_error: OneLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5000)
+    line = failure(one_line_error, flags, tmp_path / "out")
+    assert line.endswith(
+        "new_2.png: has more than 0.005 million pixels, the most that are read; make the image smaller"
+    )
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), torch.cuda.OutOfMemoryError("CUDA"), RuntimeError("you tried to allocate 9 bytes")]
+)
+def test_memory_that_does_not_suffice(
+    flags: list[str], one_line_error: OneLine, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(predict.Predictor, "predict", fail)
+    assert one_line_error(predict.main, flags) == "error: memory is full; lower --max-side, now 640"
+
+
+def test_other_errors_keep_their_traceback(flags: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(predict.Predictor, "predict", fail)
+    with pytest.raises(RuntimeError, match="a defect"):
+        predict.main(flags)
+
+
+def test_the_baseline_has_nothing_to_refine(flags: list[str], tmp_path: Path, one_line_error: OneLine) -> None:
+    state = build_model("baseline").state_dict()
+    state = {key: torch.zeros((), dtype=x.dtype).expand(x.shape) for key, x in state.items()}
+    save_checkpoint(tmp_path / "baseline.ckpt", Checkpoint(state, {}))
+    argv = [*changed(flags, "--checkpoint", tmp_path / "baseline.ckpt"), "--refine"]
+    assert "refine belongs to ssp" in failure(one_line_error, argv, tmp_path / "out")
+
+
+def test_interrupted(flags: list[str], photos: Path, tmp_path: Path) -> None:
+    """Ctrl-C: one line, exit code 130, what is there is whole; started from another folder."""
+    many = tmp_path / "many"
+    for number in range(300):
+        paint(many / f"{number:03}.png", (40, 40), number)
+    out = tmp_path / "out"
+    script = subprocess.Popen(
+        [sys.executable, str(CHECKOUT / "predict.py"), *changed(flags, "--query", many)],
+        cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    while script.poll() is None and not list(out.glob("*_mask.png")):
+        time.sleep(0.02)
+    script.send_signal(signal.SIGINT)
+    assert script.communicate(timeout=60)[1] == "interrupted\n"
+    assert script.returncode == 130
+    assert 1 <= len(written(out)) < 600
+    assert not list(out.glob(".*"))
+    for path in out.iterdir():
+        Image.open(path).load()
+
+
+def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        predict.main(["--help"])
+    text = capsys.readouterr().out
+    for flag in (
+        "--checkpoint", "--support", "--query", "--mask", "--label", "--out", "--max-side", "--threshold",
+        "--no-refine", "--device", "python predict.py --checkpoint",
+    ):  # fmt: skip
+        assert flag in text

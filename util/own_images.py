@@ -1,0 +1,159 @@
+"""A user's own images: which files are meant, and each as people see it, upright and in RGB."""
+
+from __future__ import annotations
+
+import glob
+import os
+import warnings
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from PIL import ExifTags, Image
+
+from dataset.transform import FLOATS, to_rgb
+from util.errors import UserError
+
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")  # of images in folders
+MASK_NAMES = ("{}.png", "{}_mask.png", "{}.json")  # beside an image, with its stem
+Turn = Image.Transpose
+TURNS = {  # what makes an image upright, by its EXIF orientation
+    2: Turn.FLIP_LEFT_RIGHT, 3: Turn.ROTATE_180, 4: Turn.FLIP_TOP_BOTTOM, 5: Turn.TRANSPOSE,
+    6: Turn.ROTATE_270, 7: Turn.TRANSVERSE, 8: Turn.ROTATE_90,
+}  # fmt: skip
+
+
+# Which files
+
+
+def find_images(names: Sequence[str], flag: str, left_out: Collection[Path] = ()) -> list[Path]:
+    """The image files that are named: files, all images of folders (not of folders in them), quoted patterns.
+
+    Each file once, in the order of the names, folders and patterns sorted. left_out: files, such as the masks
+    of supports, that folders and patterns do not mean. Raises UserError where a name means none.
+    """
+    unwanted = {os.path.abspath(path) for path in left_out}
+    found: dict[str, Path] = {}
+    for name in names:
+        files = [Path(name)]
+        if not os.path.isfile(name):
+            files = [path for path in _listed(name, flag) if os.path.abspath(path) not in unwanted]
+        if not files:
+            raise UserError(f"{flag} {name}: holds nothing but masks of supports")
+        for path in files:
+            found.setdefault(os.path.abspath(path), path)
+    return list(found.values())
+
+
+def find_supports(names: Sequence[str], masks: Sequence[str] | None = None) -> list[tuple[Path, Path]]:
+    """Each support's image and mask: the masks as given, in order, or found beside the images (MASK_NAMES).
+
+    names: as for :func:`find_images`, but with masks files only. A file that is another one's mask is no support.
+    Raises UserError naming what is missing or ambiguous.
+    """
+    if masks:
+        for name in names:
+            if not os.path.isfile(name):
+                raise UserError(f"--support {name}: no such file; with --mask, name every image by itself")
+        if len(masks) != len(names):
+            raise UserError(f"--mask names {len(masks)} files for {len(names)} of --support; name one mask for each")
+        return [(Path(image), Path(mask)) for image, mask in zip(names, masks, strict=True)]
+    images = find_images(names, "--support")
+    pairs = [(path, _masks_beside(path)) for path in images]
+    taken = {mask for _, found in pairs for mask in found}
+    pairs = [(path, found) for path, found in pairs if path not in taken]
+    if missing := [str(path) for path, found in pairs if not found]:
+        forms = ", ".join(form.format("NAME") for form in MASK_NAMES)
+        raise UserError(f"no mask beside {_some(missing)}: it is looked for as {forms}; or name it with --mask")
+    for path, found in pairs:
+        if len(found) > 1:
+            raise UserError(f"{path}: {len(found)} masks beside it: {_some(found)}; name the right one with --mask")
+    return [(path, found[0]) for path, found in pairs]
+
+
+def _listed(name: str, flag: str) -> list[Path]:
+    """The images in a folder, or that match a pattern, sorted."""
+    try:
+        if os.path.isdir(name):
+            paths = list(Path(name).iterdir())
+        elif any(mark in name for mark in "*?["):
+            paths = [Path(match) for match in glob.glob(name, recursive=True)]
+        else:
+            raise UserError(f"{flag} {name}: no such file or folder")
+    except OSError as error:
+        raise UserError(f"{flag} {name}: cannot be read: {error.strerror}") from error
+    images = [x for x in paths if x.suffix.lower() in SUFFIXES and not x.name.startswith(".") and x.is_file()]
+    if not images:
+        what = "a folder without images" if os.path.isdir(name) else "matches no image"
+        raise UserError(f"{flag} {name}: {what} ({' '.join(SUFFIXES)})")
+    return sorted(images)
+
+
+def _masks_beside(image: Path) -> list[Path]:
+    candidates = (image.with_name(form.format(image.stem)) for form in MASK_NAMES)
+    return [path for path in candidates if path.is_file() and not path.samefile(image)]
+
+
+def _some(items: Sequence[object], shown: int = 5) -> str:
+    """A list for people, cut short."""
+    more = f" and {len(items) - shown} more" if len(items) > shown else ""
+    return ", ".join(map(str, items[:shown])) + more
+
+
+# What is in them
+
+
+def read_image(path: str | Path) -> Image.Image:
+    """An image file as RGB, upright. Raises UserError naming it where it is missing, damaged, or far too large."""
+    return read_turned(path)[0]
+
+
+def read_turned(path: str | Path) -> tuple[Image.Image, Turn | None]:
+    """:func:`read_image`, and how the stored pixels were turned to be upright (None: they were)."""
+    with opened(path) as image:
+        image.load()
+        turn = turn_of(image)
+        picture = to_rgb(image)
+    return (picture.transpose(turn) if turn is not None else picture), turn
+
+
+def check_image(path: str | Path) -> tuple[int, int]:
+    """The two sides of an image, in pixels, not turned. Raises what :func:`read_image` would, for less work."""
+    with opened(path) as image:
+        size = image.size
+        image.draft("L", (1, 1))  # of a JPEG file all is read, but little is computed
+        image.load()
+    return size
+
+
+@contextmanager
+def opened(path: str | Path, kind: str = "image") -> Iterator[Image.Image]:
+    """An image file, not yet decoded; what fails in the block is the file's fault, and a UserError naming it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd metadata
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                if image.mode == "F":
+                    raise UserError(f"{path}: {FLOATS}")
+                yield image
+    except (UserError, MemoryError):
+        raise
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        limit = f"{Image.MAX_IMAGE_PIXELS / 1e6:.3g} million pixels"
+        raise UserError(f"{path}: has more than {limit}, the most that are read; make the {kind} smaller") from error
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such {kind}") from error
+    except Exception as error:  # a damaged file can fail anywhere in the decoder
+        if isinstance(error, OSError) and error.strerror:
+            raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+        reason = "" if isinstance(error, Image.UnidentifiedImageError) else f" ({error})"
+        raise UserError(f"{path}: not an image, or damaged{reason}; replace it or leave it out") from error
+
+
+def turn_of(image: Image.Image) -> Turn | None:
+    """What makes a decoded image upright, by its EXIF orientation."""
+    try:
+        return TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+    except Exception:  # damaged EXIF: viewers show the pixels as they are stored
+        return None
