@@ -28,6 +28,7 @@ from dataset.hsnet import is_generated
 from dataset.instances import read_instances
 from dataset.toy import COCO_CATEGORY_IDS
 from model import build_model
+from tests.files import write
 from tests.model.test_checkpoint import assert_landed, constants, flat, imagenet, torchvision
 from util.errors import command
 
@@ -46,12 +47,6 @@ def contents(root: Path) -> dict[str, bytes]:
 def times(folder: Path) -> dict[str, tuple[int, int]]:
     """What would tell that a file was written anew."""
     return {path.name: (path.stat().st_mtime_ns, path.stat().st_ino) for path in folder.iterdir()}
-
-
-def write(path: Path, text: str = "") -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-    return path
 
 
 def test_a_command_is_required(one_line_error: OneLine) -> None:

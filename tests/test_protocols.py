@@ -21,6 +21,7 @@ import test as testing
 from dataset.pascal import image_set
 from model import build_model
 from model.checkpoint import Checkpoint, save_checkpoint
+from tests.files import write
 from tests.model import recipe
 
 OneLine = Callable[[Callable, list[str]], str]
@@ -45,11 +46,6 @@ def splits(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines = [f"{names[number]}__{cls:02d}" for cls in (1, 2) for number in range(4 * cls, 4 * cls + 4)]
     write(folder / "pascal" / "val" / "fold0.txt", "\n".join(lines))
     return folder
-
-
-def write(path: Path, content: str | bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def flags(root: Path, checkpoint: Path, *more: object) -> list[str]:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,18 @@ def die_after(saves: int, toy: Path, out: Path, monkeypatch: pytest.MonkeyPatch)
             training.main(flags(toy, out))
 
 
+def before_step(number: int, act: Callable[[], object], patch: pytest.MonkeyPatch) -> None:
+    """Do something before a step of training, counted from 1."""
+    step, steps = training.train_step, count(1)
+
+    def acting(*arguments: object) -> float:
+        if next(steps) == number:
+            act()
+        return step(*arguments)
+
+    patch.setattr(training, "train_step", acting)
+
+
 @pytest.mark.parametrize("writes", [1, 2, 3, 4, 5])
 def test_a_run_that_died_after_some_saves(
     toy: Path, tmp_path: Path, whole: tuple, writes: int, monkeypatch: pytest.MonkeyPatch
@@ -88,18 +101,8 @@ def test_a_run_that_died_after_some_saves(
 def test_a_signal_in_the_middle_of_a_snapshot(
     toy: Path, tmp_path: Path, whole: tuple, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    steps = 0
-    step = training.train_step
-
-    def signalled(*arguments: object) -> float:
-        nonlocal steps
-        steps += 1
-        if steps == 3:  # the first of the second snapshot
-            os.kill(os.getpid(), signal.SIGTERM)
-        return step(*arguments)
-
     with monkeypatch.context() as patch:
-        patch.setattr(training, "train_step", signalled)
+        before_step(3, lambda: os.kill(os.getpid(), signal.SIGTERM), patch)  # the first of the second snapshot
         with pytest.raises(KeyboardInterrupt, match=f"saved {tmp_path / LAST}, go on with --resume"):
             training.main(flags(toy, tmp_path))
     assert "stopping after this step" in capsys.readouterr().err
@@ -166,18 +169,8 @@ def test_a_folder_that_vanishes_is_written_again(
     toy: Path, tmp_path: Path, whole: tuple, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """While the second snapshot is trained: its weights are the best, or the first one's are written again."""
-    steps = 0
-    step = training.train_step
-
-    def removing(*arguments: object) -> float:
-        nonlocal steps
-        steps += 1
-        if steps == 3:
-            shutil.rmtree(tmp_path)
-        return step(*arguments)
-
     with monkeypatch.context() as patch:
-        patch.setattr(training, "train_step", removing)
+        before_step(3, lambda: shutil.rmtree(tmp_path), patch)
         patch.setattr(training, "save_best", lambda *_: None)  # as if no later weights were better
         training.main(flags(toy, tmp_path))
     assert "had vanished, it is written again" in capsys.readouterr().err
@@ -187,14 +180,11 @@ def test_a_folder_that_vanishes_is_written_again(
 def test_a_folder_that_cannot_be_made_again_is_one_line(
     toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_line_error: OneLine
 ) -> None:
-    step = training.train_step
-
-    def replacing(*arguments: object) -> float:
+    def replace() -> None:
         shutil.rmtree(tmp_path)
         tmp_path.write_text("a file in its place")
-        return step(*arguments)
 
-    monkeypatch.setattr(training, "train_step", replacing)
+    before_step(1, replace, monkeypatch)
     line = one_line_error(training.main, flags(toy, tmp_path, "--episode", "2", "--snapshot", "2"))
     assert f"cannot write {tmp_path / LAST}" in line
 

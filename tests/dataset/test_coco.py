@@ -10,15 +10,10 @@ import pytest
 
 from dataset import coco, open_fold
 from dataset.coco import image_set, novel_classes
+from tests.files import write
 from util.errors import UserError
 
 NAMES = {split: [f"COCO_{split}2014_{number:012d}" for number in (9, 10, 30, 400)] for split in ("train", "val")}
-
-
-def write(path: Path, text: str = "") -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-    return path
 
 
 @pytest.fixture

@@ -12,16 +12,11 @@ from PIL import Image
 from dataset import class_index, fss, open_fold, open_part, open_pool
 from dataset.fss import class_list, file_order
 from dataset.index import cache_path
+from tests.files import write
 from util.errors import UserError
 
 LISTS = {"trn": ("bus", "apple"), "val": ("crab", "abacus", "zebra"), "test": ("drum", "cup")}
 ORDER = ["1", "10", "2", "3", "4", "5", "6", "7", "8", "9"]
-
-
-def write(path: Path, text: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-    return path
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from dataset.hsnet import novel_classes, plan_hsnet
+from tests.files import write
 from tests.real_data import REAL_DATA
 from util.errors import UserError
 
@@ -126,8 +127,3 @@ def test_bad_pickles(tmp_path: Path, content: bytes, message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
         plan_hsnet("coco", tmp_path, 0, 1)
     assert "\n" not in str(caught.value)
-
-
-def write(path: Path, content: str | bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content.encode() if isinstance(content, str) else content)

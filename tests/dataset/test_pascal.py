@@ -11,16 +11,11 @@ import pytest
 
 from dataset import class_index, open_fold, pascal
 from dataset.pascal import image_set
+from tests.files import write
 from tests.real_data import REAL_DATA
 from util.errors import UserError
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-
-
-def write(path: Path, text: str = "") -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-    return path
 
 
 @pytest.fixture

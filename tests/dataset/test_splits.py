@@ -18,13 +18,8 @@ from dataset.fss import class_list
 from dataset.hsnet import GENERATED, is_generated, list_path, plan_hsnet, read_class_lists, read_pairs
 from dataset.splits import derive_fss_lists, generate_lists, import_lists, read_official_list, write_fss_lists
 from tests.dataset.test_hsnet import GOLDEN, SPLITS, Hostile
+from tests.files import write
 from util.errors import UserError
-
-
-def write(path: Path, content: str | bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return path
 
 
 def contents(folder: Path) -> dict[str, str]:
