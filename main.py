@@ -256,7 +256,9 @@ def train(args: argparse.Namespace, asked: Interrupts) -> Path:
     best = folder / training.best_name
     if first:
         restore_best(training, args, fold, folder)
-        draw_history(training.history, folder / f"{training.name}.history.png", drops(args.episode // args.batch_size))
+        iterations = args.episode // args.batch_size
+        rates = {step: learning_rate(args.lr, step, iterations) for step in (0, *drops(iterations))}
+        draw_history(training.history, folder / f"{training.name}.history.png", rates)
         save_result(f"{best}.json", args, f"{best}.ckpt", len(final[args.seed]), result)
         save_training(last, replace(training, state_dict=last_state, optimizer={}, best_state={}, finished=True))
         print(result_table(result, fold.test.images.class_names))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -108,8 +108,8 @@ def save_png(picture: Image.Image, path: str | Path) -> None:
         picture.save(file, "PNG")
 
 
-def draw_history(history: Sequence[dict], path: str | Path, drops: Sequence[int]) -> None:
-    """Loss of each step and mIoU of each snapshot as a PNG, with the steps at which the learning rate drops.
+def draw_history(history: Sequence[dict], path: str | Path, rates: Mapping[int, float]) -> None:
+    """Loss of each step, mIoU of each snapshot, and the learning rate from some steps on, as a PNG.
 
     Says so and goes on where matplotlib is absent.
     """
@@ -129,8 +129,12 @@ def draw_history(history: Sequence[dict], path: str | Path, drops: Sequence[int]
     other = axes.twinx()
     other.plot(ends, [line["miou"] for line in history], color="tab:red", marker="s", label="mIoU")
     other.set_ylabel("mIoU on the novel classes", color="tab:red")
-    for step in drops:
-        axes.axvline(step, color="0.6", linestyle=":")
-    axes.set_title("grey: each step; dotted: the learning rate is divided by ten", fontsize=9)
+    for step, rate in rates.items():
+        if step:
+            axes.axvline(step, color="0.6", linestyle=":")
+        axes.text(
+            step, 0.99, f" lr {rate:.3g}", transform=axes.get_xaxis_transform(), va="top", color="0.4", fontsize=8
+        )
+    axes.set_title("grey: the loss of each step; blue: its mean; red: mIoU; dotted: a new learning rate", fontsize=9)
     with atomic_write(path) as file:
         figure.savefig(file, format="png", dpi=120)

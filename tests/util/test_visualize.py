@@ -121,7 +121,7 @@ HISTORY = [
 @pytest.mark.parametrize("snapshots", [1, 2])
 def test_draw_history(tmp_path: Path, snapshots: int, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("matplotlib")
-    draw_history(HISTORY[:snapshots], tmp_path / "curve.png", drops=[1, 3])
+    draw_history(HISTORY[:snapshots], tmp_path / "curve.png", rates={0: 1e-3, 1: 1e-4, 3: 1e-5})
     with Image.open(tmp_path / "curve.png") as picture:
         assert picture.format == "PNG"
         assert picture.size == (840, 480)
@@ -138,7 +138,7 @@ def test_without_matplotlib_there_is_a_sentence(
     for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    draw_history(HISTORY, tmp_path / "curve.png", drops=[])
+    draw_history(HISTORY, tmp_path / "curve.png", rates={})
     expected = "no training curve drawn: it needs the package matplotlib (pip install matplotlib)\n"
     assert capsys.readouterr().out == expected
     assert list(tmp_path.iterdir()) == []
