@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Train all folds of a setting.
+set -euo pipefail
 
 usage() {
-    cat <<'TEXT'
+    cat << 'TEXT'
 Train all folds of a setting, one after the other. What is finished is skipped, what was interrupted goes on; the first
 failure stops it.
 
@@ -20,19 +21,19 @@ CLASS_ORDER  of coco: contiguous or interleaved
 SPLITS       HSNet's data/splits, for fss without lists
 FOLDS                                                   ("0 1 2 3")
 OUT          folder for everything written              (outdir)
-PYTHON       what runs main.py                          (python)
+PYTHON       a file, or a command with its flags, that runs main.py (python)
 
 Each is set as an argument or as a variable of the environment. Flags after -- go to main.py.
 TEXT
 }
 
 MORE_NAMES=
-. "$(dirname "$0")/setting.sh"
-[ "$METHOD" = baseline ] || [ "$REFINE" = 0 ] || flags+=(--refine)
+. "$(dirname -- "$0")/setting.sh"
+[ "${METHOD:-}" = baseline ] || [ -n "${REFINE:-}" ] || flags+=(--refine)
 
 train() {
-    echo "== train $DATASET${1:+ fold $1}, $METHOD $BACKBONE, $SHOT-shot =="
-    $PYTHON "$HERE/main.py" "${flags[@]}" ${1:+--fold "$1"} --resume ${more[@]+"${more[@]}"}
+    echo "== training${1:+, fold $1} =="
+    "${python[@]}" "$HERE/main.py" "${flags[@]}" ${1:+--fold "$1"} --resume ${more[@]+"${more[@]}"}
 }
 
 for_each_fold train

@@ -162,12 +162,12 @@ def train(args: argparse.Namespace, asked: Interrupts) -> Path:
         if training.finished:
             best = folder / f"{training.best_name}{SUFFIX}"
             if not best.is_file():
-                raise UserError(f"{last}: this run is finished, but {best} is gone; remove the former to train again")
-            distributed.say(f"finished before: {best.with_suffix('.pth')}")
+                raise UserError(f"{best}: is gone, though its run is finished; remove {last} to train again")
+            distributed.say(f"finished before: {best}")
             return best
     elif args.resume:
         distributed.say(f"{last}: no run to resume, starting one")
-    elif last.is_file() and not load_training(last).finished:
+    elif (left := load_training(last)) and not left.finished:
         raise UserError(f"{last}: an unfinished run; go on with --resume, or remove it, or choose another --out")
 
     fold = open_fold(args.dataset, args.data_root, args.fold, args.class_order, args.splits)
@@ -220,14 +220,15 @@ def train(args: argparse.Namespace, asked: Interrupts) -> Path:
     stream = batches(own, args.batch_size // distributed.world(), args.workers, pin_memory=args.device.type == "cuda")
     parallel = spread(net, args.device)
     net.train()
-    log = tensorboard_log(folder / f"{training.name}.tensorboard", done) if args.tensorboard and first else None
+    log = tensorboard_log(folder / f"{training.name}.tensorboard") if args.tensorboard and first else None
 
     def time_left(step: float, unit: float) -> str:
-        """step: seconds of one; unit: of evaluation's unit of cost."""
+        """For people; step: seconds of one; unit: those of evaluation's unit of cost."""
         ahead = snapshots - training.snapshot
         evaluations = ahead * cost(selection, args.engine) + cost(final, args.engine)
         return duration((ahead * per_snapshot - len(training.losses)) * step + evaluations * unit)
 
+    step = 0.0  # seconds
     if len(own) > WORTH_ESTIMATING * args.batch_size // distributed.world():
         step = step_seconds(parallel, first_batch(samples, args), args.accumulate)
         unit = unit_seconds(net, fold.select.images, selection[args.seed], args.engine)
@@ -235,7 +236,8 @@ def train(args: argparse.Namespace, asked: Interrupts) -> Path:
     while training.snapshot < snapshots:
         started, before = time.perf_counter(), len(training.losses)
         whole_snapshot = train_snapshot(parallel, optimizer, scaler, stream, training, args, asked)
-        step = (time.perf_counter() - started) / max(len(training.losses) - before, 1)
+        if steps := len(training.losses) - before:  # none where a run goes on with the evaluation
+            step = (time.perf_counter() - started) / steps
         save()
         if not whole_snapshot:
             raise KeyboardInterrupt(f"saved {last}, go on with --resume")
@@ -243,7 +245,7 @@ def train(args: argparse.Namespace, asked: Interrupts) -> Path:
         line = finish_snapshot(training, result, args, fold, net, folder)
         save()
         if log:
-            log(line)
+            log(training.history)
         distributed.say(
             f"snapshot {line['snapshot']}/{snapshots}: loss {line['loss']:.4f}, lr {line['lr']:g}, mIoU "
             f"{line['miou']:.2f}, best {training.best_miou:.2f}, about "
@@ -259,7 +261,7 @@ def train(args: argparse.Namespace, asked: Interrupts) -> Path:
         iterations = args.episode // args.batch_size
         rates = {step: learning_rate(args.lr, step, iterations) for step in (0, *drops(iterations))}
         draw_history(training.history, folder / f"{training.name}.history.png", rates)
-        save_result(f"{best}.json", args, f"{best}.ckpt", len(final[args.seed]), result)
+        save_result(f"{best}.json", args, f"{best}.ckpt", len(final[args.seed]), result, training.arguments)
         save_training(last, replace(training, state_dict=last_state, optimizer={}, best_state={}, finished=True))
         print(result_table(result, fold.test.images.class_names))
         print(f"mIoU {result['miou']:.4f} (std {result['miou_std']:.2f}), FB-IoU {result['fb_iou']:.4f}: {best}.pth")

@@ -74,7 +74,8 @@ def missing_cells(tables: Iterable[Table]) -> Iterator[tuple[Setting, Cell]]:
 
 def commands(tables: Iterable[Table], args: argparse.Namespace) -> str:
     """A shell script that measures what is missing, each training once."""
-    lines, trained = [], set()
+    lines: list[str] = []
+    trained: set[str] = set()
     for setting, cell in missing_cells(tables):
         run = run_of(setting, cell.fold, args.out)
         checkpoint = newest_checkpoint(run)
@@ -87,7 +88,8 @@ def commands(tables: Iterable[Table], args: argparse.Namespace) -> str:
             lines.append(training)
         if checkpoint or setting.protocol == "hsnet":
             lines.append(test_command(run, setting, checkpoint, args))
-    return "".join(f"{line}\n" for line in lines or ["# nothing is missing"])
+    stop = "set -e  # the first failure, and Ctrl-C, stop it"
+    return "".join(f"{line}\n" for line in ([stop, *lines] if lines else ["# nothing is missing"]))
 
 
 def run_of(setting: Setting, fold: int | None, out: str) -> argparse.Namespace:
@@ -147,11 +149,7 @@ def test_command(run: argparse.Namespace, setting: Setting, checkpoint: Path | N
     if setting.protocol == "hsnet":
         words += ["--protocol", "hsnet", "--splits", args.splits]
     words += ["--checkpoint", str(checkpoint)] if checkpoint else ["--out", run.out]
-    order = f"_{run.class_order}" if run.class_order else ""
-    fold = "" if run.fold is None else f"_fold_{run.fold}"
-    refine = "_refine" if setting.refine else ""
-    name = f"{run.dataset}{order}{fold}_{run_name(run)}{refine}_{setting.protocol}.json"
-    return shlex.join([*words, "--json", str(Path(run.out) / "results" / name)])
+    return shlex.join([*words, "--results", str(Path(run.out) / "results")])
 
 
 def main(argv: list[str] | None = None) -> list[Table]:

@@ -1,8 +1,7 @@
 # What all.sh and test.sh share; sourced by them. NAME=VALUE arguments become variables, which may be set before as well;
-# then flags holds what every script is given, and for_each_fold runs the one that the caller defines.
+# then flags holds those of the Python script, more what follows --, and for_each_fold runs what the caller defines.
 
-set -euo pipefail
-HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+HERE=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 NAMES="DATASET DATA_ROOT BACKBONE SHOT REFINE METHOD CLASS_ORDER SPLITS FOLDS OUT PYTHON $MORE_NAMES"
 
 fail() {
@@ -31,24 +30,37 @@ while [ $# -gt 0 ]; do
         *) fail "$1: settings are NAME=VALUE, and flags of the Python script come after --; see $0 --help" ;;
     esac
 done
-more=("$@") # flags of the Python script
+more=("$@")
 
-DATASET=${DATASET:-pascal} DATA_ROOT=${DATA_ROOT:-../Datasets_SSP} BACKBONE=${BACKBONE:-resnet50} SHOT=${SHOT:-1}
-METHOD=${METHOD:-ssp} CLASS_ORDER=${CLASS_ORDER:-} SPLITS=${SPLITS:-} FOLDS=${FOLDS:-0 1 2 3} OUT=${OUT:-outdir}
-REFINE=${REFINE:-} PYTHON=${PYTHON:-python}
-case $REFINE in "" | 0 | 1) ;; *) fail "REFINE=$REFINE: must be 1 or 0" ;; esac
+# What is not set is left to the Python script, or to the checkpoint.
+flags=(--data-root "${DATA_ROOT:-../Datasets_SSP}" --out "${OUT:-outdir}")
+[ -z "${DATASET:-}" ] || flags+=(--dataset "$DATASET")
+[ -z "${BACKBONE:-}" ] || flags+=(--backbone "$BACKBONE")
+[ -z "${SHOT:-}" ] || flags+=(--shot "$SHOT")
+[ -z "${METHOD:-}" ] || flags+=(--method "$METHOD")
+[ -z "${CLASS_ORDER:-}" ] || flags+=(--class-order "$CLASS_ORDER")
+[ -z "${SPLITS:-}" ] || flags+=(--splits "$SPLITS")
+case ${REFINE:-} in
+    "") ;;
+    0) flags+=(--no-refine) ;;
+    1) flags+=(--refine) ;;
+    *) fail "REFINE=$REFINE: must be 1 or 0" ;;
+esac
 
-flags=(--dataset "$DATASET" --data-root "$DATA_ROOT" --backbone "$BACKBONE" --shot "$SHOT" --method "$METHOD" --out "$OUT")
-[ -z "$CLASS_ORDER" ] || flags+=(--class-order "$CLASS_ORDER")
-[ -z "$SPLITS" ] || flags+=(--splits "$SPLITS")
+PYTHON=${PYTHON:-python}
+if [ -x "$PYTHON" ]; then
+    python=("$PYTHON")
+else
+    read -r -a python <<< "$PYTHON" # such as torchrun --nproc-per-node 4
+fi
 
 # for_each_fold COMMAND: COMMAND FOLD for each; once, without a fold, for fss.
 for_each_fold() {
-    if [ "$DATASET" = fss ]; then
+    if [ "${DATASET:-}" = fss ]; then
         "$1" ""
         return
     fi
-    for fold in $FOLDS; do
+    for fold in ${FOLDS:-0 1 2 3}; do
         "$1" "$fold"
     done
 }

@@ -15,6 +15,8 @@ size. HSNet's takes its lists' 1,000 episodes (FSS-1000: 2,400), 400x400, and re
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,9 +32,18 @@ from util.errors import UserError, command
 from util.estimate import cost, duration, unit_seconds
 from util.evaluation import evaluate, result_table
 from util.files import check_writable
-from util.gallery import choose, write_gallery
+from util.gallery import PICTURES, choose, write_gallery
 from util.options import make_parser, settle, whole
-from util.runs import SAVED, describe_setting, load_episodes, run_folder, run_name, save_episodes, save_result
+from util.runs import (
+    SAVED,
+    describe_setting,
+    load_episodes,
+    result_path,
+    run_folder,
+    run_name,
+    save_episodes,
+    save_result,
+)
 
 WORTH_ESTIMATING = 2000  # in units of util.estimate.cost: half a minute on two cores, of ResNet-50 and VOC's images
 
@@ -48,6 +59,11 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]
     add("--save-episodes", metavar="FILE", help="write the episodes here, as JSON")
     add("--episodes-from", metavar="FILE", help="run the episodes of such a file instead of drawing them")
     add("--json", metavar="FILE", help="write the result here")
+    add(
+        "--results",
+        metavar="DIR",
+        help="write it here under a name of its own; one that is there is not computed again",
+    )
     add("--visualize", metavar="DIR", help="draw best, worst and random episodes here, with a page to browse them")
     add("--visualize-episodes", type=whole(3, 999), default=60, metavar="N", help="how many (default %(default)s)")
     add("--amp", action="store_true", help="the trunk in bfloat16, meant for CUDA; results differ slightly")
@@ -74,7 +90,9 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]
         if file:
             check_writable(Path(file).parent)
     if args.visualize:
-        check_writable(args.visualize)
+        check_writable(Path(args.visualize) / PICTURES)
+    if args.results:
+        check_writable(args.results)
     return args, path, checkpoint
 
 
@@ -166,6 +184,12 @@ def warnings(
 def main(argv: list[str] | None = None) -> dict[str, Any]:
     """Evaluate as the flags say; returns the result of util.evaluation.evaluate."""
     args, path, checkpoint = parse(argv)
+    kept = result_path(args.results, args, path) if args.results else None
+    if kept and kept.is_file() and not (args.json or args.save_episodes or args.visualize):
+        result = json.loads(kept.read_bytes())
+        if not distributed.launched() or os.environ["RANK"] == "0":
+            print(f"finished before: {kept}: mIoU {result['miou']:.4f}")
+        return result
     device = distributed.start(args.device)
     images, plans, classes = plan(args)
     net = build_model(args.method, args.backbone, args.refine)
@@ -181,7 +205,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         save_episodes(args.save_episodes, args, plans)
     work = cost(plans, args.engine)
     if work > WORTH_ESTIMATING:
-        unit = unit_seconds(net, images, next(iter(plans.values())), args.engine, side)
+        unit = unit_seconds(net, images, next(iter(plans.values())), args.engine, side, args.amp)
         distributed.say(f"{sum(map(len, plans.values()))} episodes, about {duration(work * unit)}")
 
     result = evaluate(
@@ -198,8 +222,9 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     if first:
         print(result_table(result, images.class_names))
         print(f"mIoU {result['miou']:.4f} (std {result['miou_std']:.2f}), FB-IoU {result['fb_iou']:.4f}: {path}")
-        if args.json:
-            save_result(args.json, args, path, len(next(iter(plans.values()))), result, doubts)
+        known = checkpoint.info.get("arguments", {})
+        for file in filter(None, (args.json, kept)):
+            save_result(file, args, path, len(next(iter(plans.values()))), result, known, doubts)
         if args.visualize:
             title = f"{path.name}, {describe_setting(args)}, {args.shot}-shot: mIoU {result['miou']:.2f}"
             shown = choose(plans, result, args.visualize_episodes)

@@ -19,7 +19,7 @@ import report
 import test as testing
 from model import build_model
 from model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from util.report_tables import Cell, Row, Table, signed
+from util.report_tables import Cell, Row, Table, cell_text, signed
 from util.resume import Training, save_training
 from util.runs import run_folder, run_name
 
@@ -394,11 +394,13 @@ def test_picture_without_matplotlib(four_folds: Path, one_line_error: OneLine, m
 
 
 def commands_of(capsys: pytest.CaptureFixture[str], *argv: object) -> list[list[str]]:
-    """The words of each printed line."""
+    """The words of each printed line, but for the first, which makes the shell stop at a failure."""
     capsys.readouterr()
     report.main(["--commands", *map(str, argv)])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("set -e ") or lines == ["# nothing is missing"]
     return [
-        line.split(" ", 1) if line[0] == "#" else shlex.split(line) for line in capsys.readouterr().out.splitlines()
+        line.split(" ", 1) if line[0] == "#" else shlex.split(line) for line in lines if not line.startswith("set -e")
     ]
 
 
@@ -459,7 +461,7 @@ def test_the_commands_for_hsnets_protocol(tmp_path: Path, weights: dict, capsys:
         assert found == path
         assert (args.protocol, args.refine, args.fold, args.shot, args.splits) == ("hsnet", False, fold, 5, "my splits")
         assert (args.seeds, args.episodes) == (5, None)
-        assert Path(args.json) == out / "results" / f"coco_interleaved_fold_{fold}_resnet50_5shot_hsnet.json"
+        assert Path(args.results) == out / "results"
 
 
 def test_what_is_trained_is_only_tested(tmp_path: Path, weights: dict, capsys: pytest.CaptureFixture[str]) -> None:
@@ -544,6 +546,16 @@ def test_nothing_is_missing(four_folds: Path, capsys: pytest.CaptureFixture[str]
 # From the real scripts
 
 
+def test_another_training_is_marked(tmp_path: Path) -> None:
+    usual = {"episode": 24000, "batch_size": 4, "lr": 1e-3, "crop_size": 473, "seed": 3}
+    write_result(tmp_path / "usual.json", 61.25, fold=0, trained_with=usual)
+    write_result(tmp_path / "short.json", 61.25, fold=1, trained_with={**usual, "episode": 800, "lr": 0.01})
+    usual_cell, short, *_ = row_of(tables_of(tmp_path), PASCAL, **SSP_1SHOT).cells
+    assert usual_cell.notes == ()
+    assert short.notes == ("trained with --episode 800 --lr 0.01",)
+    assert cell_text(usual_cell, {}) == "61.2 ±0.2 (paper 61.4, -0.2)"  # what is shown adds up
+
+
 def test_a_real_run_is_reported(
     toy: Path, tmp_path: Path, quick: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -552,7 +564,11 @@ def test_a_real_run_is_reported(
     result = json.loads(path.with_suffix(".json").read_text())
     cell = row_of(tables_of(out), PASCAL, **SSP_1SHOT).cells[0]
     assert (cell.measured, cell.std, cell.fb_iou) == (result["miou"], result["miou_std"], result["fb_iou"])
-    assert cell.notes == ("2 of the protocol's 1000 episodes", "2 of the protocol's 5 seeds")
+    assert cell.notes == (
+        "2 of the protocol's 1000 episodes",
+        "2 of the protocol's 5 seeds",
+        "trained with --episode 4 --batch-size 2 --crop-size 65",
+    )
     assert load_checkpoint(cell.checkpoint).info["fold"] == 0
     lines = commands_of(capsys, out, "--dataset", "pascal", "--backbone", "resnet50", "--shot", 1, "--out", out)
     assert not any("SSP 1-shot ResNet-50 refine, fold 0" in words[1] for words in lines)

@@ -193,7 +193,7 @@ def test_a_finished_run_without_its_weights(toy: Path, tmp_path: Path, one_line_
     best = training.main(flags(toy, tmp_path, "--episode", "2", "--snapshot", "2"))
     best.unlink()
     line = one_line_error(training.main, flags(toy, tmp_path, "--episode", "2", "--snapshot", "2", "--resume"))
-    assert f"this run is finished, but {best} is gone" in line
+    assert line.startswith(f"error: {best}: is gone, though its run is finished; remove ")
 
 
 def test_a_finished_run_is_not_trained_again(

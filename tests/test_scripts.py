@@ -13,7 +13,7 @@ import torch
 import main as training
 import test as testing
 from dataset import open_fold
-from model.checkpoint import load_checkpoint
+from model.checkpoint import load_checkpoint, save_weights
 from util.errors import UserError
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -249,3 +249,34 @@ def test_learning_rate_falls_after_each_third() -> None:
     rates = [training.learning_rate(1.0, iteration, 7) for iteration in range(7)]
     assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01, 0.01])
     assert training.learning_rate(0.5, 0, 1) == 0.5
+
+
+def test_results_are_kept_and_not_computed_again(
+    toy: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Until the weights, the data or a flag that matters is another one."""
+    weights = tmp_path / "weights.ckpt"
+    weights.write_bytes(run.read_bytes())
+    evaluations = []
+
+    def counted(*args: Any, **kwargs: Any) -> dict:
+        evaluations.append(1)
+        return evaluate(*args, **kwargs)
+
+    evaluate = testing.evaluate
+    monkeypatch.setattr(testing, "evaluate", counted)
+    flags = ["--checkpoint", weights, "--results", tmp_path / "results"]
+    first = evaluated(toy, flags)
+    (path,) = (tmp_path / "results").iterdir()
+    assert path.name.startswith("pascal_fold_0_resnet50_1shot_refine_ssp_")
+    assert json.loads(path.read_text())["trained_with"]["episode"] == 4
+    capsys.readouterr()
+    again = evaluated(toy, [*flags, "--workers", "1", "--cache-gb", "0.5"])
+    assert len(evaluations) == 1
+    assert again["miou"] == first["miou"]
+    assert capsys.readouterr().out == f"finished before: {path}: mIoU {first['miou']:.4f}\n"
+    for more in (["--seed", "1"], ["--no-refine"], ["--data-root", toy.parent]):
+        evaluated(toy, [*flags, *more])
+    save_weights(weights, {key: value + 1 for key, value in state(run).items()})
+    evaluated(toy, [*flags, "--fold", "0", "--refine"])
+    assert len(evaluations) == len(list((tmp_path / "results").iterdir())) == 5

@@ -19,10 +19,6 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 STAND_IN = """#!/usr/bin/env bash
 printf '%s\\n' "$(basename "$1")" "${@:2}" "" >> "$LOG"
 case "$*" in *"--fold $FAILS"*) echo "error: fold $FAILS" >&2; exit 2 ;; esac
-while [ $# -gt 0 ]; do
-    [ "$1" != --json ] || { mkdir -p "$(dirname "$2")"; echo "{}" > "$2"; }
-    shift
-done
 """
 
 
@@ -123,30 +119,24 @@ def test_mistakes_are_one_line(setting: str, said: str) -> None:
 
 
 @pytest.mark.usefixtures("stand_in")
-def test_results_are_not_computed_again_until_the_checkpoint_is_newer() -> None:
-    folder = Path("outdir/models/pascal/fold_2")
-    folder.mkdir(parents=True)
-    checkpoint = folder / "resnet50_1shot_50.00.ckpt"
-    checkpoint.write_bytes(b"weights")
-    assert run("test.sh").returncode == 0
-    results = [values(command, "--json")[0] for command in logged()]
-    assert results == [f"outdir/results/pascal_fold_{fold}_ssp_resnet50_1shot_ssp.json" for fold in range(4)]
-    for fold in (0, 1, 3):
-        folder.with_name(f"fold_{fold}").mkdir()
-    assert run("test.sh").stdout.count("finished before") == 4
-    assert not logged()
-    os.utime(checkpoint, (time.time() + 10,) * 2)
-    assert run("test.sh").stdout.count("finished before") == 3
-    assert [values(command, "--fold") for command in logged()] == [("2",)]
+def test_what_is_not_set_is_left_to_the_checkpoint() -> None:
+    assert run("test.sh", "FOLDS=2", "CHECKPOINT=f{fold}.ckpt", "--", "--episodes", "5").returncode == 0
+    (command,) = logged()
+    assert command == [
+        *"test.py --data-root ../Datasets_SSP --out outdir --fold 2 --protocol ssp --results outdir/results".split(),
+        *"--checkpoint f2.ckpt --episodes 5".split(),
+    ]
 
 
-@pytest.mark.usefixtures("stand_in")
-def test_other_flags_have_other_results() -> None:
-    results = set()
-    for more in ([], ["REFINE=0"], ["REFINE=1"], ["--", "--episodes", "5"], ["PROTOCOL=hsnet"], ["CHECKPOINT=here"]):
-        assert run("test.sh", "FOLDS=0", *more).returncode == 0
-        results |= {values(command, "--json")[0] for command in logged()}
-    assert len(results) == 6
+def test_python_may_be_a_path_with_spaces_or_a_command(stand_in: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spaced = stand_in.with_name("a stand-in")
+    stand_in.rename(spaced)
+    assert run("test.sh", "FOLDS=0", f"PYTHON={spaced}").returncode == 0
+    monkeypatch.setenv("CDPATH", "/:.")  # of which cd would tell
+    assert run("test.sh", "FOLDS=0", "PYTHON=env A=B bash ./stand-in").returncode == 127
+    spaced.rename(stand_in)
+    assert run("test.sh", "FOLDS=0", "PYTHON=env A=B ./stand-in").returncode == 0
+    assert len(logged()) == 2
 
 
 @pytest.mark.usefixtures("stand_in")

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable
 from datetime import timedelta
 
 import torch
+
+GRACE = 2  # seconds in which the process that caused the end of a run may say so, before the others speak
 
 
 class UserError(Exception):
@@ -21,35 +24,33 @@ class UserError(Exception):
 
 def command(main: Callable[[], object]) -> None:
     """Run a script's ``main`` and end the process: 0 done, 2 user error, 130 Ctrl-C or SIGTERM."""
-    code, line = _run(main)  # when it is back no traceback keeps loader processes alive
+    code, line, cause = _run(main)  # when it is back no traceback keeps loader processes alive
     if code:
-        if _first_to_say():
+        if _is_mine_to_say(line, cause):
             print(line, file=sys.stderr)
         sys.exit(code)
 
 
-def _run(main: Callable[[], object]) -> tuple[int, str]:
-    """The exit code and the last line."""
+def _run(main: Callable[[], object]) -> tuple[int, str, bool]:
+    """The exit code, the last line, and whether it says a cause, not what another process's end has led to."""
     try:
         main()
     except UserError as error:
-        return 2, f"error: {error}"
+        return 2, f"error: {error}", True
     except torch.cuda.OutOfMemoryError:
-        return 2, (
-            "error: the GPU's memory is full; lower --batch-size or --crop-size or raise --accumulate, in evaluation "
-            "lower --cache-gb"
-        )
+        line = "lower --batch-size or --crop-size or raise --accumulate, in evaluation lower --cache-gb"
+        return 2, f"error: the GPU's memory is full; {line}", True
     except RuntimeError as error:
         if "DataLoader worker" in str(error):
-            return 2, (
-                "error: a loader process was killed, often for lack of (shared) memory; lower --workers, or --workers 0"
-            )
+            line = "often for lack of (shared) memory; lower --workers, or --workers 0"
+            return 2, f"error: a loader process was killed, {line}", True
         if launched() and _is_connection(error):
-            return 2, "error: another process of this run has ended; see what it says, then go on with --resume"
+            line = "torchrun's report names it; a training goes on with --resume"
+            return 2, f"error: another process of this run has ended; {line}", False
         raise
     except KeyboardInterrupt as error:
-        return 130, "; ".join(filter(None, ("interrupted", str(error))))
-    return 0, ""
+        return 130, "; ".join(filter(None, ("interrupted", str(error)))), False
+    return 0, "", True
 
 
 def launched() -> bool:
@@ -57,14 +58,22 @@ def launched() -> bool:
     return torch.distributed.is_available() and torch.distributed.is_torchelastic_launched()
 
 
-def _first_to_say() -> bool:
-    """Whether no other process of this run has said why it ends: torchrun's store, which outlives them, counts."""
+def _is_mine_to_say(line: str, cause: bool) -> bool:
+    """Whether to print why this process ends: each cause is said once, anything else only where no other has spoken.
+
+    torchrun's store counts, which outlives its processes.
+    """
     if not launched():
         return True
     try:
         where = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         store = torch.distributed.TCPStore(*where, is_master=False, timeout=timedelta(seconds=5))
-        return store.add(f"ssp/said/{os.environ.get('TORCHELASTIC_RESTART_COUNT')}", 1) == 1
+        said = f"ssp/said/{os.environ.get('TORCHELASTIC_RESTART_COUNT')}"
+        if not cause:
+            time.sleep(GRACE)
+            return store.add(said, 1) == 1
+        store.add(said, 1)
+        return store.add(f"{said}/{line}", 1) == 1
     except (RuntimeError, KeyError):  # the launcher has ended
         return True
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from util.errors import UserError
 from util.files import atomic_write
-from util.report_tables import Row, Table, describe, difference, signed
+from util.report_tables import Row, Table, describe, shown_difference
 from util.results import FOLDS
 
 WIDTH, ROW, AROUND = 10.5, 0.3, 0.8  # inches: the picture; a row; title and axis of a table
@@ -75,7 +75,7 @@ def _summary(row: Row) -> str:
         shown = mean.gap
     else:
         shown = f"mean {mean.measured:.1f}" if len(row.cells) > 1 else f"{mean.measured:.1f}"
-        shown += "" if mean.paper is None else f" ({signed(difference(mean))})"
+        shown += "" if mean.paper is None else f" ({shown_difference(mean)})"
     return f"{shown} *" if any(cell.notes for cell in row.cells) else shown
 
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from dataset import DATASETS, fss, hsnet
 from model import BACKBONES
-from util.paper import PUBLISHED, SOURCES, Published, mean_of_folds
+from util.paper import CROP_SIZE, PUBLISHED, SOURCES, TRAINING, Published, mean_of_folds
 from util.results import FOLDS, Result, Setting
 
 BENCHMARKS = {"pascal": "Pascal-5i", "coco": "COCO-20i", "fss": "FSS-1000"}
@@ -153,7 +153,7 @@ def _shared(values: Iterable[int]) -> int | None:
 
 
 def doubts(result: Result) -> list[str]:
-    """Why a result may not be what the paper's is: warnings, fewer episodes or seeds, half precision."""
+    """Why a result may not be what the paper's is: warnings, fewer episodes or seeds, another training, bfloat16."""
     if result.setting.protocol == "ssp":
         seeds, episodes = SEEDS, DATASETS[result.setting.dataset].EPISODES
     else:
@@ -164,6 +164,14 @@ def doubts(result: Result) -> list[str]:
         found.append(f"{result.episodes} of the protocol's {episodes} episodes")
     if len(result.seeds) < seeds:
         found.append(f"{len(result.seeds)} of the protocol's {seeds} seeds")
+    usual = {**TRAINING, "crop_size": CROP_SIZE.get(result.setting.dataset)}
+    other = [
+        f"--{name.replace('_', '-')} {value}"
+        for name, value in result.trained.items()
+        if usual.get(name) not in (None, value)
+    ]
+    if other:
+        found.append(f"trained with {' '.join(other)}")
     if result.amp:
         found.append("the trunk in bfloat16 (--amp)")
     return found
@@ -186,6 +194,11 @@ def _table_notes(rows: Sequence[Row], published: Mapping[Setting, Published]) ->
 def difference(cell: Cell) -> float | None:
     """Measured less published."""
     return None if cell.measured is None or cell.paper is None else cell.measured - cell.paper
+
+
+def shown_difference(cell: Cell) -> str:
+    """For people: of the measured value as it is shown, to a tenth."""
+    return signed(difference(cell._replace(measured=round(cell.measured, 1))))
 
 
 def title(setting: Setting) -> str:
@@ -232,7 +245,7 @@ def cell_text(cell: Cell, marks: Mapping[str, int]) -> str:
     if cell.measured is None:
         return f"{cell.gap} ({paper})" if paper else cell.gap
     spread = "" if cell.std is None else f" ±{cell.std:.1f}"
-    beside = f" ({paper}, {signed(difference(cell))})" if paper else ""
+    beside = f" ({paper}, {shown_difference(cell)})" if paper else ""
     return f"{cell.measured:.1f}{spread}{beside}" + "".join(f" [{marks[note]}]" for note in cell.notes)
 
 

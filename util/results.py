@@ -45,6 +45,7 @@ class Result(NamedTuple):
     amp: bool
     checkpoint: str
     warnings: tuple[str, ...]  # of the evaluation: why the numbers may mean nothing
+    trained: dict[str, Any]  # flags of the training, as far as they are known
     file: Path
     written: float  # seconds since the epoch
 
@@ -109,6 +110,9 @@ def read_result(path: Path) -> Result | None:
     warnings = content.get("warnings") or []
     if not (isinstance(warnings, list) and all(isinstance(line, str) for line in warnings)):
         raise ValueError("its warnings are not a list of lines")
+    trained = content.get("trained_with") or {}
+    if not isinstance(trained, dict):
+        raise _absurd(content, "trained_with")
     return Result(
         setting,
         _one_of(content, "fold", (None,)) if dataset == "fss" else _whole(content, "fold", FOLDS[0], FOLDS[-1]),
@@ -120,6 +124,7 @@ def read_result(path: Path) -> Result | None:
         content.get("amp") is True,
         str(content.get("checkpoint", "")),
         tuple(" ".join(line.split()) for line in warnings),
+        trained,
         path,
         written,
     )

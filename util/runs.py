@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import glob
+import hashlib
 import json
 import re
 import sys
@@ -23,6 +24,9 @@ from util.resume import Training
 
 EPISODES_FORMAT = "ssp-episodes-1"
 SAVED = ("dataset", "class_order", "fold", "shot", "protocol")  # what saved episodes belong to
+CHOICES = ("protocol", "seed", "seeds", "episodes", "engine", "amp")  # of test.py that a result depends on
+PLACES = ("data_root", "splits")
+TRAINED = ("episode", "batch_size", "lr", "crop_size", "pretrained", "seed", "amp")  # of main.py
 SETTING = ("dataset", "class_order", "fold", "shot", "backbone", "method", "refine")  # what a result belongs to
 
 
@@ -57,9 +61,16 @@ def run_name(args: argparse.Namespace) -> str:
 
 
 def free_stem(stem: Path, own: Path | None = None) -> Path:
-    """The stem, or with _2, _3 ... where files of an earlier run have it; one of this run's own is free."""
+    """The stem, or with _2, _3 ... where files of an earlier run have it; one of this run's own is free.
+
+    The state of a run that is not finished is no result of an earlier one.
+    """
+
+    def is_taken(x: Path) -> bool:
+        return any(".last" not in path.suffixes for path in stem.parent.glob(f"{glob.escape(x.name)}.*"))
+
     candidates = (stem if number == 1 else stem.with_name(f"{stem.name}_{number}") for number in count(1))
-    return next(x for x in candidates if x == own or not any(stem.parent.glob(f"{glob.escape(x.name)}.*")))
+    return next(x for x in candidates if x == own or not is_taken(x))
 
 
 def setting(args: argparse.Namespace) -> dict[str, Any]:
@@ -106,11 +117,13 @@ def save_result(
     checkpoint: str | Path,
     episodes: int,
     result: Mapping[str, Any],
+    trained: Mapping[str, Any],
     warnings: Sequence[str] = (),
 ) -> None:
     """Write an evaluation as JSON (the fields of docs/method.md, section 9; IoUs in percent), atomically.
 
-    warnings: why it may mean nothing, such as test classes that were trained on.
+    warnings: why it may mean nothing, such as test classes that were trained on; trained: main.py's flags, as far as
+    they are known.
     """
     chosen = {
         "protocol": getattr(args, "protocol", "ssp"),
@@ -119,11 +132,31 @@ def save_result(
     }
     summary = {
         **setting(args), **chosen, "checkpoint": str(checkpoint), "episodes": episodes, "warnings": list(warnings),
+        "trained_with": {name: trained[name] for name in TRAINED if name in trained},
         **result,
     }  # fmt: skip
     text = re.sub(r"\[[-\d.,\s]+\]", lambda numbers: " ".join(numbers[0].split()), json.dumps(summary, indent=2))
     with atomic_write(path) as file:
         file.write(text.encode())
+
+
+def result_path(folder: str | Path, args: argparse.Namespace, checkpoint: str | Path) -> Path:
+    """Where test.py --results keeps a result: another file for whatever else could give another result.
+
+    args: the settled flags of test.py.
+    """
+    places = {name: str(Path(value).resolve()) for name in PLACES if (value := getattr(args, name))}
+    inputs = {**{name: getattr(args, name) for name in (*SETTING, *CHOICES)}, **places}
+    digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode())
+    for path in filter(None, (checkpoint, args.episodes_from)):
+        with open(path, "rb") as file:
+            while block := file.read(2**20):
+                digest.update(block)
+    order = f"_{args.class_order}" if args.class_order else ""
+    fold = "" if args.fold is None else f"_fold_{args.fold}"
+    refine = "_refine" if args.refine else ""
+    name = f"{args.dataset}{order}{fold}_{run_name(args)}{refine}_{args.protocol}_{digest.hexdigest()[:8]}.json"
+    return Path(folder) / name
 
 
 def save_episodes(path: str | Path, args: argparse.Namespace, plans: Mapping[int, Sequence[Episode]]) -> None:

@@ -58,15 +58,20 @@ def first_batch(samples: TrainingSamples, args: argparse.Namespace) -> Sample:
 def describe(
     args: argparse.Namespace, fold: Fold, images: int, net: FewShotNetwork, start: int, evaluated: int, tested: int
 ) -> str:
-    """What will run; evaluated, tested: episodes of the evaluation after a snapshot, and of the last one."""
+    """What will run.
+
+    start: snapshots that are done; evaluated, tested: episodes of the evaluation after a snapshot, and of the last one.
+    """
     snapshots, steps = args.episode // args.snapshot, args.snapshot // args.batch_size
     trained = sum(p.numel() for p in net.parameters() if p.requires_grad) / 1e6
-    where = f"{distributed.world()} processes" if distributed.world() > 1 else str(args.device)
+    where = f"{distributed.world()} processes on {args.device.type}" if distributed.world() > 1 else str(args.device)
+    episodes = snapshots * steps * args.batch_size
+    unused = f" (of {args.episode}, the others make no whole snapshot)" if episodes < args.episode else ""
     what = f"{describe_setting(args)}, {args.shot}-shot{', refine' if args.refine else ''}"
     return (
         f"{args.method} {args.backbone} on {what}: {images} training images of {spans(fold.train.classes)}, "
         f"best weights chosen on {spans(fold.select.classes)}, tested on {spans(fold.test.classes)}; "
-        f"{snapshots} snapshots of {steps} steps{f', {start} done' if start else ''}, {args.episode} episodes to train "
-        f"on, {evaluated} evaluated after each snapshot, {tested} at the end; "
+        f"{snapshots} snapshots of {steps} steps{f', {start} done' if start else ''}, {episodes} episodes to train "
+        f"on{unused}, {evaluated} evaluated after each snapshot, {tested} at the end; "
         f"{trained:.1f} M trained parameters, {where}"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
 
@@ -40,7 +41,13 @@ def drops(iterations: int) -> list[int]:
 def spread(net: FewShotNetwork, device: torch.device) -> nn.Module:
     """The network on all GPUs: DistributedDataParallel under torchrun, else DataParallel where there are several."""
     if launched():
-        return DistributedDataParallel(net, device_ids=[device] if device.type == "cuda" else None)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of a new name, which PyTorch 2.4 does not know
+            return DistributedDataParallel(
+                net,
+                device_ids=[device] if device.type == "cuda" else None,
+                broadcast_buffers=False,  # those of the frozen batch norms are the same everywhere
+            )
     several = device == torch.device("cuda") and torch.cuda.device_count() > 1
     return FewShotDataParallel(net) if several else net
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from util.errors import UserError
+
+History = Sequence[Mapping[str, Any]]
 
 
 def need_tensorboard() -> None:
@@ -16,19 +19,34 @@ def need_tensorboard() -> None:
         raise UserError("--tensorboard needs the package tensorboard (pip install tensorboard)")
 
 
-def tensorboard_log(folder: Path, done: int) -> Callable[[Mapping[str, Any]], None]:
-    """What writes a line of the history into a folder of events; steps logged before beyond those done are purged."""
+def tensorboard_log(folder: Path) -> Callable[[History], None]:
+    """What writes a run's history, as it grows, into a folder of events that is the run's own.
+
+    The first call writes the whole history anew, so that a run that was interrupted has every step once; so does
+    one that finds the folder gone. That raises UserError where it cannot be written.
+    """
     from torch.utils.tensorboard import SummaryWriter
 
-    writer = SummaryWriter(folder, purge_step=done or None)
+    writer, written = None, 0
 
-    def log(line: Mapping[str, Any]) -> None:
-        nonlocal done
-        for number, loss in enumerate(line["losses"], start=done):
-            writer.add_scalar("loss/step", loss, number)
-        done += line["steps"]
-        for name in ("loss", "lr", "miou", "fb_iou"):
-            writer.add_scalar(f"{name}/snapshot" if name == "loss" else name, line[name], done - 1)
-        writer.flush()
+    def log(history: History) -> None:
+        nonlocal writer, written
+        try:
+            if writer is None or not folder.is_dir():
+                shutil.rmtree(folder, ignore_errors=True)
+                writer, written = SummaryWriter(folder), 0
+            step = sum(line["steps"] for line in history[:written])
+            for line in history[written:]:
+                for number, loss in enumerate(line["losses"], start=step):
+                    writer.add_scalar("loss/step", loss, number)
+                step += line["steps"]
+                for tag, name in (("loss/snapshot", "loss"), ("lr", "lr"), ("miou", "miou"), ("fb_iou", "fb_iou")):
+                    writer.add_scalar(tag, line[name], step - 1)
+            writer.flush()
+        except OSError as error:
+            raise UserError(
+                f"cannot write {folder}: {error.strerror or error}; free it, or no --tensorboard"
+            ) from error
+        written = len(history)
 
     return log

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import main as training
+from util.errors import UserError
 from util.resume import load_training
 from util.watch import tensorboard_log
 
@@ -27,14 +29,34 @@ def line(losses: list[float], miou: float) -> dict:
 
 
 def test_a_run_that_was_interrupted_has_each_step_once(tmp_path: Path) -> None:
-    """The second snapshot was logged, but its state was not saved."""
+    """The second snapshot was logged, but its state was not saved; it is trained again."""
     pytest.importorskip("tensorboard")
-    log = tensorboard_log(tmp_path, done=0)
-    log(line([4.0, 2.0], 10.0))
-    log(line([9.0, 9.0], 99.0))
-    log = tensorboard_log(tmp_path, done=2)
-    log(line([1.5, 0.5], 20.0))
-    assert scalars(tmp_path) == {
+    first, lost, again = line([4.0, 2.0], 10.0), line([9.0, 9.0], 99.0), line([1.5, 0.5], 20.0)
+    log = tensorboard_log(tmp_path / "events")
+    log([first])
+    log([first, lost])
+    tensorboard_log(tmp_path / "events")([first, again])
+    check(tmp_path / "events")
+
+
+def test_a_folder_that_vanishes_is_written_again(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    log = tensorboard_log(tmp_path / "events")
+    log([line([4.0, 2.0], 10.0)])
+    shutil.rmtree(tmp_path / "events")
+    log([line([4.0, 2.0], 10.0), line([1.5, 0.5], 20.0)])
+    check(tmp_path / "events")
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"cannot write .*file/events"):
+        tensorboard_log(tmp_path / "file" / "events")([line([4.0], 10.0)])
+
+
+def check(folder: Path) -> None:
+    assert scalars(folder) == {
         "loss/step": [(0, 4.0), (1, 2.0), (2, 1.5), (3, 0.5)],
         "loss/snapshot": [(1, 3.0), (3, 1.0)],
         "lr": [(1, 0.5), (3, 0.5)],
