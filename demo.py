@@ -13,14 +13,14 @@ from pathlib import Path
 import dataset.toy
 import main as training
 import test as testing
-from dataset import ImageSet, class_index, open_part, open_pool, plan_episodes
+from dataset import class_index, open_part, open_pool, plan_episodes
 from dataset.fewshot import TrainingSamples
-from dataset.transform import target_mask
 from model import build_model
 from model.checkpoint import load_checkpoint, load_strict, save_weights
 from util.errors import command
 from util.evaluation import segment
 from util.files import atomic_write
+from util.gallery import masked
 from util.start import start_network
 from util.visualize import episode_panel, legend, save_png, stack
 
@@ -56,10 +56,6 @@ def draw_episodes(path: Path, rows: dict[str, tuple[Path, list[str]]]) -> None:
         load_strict(net, known.state_dict, checkpoint)
         predictions[name] = segment(net, images, episodes, workers=0)
 
-    def masked(images: ImageSet, image: str, cls: int) -> tuple:
-        picture, labels = images.load(image)
-        return picture, target_mask(labels, cls).numpy()
-
     lines = [
         episode_panel(
             [masked(images, support, episode.cls) for support in episode.supports],
@@ -72,6 +68,13 @@ def draw_episodes(path: Path, rows: dict[str, tuple[Path, list[str]]]) -> None:
 
 
 def main() -> None:
+    try:
+        demonstrate()
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("run it again to go on") from None
+
+
+def demonstrate() -> None:
     started = time.perf_counter()
     if not DATA.exists():
         dataset.toy.main(["--out", str(DATA)])

@@ -16,8 +16,8 @@ import torch
 
 import model
 import model.checkpoint
-import model.predictor
 import util.errors
+import util.predictor
 
 dependencies = ["torch", "torchvision", "numpy", "PIL", "tqdm"]
 
@@ -46,16 +46,16 @@ def predictor(
     weights: str | os.PathLike,
     refine: bool | None = None,
     device: str | torch.device | None = None,
-    max_side: int = model.predictor.MAX_SIDE,
-) -> model.predictor.Predictor:
-    """What segments images like a few supports (model.predictor), with the network that the weights are of.
+    max_side: int = util.predictor.MAX_SIDE,
+) -> util.predictor.Predictor:
+    """What segments images like a few supports (util.predictor), with the network that the weights are of.
 
     device: None for CUDA where there is one, else the CPU; max_side: larger images are resized to so many pixels.
     """
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     net = model.fold_batch_norms(_network(weights, refine))
-    return model.predictor.Predictor(net.to(device, memory_format=torch.channels_last), max_side)
+    return util.predictor.Predictor(net.to(device, memory_format=torch.channels_last), max_side)
 
 
 def _network(
@@ -67,10 +67,13 @@ def _network(
         state, info = model.checkpoint.load_checkpoint(weights)
         if (method or info["method"], backbone or info["backbone"]) != (info["method"], info["backbone"]):
             found = f"{info['method']}_{info['backbone']}"
-            raise util.errors.UserError(f"{weights}: holds the weights of {found}, not of {method}_{backbone}")
+            raise util.errors.UserError(
+                f"{weights}: holds the weights of {found}, not of {method}_{backbone}; ask for it"
+            )
     refine = bool(info.get("refine")) if refine is None else refine
     if refine and info["method"] == "baseline":
-        raise util.errors.UserError("refine belongs to ssp, the baseline has nothing to refine")
+        where = "" if weights is None else f"{weights}: "
+        raise util.errors.UserError(f"{where}refine belongs to ssp, the baseline has nothing to refine; leave it out")
     net = model.build_model(info["method"], info["backbone"], refine)
     if state is not None:
         model.checkpoint.load_strict(net, state, weights)

@@ -13,7 +13,7 @@ Images may be turned by EXIF, grey, 16-bit, transparent (then on white). A query
 images in it but the supports' masks) or a quoted pattern; all are opened before the first is segmented.
 
 For each query NAME, --out gets NAME_mask.png (255 the object, 0 background, of the image's own size as it is
-shown) and NAME_overlay.jpg; sheet.png shows supports and queries together. Files of an earlier run are replaced.
+shown) and NAME_overlay.jpg; sheet.png shows supports and queries together. Files of the same names are replaced.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from tqdm import tqdm
 
 import hubconf
 from model.checkpoint import find_checkpoint
-from model.predictor import MAX_SIDE, MIN_SIDE, OBJECT, Predictor, fitted, working_size
 from util.contact_sheet import contact_sheet, highlighted
 from util.errors import UserError, command
 from util.files import atomic_write, check_writable, remove_leftovers
 from util.options import OneLineParser, device, whole
 from util.own_images import check_image, find_images, find_supports, read_image
 from util.own_masks import read_support
+from util.predictor import MAX_SIDE, MIN_SIDE, OBJECT, Predictor, fitted, working_size
 from util.progress import progress
 from util.visualize import TILE, save_png
 
@@ -190,7 +190,8 @@ def main(argv: list[str] | None = None) -> dict[Path, float]:
     masks = [mask for _, mask in pairs]
     queries = find_images(args.query, "--query", left_out=masks)
     check_out(out, [*(image for image, _ in pairs), *masks, *queries])
-    predictor = hubconf.predictor(find_checkpoint(args.checkpoint), args.refine, args.device, args.max_side)
+    with memory_errors(args.max_side):
+        predictor = hubconf.predictor(find_checkpoint(args.checkpoint), args.refine, args.device, args.max_side)
     supports = load_supports(pairs, args.label, args.max_side)
     for path in progress(queries, "opening queries", len(queries), "image"):
         check_size(path, check_image(path), args.max_side)

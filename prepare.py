@@ -32,7 +32,7 @@ from dataset.verify import survey
 from model import BACKBONES, build_model
 from model.checkpoint import PRETRAINED, adapt_pretrained, flat_key, read, save_weights, unwrap
 from util.errors import UserError, command
-from util.files import atomic_write, check_writable, remove_leftovers
+from util.files import atomic_write, check_file, check_writable, remove_leftovers
 from util.options import OneLineParser, whole
 from util.progress import progress
 
@@ -93,7 +93,7 @@ def prepare_coco(args: argparse.Namespace) -> None:
             remove_leftovers(written)
         made, kept = make_masks(instances, folder, args.again, args.workers)
         print(f"{folder}: {made} masks made, {kept} were there")
-        write_list(root / "ImageSets" / f"{split}.txt", partial(list, instances.sizes), args.again)
+        write_list(root / "ImageSets" / f"{split}.txt", lambda ids=instances.sizes: list(ids), args.again)
         if args.authors:
             build_authors_layout(root, split, copy=args.authors == "copy")
 
@@ -126,8 +126,7 @@ def build_authors_layout(root: Path, split: str, copy: bool) -> None:
             if not there.is_file() or there.stat().st_size != path.stat().st_size:
                 with path.open("rb") as content, atomic_write(there) as file:
                     shutil.copyfileobj(content, file)
-    names = list(read_ids(root / "ImageSets" / f"{split}.txt"))
-    write_list(theirs / "ImageSets" / f"{split}.txt", partial(list, names), again=True)
+    write_list(theirs / "ImageSets" / f"{split}.txt", lambda: read_ids(root / "ImageSets" / f"{split}.txt"), again=True)
     print(f"{theirs}: {'copied' if copy else 'linked'}")
 
 
@@ -224,7 +223,7 @@ def prepare_splits(args: argparse.Namespace) -> None:
 def verify(args: argparse.Namespace) -> None:
     """Open every image and mask that the lists name; count, compare, and list what is wrong (exit code 1)."""
     if args.json:
-        check_writable(Path(args.json).parent)
+        check_file(args.json)
     root = locate(args.data_root, DATASETS[args.dataset].FOLDER)
     found = survey(args.dataset, root, args.shot, args.splits, args.quick, args.workers)
     for rows in (found.splits, found.folds):
@@ -259,7 +258,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def write_list(path: Path, names: Callable[[], Sequence[str]], again: bool = False) -> None:
-    """Write a list of images that is not there yet."""
+    """Write a list of images, where it is there already only if asked to again; names is called to write it."""
     if path.is_file() and not again:
         print(f"{path}: there, {len(read_ids(path))} images")
         return

@@ -21,7 +21,7 @@ from dataset import DATASETS
 from model import BACKBONES
 from model.checkpoint import SUFFIX
 from util.errors import UserError, command
-from util.files import atomic_write, check_writable
+from util.files import atomic_write, check_file
 from util.options import OneLineParser, whole
 from util.report_picture import draw_tables, figure_class
 from util.report_tables import Cell, Table, describe, make_tables, title, to_csv, to_markdown
@@ -50,9 +50,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     if args.picture:
         figure_class()
     for file in filter(None, (args.markdown, args.csv, args.picture)):
-        if Path(file).is_dir():
-            raise UserError(f"{file}: is a folder; name a file to write")
-        check_writable(Path(file).parent)
+        check_file(file)
     return args
 
 

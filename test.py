@@ -31,7 +31,7 @@ from util import distributed
 from util.errors import UserError, command
 from util.estimate import cost, duration, unit_seconds
 from util.evaluation import evaluate, result_table
-from util.files import check_writable
+from util.files import check_file, check_writable
 from util.gallery import PICTURES, choose, write_gallery
 from util.options import make_parser, settle, whole
 from util.runs import (
@@ -64,7 +64,7 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]
         metavar="DIR",
         help="write it here under a name of its own; one that is there is not computed again",
     )
-    add("--visualize", metavar="DIR", help="draw best, worst and random episodes here, with a page to browse them")
+    add("--visualize", metavar="DIR", help="draw best, worst and random episodes, with a page")
     add("--visualize-episodes", type=whole(3, 999), default=60, metavar="N", help="how many (default %(default)s)")
     add("--amp", action="store_true", help="the trunk in bfloat16, meant for CUDA; results differ slightly")
     args = parser.parse_args(argv)
@@ -84,11 +84,8 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]
         raise UserError("--amp belongs to --engine planned, the plain one is the reference")
     if args.engine == "plain" and distributed.launched():
         raise UserError("--engine plain, the reference, runs in one process; start it with python, not torchrun")
-    for file in (args.json, args.save_episodes):
-        if file and Path(file).is_dir():
-            raise UserError(f"{file}: is a folder; name a file to write")
-        if file:
-            check_writable(Path(file).parent)
+    for file in filter(None, (args.json, args.save_episodes)):
+        check_file(file)
     if args.visualize:
         check_writable(Path(args.visualize) / PICTURES)
     if args.results:

@@ -13,8 +13,8 @@ import torch
 import hubconf
 from model import build_model
 from model.checkpoint import Checkpoint, save_checkpoint, save_weights
-from model.predictor import Predictor
 from util.errors import UserError
+from util.predictor import Predictor
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
@@ -70,10 +70,10 @@ def test_a_predictor_takes_the_network_from_the_weights(weights: dict[str, Path]
 
 
 def test_weights_of_another_network(weights: dict[str, Path]) -> None:
-    says = r"^.*ssp_resnet101\.pth: holds the weights of ssp_resnet101, not of ssp_resnet50$"
+    says = r"^.*ssp_resnet101\.pth: holds the weights of ssp_resnet101, not of ssp_resnet50; ask for it$"
     with pytest.raises(UserError, match=says):
         hubconf.ssp_resnet50(weights["ssp_resnet101"])
-    with pytest.raises(UserError, match=r"holds the weights of ssp_resnet50, not of baseline_resnet50$"):
+    with pytest.raises(UserError, match=r"holds the weights of ssp_resnet50, not of baseline_resnet50; ask for it$"):
         hubconf.baseline_resnet50(weights["ssp_resnet50"])
     with pytest.raises(UserError, match=r"nothing\.pth: no such file$"):
         hubconf.ssp_resnet50("nothing.pth")
@@ -81,7 +81,9 @@ def test_weights_of_another_network(weights: dict[str, Path]) -> None:
 
 def test_the_baseline_has_nothing_to_refine(weights: dict[str, Path]) -> None:
     for arguments in ({}, {"weights": weights["baseline_resnet50"]}):
-        with pytest.raises(UserError, match=r"^refine belongs to ssp, the baseline has nothing to refine$"):
+        with pytest.raises(
+            UserError, match=r"refine belongs to ssp, the baseline has nothing to refine; leave it out$"
+        ):
             hubconf.baseline_resnet50(refine=True, **arguments)
 
 
@@ -111,5 +113,5 @@ def test_from_another_folder(weights: dict[str, Path], tmp_path: Path) -> None:
     )  # fmt: skip
     refine, training, without, shape, said = json.loads(run.stdout.splitlines()[-1])
     assert (refine, training, without, shape) == (True, False, False, [40, 48])
-    assert said == f"{weights['refining']}: holds the weights of ssp_resnet50, not of ssp_resnet101"
+    assert said == f"{weights['refining']}: holds the weights of ssp_resnet50, not of ssp_resnet101; ask for it"
     assert list(tmp_path.iterdir()) == []

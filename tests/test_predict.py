@@ -254,7 +254,10 @@ def damage(photos: Path, checkpoint: Path, flags: list[str]) -> dict[str, tuple[
         "text as support": (support("text.jpg"), r"no mask beside .*/text\.jpg: it is looked for as NAME\.png"),
         "support without mask": (support("bare.jpg"), r"no mask beside .*/bare\.jpg: .*; or name it with --mask"),
         "missing support": (support("missing.jpg"), r"--support .*/missing\.jpg: no such file or folder"),
-        "mask without object": (support("black.jpg"), r"photos/black\.png: marks no object; every support needs one"),
+        "mask without object": (
+            support("black.jpg"),
+            r"photos/black\.png: marks no object; mark it, or leave the support out",
+        ),
         "a speck of an object": (support("small.jpg"), r"small\.jpg: the object's 1 pixels in 64x64 are too few to be"),
         "too few masks": ([*flags, "--mask", masks[0]], r"--mask names 1 files for 2 of --support; name one mask"),
         "masks in another order": (

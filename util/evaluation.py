@@ -87,8 +87,8 @@ def count_plainly(
 def segment(
     net: FewShotNetwork, images: ImageSet, episodes: Sequence[Episode], workers: int = 0, side: int | None = None
 ) -> list[Tensor]:
-    """The predicted mask (H, W) of each episode's query, 1 the target, on the CPU."""
-    return [prediction.cpu() for prediction, _ in _predictions(net, images, episodes, workers, side)]
+    """The predicted mask (H, W) uint8 of each episode's query, 1 the target, on the CPU; episode by episode."""
+    return [prediction.to("cpu", torch.uint8) for prediction, _ in _predictions(net, images, episodes, workers, side)]
 
 
 def _predictions(

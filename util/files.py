@@ -54,6 +54,13 @@ def _is_running(process: int) -> bool:
     return True
 
 
+def check_file(path: str | Path) -> None:
+    """Raise UserError before any work is done if a file cannot be written there; makes its folder."""
+    if Path(path).is_dir():
+        raise UserError(f"{path}: is a folder; name a file to write")
+    check_writable(Path(path).parent)
+
+
 def check_writable(folder: str | Path) -> None:
     """Raise UserError before any work is done if nothing can be written to ``folder``; makes the folder."""
     folder = Path(folder)

@@ -8,12 +8,15 @@ from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+from PIL import Image
+
 from dataset.episodes import Episode
 from dataset.images import ImageSet
 from dataset.transform import square, target_mask
 from model import FewShotNetwork
 from util.evaluation import segment
-from util.files import atomic_write, check_writable
+from util.files import atomic_write, check_writable, remove_leftovers
 from util.progress import progress
 from util.visualize import episode_panel, legend, save_png
 
@@ -64,23 +67,17 @@ def write_gallery(
 ) -> Path:
     """Segment the episodes again, draw a panel of each and write them with FOLDER/index.html, which it returns.
 
-    side: as of util.evaluation.evaluate. Panels of an earlier page there are replaced.
+    One by one, in float32. side: as of util.evaluation.evaluate. Panels of an earlier page there are replaced.
     """
     check_writable(folder / PICTURES)
+    remove_leftovers(folder / PICTURES)
     predictions = segment(net, images, [each.episode for each in shown], workers, side)
-
-    def masked(image: str, cls: int) -> tuple:
-        picture, labels = images.load(image)
-        if side is not None:
-            picture, labels = square(picture, labels, side)
-        return picture, target_mask(labels, images.label_of(cls)).numpy()
-
     names = []
     pairs = enumerate(zip(shown, predictions, strict=True))
     for number, ((kind, _, _, iou, episode), found) in progress(pairs, "drawing", len(shown), "episode"):
         panel = episode_panel(
-            [masked(support, episode.cls) for support in episode.supports],
-            masked(episode.query, episode.cls),
+            [masked(images, support, episode.cls, side) for support in episode.supports],
+            masked(images, episode.query, episode.cls, side),
             [("difference", found.numpy())],
             outlines=True,
         )
@@ -94,6 +91,14 @@ def write_gallery(
         if path.name not in names:
             path.unlink()
     return page
+
+
+def masked(images: ImageSet, image: str, cls: int, side: int | None = None) -> tuple[Image.Image, np.ndarray]:
+    """An image and its episode mask (H, W) of a class, in its own size or resized to a square."""
+    picture, labels = images.load(image)
+    if side is not None:
+        picture, labels = square(picture, labels, side)
+    return picture, target_mask(labels, images.label_of(cls)).numpy()
 
 
 def html_page(

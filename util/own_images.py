@@ -39,7 +39,7 @@ def find_images(names: Sequence[str], flag: str, left_out: Collection[Path] = ()
         if not os.path.isfile(name):
             files = [path for path in _listed(name, flag) if os.path.abspath(path) not in unwanted]
         if not files:
-            raise UserError(f"{flag} {name}: holds nothing but masks of supports")
+            raise UserError(f"{flag} {name}: holds nothing but masks of supports; name other images")
         for path in files:
             found.setdefault(os.path.abspath(path), path)
     return list(found.values())
@@ -81,7 +81,7 @@ def _listed(name: str, flag: str) -> list[Path]:
         else:
             raise UserError(f"{flag} {name}: no such file or folder")
     except OSError as error:
-        raise UserError(f"{flag} {name}: cannot be read: {error.strerror}") from error
+        raise UserError(f"{flag} {name}: cannot be read: {error.strerror}; name images that can") from error
     images = [x for x in paths if x.suffix.lower() in SUFFIXES and not x.name.startswith(".") and x.is_file()]
     if not images:
         what = "a folder without images" if os.path.isdir(name) else "matches no image"

@@ -40,7 +40,7 @@ def read_support(
         turn = turn_that_fits(mask_path, mask.size, image_path, picture.size, turn)
     mask = np.array(mask if turn is None else mask.transpose(turn))
     if not (mask == 1).any():
-        raise UserError(f"{mask_path}: marks no object; every support needs one")
+        raise UserError(f"{mask_path}: marks no object; mark it, or leave the support out")
     return picture, mask
 
 
@@ -113,11 +113,12 @@ def read_labelme(path: str | Path, label: str | None) -> tuple[tuple[int, int] |
         raise UserError(f"{path}: not JSON, or damaged ({error}); save it again in LabelMe") from error
     shapes = content.get("shapes") if isinstance(content, dict) else None
     if not isinstance(shapes, list) or not all(isinstance(shape, dict) for shape in shapes):
-        raise UserError(f"{path}: not a LabelMe file: it holds no list of shapes")
+        raise UserError(f"{path}: not a LabelMe file, it holds no list of shapes; save it in LabelMe")
     size = content.get("imageWidth"), content.get("imageHeight")
     if size != (None, None) and not all(type(side) is int and side > 0 for side in size):
         raise UserError(
-            f"{path}: its imageWidth and imageHeight are {size[0]!r} and {size[1]!r}, not numbers of pixels"
+            f"{path}: its imageWidth and imageHeight are {size[0]!r} and {size[1]!r}, not numbers of pixels; save it "
+            "again in LabelMe"
         )
     if label is not None:
         names = sorted({str(shape.get("label")) for shape in shapes})
@@ -143,7 +144,9 @@ def draw_shapes(path: str | Path, size: tuple[int, int], shapes: list[dict[str, 
             (x, y), radius = points[0], math.dist(*points)
             draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=1, outline=1)
         elif kind in ("polygon", "rectangle", "circle"):
-            raise UserError(f"{path}: damaged: a {kind} with the points {str(shape.get('points'))[:60]}")
+            raise UserError(
+                f"{path}: damaged: a {kind} with the points {str(shape.get('points'))[:60]}; draw it again in LabelMe"
+            )
         else:
             raise UserError(
                 f"{path}: holds a shape of type {kind!r:.60}; polygons, rectangles and circles are read "

@@ -135,7 +135,8 @@ def save_result(
         "trained_with": {name: trained[name] for name in TRAINED if name in trained},
         **result,
     }  # fmt: skip
-    text = re.sub(r"\[[-\d.,\s]+\]", lambda numbers: " ".join(numbers[0].split()), json.dumps(summary, indent=2))
+    lists = re.compile(r"\[\n[-\d.,\s]+\]")  # of numbers; no string holds a bare line break
+    text = lists.sub(lambda numbers: " ".join(numbers[0].split()), json.dumps(summary, indent=2))
     with atomic_write(path) as file:
         file.write(text.encode())
 

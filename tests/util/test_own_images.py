@@ -62,7 +62,7 @@ def test_left_out_files_are_meant_by_their_own_name_only(tmp_path: Path) -> None
     left_out = [tmp_path / "a.png"]
     assert names(find_images([str(tmp_path)], "--query", left_out)) == ["a.jpg"]
     assert names(find_images([str(tmp_path / "a.png")], "--query", left_out)) == ["a.png"]
-    with pytest.raises(UserError, match=r"--query .*/\*\.png: holds nothing but masks of supports$"):
+    with pytest.raises(UserError, match=r"--query .*/\*\.png: holds nothing but masks of supports; name other images$"):
         find_images([f"{tmp_path}/*.png"], "--query", left_out)
 
 

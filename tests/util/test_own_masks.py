@@ -102,7 +102,7 @@ def test_a_label_that_is_not_there(tmp_path: Path, label: str) -> None:
 def test_images_that_are_no_masks(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"mask\.png: a mask in colours has no labels; leave --label out"):
         found(tmp_path, rgba((1, 2, 3)), "1")
-    with pytest.raises(UserError, match=r"mask\.png: marks no object; every support needs one$"):
+    with pytest.raises(UserError, match=r"mask\.png: marks no object; mark it, or leave the support out$"):
         found(tmp_path, Image.new("L", (3, 2)))
     image, mask = support(tmp_path, Image.fromarray(MASK))
     Image.new("L", (3, 2), 255).save(mask.with_suffix(".jpg"))
@@ -203,17 +203,23 @@ INSIDE = shape("a", "rectangle", (1, 1), (2, 2))
         ('{"shapes": [', r"not JSON, or damaged \(.*\); save it again in LabelMe$"),
         ("\udcff", r"not JSON, or damaged"),
         ("[" * 100_000, r"not JSON, or damaged"),
-        ([1, 2], r"not a LabelMe file: it holds no list of shapes$"),
+        ([1, 2], r"not a LabelMe file, it holds no list of shapes; save it in LabelMe$"),
         ({"images": [], "annotations": []}, r"not a LabelMe file"),
         ({"shapes": ["a"]}, r"not a LabelMe file"),
-        (labelme(), r"marks no object; every support needs one$"),
+        (labelme(), r"marks no object; mark it, or leave the support out$"),
         (labelme(INSIDE, size=(80, 60)), r"mask of 80x60 pixels for an image of 8x6"),
         (labelme(INSIDE, size=(10**12, 10**12)), r"mask of 1000000000000x1000000000000 pixels"),
-        (labelme(INSIDE, size=(8, None)), r"its imageWidth and imageHeight are 8 and None, not numbers of pixels$"),
+        (
+            labelme(INSIDE, size=(8, None)),
+            r"its imageWidth and imageHeight are 8 and None, not numbers of pixels; save it again in LabelMe$",
+        ),
         ({**labelme(INSIDE), "imageWidth": "8"}, r"its imageWidth and imageHeight are '8' and 6"),
-        (labelme(shape("a", "polygon", (1, 1), (2, 2))), r"damaged: a polygon with the points \[\[1, 1\], \[2, 2\]\]$"),
+        (
+            labelme(shape("a", "polygon", (1, 1), (2, 2))),
+            r"damaged: a polygon with the points \[\[1, 1\], \[2, 2\]\]; draw it again in LabelMe$",
+        ),
         (labelme(shape("a", "circle", (1, 1))), r"damaged: a circle with the points"),
-        (labelme({**INSIDE, "points": None}), r"damaged: a rectangle with the points None$"),
+        (labelme({**INSIDE, "points": None}), r"damaged: a rectangle with the points None; draw it again in LabelMe$"),
         (labelme({**INSIDE, "points": [[1], [2]]}), r"damaged: a rectangle"),
         (labelme(shape("a", "rectangle", (1, float("nan")), (2, 2))), r"damaged: a rectangle"),
         (labelme(shape("a", "rectangle", (1, 1), (1e300, 2))), r"damaged: a rectangle"),

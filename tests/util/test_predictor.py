@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from dataset.transform import normalise
 from model import build_model, calibrate_batch_norms, fold_batch_norms
-from model.predictor import MIN_SIDE, Predictor, fitted, working_size
+from util.predictor import MIN_SIDE, Predictor, fitted, working_size
 
 SIZES = [(64, 48), (40, 56), (72, 72)]  # (width, height) of three supports
 QUERY = (56, 64)
