@@ -132,9 +132,8 @@ def draw_history(history: Sequence[dict], path: str | Path, rates: Mapping[int, 
     for step, rate in rates.items():
         if step:
             axes.axvline(step, color="0.6", linestyle=":")
-        axes.text(
-            step, 0.99, f" lr {rate:.3g}", transform=axes.get_xaxis_transform(), va="top", color="0.4", fontsize=8
-        )
+        place = {"xy": (step, 0.99), "xycoords": axes.get_xaxis_transform(), "va": "top", "in_layout": False}
+        axes.annotate(f" lr {rate:.3g}", **place, color="0.4", fontsize=8, annotation_clip=True)
     axes.set_title("grey: the loss of each step; blue: its mean; red: mIoU; dotted: a new learning rate", fontsize=9)
     with atomic_write(path) as file:
         figure.savefig(file, format="png", dpi=120)
