@@ -229,14 +229,44 @@ def test_killed_at_random_moments(toy: Path, tmp_path: Path, number: int, times:
     assert same(results(tmp_path / "killed"), results(tmp_path / "whole"))
 
 
-def launch(toy: Path, out: Path, *more: str) -> subprocess.Popen:
+def launch(toy: Path, out: Path, *more: str, script: str = "main.py") -> subprocess.Popen:
     """Two processes of a run."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     return subprocess.Popen(
-        [*launcher, "main.py", *flags(toy, out, *more)],
+        [*launcher, script, *flags(toy, out, *more)],
         cwd=CHECKOUT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(CHECKOUT)},
     )  # fmt: skip
+
+
+FAILING = """
+import main
+from util.distributed import rank
+from util.errors import UserError, command
+
+step, losses = main.train_step, []
+
+def failing(*arguments):
+    if rank() == {rank} and len(losses) == 2:
+        raise UserError("image.jpg: damaged")
+    losses.append(step(*arguments))
+    return losses[-1]
+
+main.train_step = failing
+command(main.main)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_what_ends_one_process_is_said_once(toy: Path, tmp_path: Path, rank: int) -> None:
+    """By that process; the other only loses its connection."""
+    script = tmp_path / "failing.py"
+    script.write_text(FAILING.format(rank=rank))
+    errors = launch(toy, tmp_path, script=str(script)).communicate(timeout=120)[1]
+    messages = [line for line in errors.splitlines() if line.startswith(("error", "interrupted"))]
+    assert len(messages) == 1
+    assert messages[0].startswith("error: image.jpg: damaged")
 
 
 def children(process: int) -> list[int]:
