@@ -2,7 +2,7 @@
 
 Makes 20 classes of colour and texture, trains the baseline and SSP on fifteen of them from random
 weights, evaluates untrained, baseline, SSP and SSP with refinement on the other five over five seeds,
-prints the table and draws episodes with predictions. Everything is written to outdir/demo.
+prints the table and draws episodes with predictions. Everything is written to outdir_demo.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from util.errors import command
 from util.evaluation import segment
 from util.files import atomic_write
 from util.gallery import masked
+from util.options import OneLineParser
 from util.start import start_network
 from util.visualize import episode_panel, legend, save_png, stack
 
 HERE = Path(__file__).parent
-DATA, OUT = HERE / "data" / "toy", HERE / "outdir" / "demo"
+DATA, OUT = HERE / "data" / "toy", HERE / "outdir_demo"
 FOLD = 0
 SETTING = ["--data-root", str(DATA), "--fold", str(FOLD), "--shot", "1"]
 TRAINING = [
@@ -68,6 +69,7 @@ def draw_episodes(path: Path, rows: dict[str, tuple[Path, list[str]]]) -> None:
 
 
 def main() -> None:
+    OneLineParser(__doc__).parse_args()
     try:
         demonstrate()
     except KeyboardInterrupt:

@@ -8,7 +8,8 @@ The more supports (one to five are usual), the better. A mask is found beside it
 NAME_mask.png or NAME.json, or named with --mask, in the order of the supports:
   PNG     every pixel that is not 0 is the object (black in RGB), or with --label N the pixels of value N, and
           then 255 is neither object nor background
-  JSON    of LabelMe: polygons, rectangles and circles, or with --label NAME those of one label
+  JSON    of LabelMe: polygons, rectangles and circles, or with --label NAME those of one label (which then says
+          nothing of PNGs beside them)
 Images may be turned by EXIF, grey, 16-bit, transparent (then on white). A query may be a file, a folder (all
 images in it but the supports' masks) or a quoted pattern; all are opened before the first is segmented.
 
@@ -119,11 +120,18 @@ def resizing(size: tuple[int, int], max_side: int) -> str:
     return f", {size[0]}x{size[1]} seen as {width}x{height}" if (width, height) != size else ""
 
 
+def label_in(mask: Path, label: str | None, pairs: Sequence[tuple[Path, Path]]) -> str | None:
+    """The label to look for in a mask; a name is one of the JSONs', if there are any."""
+    is_json = [path.suffix.lower() == ".json" for path in (mask, *(path for _, path in pairs))]
+    is_name = label is not None and not label.isdecimal()
+    return None if is_name and any(is_json) and not is_json[0] else label
+
+
 def load_supports(pairs: Sequence[tuple[Path, Path]], label: str | None, max_side: int) -> list[Support]:
     """Read the supports, keep them in working size, and say what was found."""
     supports = []
     for image_path, mask_path in pairs:
-        image, mask = read_support(image_path, mask_path, label)
+        image, mask = read_support(image_path, mask_path, label_in(mask_path, label, pairs))
         check_size(image_path, image.size, max_side)
         share = np.mean(mask == OBJECT)
         print(f"support {image_path}: {share:.1%} object, by {mask_path.name}{resizing(image.size, max_side)}")

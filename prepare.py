@@ -151,13 +151,14 @@ def prepare_fss(args: argparse.Namespace) -> None:
     if args.splits and args.test_list:
         raise UserError("--splits and --test-list: pass one of the two")
     if args.splits:
-        lists = {part: fss.class_list(fss.lists_folder(root, args.splits), part) for part in fss.PARTS}
-        write_fss_lists(lists, folder)
+        write_fss_lists({part: fss.class_list(fss.lists_folder(root, args.splits), part) for part in fss.PARTS}, root)
+        print(f"{folder}: lists written")
     elif args.test_list:
         test = read_official_list(Path(args.test_list))
         folders = {path.name for path in root.iterdir() if path.is_dir() and path.name[0] not in "._"}
         everything = sorted(folders - {folder.name})
-        write_fss_lists(derive_fss_lists(test, everything), folder)
+        write_fss_lists(derive_fss_lists(test, everything), root)
+        print(f"{folder}: lists written")
         print("note: the official list does not say which classes validate; these are not HSNet's 240")
     elif not folder.is_dir():
         raise UserError(

@@ -62,11 +62,11 @@ def read_results(args: argparse.Namespace) -> list[Result]:
     return find_results(args.paths or [args.out])
 
 
-def missing_cells(tables: Iterable[Table]) -> Iterator[tuple[Setting, Cell]]:
-    """What was not measured, in the order of the tables; a mean follows from its folds."""
+def open_cells(tables: Iterable[Table]) -> Iterator[tuple[Setting, Cell]]:
+    """What was not measured, or has a mark, in the order of the tables; a mean follows from its folds."""
     for row in (row for table in tables for row in table.rows):
         for cell in row.cells[:4]:
-            if cell.measured is None:
+            if cell.measured is None or cell.notes:
                 yield row.setting, cell
 
 
@@ -74,12 +74,15 @@ def commands(tables: Iterable[Table], args: argparse.Namespace) -> str:
     """A shell script that measures what is missing, each training once."""
     lines: list[str] = []
     trained: set[str] = set()
-    for setting, cell in missing_cells(tables):
+    for setting, cell in open_cells(tables):
         run = run_of(setting, cell.fold, args.out)
         checkpoint = newest_checkpoint(run)
         fold = "" if cell.fold is None else f", fold {cell.fold}"
         paper = "not in the paper" if cell.paper is None else f"paper {cell.paper:.1f}"
         lines.append(f"# {title(setting)}: {describe(setting)}{fold} ({paper})")
+        if cell.measured is not None:
+            lines.append(f"#   is there, not as in the paper: {'; '.join(cell.notes)}")
+            continue
         training = training_command(run, args)
         if not checkpoint and training not in trained:
             trained.add(training)

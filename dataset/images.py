@@ -46,7 +46,10 @@ class ImageSet:
         """Raise UserError naming the first listed image whose file is missing; masks are met by the index."""
         for image in self.ids:
             if not os.path.isfile(self.image_path(image)):
-                raise UserError(f"{self.image_path(image)}: no such image, but the list of {self.name} names it")
+                way_out = "add it, or take it off the list"
+                raise UserError(
+                    f"{self.image_path(image)}: no such image, but the list of {self.name} names it; {way_out}"
+                )
 
     def load(self, image: str) -> tuple[Image.Image, np.ndarray]:
         """An image (RGB) and its labels (H, W) uint8. Raises UserError where they are not a pair."""

@@ -94,7 +94,9 @@ def _stamp(path: str, name: str) -> tuple[int, int, int]:
     try:
         info = os.stat(path)
     except OSError as error:
-        raise UserError(f"{path}: no such mask, but the list of {name} names it") from error
+        raise UserError(
+            f"{path}: no such mask, but the list of {name} names it; add it (prepare.py), or take it off the list"
+        ) from error
     return info.st_size, info.st_mtime_ns, info.st_ctime_ns
 
 

@@ -86,8 +86,16 @@ def read_official_list(path: Path) -> list[str]:
     return [name.strip(" '\"[]") for line in lines for name in line.split(",") if name.strip(" '\"[]")]
 
 
-def write_fss_lists(lists: dict[str, list[str]], folder: Path) -> None:
-    """Write trn.txt, val.txt and test.txt."""
+def write_fss_lists(lists: dict[str, list[str]], root: Path) -> None:
+    """Write splits/trn.txt, val.txt and test.txt of FSS-1000. Raises UserError where root holds few of the classes."""
+    names = [name for part in lists.values() for name in part]
+    absent = [name for name in names if not (root / name).is_dir()]
+    if len(absent) > len(names) / 2:
+        raise UserError(
+            f"{root}: {len(absent)} of the {len(names)} listed classes are not there, {absent[0]} the first; "
+            "unpack all of them, or keep the dataset's own lists"
+        )
+    folder = fss.lists_folder(root, None)
     _write({folder / fss.LISTS[part]: names for part, names in lists.items()})
 
 

@@ -260,12 +260,17 @@ def damage(photos: Path, checkpoint: Path, flags: list[str]) -> dict[str, tuple[
         ),
         "a speck of an object": (support("small.jpg"), r"small\.jpg: the object's 1 pixels in 64x64 are too few to be"),
         "too few masks": ([*flags, "--mask", masks[0]], r"--mask names 1 files for 2 of --support; name one mask"),
+        "no such name in PNGs": (
+            [*support("marked_1.jpg"), "--label", "cat"],
+            r"marked_1\.png: no pixel has --label cat; it holds 0, 255",
+        ),
         "masks in another order": (
             [*flags, "--mask", *masks[::-1]],
             r"marked_2\.json: mask of 40x56 pixels for an image of 64x48, .*/marked_1\.jpg; replace one of the two",
         ),
         "missing mask": ([*flags, "--mask", masks[0], "nothing.png"], r"nothing\.png: no such mask"),
-        "no such label": ([*flags, "--label", "dog"], r"marked_1\.png: no pixel has --label dog; it holds 0, 255"),
+        "no such name": ([*flags, "--label", "dog"], r"marked_2\.json: no shape has --label dog; it holds cat"),
+        "no such number": ([*flags, "--label", "7"], r"marked_1\.png: no pixel has --label 7; it holds 0, 255"),
         "no such shape": (
             [*changed(flags, "--support", photos / "marked_2.jpg"), "--label", "dog"],
             r"marked_2\.json: no shape has --label dog; it holds cat",
@@ -365,3 +370,10 @@ def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
         "--no-refine", "--device", "python predict.py --checkpoint",
     ):  # fmt: skip
         assert flag in text
+
+
+def test_a_name_is_one_of_the_jsons_where_there_are_both(flags: list[str], tmp_path: Path) -> None:
+    predict.main(flags)
+    plain = [path.read_bytes() for path in sorted((tmp_path / "out").glob("*_mask.png"))]
+    predict.main([*flags, "--label", "cat"])
+    assert plain == [path.read_bytes() for path in sorted((tmp_path / "out").glob("*_mask.png"))]

@@ -571,4 +571,6 @@ def test_a_real_run_is_reported(
     )
     assert load_checkpoint(cell.checkpoint).info["fold"] == 0
     lines = commands_of(capsys, out, "--dataset", "pascal", "--backbone", "resnet50", "--shot", 1, "--out", out)
-    assert not any("SSP 1-shot ResNet-50 refine, fold 0" in words[1] for words in lines)
+    at = next(n for n, words in enumerate(lines) if "SSP 1-shot ResNet-50 refine, fold 0" in words[1])
+    assert lines[at + 1][1].strip().startswith("is there, not as in the paper: 2 of the protocol's 1000 episodes; ")
+    assert "fold 1" in lines[at + 2][1]

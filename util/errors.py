@@ -8,6 +8,7 @@ exception is a defect of this project and keeps its traceback.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -70,6 +71,7 @@ def _is_mine_to_say(line: str, cause: bool) -> bool:
         store = torch.distributed.TCPStore(*where, is_master=False, timeout=timedelta(seconds=5))
         said = f"ssp/said/{os.environ.get('TORCHELASTIC_RESTART_COUNT')}"
         if not cause:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun's, for the end of another process
             time.sleep(GRACE)
             return store.add(said, 1) == 1
         store.add(said, 1)

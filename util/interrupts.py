@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from util.distributed import say
+from util.errors import launched
 
 
 class Interrupts:
@@ -41,6 +42,10 @@ def interrupts() -> Iterator[Interrupts]:
     former = {number: signal.signal(number, asked.handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield asked
+    except BaseException:
+        if launched():  # where one process ends torchrun stops the others, which have yet to say why
+            former[signal.SIGTERM] = signal.SIG_IGN
+        raise
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)

@@ -87,8 +87,12 @@ def _load(path: Path) -> Training:
 
 def check_same(path: Path, saved: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     """Raise UserError naming the flags in which a run that is resumed was started otherwise."""
+
+    def shown(value: object) -> object:
+        return "not given" if value is None else value
+
     other = [
-        f"--{name.replace('_', '-')} {given.get(name)} (was {saved.get(name)})"
+        f"--{name.replace('_', '-')} {shown(given.get(name))} (was {shown(saved.get(name))})"
         for name in sorted({*saved, *given} - set(FREE))
         if saved.get(name) != given.get(name)
     ]

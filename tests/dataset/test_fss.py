@@ -155,7 +155,8 @@ def test_an_empty_list(root: Path) -> None:
 
 def test_a_class_without_a_folder(root: Path) -> None:
     write(root / "splits" / "test.txt", "cup\nzoo\n")
-    assert failure(root) == f"{root / 'zoo' / '1.jpg'}: no such image, but the list of fss test names it"
+    path = root / "zoo" / "1.jpg"
+    assert failure(root).startswith(f"{path}: no such image, but the list of fss test names it; add it")
 
 
 def test_missing_root(tmp_path: Path) -> None:

@@ -132,7 +132,9 @@ def test_a_list_that_is_no_text(root: Path) -> None:
 def test_an_unknown_id_has_no_image(root: Path) -> None:
     write(root / "ImageSets" / "val.txt", "e\nzebra\n")
     path = root / "JPEGImages" / "zebra.jpg"
-    assert failure(root) == f"{path}: no such image, but the list of pascal val names it"
+    assert (
+        failure(root) == f"{path}: no such image, but the list of pascal val names it; add it, or take it off the list"
+    )
 
 
 def test_an_unknown_id_has_no_mask(root: Path) -> None:
@@ -142,7 +144,9 @@ def test_an_unknown_id_has_no_mask(root: Path) -> None:
     path = root / "SegmentationClassAug" / "zebra.png"
     with pytest.raises(UserError) as excinfo:
         class_index(open_fold("pascal", root, 0).test.images)
-    assert str(excinfo.value) == f"{path}: no such mask, but the list of pascal val names it"
+    assert str(excinfo.value).startswith(
+        f"{path}: no such mask, but the list of pascal val names it; add it (prepare.py)"
+    )
 
 
 def test_folds() -> None:

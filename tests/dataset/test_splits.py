@@ -309,6 +309,11 @@ def test_a_missing_official_list(tmp_path: Path) -> None:
 
 def test_written_fss_lists_can_be_read(tmp_path: Path) -> None:
     lists = {"train": ["a", "b"], "select": ["c"], "test": ["d", "e"]}
-    write_fss_lists(lists, tmp_path / "splits")
+    with pytest.raises(UserError, match=r"5 of the 5 listed classes are not there, a the first"):
+        write_fss_lists(lists, tmp_path)
+    assert not any(tmp_path.iterdir())
+    for name in "abcde":
+        (tmp_path / name).mkdir()
+    write_fss_lists(lists, tmp_path)
     assert {part: class_list(tmp_path / "splits", part) for part in lists} == lists
     assert contents(tmp_path).keys() == {"splits/trn.txt", "splits/val.txt", "splits/test.txt"}
