@@ -287,7 +287,7 @@ def test_a_process_of_several_is_killed(toy: Path, tmp_path: Path, victim: int) 
     assert process.returncode == 1
     messages = [line for line in errors.splitlines() if line.startswith(("error", "interrupted"))]
     assert len(messages) == 1
-    assert "go on with --resume" in messages[0]
+    assert "on with --resume" in messages[0]
     assert not load_training(tmp_path / LAST).finished
     assert launch(toy, tmp_path, *more, "--resume").wait(300) == 0
     training.main(flags(toy, tmp_path / "one", *more))
