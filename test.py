@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,6 +34,7 @@ from util.files import check_file, check_writable
 from util.gallery import PICTURES, choose, write_gallery
 from util.options import make_parser, settle, whole
 from util.runs import (
+    PROTOCOLS,
     SAVED,
     describe_setting,
     load_episodes,
@@ -54,7 +54,7 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]
     add = parser.add_argument
     add("--checkpoint", metavar="PATH", help="weights, or a folder that holds exactly one")
     add("--out", default="outdir", metavar="DIR", help="main.py's folder, without --checkpoint (default %(default)s)")
-    add("--protocol", choices=("ssp", "hsnet"), help="the paper's own, or HSNet's (default ssp)")
+    add("--protocol", choices=PROTOCOLS, help="the paper's own, or HSNet's (default ssp)")
     add("--episodes", type=whole(1), help="episodes of a seed (default the protocol's)")
     add("--save-episodes", metavar="FILE", help="write the episodes here, as JSON")
     add("--episodes-from", metavar="FILE", help="run the episodes of such a file instead of drawing them")
@@ -181,13 +181,13 @@ def warnings(
 def main(argv: list[str] | None = None) -> dict[str, Any]:
     """Evaluate as the flags say; returns the result of util.evaluation.evaluate."""
     args, path, checkpoint = parse(argv)
+    device = distributed.start(args.device)
     kept = result_path(args.results, args, path) if args.results else None
     if kept and kept.is_file() and not (args.json or args.save_episodes or args.visualize):
         result = json.loads(kept.read_bytes())
-        if not distributed.launched() or os.environ["RANK"] == "0":
-            print(f"finished before: {kept}: mIoU {result['miou']:.4f}")
+        distributed.say(f"finished before: {kept}: mIoU {result['miou']:.4f}")
+        distributed.finish()
         return result
-    device = distributed.start(args.device)
     images, plans, classes = plan(args)
     net = build_model(args.method, args.backbone, args.refine)
     load_strict(net, checkpoint.state_dict, path)

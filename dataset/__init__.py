@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dataset import coco, fss, pascal
-from dataset.episodes import Episode, Pool, check_pool, make_pool, plan_episodes
+from dataset.episodes import Episode, Pool, check_pool, images_of, make_pool, plan_episodes
 from dataset.images import ImageSet, Part
 from dataset.index import ClassIndex, class_index
 from util.errors import UserError
@@ -75,7 +75,7 @@ def open_pool(part: Part, shot: int, workers: int | None = None) -> Pool:
 def open_listed(dataset: str, root: str | Path, episodes: Sequence[Episode]) -> ImageSet:
     """The images of given episodes, whatever the dataset's own lists say. Raises UserError on a missing image."""
     layout = DATASETS[dataset]
-    ids = dict.fromkeys(image for episode in episodes for image in (episode.query, *episode.supports))
+    ids = images_of(episodes)
     images = layout.any_image(locate(root, layout.FOLDER))
     if images.binary:  # the folder tells the class
         images = images.listed(images.name, ids, {episode.cls: episode.query.split("/")[0] for episode in episodes})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +20,11 @@ class Episode(NamedTuple):
     query: str
     cls: int
     supports: tuple[str, ...]
+
+
+def images_of(episodes: Iterable[Episode]) -> list[str]:
+    """Their different images, queries and supports, in the order in which they first come."""
+    return list(dict.fromkeys(image for episode in episodes for image in (episode.query, *episode.supports)))
 
 
 class Pool(NamedTuple):

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import nn
 
-from dataset.episodes import Episode
+from dataset.episodes import Episode, images_of
 from dataset.fewshot import Sample
 from dataset.images import ImageSet
 from model import FewShotNetwork
@@ -50,8 +50,7 @@ def cost(plans: Plans, engine: str) -> int:
     episodes = [episode for plan in plans.values() for episode in plan]
     if engine == "plain":
         return sum(1 + TRUNK_COST * (1 + len(episode.supports)) for episode in episodes)
-    images = {image for episode in episodes for image in (episode.query, *episode.supports)}
-    return TRUNK_COST * len(images) + len(episodes)
+    return TRUNK_COST * len(images_of(episodes)) + len(episodes)
 
 
 def duration(seconds: float) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dataset.episodes import Episode
+from dataset.episodes import Episode, images_of
 from dataset.fewshot import EvaluationEpisodes
 from dataset.images import ImageSet
 from dataset.loading import batches, to_device
@@ -68,7 +68,7 @@ def evaluate(
         "miou_std": float(np.std([result["miou"] for result in results])),
         "fb_iou": float(np.mean([result["fb_iou"] for result in results])),
         "seconds": time.perf_counter() - started,
-        "images": len({image for episode in everything for image in (episode.query, *episode.supports)}),
+        "images": len(images_of(everything)),
         "trunk_passes": passes,
         "peak_memory_gb": peak_memory_gb(next(net.parameters()).device),
     }

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dataset.splits import FOLDS
 from util.errors import UserError
 from util.files import atomic_write
 from util.report_tables import Row, Table, describe, shown_difference
-from util.results import FOLDS
 
 WIDTH, ROW, AROUND = 10.5, 0.3, 0.8  # inches: the picture; a row; title and axis of a table
 DPI = 120

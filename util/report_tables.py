@@ -13,9 +13,10 @@ from statistics import fmean, pstdev
 from typing import NamedTuple
 
 from dataset import DATASETS, fss, hsnet
+from dataset.splits import FOLDS
 from model import BACKBONES
 from util.paper import CROP_SIZE, PUBLISHED, SOURCES, TRAINING, Published, mean_of_folds
-from util.results import FOLDS, Result, Setting
+from util.results import Result, Setting
 
 BENCHMARKS = {"pascal": "Pascal-5i", "coco": "COCO-20i", "fss": "FSS-1000"}
 PROTOCOL_NAMES = {"ssp": "the paper's own protocol", "hsnet": "HSNet's protocol"}

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 
 from dataset import DATASETS
 from dataset.coco import CLASS_ORDERS
+from dataset.splits import FOLDS
 from model import BACKBONES, METHODS
 from util.errors import UserError
+from util.runs import PROTOCOLS
 
-PROTOCOLS = ("ssp", "hsnet")
-FOLDS = range(4)
 # A JSON with all of these is a result; older ones lack others.
 FIELDS = "dataset fold shot backbone method refine protocol episodes seeds miou miou_std fb_iou".split()
 

@@ -23,6 +23,7 @@ from util.files import atomic_write
 from util.resume import Training
 
 EPISODES_FORMAT = "ssp-episodes-1"
+PROTOCOLS = ("ssp", "hsnet")  # the paper's own, HSNet's
 SAVED = ("dataset", "class_order", "fold", "shot", "protocol")  # what saved episodes belong to
 CHOICES = ("protocol", "seed", "seeds", "episodes", "engine", "amp")  # of test.py that a result depends on
 PLACES = ("data_root", "splits")
@@ -177,7 +178,7 @@ def load_episodes(path: str | Path) -> dict[str, Any]:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
         known = {name: content[name] for name in SAVED}
         numbers = known["fold"] in (None, 0, 1, 2, 3) and isinstance(known["shot"], int)
-        names = known["dataset"] in DATASETS and known["protocol"] in ("ssp", "hsnet")
+        names = known["dataset"] in DATASETS and known["protocol"] in PROTOCOLS
         order = known["class_order"] in (CLASS_ORDERS if known["dataset"] == "coco" else (None,))
         if content["format"] != EPISODES_FORMAT or not (numbers and names and order):
             raise ValueError("unknown format")
