@@ -10,20 +10,20 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import dataset.toy
+import dataset.prepare.toy
 import main as training
 import test as testing
 from dataset import class_index, open_part, open_pool, plan_episodes
-from dataset.fewshot import TrainingSamples
+from dataset.samples import TrainingSamples
+from engine.evaluation.evaluate import segment
+from engine.evaluation.gallery import masked
+from engine.options import OneLineParser
+from engine.pictures import episode_panel, legend, save_png, stack
+from engine.training.start import start_network
 from model import build_model
-from model.checkpoint import load_checkpoint, load_strict, save_weights
+from model.weights import load_checkpoint, load_strict, save_weights
 from util.errors import command
-from util.evaluation import segment
 from util.files import atomic_write
-from util.gallery import masked
-from util.options import OneLineParser
-from util.start import start_network
-from util.visualize import episode_panel, legend, save_png, stack
 
 HERE = Path(__file__).parent
 DATA, OUT = HERE / "data" / "toy", HERE / "outdir_demo"
@@ -79,7 +79,7 @@ def main() -> None:
 def demonstrate() -> None:
     started = time.perf_counter()
     if not DATA.exists():
-        dataset.toy.main(["--out", str(DATA)])
+        dataset.prepare.toy.main(["--out", str(DATA)])
     print("\n-- baseline --")
     baseline = training.main([*TRAINING, "--method", "baseline", "--out", str(OUT / "baseline")])
     print("\n-- SSP --")

@@ -14,10 +14,10 @@ import os
 
 import torch
 
+import engine.prediction.predictor
 import model
-import model.checkpoint
+import model.weights
 import util.errors
-import util.predictor
 
 dependencies = ["torch", "torchvision", "numpy", "PIL", "tqdm"]
 
@@ -46,16 +46,16 @@ def predictor(
     weights: str | os.PathLike,
     refine: bool | None = None,
     device: str | torch.device | None = None,
-    max_side: int = util.predictor.MAX_SIDE,
-) -> util.predictor.Predictor:
-    """What segments images like a few supports (util.predictor), with the network that the weights are of.
+    max_side: int = engine.prediction.predictor.MAX_SIDE,
+) -> engine.prediction.predictor.Predictor:
+    """What segments images like a few supports (engine.prediction.predictor), with the network that the weights are of.
 
     device: None for CUDA where there is one, else the CPU; max_side: larger images are resized to so many pixels.
     """
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     net = model.fold_batch_norms(_network(weights, refine))
-    return util.predictor.Predictor(net.to(device, memory_format=torch.channels_last), max_side)
+    return engine.prediction.predictor.Predictor(net.to(device, memory_format=torch.channels_last), max_side)
 
 
 def _network(
@@ -64,7 +64,7 @@ def _network(
     """The network of this method and backbone (None: the weights'), in eval mode."""
     state, info = None, {"method": method, "backbone": backbone}
     if weights is not None:
-        state, info = model.checkpoint.load_checkpoint(weights)
+        state, info = model.weights.load_checkpoint(weights)
         if (method or info["method"], backbone or info["backbone"]) != (info["method"], info["backbone"]):
             found = f"{info['method']}_{info['backbone']}"
             raise util.errors.UserError(
@@ -76,5 +76,5 @@ def _network(
         raise util.errors.UserError(f"{where}refine belongs to ssp, the baseline has nothing to refine; leave it out")
     net = model.build_model(info["method"], info["backbone"], refine)
     if state is not None:
-        model.checkpoint.load_strict(net, state, weights)
+        model.weights.load_strict(net, state, weights)
     return net.eval()

@@ -33,24 +33,24 @@ from torch import nn
 
 from dataset import DATASETS, Fold, Part, open_fold, open_pool
 from dataset.episodes import Episode, plan_from_pool
-from dataset.fewshot import Sample, TrainingSamples, as_input
-from dataset.loading import batches
+from dataset.loader import batches
+from dataset.samples import Sample, TrainingSamples, as_input
+from engine.evaluation.estimate import cost, duration, step_seconds, unit_seconds
+from engine.evaluation.evaluate import evaluate, result_table
+from engine.options import make_parser, positive, settle, whole
+from engine.pictures import draw_history
+from engine.training.best import free_stem, restore_best, run_folder, run_name, save_best, save_result
+from engine.training.history import need_tensorboard, tensorboard_log
+from engine.training.start import compile_trunk, describe, first_batch, start_network
+from engine.training.state import Training, arguments, check_same, load_training, save_training
+from engine.training.step import drops, learning_rate, make_optimizer, own_samples, spread, train_step
 from model import FewShotNetwork
-from model.checkpoint import SUFFIX
+from model.weights import SUFFIX
 from util import distributed
 from util.errors import UserError, command
-from util.estimate import cost, duration, step_seconds, unit_seconds
-from util.evaluation import evaluate, result_table
 from util.files import atomic_write, check_writable, remove_leftovers
 from util.interrupts import Interrupts, interrupts
-from util.options import make_parser, positive, settle, whole
 from util.progress import progress
-from util.resume import Training, arguments, check_same, load_training, save_training
-from util.runs import free_stem, restore_best, run_folder, run_name, save_best, save_result
-from util.start import compile_trunk, describe, first_batch, start_network
-from util.training import drops, learning_rate, make_optimizer, own_samples, spread, train_step
-from util.visualize import draw_history
-from util.watch import need_tensorboard, tensorboard_log
 
 WORTH_ESTIMATING = 20  # steps: the time that they take is told, for which two are timed
 

@@ -33,16 +33,16 @@ from PIL import Image
 from tqdm import tqdm
 
 import hubconf
-from model.checkpoint import find_checkpoint
-from util.contact_sheet import contact_sheet, highlighted
+from engine.options import OneLineParser, device, whole
+from engine.pictures import TILE, save_png
+from engine.prediction.images import check_image, find_images, find_supports, read_image
+from engine.prediction.masks import read_support
+from engine.prediction.predictor import MAX_SIDE, MIN_SIDE, OBJECT, Predictor, fitted, working_size
+from engine.prediction.sheet import contact_sheet, highlighted
+from model.weights import find_checkpoint
 from util.errors import UserError, command
 from util.files import atomic_write, check_writable, remove_leftovers
-from util.options import OneLineParser, device, whole
-from util.own_images import check_image, find_images, find_supports, read_image
-from util.own_masks import read_support
-from util.predictor import MAX_SIDE, MIN_SIDE, OBJECT, Predictor, fitted, working_size
 from util.progress import progress
-from util.visualize import TILE, save_png
 
 OVERLAY_SIDE = 2048  # pixels, of the longer side at most: an overlay is to be looked at
 SHOWN = 120  # queries on the sheet at most

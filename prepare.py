@@ -25,15 +25,15 @@ from pathlib import Path
 from typing import Any
 
 from dataset import DATASETS, coco, fss, locate, pascal
-from dataset.instances import make_masks, read_instances
 from dataset.lists import read_ids, write_lines
-from dataset.splits import derive_fss_lists, generate_lists, import_lists, read_official_list, write_fss_lists
-from dataset.verify import survey
+from dataset.prepare.coco_masks import make_masks, read_instances
+from dataset.prepare.lists import derive_fss_lists, generate_lists, import_lists, read_official_list, write_fss_lists
+from dataset.prepare.verify import survey
+from engine.options import OneLineParser, whole
 from model import BACKBONES, build_model
-from model.checkpoint import PRETRAINED, adapt_pretrained, flat_key, read, save_weights, unwrap
+from model.weights import PRETRAINED, adapt_pretrained, flat_key, read, save_weights, unwrap
 from util.errors import UserError, command
 from util.files import atomic_write, check_file, check_writable, remove_leftovers
-from util.options import OneLineParser, whole
 from util.progress import progress
 
 SHOWN = 5  # findings of a kind that verify prints; --json has all

@@ -18,16 +18,16 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from dataset import DATASETS
+from engine.options import OneLineParser, whole
+from engine.report.picture import draw_tables, figure_class
+from engine.report.results import Result, Setting, find_results, read_result
+from engine.report.tables import Cell, Table, describe, make_tables, title, to_csv, to_markdown
+from engine.training.best import run_folder, run_name
+from engine.training.state import load_training
 from model import BACKBONES
-from model.checkpoint import SUFFIX
+from model.weights import SUFFIX
 from util.errors import UserError, command
 from util.files import atomic_write, check_file
-from util.options import OneLineParser, whole
-from util.report_picture import draw_tables, figure_class
-from util.report_tables import Cell, Table, describe, make_tables, title, to_csv, to_markdown
-from util.results import Result, Setting, find_results, read_result
-from util.resume import load_training
-from util.runs import run_folder, run_name
 
 UNREFINED = "unrefined"  # folder in --out for SSP trained without refinement, whose files have the same names as with
 

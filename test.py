@@ -24,16 +24,11 @@ from typing import Any
 from dataset import DATASETS, Episode, ImageSet, coco, hsnet, open_listed, open_part, open_pool
 from dataset.coco import CONTIGUOUS, INTERLEAVED
 from dataset.episodes import plan_from_pool
-from model import build_model
-from model.checkpoint import Checkpoint, find_checkpoint, load_checkpoint, load_strict
-from util import distributed
-from util.errors import UserError, command
-from util.estimate import cost, duration, unit_seconds
-from util.evaluation import evaluate, result_table
-from util.files import check_file, check_writable
-from util.gallery import PICTURES, choose, write_gallery
-from util.options import make_parser, settle, whole
-from util.runs import (
+from engine.evaluation.estimate import cost, duration, unit_seconds
+from engine.evaluation.evaluate import evaluate, result_table
+from engine.evaluation.gallery import PICTURES, choose, write_gallery
+from engine.options import make_parser, settle, whole
+from engine.training.best import (
     PROTOCOLS,
     SAVED,
     describe_setting,
@@ -44,8 +39,15 @@ from util.runs import (
     save_episodes,
     save_result,
 )
+from model import build_model
+from model.weights import Checkpoint, find_checkpoint, load_checkpoint, load_strict
+from util import distributed
+from util.errors import UserError, command
+from util.files import check_file, check_writable
 
-WORTH_ESTIMATING = 2000  # in units of util.estimate.cost: half a minute on two cores, of ResNet-50 and VOC's images
+WORTH_ESTIMATING = (
+    2000  # in units of engine.evaluation.estimate.cost: half a minute on two cores, of ResNet-50 and VOC's images
+)
 
 
 def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]:
@@ -179,7 +181,7 @@ def warnings(
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
-    """Evaluate as the flags say; returns the result of util.evaluation.evaluate."""
+    """Evaluate as the flags say; returns the result of engine.evaluation.evaluate.evaluate."""
     args, path, checkpoint = parse(argv)
     device = distributed.start(args.device)
     kept = result_path(args.results, args, path) if args.results else None

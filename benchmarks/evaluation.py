@@ -17,13 +17,13 @@ import torch
 from benchmarks.timing import timed
 from dataset import Episode, ImageSet, class_index, open_part, plan_episodes
 from dataset.episodes import make_pool
-from dataset.fewshot import Pictures
+from dataset.samples import Pictures
+from engine.evaluation.evaluate import CACHE_GB, count_plainly, peak_memory_gb
+from engine.evaluation.planned import count_planned
+from engine.options import OneLineParser, default_device, positive, whole
 from model import BACKBONES, FewShotNetwork, build_model, calibrate_batch_norms, fold_batch_norms
-from model.checkpoint import load_checkpoint, load_strict
+from model.weights import load_checkpoint, load_strict
 from util.errors import command
-from util.evaluation import CACHE_GB, count_plainly, peak_memory_gb
-from util.options import OneLineParser, default_device, positive, whole
-from util.planned import count_planned
 
 SEEDS = 5
 

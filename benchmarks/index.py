@@ -18,8 +18,8 @@ from benchmarks.timing import timed
 from dataset.episodes import MIN_PIXELS, make_pool
 from dataset.images import ImageSet, read_mask
 from dataset.index import cache_path, class_index
+from engine.options import OneLineParser, whole
 from util.errors import UserError, command
-from util.options import OneLineParser, whole
 from util.progress import progress
 
 CLASSES = range(1, 21)

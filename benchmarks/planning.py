@@ -14,12 +14,12 @@ import time
 import torch
 
 from dataset import plan_episodes
+from engine.evaluation.evaluate import CACHE_GB, peak_memory_gb
+from engine.evaluation.planned import group
 from model import build_model
 from model.resnet import CHANNELS, STRIDE
 from model.shared_query import KEPT_SETS, TOGETHER
 from util.errors import command
-from util.evaluation import CACHE_GB, peak_memory_gb
-from util.planned import group
 
 IMAGES, CLASSES, EPISODES, SHOT, SEEDS = 40504, 80, 4000, 5, 5
 SIDE = (480, 640)

@@ -23,13 +23,13 @@ from benchmarks.evaluation import network
 from benchmarks.plain import PlainSamples, PlainSSP, plain_step
 from benchmarks.timing import timed
 from dataset import open_part, open_pool
-from dataset.fewshot import TrainingSamples, as_input
-from dataset.loading import batches
+from dataset.loader import batches
+from dataset.samples import TrainingSamples, as_input
+from engine.evaluation.evaluate import peak_memory_gb
+from engine.options import OneLineParser, default_device, positive, whole
+from engine.training.step import MOMENTUM, WEIGHT_DECAY, make_optimizer, train_step
 from model import build_model
 from util.errors import command
-from util.evaluation import peak_memory_gb
-from util.options import OneLineParser, default_device, positive, whole
-from util.training import MOMENTUM, WEIGHT_DECAY, make_optimizer, train_step
 
 LR = 1e-4
 DIFFERENT = 4  # batches

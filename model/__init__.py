@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from model.baseline import Baseline
-from model.checkpoint import load_pretrained
 from model.network import FewShotNetwork
 from model.resnet import BLOCKS, calibrate_batch_norms, fold_batch_norms
 from model.ssp import SSP
+from model.weights import load_pretrained
 
 METHODS = ("ssp", "baseline")
 BACKBONES = tuple(BLOCKS)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import prepare
-from dataset.toy import make_coco, make_fss, make_pascal
+from dataset.prepare.toy import make_coco, make_fss, make_pascal
 from util.errors import command
 
 Main = Callable[[list[str]], object]

@@ -1,8 +1,13 @@
-"""Small files for tests."""
+"""What tests share: where the project lies, the type of the one-line fixture, and a writer of small files."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+GOLDEN = CHECKOUT / "tests" / "golden"
+OneLine = Callable[[Callable[[list[str]], object], list[str]], str]  # the fixture one_line_error
 
 
 def write(path: Path, content: str | bytes = "") -> Path:

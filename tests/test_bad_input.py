@@ -23,12 +23,9 @@ import main as training
 import test as testing
 from dataset import open_fold
 from model import build_model
-from model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, save_weights
+from model.weights import Checkpoint, load_checkpoint, save_checkpoint, save_weights
+from tests.files import CHECKOUT, OneLine
 from util.errors import command
-
-CHECKOUT = Path(__file__).resolve().parents[1]
-
-OneLine = Callable[[Callable[[list[str]], object], list[str]], str]
 
 
 @pytest.fixture(scope="module")

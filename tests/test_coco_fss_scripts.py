@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,11 @@ import main as training
 import prepare
 import test as testing
 from dataset import ImageSet, coco, open_fold
-from dataset.toy import coco_class
-from model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from util.runs import load_episodes
+from dataset.prepare.toy import coco_class
+from engine.training.best import load_episodes
+from model.weights import Checkpoint, load_checkpoint, save_checkpoint
+from tests.files import OneLine
 
-OneLine = Callable[[Callable[[list[str]], object], list[str]], str]
 TOY_CLASSES = {coco_class(cls) for cls in range(1, 21)}  # that the toy dataset holds of COCO's 80
 
 

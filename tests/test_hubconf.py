@@ -11,12 +11,11 @@ import pytest
 import torch
 
 import hubconf
+from engine.prediction.predictor import Predictor
 from model import build_model
-from model.checkpoint import Checkpoint, save_checkpoint, save_weights
+from model.weights import Checkpoint, save_checkpoint, save_weights
+from tests.files import CHECKOUT
 from util.errors import UserError
-from util.predictor import Predictor
-
-CHECKOUT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +19,11 @@ from PIL import Image
 import hubconf
 import predict
 from dataset.transform import normalise
+from engine.prediction.images import read_image
+from engine.prediction.masks import read_support
 from model import build_model, calibrate_batch_norms
-from model.checkpoint import Checkpoint, save_checkpoint
-from util.own_images import read_image
-from util.own_masks import read_support
-
-CHECKOUT = Path(__file__).resolve().parents[1]
-
-OneLine = Callable[[Callable[[list[str]], object], list[str]], str]
+from model.weights import Checkpoint, save_checkpoint
+from tests.files import CHECKOUT, OneLine
 
 
 def paint(path: Path, size: tuple[int, int], seed: int, **options: object) -> Path:

@@ -25,15 +25,12 @@ from torch import Tensor
 import prepare
 from dataset import open_fold, open_part
 from dataset.hsnet import is_generated
-from dataset.instances import read_instances
-from dataset.toy import COCO_CATEGORY_IDS
+from dataset.prepare.coco_masks import read_instances
+from dataset.prepare.toy import COCO_CATEGORY_IDS
 from model import build_model
-from tests.files import write
-from tests.model.test_checkpoint import assert_landed, constants, flat, imagenet, torchvision
+from tests.files import CHECKOUT, OneLine, write
+from tests.model.test_weights import assert_landed, constants, flat, imagenet, torchvision
 from util.errors import command
-
-OneLine = Callable[[Callable[[list[str]], object], list[str]], str]
-PROJECT = Path(__file__).parents[1]
 
 
 def run(*flags: object) -> None:
@@ -333,7 +330,7 @@ def masks(root: Path) -> list[Path]:
 def begin(root: Path) -> subprocess.Popen[str]:
     """A process of its own with two workers."""
     return subprocess.Popen(
-        [sys.executable, str(PROJECT / "prepare.py"), "coco", "--data-root", str(root), "--split", "train",
+        [sys.executable, str(CHECKOUT / "prepare.py"), "coco", "--data-root", str(root), "--split", "train",
          "--workers", "2"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},

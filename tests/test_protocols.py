@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +19,9 @@ from PIL import Image
 import test as testing
 from dataset.pascal import image_set
 from model import build_model
-from model.checkpoint import Checkpoint, save_checkpoint
-from tests.files import write
+from model.weights import Checkpoint, save_checkpoint
+from tests.files import CHECKOUT, OneLine, write
 from tests.model import recipe
-
-OneLine = Callable[[Callable, list[str]], str]
-PROJECT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +180,7 @@ def test_torchrun_gives_the_same_result(toy: Path, checkpoint: Path, tmp_path: P
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     out = tmp_path / "result.json"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    script = [str(PROJECT / "test.py"), *argv, "--json", str(out)]
+    script = [str(CHECKOUT / "test.py"), *argv, "--json", str(out)]
     done = subprocess.run([*launch, *script], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("mIoU ") == 2  # the table's row and the last line, from one process
@@ -199,7 +195,7 @@ def test_a_killed_run_leaves_no_result(toy: Path, checkpoint: Path, tmp_path: Pa
         toy, checkpoint, "--episodes", 200, "--engine", "plain", "--json", out, "--save-episodes", tmp_path / "e"
     )
     process = subprocess.Popen(
-        [sys.executable, str(PROJECT / "test.py"), *argv], env={**os.environ, "OMP_NUM_THREADS": "1"}
+        [sys.executable, str(CHECKOUT / "test.py"), *argv], env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
     deadline = time.monotonic() + 60
     while not (tmp_path / "e").exists() and time.monotonic() < deadline:

@@ -14,10 +14,10 @@ import predict
 import prepare
 import report
 import test as testing
-from dataset import toy
+from dataset.prepare import toy
+from tests.files import CHECKOUT
 from util.errors import UserError
 
-CHECKOUT = Path(__file__).resolve().parents[1]
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
 SCRIPTS: dict[str, Callable[[list[str]], object]] = {
     "main.py": training.parse,

@@ -7,7 +7,6 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,13 @@ from PIL import Image
 import main as training
 import report
 import test as testing
+from engine.report.tables import Cell, Row, Table, cell_text, signed
+from engine.training.best import run_folder, run_name
+from engine.training.state import Training, save_training
 from model import build_model
-from model.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from util.report_tables import Cell, Row, Table, cell_text, signed
-from util.resume import Training, save_training
-from util.runs import run_folder, run_name
+from model.weights import Checkpoint, load_checkpoint, save_checkpoint
+from tests.files import OneLine
 
-OneLine = Callable[[Callable, list[str]], str]
 SPREAD = (-0.3, -0.1, 0.0, 0.1, 0.3)  # of five seeds around their mean; the deviation is 0.2
 SSP_1SHOT = {"method": "ssp", "refine": True, "shot": 1, "backbone": "resnet50"}
 COCO_HSNET = {"dataset": "coco", "class_order": "interleaved", "protocol": "hsnet", "refine": False}

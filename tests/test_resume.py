@@ -17,11 +17,10 @@ import pytest
 import torch
 
 import main as training
+from engine.training.state import load_training
+from tests.files import CHECKOUT, OneLine
 from util.files import atomic_write
-from util.resume import load_training
 
-CHECKOUT = Path(__file__).resolve().parents[1]
-OneLine = Callable[[Callable[[list[str]], object], list[str]], str]
 LAST = "models/pascal/fold_0/resnet50_1shot.last"
 
 
@@ -158,7 +157,7 @@ def test_a_full_disk_keeps_the_state(
         return atomic_write(path)
 
     with monkeypatch.context() as patch:
-        patch.setattr("model.checkpoint.atomic_write", full)
+        patch.setattr("model.weights.atomic_write", full)
         assert "cannot write" in one_line_error(training.main, flags(toy, interrupted, "--resume"))
     assert (interrupted / LAST).read_bytes() == before
     training.main(flags(toy, interrupted, "--resume"))

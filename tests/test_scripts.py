@@ -13,10 +13,10 @@ import torch
 import main as training
 import test as testing
 from dataset import open_fold
-from model.checkpoint import load_checkpoint, save_weights
+from model.weights import load_checkpoint, save_weights
+from tests.files import GOLDEN
 from util.errors import UserError
 
-GOLDEN = Path(__file__).parent / "golden"
 CURVE = {"resnet50_1shot.history.png"} if importlib.util.find_spec("matplotlib") else set()
 
 

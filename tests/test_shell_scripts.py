@@ -14,8 +14,8 @@ import pytest
 
 import main as training
 import prepare
+from tests.files import CHECKOUT
 
-CHECKOUT = Path(__file__).resolve().parents[1]
 STAND_IN = """#!/usr/bin/env bash
 printf '%s\\n' "$(basename "$1")" "${@:2}" "" >> "$LOG"
 case "$*" in *"--fold $FAILS"*) echo "error: fold $FAILS" >&2; exit 2 ;; esac

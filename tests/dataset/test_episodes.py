@@ -8,15 +8,14 @@ import json
 import random
 import re
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 
 from dataset import Episode, pascal, plan_episodes
 from dataset.episodes import MIN_PIXELS, check_pool, draw_episode, make_pool
+from tests.files import GOLDEN
 from util.errors import UserError
 
-GOLDEN = Path(__file__).parents[1] / "golden"
 EXPECTED = json.loads((GOLDEN / "episodes_pascal_val.json").read_text())
 
 Index = dict[str, dict[int, int]]

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from dataset.hsnet import novel_classes, plan_hsnet
+from tests.files import GOLDEN as GOLDEN_FILES
 from tests.files import write
 from tests.real_data import REAL_DATA
 from util.errors import UserError
 
-GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "episodes_hsnet.json").read_text())["runs"]
+GOLDEN = json.loads((GOLDEN_FILES / "episodes_hsnet.json").read_text())["runs"]
 SPLITS = REAL_DATA / "hsnet_splits"
 
 

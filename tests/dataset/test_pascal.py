@@ -11,11 +11,9 @@ import pytest
 
 from dataset import class_index, open_fold, pascal
 from dataset.pascal import image_set
-from tests.files import write
+from tests.files import CHECKOUT, write
 from tests.real_data import REAL_DATA
 from util.errors import UserError
-
-CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import zlib
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from model.checkpoint import flat_key
+from model.weights import flat_key
+from tests.files import GOLDEN
 
-GOLDEN = Path(__file__).parents[1] / "golden"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.checkpoint import save_weights
+from engine.training.best import free_stem
+from model.weights import save_weights
 from util.errors import UserError
 from util.files import atomic_write, check_writable, remove_leftovers
-from util.runs import free_stem
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.files import CHECKOUT
 from util.processes import CHUNK, map_files
 
-PROJECT = Path(__file__).parents[2]
 FILES = 2 * CHUNK + 5
 
 
@@ -115,7 +115,7 @@ def is_alive(process: int) -> bool:
 @pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="needs /proc")
 def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
     """Two workers, one with a minute of work before it, one with none."""
-    process = subprocess.Popen([sys.executable, "-c", SLOW, "128", str(tmp_path)], cwd=PROJECT, start_new_session=True)
+    process = subprocess.Popen([sys.executable, "-c", SLOW, "128", str(tmp_path)], cwd=CHECKOUT, start_new_session=True)
     try:
         assert wait_for(lambda: len(list(tmp_path.iterdir())) >= 65)
         workers = {int(path.name.split()[0]) for path in tmp_path.iterdir()}
@@ -134,7 +134,7 @@ def test_a_worker_without_work_says_nothing_at_ctrl_c(tmp_path: Path) -> None:
     """As from a terminal, which tells every process; the other worker finishes its files."""
     process = subprocess.Popen(
         [sys.executable, "-c", SLOW, "65", str(tmp_path)],
-        cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     with process:
         assert wait_for(lambda: {path.name.split()[1] for path in tmp_path.iterdir()} == {"0", "64"})

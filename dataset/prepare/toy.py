@@ -1,0 +1,344 @@
+"""A procedural dataset in any of the three layouts: 20 classes, each a colour with a texture, nothing to download.
+
+    python -m dataset.prepare.toy --out data/toy
+    python -m dataset.prepare.toy --out data/toy_coco --layout coco    then: python prepare.py coco --data-root data/toy_coco
+    python -m dataset.prepare.toy --out data/toy_fss --layout fss
+
+Every colour and every texture occurs in base and in novel classes of every fold, only their pairs are
+new: what can be learnt from the base classes (to look at colour and texture together, and not at the
+cluttered background) is what novel classes need.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import json
+import math
+import random
+import shutil
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image, ImageDraw
+from pycocotools import mask as mask_coding
+
+from dataset import fss
+from dataset.episodes import MIN_PIXELS
+from dataset.images import IGNORE
+from dataset.lists import write_lines
+from dataset.prepare.verify import EXPECTED
+from engine.options import OneLineParser, whole
+from util.errors import UserError, command
+from util.files import atomic_write, check_writable
+from util.progress import progress
+
+SIDE = 129  # of an image, pixels
+COLOURS = {0.0: "red", 0.13: "yellow", 0.33: "green", 0.58: "blue", 0.83: "magenta"}  # by hue
+TEXTURES = ("stripes", "checks", "dots", "rings")
+
+
+def class_look(cls: int) -> tuple[float, str]:
+    """Hue and texture of a class 1..20; the five classes of a fold have five hues and all textures."""
+    column, row = (cls - 1) % 5, (cls - 1) // 5
+    return list(COLOURS)[column], TEXTURES[(column + row) % 4]
+
+
+def texture(kind: str, rng: random.Random) -> np.ndarray:
+    """A boolean pattern (SIDE, SIDE) at a random angle, scale and offset."""
+    angle, period = rng.uniform(0, math.pi), rng.uniform(9, 13)
+    y, x = np.mgrid[:SIDE, :SIDE]
+    u = (x * math.cos(angle) + y * math.sin(angle)) / period + rng.random()
+    v = (y * math.cos(angle) - x * math.sin(angle)) / period + rng.random()
+    if kind == "stripes":
+        return u % 1 < 0.5
+    if kind == "checks":
+        return (u % 1 < 0.5) ^ (v % 1 < 0.5)
+    if kind == "dots":
+        return (u % 1 - 0.5) ** 2 + (v % 1 - 0.5) ** 2 < 0.09
+    return np.hypot((u + 2) % 4 - 2, (v + 2) % 4 - 2) % 1 < 0.5  # rings
+
+
+def shape(centre: tuple[float, float], rng: random.Random) -> np.ndarray:
+    """A random region (SIDE, SIDE), boolean: an ellipse, a polygon or a star."""
+    picture = Image.new("L", (SIDE, SIDE))
+    radius, stretch, turn = rng.uniform(30, 44), rng.uniform(0.7, 1.0), rng.uniform(0, 2 * math.pi)
+    corners = rng.choice((3, 4, 5, 6, 40))
+    star = rng.choice((1.0, 1.0, 0.6)) if corners < 40 else 1.0
+    points = []
+    for number in range(2 * corners):
+        length = radius * (star if number % 2 else 1.0) * (1.0 if star < 1 or corners == 40 else rng.uniform(0.85, 1.1))
+        along = math.pi * number / corners
+        dx, dy = length * math.cos(along), stretch * length * math.sin(along)
+        x, y = dx * math.cos(turn) - dy * math.sin(turn), dx * math.sin(turn) + dy * math.cos(turn)
+        points.append((centre[0] + x, centre[1] + y))
+    ImageDraw.Draw(picture).polygon(points, fill=255)
+    return np.asarray(picture) > 0
+
+
+def colours(hue: float, rng: random.Random) -> tuple[np.ndarray, np.ndarray]:
+    """A bright and a dark shade of a hue, RGB in 0..255."""
+    hue = (hue + rng.uniform(-0.025, 0.025)) % 1
+    bright = colorsys.hsv_to_rgb(hue, rng.uniform(0.65, 0.95), rng.uniform(0.75, 1.0))
+    dark = colorsys.hsv_to_rgb(hue, rng.uniform(0.65, 0.95), rng.uniform(0.2, 0.35))
+    return 255 * np.array(bright), 255 * np.array(dark)
+
+
+def background(rng: random.Random, noise: np.random.RandomState) -> np.ndarray:
+    """Blurred patches of dull colours with texture of their own, (SIDE, SIDE, 3) in 0..255."""
+    patches = noise.uniform(40, 215, (4, 4, 3)).astype(np.uint8)
+    canvas = np.asarray(Image.fromarray(patches).resize((SIDE, SIDE), Image.Resampling.BICUBIC), np.float32)
+    grey = canvas.mean(2, keepdims=True)
+    canvas = grey + 0.6 * (canvas - grey)
+    pattern = texture(rng.choice(TEXTURES), rng)
+    return canvas * np.where(pattern, rng.uniform(0.55, 0.8), 1.0)[..., None]
+
+
+class Scene(NamedTuple):
+    """One image, and its objects from the farthest to the nearest: class and region (SIDE, SIDE), hidden parts too."""
+
+    image: Image.Image
+    objects: list[tuple[int, np.ndarray]]
+
+
+def scene(number: int, seed: int, holes: bool = False) -> Scene:
+    """One to three objects of different classes, with holes in every fourth if asked for.
+
+    The nearest object is of class number % 20 + 1 and large enough to be a support, so that every class
+    has its share of any twenty images.
+    """
+    rng, rng_holes = random.Random(f"{seed}/{number}"), random.Random(f"{seed}/{number}/holes")
+    noise = np.random.RandomState(rng.randrange(2**32))
+    canvas = background(rng, noise)
+    objects: list[tuple[int, np.ndarray]] = []
+    centres: list[tuple[float, float]] = []
+    nearest = number % 20 + 1
+    others = rng.sample([cls for cls in range(1, 21) if cls != nearest], rng.choice((0, 1, 1, 2)))
+    for cls in (*others, nearest):
+        hue, kind = class_look(cls)
+        places = [(rng.uniform(25, SIDE - 25), rng.uniform(25, SIDE - 25)) for _ in range(8)]
+        centres.append(max(places, key=lambda place: min((math.dist(place, other) for other in centres), default=0)))
+        inside = shape(centres[-1], rng)
+        while cls == nearest and inside.sum() < 1.2 * MIN_PIXELS:
+            inside = shape(centres[-1], rng)
+        if holes and rng_holes.random() < 0.25:
+            inside = inside & ~_disc(centres[-1], 8)
+        bright, dark = colours(hue, rng)
+        paint = np.where(texture(kind, rng)[..., None], dark, bright)
+        canvas = np.where(inside[..., None], paint * rng.uniform(0.85, 1.0), canvas)
+        objects.append((cls, inside))
+    canvas = canvas + noise.normal(0, 12, canvas.shape)
+    return Scene(Image.fromarray(canvas.clip(0, 255).astype(np.uint8)), objects)
+
+
+def paint_labels(objects: list[tuple[int, np.ndarray]], outlines: bool) -> np.ndarray:
+    """The labels (SIDE, SIDE) uint8 of a scene, nearer objects over farther ones; 255 on outlines as VOC has."""
+    labels = np.zeros((SIDE, SIDE), np.uint8)
+    for cls, inside in objects:
+        labels[inside] = cls
+        if outlines:
+            labels[inside & ~_eroded(inside)] = IGNORE
+    return labels
+
+
+def _disc(centre: tuple[float, float], radius: float) -> np.ndarray:
+    y, x = np.mgrid[:SIDE, :SIDE]
+    return np.hypot(x - centre[0], y - centre[1]) < radius
+
+
+def _eroded(inside: np.ndarray) -> np.ndarray:
+    """The region without its outermost pixels."""
+    padded = np.pad(inside, 1)
+    return padded[1:-1, 1:-1] & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+
+
+def make_pascal(out: Path, train: int, val: int, seed: int) -> None:
+    """Write images, masks and lists in VOC2012's layout."""
+    names = [f"toy_{number:05d}" for number in range(train + val)]
+    for number, name in enumerate(progress(names, "painting", len(names), "image")):
+        image, objects = scene(number, seed)
+        _save_jpeg(image, out / "JPEGImages" / f"{name}.jpg")
+        _save_png(paint_labels(objects, outlines=True), out / "SegmentationClassAug" / f"{name}.png")
+    write_lines(out / "ImageSets" / "classes.txt", [_name(cls) for cls in range(1, 21)])
+    write_lines(out / "ImageSets" / "train.txt", names[:train])
+    write_lines(out / "ImageSets" / "val.txt", names[train:])
+    _save_json({"train": train, "val": val}, out / EXPECTED)
+
+
+def make_coco(out: Path, train: int, val: int, seed: int) -> None:
+    """Write images and instances JSONs in COCO2014's layout; prepare.py coco makes the masks, as for COCO itself."""
+    numbers = iter(range(train + val))
+    for split, count in (("train", train), ("val", val)):
+        images, annotations = [], []
+        for number in progress(islice(numbers, count), f"painting, {split}", count, "image"):
+            name = f"COCO_{split}2014_{number:012d}.jpg"
+            image, objects = scene(number, seed, holes=True)
+            _save_jpeg(image, out / f"{split}2014" / name)
+            images.append({"id": number, "file_name": name, "height": SIDE, "width": SIDE})
+            annotations += annotate(objects, number, crowded=number % 10 == 0)
+        categories = [{"id": id_, "name": coco_name(cls)} for cls, id_ in enumerate(COCO_CATEGORY_IDS, start=1)]
+        for id_, annotation in enumerate(annotations, start=1):
+            annotation["id"] = id_
+        content = {"images": images, "annotations": annotations, "categories": categories}
+        _save_json(content, out / "annotations" / f"instances_{split}2014.json")
+    write_lines(out / "ImageSets" / "classes.txt", [coco_name(cls) for cls in range(1, 81)])
+    _save_json({"train": train, "val": val}, out / EXPECTED)
+
+
+# COCO's 80 categories have ids of 1 to 90.
+COCO_CATEGORY_IDS = [id_ for id_ in range(1, 91) if id_ not in (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)]
+
+
+def coco_class(cls: int) -> int:
+    """The class of 1..80 that stands for a toy class, so that each fold has five of them in both class orders."""
+    column, row = (cls - 1) % 5, (cls - 1) // 5
+    return 20 * row + 4 * column + 1 + (column - row) % 4
+
+
+def coco_name(cls: int) -> str:
+    """The name of a class of 1..80, "-" of one that no toy class stands for."""
+    return next((_name(own) for own in range(1, 21) if coco_class(own) == cls), "-")
+
+
+def annotate(objects: list[tuple[int, np.ndarray]], image_id: int, crowded: bool) -> list[dict[str, Any]]:
+    """COCO's annotations of a scene, whose masks (dataset.prepare.coco_masks) are the scene's labels.
+
+    The farthest of several objects is a crowd if asked for. Hidden parts belong to a crowd and to every other object
+    larger than what hides it, for smaller objects are painted over larger ones; else only what is seen is annotated.
+    Regions with holes are run-length encoded, others are polygons of one or more parts.
+    """
+    annotations = []
+    seen = np.ones((SIDE, SIDE), bool)
+    nearer = 0  # pixels of the largest object annotated so far
+    for position, (cls, region) in reversed(list(enumerate(objects))):
+        crowd = crowded and position == 0 and len(objects) > 1
+        shown = region if crowd or region.sum() > nearer else region & seen
+        seen &= ~region
+        if not shown.any():
+            continue
+        nearer = max(nearer, shown.sum())
+        loops = outlines(shown)
+        if crowd:
+            segmentation: Any = {"size": [SIDE, SIDE], "counts": run_lengths(shown)}
+        elif any(_signed_area(loop) < 0 for loop in loops):
+            encoded = mask_coding.encode(np.asfortranarray(shown.astype(np.uint8)))
+            segmentation = {"size": [SIDE, SIDE], "counts": encoded["counts"].decode()}
+        else:
+            segmentation = [[float(value) for point in loop for value in point] for loop in loops]
+        category = COCO_CATEGORY_IDS[coco_class(cls) - 1]
+        annotations.append(
+            {
+                "image_id": image_id, "category_id": category, "iscrowd": int(crowd), "area": int(shown.sum()),
+                "segmentation": segmentation,
+            }
+        )  # fmt: skip
+    return annotations
+
+
+def outlines(region: np.ndarray) -> list[list[tuple[int, int]]]:
+    """The closed outlines of a region along its pixels' edges, as corner points (x, y); holes run the other way."""
+    padded = np.pad(region, 1)
+    following: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    for y, x in np.argwhere(region).tolist():
+        corners = [(x, y), (x + 1, y), (x + 1, y + 1), (x, y + 1)]
+        beyond = [padded[y, x + 1], padded[y + 1, x + 2], padded[y + 2, x + 1], padded[y + 1, x]]
+        for side in range(4):
+            if not beyond[side]:
+                following.setdefault(corners[side], []).append(corners[(side + 1) % 4])
+    loops = []
+    while following:
+        loop = [next(iter(following))]
+        while True:
+            point = following[loop[-1]].pop()
+            if not following[loop[-1]]:
+                del following[loop[-1]]
+            if point == loop[0]:
+                break
+            loop.append(point)
+        turns = zip(loop[-1:] + loop[:-1], loop, loop[1:] + loop[:1], strict=True)
+        loops.append([b for a, b, c in turns if (b[0] - a[0]) * (c[1] - b[1]) != (b[1] - a[1]) * (c[0] - b[0])])
+    return loops
+
+
+def _signed_area(loop: list[tuple[int, int]]) -> float:
+    return sum(a[0] * b[1] - b[0] * a[1] for a, b in zip(loop, loop[1:] + loop[:1], strict=True)) / 2
+
+
+def run_lengths(region: np.ndarray) -> list[int]:
+    """COCO's uncompressed code: lengths of the runs of 0 and 1 in turn, from a run of 0, down the columns."""
+    pixels = region.T.ravel()
+    changes = np.flatnonzero(np.diff(pixels)) + 1
+    ends = [*([0] if pixels[0] else []), *changes.tolist(), pixels.size]
+    return np.diff([0, *ends]).tolist()
+
+
+def make_fss(out: Path, seed: int) -> None:
+    """Write ten images and object masks of each class, and the lists, in FSS-1000's layout."""
+    for cls in progress(range(1, 21), "painting", 20, "class"):
+        for number in range(1, fss.IMAGES + 1):
+            image, objects = scene(20 * number + cls - 1, seed)
+            _save_jpeg(image, out / _folder(cls) / f"{number}.jpg")
+            mask = 255 * objects[-1][1].astype(np.uint8)
+            _save_png(np.repeat(mask[..., None], 3, 2), out / _folder(cls) / f"{number}.png")  # RGB, as theirs are
+    parts = {"train": range(1, 11), "select": range(11, 16), "test": range(16, 21)}
+    for part, classes in parts.items():
+        write_lines(out / "splits" / fss.LISTS[part], [_folder(cls) for cls in classes])
+    _save_json({part: len(classes) for part, classes in parts.items()}, out / EXPECTED)
+
+
+def _name(cls: int) -> str:
+    hue, kind = class_look(cls)
+    return f"{COLOURS[hue]} {kind}"
+
+
+def _folder(cls: int) -> str:
+    return _name(cls).replace(" ", "_")
+
+
+def _save_jpeg(image: Image.Image, path: Path) -> None:
+    with atomic_write(path) as file:
+        image.save(file, "JPEG", quality=95)
+
+
+def _save_png(pixels: np.ndarray, path: Path) -> None:
+    with atomic_write(path) as file:
+        Image.fromarray(pixels).save(file, "PNG")
+
+
+def _save_json(content: object, path: Path) -> None:
+    with atomic_write(path) as file:
+        file.write(json.dumps(content).encode())
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = OneLineParser(__doc__)
+    parser.add_argument("--out", required=True, metavar="DIR", help="a new folder for the dataset")
+    add = parser.add_argument
+    add("--layout", choices=("pascal", "coco", "fss"), default="pascal", help="of folders (default %(default)s)")
+    add("--train", type=whole(1), help="training images of pascal and coco (default 400)")
+    add("--val", type=whole(1), help="their validation images (default 200)")
+    add("--seed", type=whole(0), default=0, help="another seed, other images (default 0)")
+    args = parser.parse_args(argv)
+    if args.layout == "fss" and (args.train or args.val):
+        raise UserError("--train and --val belong to --layout pascal and coco, fss has ten images of each class")
+    train, val = args.train or 400, args.val or 200
+    out = Path(args.out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out}: exists and is not an empty folder; --out must name a new one")
+    check_writable(out.parent)
+    partial = out.with_name(f".{out.name}.partial")  # out itself is whole or absent
+    shutil.rmtree(partial, ignore_errors=True)
+    if args.layout == "fss":
+        make_fss(partial, args.seed)
+    else:
+        {"pascal": make_pascal, "coco": make_coco}[args.layout](partial, train, val, args.seed)
+    partial.replace(out)
+    images = "200 images" if args.layout == "fss" else f"{train} training and {val} validation images"
+    print(f"{out}: {images}, 20 classes")
+    if args.layout == "coco":
+        print(f"now make its masks: python prepare.py coco --data-root {out}")
+
+
+if __name__ == "__main__":
+    command(main)

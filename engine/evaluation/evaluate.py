@@ -1,0 +1,143 @@
+"""Evaluation on the novel classes: the episodes of all seeds, counted, averaged (docs/method.md, section 6)."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dataset.episodes import Episode, images_of
+from dataset.images import ImageSet
+from dataset.loader import batches, to_device
+from dataset.samples import EvaluationEpisodes
+from engine.evaluation.metric import count_pixels, foreground_iou, metrics, sum_by_class
+from engine.evaluation.planned import count_planned
+from model import FewShotNetwork
+from util.progress import progress
+
+ENGINES = ("planned", "plain")
+CACHE_GB = 1.0  # features of about 80 images of VOC's size
+
+
+def evaluate(
+    net: FewShotNetwork,
+    images: ImageSet,
+    plans: Mapping[int, Sequence[Episode]],
+    classes: Collection[int] | None = None,
+    side: int | None = None,
+    workers: int = 0,
+    engine: str = "planned",
+    cache_gb: float = CACHE_GB,
+    amp: bool = False,
+) -> dict[str, Any]:
+    """Segment the planned episodes of each seed, on the network's device.
+
+    plans: episodes by seed. classes, side: None for the paper's own protocol; for HSNet's the fold's classes
+    and the side of the square that images are resized to.
+    engine: "planned" passes each image through the trunk once, or twice where the features of query
+    images exceed cache_gb; "plain" is the reference, one episode at a time. amp: the trunk in bfloat16.
+    Returns "seeds" (for each seed its number, metrics and the "episode_iou" of each target, IoUs in percent), the
+    means "miou" and "fb_iou" over the seeds, "miou_std" (population), "seconds", "images" (distinct),
+    "trunk_passes" and "peak_memory_gb" (of the process, on CUDA of the device).
+    """
+    started = time.perf_counter()
+    everything = [episode for plan in plans.values() for episode in plan]
+    if engine == "planned":
+        cache_bytes = int(cache_gb * 2**30)
+        counts, passes = count_planned(net, images, everything, workers, cache_bytes, side, amp)
+    else:
+        counts = count_plainly(net, images, everything, workers, side)
+        passes = sum(1 + len(episode.supports) for episode in everything)
+    by_seed = counts.split([len(plan) for plan in plans.values()])
+    results = [
+        {
+            "seed": seed,
+            **metrics(sum_by_class(zip((episode.cls for episode in plan), part, strict=True)), classes),
+            "episode_iou": [round(foreground_iou(pixels), 2) for pixels in part],
+        }
+        for (seed, plan), part in zip(plans.items(), by_seed, strict=True)
+    ]
+    return {
+        "seeds": results,
+        "miou": float(np.mean([result["miou"] for result in results])),
+        "miou_std": float(np.std([result["miou"] for result in results])),
+        "fb_iou": float(np.mean([result["fb_iou"] for result in results])),
+        "seconds": time.perf_counter() - started,
+        "images": len(images_of(everything)),
+        "trunk_passes": passes,
+        "peak_memory_gb": peak_memory_gb(next(net.parameters()).device),
+    }
+
+
+@torch.inference_mode()
+def count_plainly(
+    net: FewShotNetwork, images: ImageSet, episodes: Sequence[Episode], workers: int = 0, side: int | None = None
+) -> Tensor:
+    """Pixel counts of each episode (E, 4), one at a time, every image through the trunk each time."""
+    predictions = _predictions(net, images, episodes, workers, side)
+    return torch.stack([count_pixels(prediction, mask).cpu() for prediction, mask in predictions])
+
+
+@torch.inference_mode()
+def segment(
+    net: FewShotNetwork, images: ImageSet, episodes: Sequence[Episode], workers: int = 0, side: int | None = None
+) -> list[Tensor]:
+    """The predicted mask (H, W) uint8 of each episode's query, 1 the target, on the CPU; episode by episode."""
+    return [prediction.to("cpu", torch.uint8) for prediction, _ in _predictions(net, images, episodes, workers, side)]
+
+
+def _predictions(
+    net: FewShotNetwork, images: ImageSet, episodes: Sequence[Episode], workers: int, side: int | None
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Each episode's predicted and true mask (H, W), on the network's device."""
+    training = net.training
+    net.eval()
+    device = next(net.parameters()).device
+    samples = batches(EvaluationEpisodes(images, episodes, side), 1, workers)
+    try:
+        for sample in progress(samples, "evaluating", len(episodes), "episode"):
+            support_images, support_masks, query_image, query_mask = to_device(sample, device)
+            out = net(support_images, support_masks, query_image)
+            yield out["final"].argmax(1)[0], query_mask[0]
+    finally:
+        net.train(training)
+
+
+def peak_memory_gb(device: torch.device) -> float:
+    """The most that this process has held so far, in 2**30 bytes; on CUDA, what the device has held for it."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    try:
+        import resource
+    except ImportError:  # Windows does not tell
+        return 0.0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+
+
+def result_table(result: Mapping[str, Any], class_names: Mapping[int, str]) -> str:
+    """The IoUs of a result, a line for each class, seeds side by side, the means, and what it cost."""
+    seeds = result["seeds"]
+    rows = [("", *(f"seed {seed['seed']}" for seed in seeds), "mean")]
+
+    def row(name: str, values: list[float]) -> None:
+        shown = [value for value in values if value is not None]
+        rows.append((name, *("-" if v is None else f"{v:.2f}" for v in values), f"{np.mean(shown):.2f}"))
+
+    for cls in sorted({cls for seed in seeds for cls in seed["class_iou"]}):
+        name = "background" if cls == 0 else f"{cls} {class_names.get(cls, '')}".strip()
+        row(name, [seed["class_iou"].get(cls) for seed in seeds])
+    row("mIoU", [seed["miou"] for seed in seeds])
+    row("FB-IoU", [seed["fb_iou"] for seed in seeds])
+    width = max(len(r[0]) for r in rows)
+    lines = [r[0].ljust(width) + "".join(cell.rjust(9) for cell in r[1:]) for r in rows]
+    cost = (
+        f"{result['seconds']:.1f} s, {result['images']} images, {result['trunk_passes']} trunk passes, "
+        f"peak memory {result['peak_memory_gb']:.2f} GB"
+    )
+    return "\n".join([*lines, cost])

@@ -1,0 +1,124 @@
+"""Planned evaluation: every image through the trunk once, whatever the number of its episodes (docs/method.md, 8).
+
+The episodes of all seeds are known before the first image is opened. A support enters an episode only
+through two prototypes, so a first pass turns every support image into the prototypes of its classes. A
+second pass takes the queries one by one and matches all the episodes of each together. The features of
+images that are both are kept from the first to the second pass while they fit the memory budget; the
+others pass the trunk again. The reference is engine.evaluation.evaluate.count_plainly.
+
+Under torchrun every image belongs to one process, which encodes it as a support and matches it as a
+query; prototypes after the first pass and pixel counts after the second are summed over the processes.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from dataset.episodes import Episode
+from dataset.images import ImageSet
+from dataset.loader import batches, to_device
+from dataset.samples import Pictures, support_mask
+from dataset.transform import target_mask
+from engine.evaluation.metric import count_pixels
+from model import FewShotNetwork, fold_batch_norms
+from model.matching import resize
+from model.resnet import CHANNELS
+from util.distributed import rank, sum_over_processes, world
+from util.progress import progress
+
+RESIZED_TOGETHER = 16  # episodes of a query whose predictions are resized to the image at a time
+TRUNK_COST = 10  # episodes whose matching takes as long as a trunk pass, to share images among processes
+
+
+@torch.inference_mode()
+def count_planned(
+    net: FewShotNetwork,
+    images: ImageSet,
+    episodes: Sequence[Episode],
+    workers: int,
+    cache_bytes: int,
+    side: int | None = None,
+    amp: bool = False,
+) -> tuple[Tensor, int]:
+    """Pixel counts of each episode (E, 4), int64, and the number of trunk passes, in all processes.
+
+    cache_bytes: memory of a process for features that are kept between the passes; side: of the square that
+    every image is resized to (HSNet's protocol), None for its own size; amp: the trunk in bfloat16.
+    """
+    device = next(net.parameters()).device
+    net = fold_batch_norms(net).to(memory_format=torch.channels_last)
+    of_query, of_support = group(episodes)
+    mine = share({image: TRUNK_COST + len(of_query.get(image, ())) for image in {*of_query, *of_support}})
+
+    def encoded(ids: Sequence[str], what: str) -> Iterator[tuple[Tensor, Tensor]]:
+        """Features (1, C, h, w) and labels (H, W) of each image."""
+        loaded = batches(Pictures(images, ids, side), 1, workers)
+        for batch in progress(loaded, what, len(ids), "image"):
+            picture, labels = to_device(batch, device)
+            with torch.autocast(device.type, torch.bfloat16, enabled=amp):
+                features = net.features(picture.contiguous(memory_format=torch.channels_last))
+            yield features.float(), labels[0].clone()  # what a loader process shared is not to be kept
+
+    rows = {pair: row for row, pair in enumerate(sorted((x, cls) for x, found in of_support.items() for cls in found))}
+    prototypes = torch.zeros(len(rows), 2, CHANNELS, device=device)
+    kept: dict[str, tuple[Tensor, Tensor]] = {}
+    supports = sorted(mine & of_support.keys())
+    for image, (features, labels) in zip(supports, encoded(supports, "encoding supports"), strict=True):
+        for cls in of_support[image]:
+            mask = support_mask(target_mask(labels, images.label_of(cls)), side)
+            prototypes[rows[image, cls]] = torch.cat(net.prototypes(features, mask[None])).flatten(1)
+        if image in of_query and features.nbytes + labels.nbytes <= cache_bytes:
+            kept[image] = (features, labels)
+            cache_bytes -= features.nbytes + labels.nbytes
+    sum_over_processes(prototypes)
+
+    counts = torch.zeros(len(episodes), 4, dtype=torch.int64, device=device)
+    queries = sorted(mine & of_query.keys())
+    again = [image for image in queries if image not in kept]
+    fresh = encoded(again, "encoding queries")
+    for image in progress(queries, "matching queries", len(queries), "query"):
+        features, labels = kept.pop(image) if image in kept else next(fresh)
+        numbers = sorted(of_query[image], key=lambda number: episodes[number].cls)
+        of_shots = [[rows[support, episodes[n].cls] for support in episodes[n].supports] for n in numbers]
+        fg, bg = prototypes[torch.tensor(of_shots, device=device)].mean(1)[..., None, None].unbind(1)
+        predictions = _predictions(net.match_episodes(features, fg, bg), labels.shape)
+        masks = {cls: target_mask(labels, images.label_of(cls)) for cls in {episodes[n].cls for n in numbers}}
+        for number, prediction in zip(numbers, predictions, strict=True):
+            counts[number] = count_pixels(prediction, masks[episodes[number].cls])
+    passes = torch.tensor(len(supports) + len(again), device=device)
+    return sum_over_processes(counts).cpu(), int(sum_over_processes(passes))
+
+
+def group(episodes: Sequence[Episode]) -> tuple[dict[str, list[int]], dict[str, set[int]]]:
+    """The numbers of each query's episodes, and the classes of which each image is a support."""
+    of_query: dict[str, list[int]] = defaultdict(list)
+    of_support: dict[str, set[int]] = defaultdict(set)
+    for number, episode in enumerate(episodes):
+        of_query[episode.query].append(number)
+        for support in episode.supports:
+            of_support[support].add(episode.cls)
+    return dict(of_query), dict(of_support)
+
+
+def share(costs: Mapping[str, int]) -> set[str]:
+    """The images of this process: the costliest first, each to the process that has least to do so far."""
+    loads = [(0, process) for process in range(world())]
+    mine = set()
+    for image in sorted(costs, key=lambda image: (-costs[image], image)):
+        load, process = heapq.heappop(loads)
+        heapq.heappush(loads, (load + costs[image], process))
+        if process == rank():
+            mine.add(image)
+    return mine
+
+
+def _predictions(logits: Tensor, size: torch.Size) -> Iterator[Tensor]:
+    """The predicted mask (H, W), boolean, of each of E episodes from logits (E, 2, h, w)."""
+    margins = (logits[:, 1] - logits[:, 0])[:, None]  # resizing is linear: the margin is all that argmax needs
+    for some in margins.split(RESIZED_TOGETHER):
+        yield from resize(some, size)[:, 0] > 0

@@ -1,0 +1,125 @@
+"""The flags that the scripts share, and one-line errors for wrong ones."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import torch
+
+from dataset import DATASETS
+from dataset.coco import CLASS_ORDERS
+from engine.evaluation.evaluate import CACHE_GB, ENGINES
+from model import BACKBONES, METHODS
+from util.errors import UserError
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """argparse, with its errors as UserErrors: one line, exit code 2."""
+
+    def __init__(self, description: str, **options: Any) -> None:
+        raw = argparse.RawDescriptionHelpFormatter
+        super().__init__(description=description, formatter_class=raw, allow_abbrev=False, **options)
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message} (see {self.prog} --help)")
+
+
+def make_parser(description: str) -> argparse.ArgumentParser:
+    """A parser with the flags that main.py and test.py share. A default of None is settled later."""
+    parser = OneLineParser(description)
+    add = parser.add_argument
+    add("--dataset", choices=tuple(DATASETS), help="benchmark (default pascal)")
+    add("--data-root", required=True, metavar="DIR", help="the dataset's folder, or the folder that holds it")
+    add("--backbone", choices=BACKBONES, help="trunk (default resnet50)")
+    add("--method", choices=METHODS, help="the paper's network or its baseline (default ssp)")
+    add("--fold", type=whole(0, 3), help="which classes are novel, 0 to 3 (default 0, of a checkpoint its own)")
+    add(
+        "--class-order",
+        choices=CLASS_ORDERS,
+        help="coco: contiguous folds (the paper's own) or interleaved (HSNet's)",
+    )
+    add("--splits", metavar="DIR", help="HSNet's data/splits: the classes of fss, the episodes of HSNet's protocol")
+    add("--shot", type=whole(1, 100), help="support images of an episode (default 1, of a checkpoint its own)")
+    add("--refine", action=argparse.BooleanOptionalAction, help="the self-support refinement (default off)")
+    add("--seed", type=whole(0, 2**31 - 1), default=0, help="all random draws follow from it (default 0)")
+    add("--seeds", type=whole(1, 1000), default=5, help="test on this many seeds, from --seed on (default 5)")
+    add("--engine", choices=ENGINES, default="planned", help="evaluation: planned, or the plain reference")
+    add(
+        "--cache-gb",
+        type=positive,
+        default=CACHE_GB,
+        help="memory for images and features (default %(default)s)",
+    )
+    add("--device", type=device, default=None, help="cpu, cuda, cuda:1 (default cuda where there is one)")
+    workers = min(4, os.cpu_count() or 1)
+    add("--workers", type=whole(0, 256), default=workers, help="loader processes (default %(default)s)")
+    return parser
+
+
+def whole(low: int, high: int | None = None) -> Callable[[str], int]:
+    """An argparse type: a whole number in [low, high]."""
+
+    def parse(text: str) -> int:
+        limits = f"from {low} to {high}" if high is not None else f"of at least {low}"
+        try:
+            value = int(text)
+        except ValueError:
+            value = low - 1
+        if value < low or (high is not None and value > high):
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number {limits}")
+        return value
+
+    return parse
+
+
+def positive(text: str) -> float:
+    """An argparse type: a positive finite number."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+    return value
+
+
+def device(text: str) -> torch.device:
+    """An argparse type: a device that this machine has."""
+    try:
+        chosen = torch.device(text)
+        torch.zeros(1, device=chosen).item()
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be used: {reason}") from error
+    return chosen
+
+
+def default_device() -> torch.device:
+    """CUDA where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def settle(args: argparse.Namespace, known: dict | None = None) -> None:
+    """Fill flags that were not given: from what a checkpoint knows of itself, then with the defaults.
+
+    Raises UserError where flags contradict each other.
+    """
+    defaults = {"dataset": "pascal", "backbone": "resnet50", "method": "ssp", "shot": 1, "refine": False}
+    for name in (*defaults, "fold", "class_order"):
+        if getattr(args, name) is None:
+            setattr(args, name, (known or {}).get(name, defaults.get(name)))
+    if args.dataset == "fss" and args.fold is not None:
+        raise UserError(f"--fold {args.fold}: fss has no folds, its test classes are a list; leave the flag out")
+    if args.dataset != "fss" and args.fold is None:
+        args.fold = 0
+    if args.dataset == "coco" and args.class_order is None:
+        raise UserError("--dataset coco needs --class-order: contiguous (the paper's own) or interleaved (HSNet's)")
+    if args.dataset != "coco" and args.class_order is not None:
+        raise UserError(f"--class-order {args.class_order} belongs to --dataset coco, {args.dataset} has but one order")
+    if args.method == "baseline" and args.refine:
+        raise UserError("--refine belongs to --method ssp, the baseline has nothing to refine")
+    if args.device is None:
+        args.device = default_device()

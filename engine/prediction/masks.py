@@ -1,0 +1,164 @@
+"""The mask of a user's own support: a PNG of any kind, or shapes drawn in LabelMe."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from dataset.images import IGNORE
+from engine.prediction.images import Turn, opened, read_turned, turn_of
+from util.errors import UserError
+
+SIDEWAYS = (Turn.TRANSPOSE, Turn.ROTATE_270, Turn.TRANSVERSE, Turn.ROTATE_90)
+LOSSY = ("JPEG", "MPO")
+ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
+FURTHEST = 1e6  # pixels, of a point that anybody drew
+
+
+def read_support(
+    image_path: str | Path, mask_path: str | Path, label: str | None = None
+) -> tuple[Image.Image, np.ndarray]:
+    """A support: its image, RGB and upright, and its mask (H, W) uint8, 1 the object, 0 background, 255 neither.
+
+    A mask is an image, of which all that is not 0 (of RGB, black) is the object, or with a label the pixels of
+    that number, and then 255 is neither; or a LabelMe JSON, of which all shapes are the object, or those of the
+    label. It belongs to the image as it is shown, or, if it fits in size only so, as it is stored.
+    Raises UserError naming the file: missing, damaged, of another size, without object, without the label.
+    """
+    picture, turn = read_turned(image_path)
+    if Path(mask_path).suffix.lower() == ".json":
+        size, shapes = read_labelme(mask_path, label)
+        turn = turn_that_fits(mask_path, size or picture.size, image_path, picture.size, turn)
+        mask = draw_shapes(mask_path, size or picture.size, shapes)
+    else:
+        mask = read_object(mask_path, label)
+        turn = turn_that_fits(mask_path, mask.size, image_path, picture.size, turn)
+    mask = np.array(mask if turn is None else mask.transpose(turn))
+    if not (mask == 1).any():
+        raise UserError(f"{mask_path}: marks no object; mark it, or leave the support out")
+    return picture, mask
+
+
+def turn_that_fits(
+    path: str | Path, size: tuple[int, int], image_path: str | Path, image_size: tuple[int, int], turn: Turn | None
+) -> Turn | None:
+    """How to turn a mask of this size to an image that was turned: not at all, or as the image."""
+    if size == image_size:
+        return None
+    if turn in SIDEWAYS and size[::-1] == image_size:
+        return turn
+    raise UserError(
+        f"{path}: mask of {size[0]}x{size[1]} pixels for an image of {image_size[0]}x{image_size[1]}, {image_path}; "
+        "replace one of the two"
+    )
+
+
+# Images
+
+
+def read_object(path: str | Path, label: str | None) -> Image.Image:
+    """A mask image, upright, of mode L with 1 the object, 0 background, 255 neither."""
+    with opened(path, "mask") as image:
+        image.load()
+        kind, mode, turn = image.format, image.mode, turn_of(image)
+        values = np.array(image)
+    if kind in LOSSY:
+        raise UserError(f"{path}: JPEG blurs a mask's values; save the mask as PNG")
+    mask = objects(values, mode) if label is None else labelled(values, mode, label, path)
+    mask = Image.fromarray(mask.astype(np.uint8))
+    return mask if turn is None else mask.transpose(turn)
+
+
+def objects(values: np.ndarray, mode: str) -> np.ndarray:
+    """Where pixels (H, W) or (H, W, channels) are not 0, in any channel, nor transparent: (H, W) bool."""
+    if mode in ALPHA:
+        return values[..., :-1].any(-1) & (values[..., -1] > 0)
+    return values.any(-1) if values.ndim == 3 else values != 0
+
+
+def labelled(values: np.ndarray, mode: str, label: str, path: str | Path) -> np.ndarray:
+    """(H, W) uint8: 1 where pixels are the label, else 255 where they are 255, else 0."""
+    if values.ndim == 3:
+        colours = values[..., :-1] if mode in ALPHA else values
+        if (colours != colours[..., :1]).any():
+            raise UserError(
+                f"{path}: a mask in colours has no labels; leave --label out, or save it as grey or palette"
+            )
+        values = colours[..., 0]
+    found = np.unique(values).astype(int).tolist()
+    if label not in map(str, found):
+        listed = ", ".join(map(str, found[:20])) + (" ..." if len(found) > 20 else "")
+        raise UserError(f"{path}: no pixel has --label {label}; it holds {listed}")
+    chosen = values == int(label)
+    return np.where(chosen, 1, np.where(values == IGNORE, IGNORE, 0)).astype(np.uint8)
+
+
+# LabelMe
+
+
+def read_labelme(path: str | Path, label: str | None) -> tuple[tuple[int, int] | None, list[dict[str, Any]]]:
+    """The (width, height) that a LabelMe file states, None if it does not, and its shapes: all, or those of a label."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such mask") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not JSON, or damaged ({error}); save it again in LabelMe") from error
+    shapes = content.get("shapes") if isinstance(content, dict) else None
+    if not isinstance(shapes, list) or not all(isinstance(shape, dict) for shape in shapes):
+        raise UserError(f"{path}: not a LabelMe file, it holds no list of shapes; save it in LabelMe")
+    size = content.get("imageWidth"), content.get("imageHeight")
+    if size != (None, None) and not all(type(side) is int and side > 0 for side in size):
+        raise UserError(
+            f"{path}: its imageWidth and imageHeight are {size[0]!r} and {size[1]!r}, not numbers of pixels; save it "
+            "again in LabelMe"
+        )
+    if label is not None:
+        names = sorted({str(shape.get("label")) for shape in shapes})
+        shapes = [shape for shape in shapes if str(shape.get("label")) == label]
+        if not shapes:
+            raise UserError(f"{path}: no shape has --label {label}; it holds {', '.join(names) or 'none'}")
+    return (None if size == (None, None) else size), shapes
+
+
+def draw_shapes(path: str | Path, size: tuple[int, int], shapes: list[dict[str, Any]]) -> Image.Image:
+    """LabelMe's shapes as an image of mode L, 1 inside and on the outline, as LabelMe itself draws them."""
+    mask = Image.new("L", size)
+    draw = ImageDraw.Draw(mask)
+    for shape in shapes:
+        kind = shape.get("shape_type") or "polygon"
+        points = _points(shape.get("points"))
+        if kind == "polygon" and len(points) >= 3:
+            draw.polygon(points, fill=1, outline=1)
+        elif kind == "rectangle" and len(points) >= 2:  # two corners, or all four
+            columns, rows = zip(*points, strict=True)
+            draw.rectangle((min(columns), min(rows), max(columns), max(rows)), fill=1, outline=1)
+        elif kind == "circle" and len(points) == 2:  # its centre and a point on it
+            (x, y), radius = points[0], math.dist(*points)
+            draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=1, outline=1)
+        elif kind in ("polygon", "rectangle", "circle"):
+            raise UserError(
+                f"{path}: damaged: a {kind} with the points {str(shape.get('points'))[:60]}; draw it again in LabelMe"
+            )
+        else:
+            raise UserError(
+                f"{path}: holds a shape of type {kind!r:.60}; polygons, rectangles and circles are read "
+                "(--label NAME takes those of one label)"
+            )
+    return mask
+
+
+def _points(points: Any) -> list[tuple[float, float]]:
+    """A shape's points; none where they are no list of pairs of sensible numbers."""
+    try:
+        found = [(float(x), float(y)) for x, y in points]
+    except (TypeError, ValueError):
+        return []
+    return found if all(abs(value) <= FURTHEST for point in found for value in point) else []

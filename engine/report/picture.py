@@ -1,0 +1,98 @@
+"""The tables as one picture: what was published as rings, what was measured as dots in or beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dataset.prepare.lists import FOLDS
+from engine.report.tables import Row, Table, describe, shown_difference
+from util.errors import UserError
+from util.files import atomic_write
+
+WIDTH, ROW, AROUND = 10.5, 0.3, 0.8  # inches: the picture; a row; title and axis of a table
+DPI = 120
+SPAN = 10.0  # mIoU, the least that an axis shows: a tenth is no gulf
+COLOURS = {None: "black", **dict(zip(FOLDS, ("tab:blue", "tab:orange", "tab:green", "tab:purple"), strict=True))}
+PAPER = {"markerfacecolor": "none", "markersize": 8.5, "linestyle": "none"}  # a ring that a dot fits into
+MEASURED = {"markersize": 4.5, "linestyle": "none", "elinewidth": 1.2, "capsize": 2.5}
+STAR = "*: look at the notes under the table"
+
+
+def figure_class() -> Any:
+    """matplotlib's Figure. Raises UserError where matplotlib is absent."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise UserError("--picture needs the package matplotlib: pip install matplotlib") from error
+    return Figure
+
+
+def draw_tables(tables: Sequence[Table], path: str | Path) -> None:
+    """Write a PNG with a panel for each table and a line for each row, atomically."""
+    lines = [len(table.rows) for table in tables]
+    figure = figure_class()(figsize=(WIDTH, sum(lines) * ROW + len(tables) * AROUND + 0.6), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.15)
+    panels = figure.subplots(len(tables), 1, squeeze=False, gridspec_kw={"height_ratios": lines})[:, 0]
+    for axes, table in zip(panels, tables, strict=True):
+        _draw_table(axes, table)
+    _draw_legend(figure, tables)
+    with atomic_write(path) as file:
+        figure.savefig(file, format="png", dpi=DPI)
+
+
+def _draw_table(axes: Any, table: Table) -> None:
+    """Folds in colour, means in black; the means in words on the right."""
+    lines = range(len(table.rows))
+    for line, row in zip(lines, table.rows, strict=True):
+        for cell in row.cells:
+            mean = cell.fold is None
+            look = {"color": COLOURS[cell.fold], "marker": "D" if mean else "o", "zorder": 4 if mean else 3}
+            if cell.paper is not None:
+                axes.plot(cell.paper, line, **look, **PAPER)
+            if cell.measured is not None:
+                axes.errorbar(cell.measured, line, xerr=cell.std, **look, **MEASURED)
+    low, high = axes.get_xlim()
+    wider = max(0.0, SPAN - (high - low)) / 2
+    axes.set_xlim(low - wider, high + wider)
+    axes.set_title(table.title, loc="left", fontsize=11)
+    axes.set_xlabel("mIoU", fontsize=9, labelpad=1)
+    axes.grid(color="0.9")
+    axes.set_axisbelow(True)
+    right = axes.twinx()
+    for side, words in ((axes, [describe(row.setting) for row in table.rows]), (right, [*map(_summary, table.rows)])):
+        side.set_ylim(len(table.rows) - 0.5, -0.5)
+        side.set_yticks(lines, words, fontsize=9)
+        side.tick_params(axis="both", length=0, labelsize=9)
+        side.spines[:].set_visible(False)
+
+
+def _summary(row: Row) -> str:
+    """The mean of a row in words, with a star where there is a note."""
+    mean = row.cells[-1]
+    if mean.measured is None:
+        shown = mean.gap
+    else:
+        shown = f"mean {mean.measured:.1f}" if len(row.cells) > 1 else f"{mean.measured:.1f}"
+        shown += "" if mean.paper is None else f" ({shown_difference(mean)})"
+    return f"{shown} *" if any(cell.notes for cell in row.cells) else shown
+
+
+def _draw_legend(figure: Any, tables: Sequence[Table]) -> None:
+    from matplotlib.lines import Line2D
+
+    rows = [row for table in tables for row in table.rows]
+    named = [*((fold, f"fold {fold}") for fold in FOLDS), (None, "mean")]
+    folds = named if any(len(row.cells) > 1 for row in rows) else []
+    handles = [
+        Line2D([], [], color="0.4", marker="o", label="published", **PAPER),
+        Line2D([], [], color="0.4", marker="o", markersize=4.5, label="measured, ± std over seeds"),
+        *(
+            Line2D([], [], color=COLOURS[fold], marker="o" if fold in FOLDS else "D", linestyle="none", label=name)
+            for fold, name in folds
+        ),
+    ]  # fmt: skip
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), fontsize=9, frameon=False)
+    if any(cell.notes for row in rows for cell in row.cells):
+        figure.supxlabel(STAR, fontsize=9, x=0.99, ha="right")

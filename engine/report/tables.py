@@ -1,0 +1,281 @@
+"""Measured results beside the published ones: tables, as Markdown or CSV.
+
+A table for each benchmark and protocol, a row for each setting, a cell for each fold and for the mean. All rows of
+the paper are there, measured or not, and all that were measured, published or not.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from statistics import fmean, pstdev
+from typing import NamedTuple
+
+from dataset import DATASETS, fss, hsnet
+from dataset.prepare.lists import FOLDS
+from engine.report.paper import CROP_SIZE, PUBLISHED, SOURCES, TRAINING, Published, mean_of_folds
+from engine.report.results import Result, Setting
+from model import BACKBONES
+
+BENCHMARKS = {"pascal": "Pascal-5i", "coco": "COCO-20i", "fss": "FSS-1000"}
+PROTOCOL_NAMES = {"ssp": "the paper's own protocol", "hsnet": "HSNet's protocol"}
+METHOD_NAMES = {"baseline": "Baseline", "ssp": "SSP"}
+SEEDS = 5  # of the paper's own protocol; HSNet's has one
+EQUAL = 1e-6  # results of one cell that differ by less are the same, such as main.py's and test.py's of one checkpoint
+
+LEGEND = (
+    "mIoU in percent: measured (published, difference). Measured is the mean over seeds ± their standard deviation, "
+    "which one seed has not. A row's mean is that of its four folds ± the standard deviation over seeds of that mean, "
+    "where all four ran the same seeds. [n]: see the note."
+)
+COCO_NOTES = (
+    "The authors list the same checkpoints under both protocols, although the two class orders share only five of the "
+    "twenty test classes of a fold: a checkpoint of one order has been trained on 15 of the 20 test classes of the "
+    "other.",
+    "The published table does not state the refinement: in the paper's own protocol it is taken as on; in HSNet's the "
+    "release never refines.",
+)
+FSS_NOTE = (
+    "The published values are set beside each backbone that was measured, for theirs is not known here; nor is their "
+    "protocol released."
+)
+
+
+class Cell(NamedTuple):
+    """What was published and what was measured, in percent; None: there is none."""
+
+    fold: int | None  # None: the mean of the row's folds, or the one value of fss
+    paper: float | None
+    measured: float | None = None
+    std: float | None = None
+    fb_iou: float | None = None
+    seeds: int | None = None  # how many
+    episodes: int | None = None  # of a seed
+    checkpoint: str = ""
+    file: str = ""
+    notes: tuple[str, ...] = ()  # what to know of the measured value
+    gap: str = "missing"  # said where nothing was measured
+
+
+class Row(NamedTuple):
+    setting: Setting
+    cells: tuple[Cell, ...]  # fold 0 to 3, mean; of fss the mean alone
+
+
+class Table(NamedTuple):
+    title: str
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+
+
+def make_tables(
+    results: Iterable[Result], dataset: str | None = None, shot: int | None = None, backbone: str | None = None
+) -> list[Table]:
+    """The tables of all published and measured settings; dataset, shot, backbone: those rows only."""
+    by_cell: dict[tuple[Setting, int | None], list[Result]] = {}
+    for result in sorted(results, key=lambda result: (-result.written, str(result.file))):
+        by_cell.setdefault((result.setting, result.fold), []).append(result)
+    measured = {setting for setting, _ in by_cell}
+    published = {setting: row for row in PUBLISHED for setting in _settings(row, measured, backbone)}
+    groups: dict[tuple, list[Row]] = {}
+    for setting in [*published, *sorted(measured - published.keys(), key=_order)]:
+        wanted = {"dataset": dataset, "shot": shot, "backbone": backbone}
+        if all(value in (None, getattr(setting, name)) for name, value in wanted.items()):
+            cells = _cells(by_cell, setting, published.get(setting))
+            groups.setdefault(setting[:3], []).append(Row(setting, cells))
+    return [
+        Table(title(rows[0].setting), tuple(rows), tuple(_table_notes(rows, published))) for rows in groups.values()
+    ]
+
+
+def _settings(row: Published, measured: Collection[Setting], backbone: str | None) -> list[Setting]:
+    """What a published row is about: where its backbone is not stated, each that was measured, or the one wanted."""
+    setting = Setting(*row[: len(Setting._fields)])
+    if row.backbone is not None:
+        return [setting]
+    found = [name for name in BACKBONES if setting._replace(backbone=name) in measured]
+    return [setting._replace(backbone=each) for each in ([backbone] if backbone else found or [None])]
+
+
+def _order(setting: Setting) -> tuple:
+    """Rows that are not in the paper: benchmarks in their order, the paper's protocol first."""
+    group = list(DATASETS).index(setting.dataset), setting.protocol != "ssp", setting.class_order or ""
+    return *group, setting.method, setting.refine, setting.shot, BACKBONES.index(setting.backbone)
+
+
+def _cells(
+    by_cell: Mapping[tuple[Setting, int | None], Sequence[Result]], setting: Setting, row: Published | None
+) -> tuple[Cell, ...]:
+    """by_cell: newest results first."""
+    mean = row and row.mean
+    if setting.dataset == "fss":
+        return (_cell(None, mean, by_cell.get((setting, None), ())),)
+    folds = [by_cell.get((setting, fold), ()) for fold in FOLDS]
+    cells = (_cell(fold, row and row.folds[fold], found) for fold, found in zip(FOLDS, folds, strict=True))
+    return (*cells, _mean_cell(mean, [found[0] for found in folds if found]))
+
+
+def _cell(fold: int | None, paper: float | None, found: Sequence[Result]) -> Cell:
+    """One evaluation, of which the newest result counts."""
+    if not found:
+        return Cell(fold, paper)
+    newest = found[0]
+    others = [f"{other.file} ({other.miou:.2f})" for other in found[1:] if abs(other.miou - newest.miou) > EQUAL]
+    passed_over = [f"the newest result, {newest.file}; passed over: {', '.join(others)}"] if others else []
+    return Cell(
+        fold, paper, newest.miou, newest.std if len(newest.seeds) > 1 else None, newest.fb_iou, len(newest.seeds),
+        newest.episodes, newest.checkpoint, str(newest.file), (*doubts(newest), *passed_over),
+    )  # fmt: skip
+
+
+def _mean_cell(paper: float | None, folds: Sequence[Result]) -> Cell:
+    """The mean of all folds, if they are there."""
+    if len(folds) < len(FOLDS):
+        return Cell(None, paper, gap=f"{len(folds)} of {len(FOLDS)} folds" if folds else "missing")
+    first = folds[0]
+    same_seeds = len(first.seeds) > 1 and all(fold.seeds.keys() == first.seeds.keys() for fold in folds)
+    means = [fmean(fold.seeds[seed] for fold in folds) for seed in first.seeds] if same_seeds else []
+    return Cell(
+        None,
+        paper,
+        fmean(fold.miou for fold in folds),
+        pstdev(means) if means else None,
+        fmean(fold.fb_iou for fold in folds),
+        _shared(len(fold.seeds) for fold in folds),
+        _shared(fold.episodes for fold in folds),
+        notes=tuple(dict.fromkeys(line for fold in folds for line in doubts(fold))),
+    )
+
+
+def _shared(values: Iterable[int]) -> int | None:
+    """The value that all have, if they have one."""
+    return distinct.pop() if len(distinct := set(values)) == 1 else None
+
+
+def doubts(result: Result) -> list[str]:
+    """Why a result may not be what the paper's is: warnings, fewer episodes or seeds, another training, bfloat16."""
+    if result.setting.protocol == "ssp":
+        seeds, episodes = SEEDS, DATASETS[result.setting.dataset].EPISODES
+    else:
+        seeds = 1
+        episodes = fss.COUNTS["test"] * fss.IMAGES if result.setting.dataset == "fss" else hsnet.EPISODES
+    found = [f"may mean nothing: {line}" for line in result.warnings]
+    if result.episodes < episodes:
+        found.append(f"{result.episodes} of the protocol's {episodes} episodes")
+    if len(result.seeds) < seeds:
+        found.append(f"{len(result.seeds)} of the protocol's {seeds} seeds")
+    usual = {**TRAINING, "crop_size": CROP_SIZE.get(result.setting.dataset)}
+    other = [
+        f"--{name.replace('_', '-')} {value}"
+        for name, value in result.trained.items()
+        if usual.get(name) not in (None, value)
+    ]
+    if other:
+        found.append(f"trained with {' '.join(other)}")
+    if result.amp:
+        found.append("the trunk in bfloat16 (--amp)")
+    return found
+
+
+def _table_notes(rows: Sequence[Row], published: Mapping[Setting, Published]) -> Iterator[str]:
+    known = [(row.setting, published[row.setting]) for row in rows if row.setting in published]
+    if not known:
+        yield "Nothing is published for this benchmark and protocol."
+        return
+    dataset = rows[0].setting.dataset
+    yield f"Published: {SOURCES[dataset]}."
+    yield from COCO_NOTES if dataset == "coco" else (FSS_NOTE,) if dataset == "fss" else ()
+    for setting, row in known:
+        mean = mean_of_folds(row)
+        if mean is not None:
+            yield f"{describe(setting)}: the published mean is {row.mean}, that of the published folds {mean:.1f}."
+
+
+def difference(cell: Cell) -> float | None:
+    """Measured less published."""
+    return None if cell.measured is None or cell.paper is None else cell.measured - cell.paper
+
+
+def shown_difference(cell: Cell) -> str:
+    """For people: of the measured value as it is shown, to a tenth."""
+    return signed(difference(cell._replace(measured=round(cell.measured, 1))))
+
+
+def title(setting: Setting) -> str:
+    """Of the table that a setting is in."""
+    order = f", {setting.class_order} class order" if setting.class_order else ""
+    return f"{BENCHMARKS[setting.dataset]}, {PROTOCOL_NAMES[setting.protocol]}{order}"
+
+
+def describe(setting: Setting) -> str:
+    """A row in words: SSP 1-shot ResNet-50 refine."""
+    method, shot, backbone, _ = labels(setting)
+    return " ".join([method, shot, *([backbone] if setting.backbone else []), *(["refine"] if setting.refine else [])])
+
+
+def labels(setting: Setting) -> tuple[str, str, str, str]:
+    """A row's Method, Setting, Backbone and Refine."""
+    backbone = f"ResNet-{setting.backbone.removeprefix('resnet')}" if setting.backbone else "not stated"
+    return METHOD_NAMES[setting.method], f"{setting.shot}-shot", backbone, "Yes" if setting.refine else "No"
+
+
+def to_markdown(tables: Sequence[Table]) -> str:
+    """All tables with their notes."""
+    return "\n\n".join([LEGEND, *map(_markdown, tables)]) + "\n"
+
+
+def _markdown(table: Table) -> str:
+    folds = [] if len(table.rows[0].cells) == 1 else [f"Fold {fold}" for fold in FOLDS]
+    lines = [["Method", "Setting", "Backbone", "Refine", *folds, "Mean" if folds else "mIoU"]]
+    marks: dict[str, int] = {}  # the number of each note, from 1
+    for row in table.rows:
+        for note in (note for cell in row.cells for note in cell.notes):
+            marks.setdefault(note, len(marks) + 1)
+        lines.append([*labels(row.setting), *(cell_text(cell, marks) for cell in row.cells)])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    lines.insert(1, [":" + "-" * (width - 1) for width in widths])
+    shown = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines]
+    notes = [*(f"- [{number}] {note}" for note, number in marks.items()), *(f"- {note}" for note in table.notes)]
+    return "\n".join([f"## {table.title}", "", *shown, "", *notes])
+
+
+def cell_text(cell: Cell, marks: Mapping[str, int]) -> str:
+    """Such as 61.2 ±0.3 (paper 61.4, -0.2) [1]; marks: the number of each note."""
+    paper = "" if cell.paper is None else f"paper {cell.paper:.1f}"
+    if cell.measured is None:
+        return f"{cell.gap} ({paper})" if paper else cell.gap
+    spread = "" if cell.std is None else f" ±{cell.std:.1f}"
+    beside = f" ({paper}, {shown_difference(cell)})" if paper else ""
+    return f"{cell.measured:.1f}{spread}{beside}" + "".join(f" [{marks[note]}]" for note in cell.notes)
+
+
+def signed(value: float) -> str:
+    """-0.2, +0.2, +0.0."""
+    return f"{round(value, 1) + 0.0:+.1f}"  # + 0.0 makes -0.0 of it 0.0
+
+
+CSV_FIELDS = (
+    "dataset,protocol,class_order,method,refine,shot,backbone,fold,paper,measured,std,difference,fb_iou,seeds,episodes,"
+    "checkpoint,file,note"
+).split(",")
+
+
+def to_csv(tables: Sequence[Table]) -> str:
+    """One line a cell, with the header CSV_FIELDS; fold: 0 to 3, or mean, which is the only line of fss."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(CSV_FIELDS)
+    for row in (row for table in tables for row in table.rows):
+        for cell in row.cells:
+            numbers = (cell.paper, cell.measured, cell.std, difference(cell), cell.fb_iou)
+            notes = (*([cell.gap] if cell.measured is None else []), *cell.notes)
+            writer.writerow(
+                [
+                    *row.setting,
+                    "mean" if cell.fold is None else cell.fold,
+                    *(value if value is None else round(value, 4) for value in numbers),
+                    *(cell.seeds, cell.episodes, cell.checkpoint, cell.file, "; ".join(notes)),
+                ]
+            )
+    return text.getvalue()

@@ -1,0 +1,100 @@
+"""A training run that can be lost at any moment: its state on disk, one generation back included."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from model.weights import read, write
+from util.distributed import say
+from util.errors import UserError
+
+FORMAT = "ssp-training-1"
+# What may differ when a run goes on: where, not what.
+FREE = ("data_root", "out", "device", "workers", "cache_gb", "resume", "tensorboard")
+
+
+@dataclass
+class Training:
+    """Everything a run needs to go on: where it is, and what it has."""
+
+    arguments: dict[str, Any]
+    snapshot: int = 0  # finished ones
+    losses: list[float] = field(default_factory=list)  # of the steps of the snapshot under way
+    state_dict: dict[str, Tensor] = field(default_factory=dict)
+    optimizer: dict[str, Any] = field(default_factory=dict)
+    scaler: dict[str, Any] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    name: str = ""  # of the files of this run, such as resnet50_1shot, or resnet50_1shot_2
+    best_miou: float = -1.0
+    best_name: str = ""  # of the best weights' files
+    best_state: dict[str, Tensor] = field(default_factory=dict)
+    finished: bool = False
+
+
+def arguments(args: argparse.Namespace) -> dict[str, Any]:
+    """The flags as plain values."""
+    return {k: v if isinstance(v, (bool, int, float, type(None))) else str(v) for k, v in vars(args).items()}
+
+
+def save_training(path: Path, training: Training) -> None:
+    """Write the state, atomically; what was there before is kept as PATH.previous, until the run is finished."""
+    fresh = path.with_name(f"{path.name}.new")
+    write(fresh, {"format": FORMAT, **asdict(training)})
+    previous = path.with_name(f"{path.name}.previous")
+    if path.is_file():
+        path.replace(previous)
+    fresh.replace(path)
+    if training.finished:
+        previous.unlink(missing_ok=True)
+
+
+def load_training(path: Path) -> Training | None:
+    """The state to go on from, None where there is none; the previous one where the last is damaged, which is said.
+
+    Raises UserError where both are damaged.
+    """
+    candidates = [file for file in (path, path.with_name(f"{path.name}.previous")) if file.is_file()]
+    damage: UserError | None = None
+    for file in candidates:
+        try:
+            training = _load(file)
+        except UserError as error:
+            damage = damage or error
+        else:
+            if damage:
+                say(f"note: {damage}; going on from {file.name}", sys.stderr)
+            return training
+    if damage:
+        raise UserError(f"{damage}; remove it, and {path.name}.previous, to start anew") from damage
+    return None
+
+
+def _load(path: Path) -> Training:
+    content = read(path)
+    known = {f.name: content.get(f.name) for f in fields(Training)}
+    kinds = {"arguments": dict, "snapshot": int, "losses": list, "history": list, "state_dict": dict, "optimizer": dict}
+    if content.get("format") != FORMAT or not all(isinstance(known[name], kind) for name, kind in kinds.items()):
+        raise UserError(f"{path}: not the state of a training run")
+    return Training(**known)
+
+
+def check_same(path: Path, saved: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Raise UserError naming the flags in which a run that is resumed was started otherwise."""
+
+    def shown(value: object) -> object:
+        return "not given" if value is None else value
+
+    other = [
+        f"--{name.replace('_', '-')} {shown(given.get(name))} (was {shown(saved.get(name))})"
+        for name in sorted({*saved, *given} - set(FREE))
+        if saved.get(name) != given.get(name)
+    ]
+    if other:
+        raise UserError(f"{path}: was started with other flags: {', '.join(other)}; give the same, or another --out")

@@ -1,0 +1,347 @@
+"""COCO's masks: every segmentation pixel for pixel, who is painted over whom, and annotations that are damaged."""
+
+from __future__ import annotations
+
+import json
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as coding
+
+from dataset.prepare.coco_masks import _lengths, make_masks, paint, read_instances
+from dataset.prepare.toy import COCO_CATEGORY_IDS, annotate, coco_class, paint_labels, run_lengths, scene
+from util.errors import UserError
+
+CLASSES = {2: 1, 5: 2, 9: 3}  # category id -> class
+SIZE = (4, 6)
+
+
+def picture(*rows: str) -> np.ndarray:
+    """Labels drawn by hand, a dot for background."""
+    return np.array([[0 if label == "." else int(label) for label in row] for row in rows], np.uint8)
+
+
+def annotation(segmentation: Any, category: int = 2, id_: int = 1, crowd: int = 0) -> dict[str, Any]:
+    return {"id": id_, "category_id": category, "segmentation": segmentation, "iscrowd": crowd}
+
+
+def box(left: int, top: int, right: int, bottom: int) -> list[list[float]]:
+    """A polygon that covers the pixels left <= x < right, top <= y < bottom."""
+    return [[left, top, right, top, right, bottom, left, bottom]]
+
+
+def compressed(drawn: np.ndarray) -> dict[str, Any]:
+    return {"size": list(drawn.shape), "counts": coding.encode(np.asfortranarray(drawn))["counts"].decode()}
+
+
+RING = picture(
+    "......",
+    ".111..",
+    ".1.1..",
+    ".111..",
+)  # fmt: skip
+RING_COUNTS = [5, 3, 1, 1, 1, 1, 1, 3, 8]  # down the columns, in turn of 0 and of 1
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "expected"),
+    [
+        (
+            [[1, 0, 3, 0, 3, 2, 5, 2, 5, 3, 1, 3]],
+            (
+                ".11...",
+                ".11...",
+                ".1111.",
+                "......",
+            ),
+        ),
+        (
+            [*box(0, 0, 2, 2), *box(3, 1, 6, 4), *box(0, 3, 1, 4)],
+            (
+                "11....",
+                "11.111",
+                "...111",
+                "1..111",
+            ),
+        ),
+        (box(-3, 2, 100, 100), ("......", "......", "111111", "111111")),
+        ([*box(0, 0, 1, 1), [3.0, 1.0, 5.0, 3.0], [2.0, 2.0]], ("1.....", "......", "......", "......")),
+        ({"size": [4, 6], "counts": RING_COUNTS}, ("......", ".111..", ".1.1..", ".111..")),
+        ({"size": [4, 6], "counts": [0, 1, 23]}, ("1.....", "......", "......", "......")),
+        (compressed(RING), ("......", ".111..", ".1.1..", ".111..")),
+        (compressed(1 - RING), ("111111", "1...11", "1.1.11", "1...11")),
+        ([], ("......",) * 4),
+        ([[]], ("......",) * 4),
+        ([[1.0, 1.0, 4.0, 1.0]], ("......",) * 4),
+        (compressed(0 * RING), ("......",) * 4),
+    ],
+    ids=[
+        "one polygon", "polygon of several parts", "polygon beyond the image", "parts of two points and of one",
+        "run lengths with a hole", "run lengths from the first pixel", "compressed with a hole",
+        "compressed from the first pixel", "no part", "an empty part", "only a part of two points", "no pixel",
+    ],
+)  # fmt: skip
+def test_one_object(segmentation: Any, expected: tuple[str, ...]) -> None:
+    labels = paint([annotation(segmentation)], SIZE, CLASSES)
+    assert labels.dtype == np.uint8
+    assert labels.tolist() == picture(*expected).tolist()
+
+
+def test_no_annotation_is_background() -> None:
+    assert paint([], SIZE, CLASSES).tolist() == picture(*["......"] * 4).tolist()
+
+
+def assert_painted(annotations: list[dict[str, Any]], *expected: str) -> None:
+    """Whatever order the annotations come in."""
+    for order in permutations(annotations):
+        assert paint(order, SIZE, CLASSES).tolist() == picture(*expected).tolist()
+
+
+def test_the_smaller_object_is_over_the_larger() -> None:
+    large, middle, small = box(0, 0, 6, 4), box(1, 0, 5, 3), box(2, 1, 4, 2)
+    expected = ("122221", "123321", "122221", "111111")
+    assert_painted([annotation(large, 2, 1), annotation(middle, 5, 2), annotation(small, 9, 3)], *expected)
+    assert_painted([annotation(large, 2, 3), annotation(middle, 5, 2), annotation(small, 9, 1)], *expected)
+
+
+def test_of_equal_objects_the_higher_id_is_on_top() -> None:
+    left, right = box(0, 0, 4, 2), box(2, 0, 6, 2)
+    assert_painted([annotation(left, 2, 9), annotation(right, 5, 10)], "112222", "112222", "......", "......")
+    assert_painted([annotation(left, 2, 10), annotation(right, 5, 9)], "111122", "111122", "......", "......")
+
+
+def test_areas_are_of_pixels_and_not_what_the_file_says() -> None:
+    large, small = annotation(box(0, 0, 6, 2), 2, 1), annotation(box(0, 0, 2, 2), 5, 2)
+    assert_painted([{**large, "area": 1}, {**small, "area": 99}], "221111", "221111", "......", "......")
+
+
+def test_a_crowd_is_under_the_objects_even_where_it_is_smaller() -> None:
+    crowd = {"size": [4, 6], "counts": RING_COUNTS}
+    for id_ in (1, 3):
+        annotations = [annotation(crowd, 9, id_, crowd=1), annotation(box(2, 0, 6, 4), 5, 2)]
+        assert_painted(annotations, "..2222", ".32222", ".32222", ".32222")
+
+
+def test_of_two_crowds_the_smaller_is_over_the_larger() -> None:
+    annotations = [annotation(box(0, 0, 6, 4), 2, 2, crowd=1), annotation(box(1, 1, 3, 3), 5, 1, crowd=1)]
+    assert_painted(annotations, "111111", "122111", "122111", "111111")
+
+
+DAMAGED: dict[str, Any] = {
+    "runs that do not fill": {"size": [4, 6], "counts": [5, 3]},
+    "runs that overflow": {"size": [4, 6], "counts": [5, 30]},
+    "a negative run": {"size": [4, 6], "counts": [29, -5]},
+    "runs of another size": {"size": [6, 4], "counts": [20, 4]},
+    "runs of text": {"size": [4, 6], "counts": ["a"]},
+    "compressed, of another size": compressed(RING.T),
+    "compressed, overflowing": {"size": [4, 6], "counts": "garbage!!!"},
+    "compressed, too short": {"size": [4, 6], "counts": "53"},
+    "compressed, empty": {"size": [4, 6], "counts": ""},
+    "lengths that are no whole numbers": {"size": [4, 6], "counts": [10.5, 13.5]},
+    "a point nowhere": [[1.0, 1.0, 4.0, 1.0, float("nan"), 3.0]],
+    "a point far away": [[1.0, 1.0, 4.0, 1.0, 1e9, 3.0]],
+    "an odd number of coordinates": [[1.0, 1.0, 3.0, 1.0, 3.0, 3.0, 2.0]],
+    "points in pairs": [[[1, 1], [3, 1], [3, 3]]],
+    "no counts": {"size": [4, 6]},
+    "no size": {"counts": [24]},
+    "text": "polygon",
+    "nothing": None,
+    "a number": 5,
+    "numbers instead of parts": [1.0, 1.0, 3.0, 1.0, 3.0, 3.0],
+    "a part of text": [*box(0, 0, 2, 2), ["a"] * 6],
+}
+
+
+@pytest.mark.parametrize("segmentation", DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_segmentation_is_named(segmentation: Any) -> None:
+    whole = annotation(box(0, 0, 2, 2), 5, 16)
+    with pytest.raises(ValueError, match=r"^annotation 17: [^\n]+$"):
+        paint([whole, annotation(segmentation, 2, 17)], SIZE, CLASSES)
+
+
+# The file
+
+
+def content(**changed: Any) -> dict[str, Any]:
+    """Two images, three annotations, and COCO's category ids, which have gaps."""
+    return {
+        "images": [
+            {"id": 70, "file_name": "COCO_val2014_000000000070.jpg", "height": 4, "width": 6},
+            {"id": 8, "file_name": "COCO_val2014_000000000008.jpg", "height": 2, "width": 3},
+        ],
+        "annotations": [
+            {"id": 1, "image_id": 70, "category_id": 90, "segmentation": box(0, 0, 2, 2), "iscrowd": 0},
+            {"id": 2, "image_id": 70, "category_id": 13, "segmentation": box(3, 0, 6, 1)},
+        ],
+        "categories": [{"id": id_, "name": "thing"} for id_ in reversed(COCO_CATEGORY_IDS)],
+        **changed,
+    }
+
+
+def write(path: Path, what: object) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(what if isinstance(what, str) else json.dumps(what))
+    return path
+
+
+def test_read_instances(tmp_path: Path) -> None:
+    instances = read_instances(write(tmp_path / "instances.json", content()))
+    assert list(instances.sizes.items()) == [
+        ("COCO_val2014_000000000008", (2, 3)),
+        ("COCO_val2014_000000000070", (4, 6)),
+    ]
+    assert instances.annotations.keys() == {"COCO_val2014_000000000070"}
+    assert [(each["id"], each["iscrowd"]) for each in instances.annotations["COCO_val2014_000000000070"]] == [
+        (1, 0),
+        (2, 0),
+    ]
+
+
+def test_category_ids_with_gaps_are_classes_1_to_80_in_order(tmp_path: Path) -> None:
+    classes = read_instances(write(tmp_path / "instances.json", content())).classes
+    assert sorted(classes.values()) == list(range(1, 81))
+    by_hand = {1: 1, 2: 2, 11: 11, 13: 12, 25: 24, 27: 25, 28: 26, 31: 27, 44: 40, 46: 41, 65: 60, 67: 61, 70: 62}
+    by_hand |= {72: 63, 82: 73, 84: 74, 90: 80}
+    assert {id_: classes[id_] for id_ in by_hand} == by_hand
+
+
+def changed(where: str, number: int, **values: Any) -> dict[str, Any]:
+    """The content with other values in one of its entries."""
+    whole = content()
+    whole[where][number].update(values)
+    return whole
+
+
+def without(where: str, key: str) -> dict[str, Any]:
+    whole = content()
+    del whole[where][0][key]
+    return whole
+
+
+WRONG: dict[str, tuple[Any, str]] = {
+    "truncated": (json.dumps(content())[:-40], "damaged or not COCO's instances, unpack it again"),
+    "empty": ("", "damaged or not COCO's instances"),
+    "a list": ([], "damaged or not COCO's instances"),
+    "captions": ({"images": [], "annotations": []}, "damaged or not COCO's instances"),
+    "twenty categories": (content(categories=[{"id": id_} for id_ in range(1, 91)]), "90 categories, COCO has 80"),
+    "an unknown image": (changed("annotations", 1, image_id=71), r"damaged or not COCO's instances.*71"),
+    "an unknown category": (changed("annotations", 1, category_id=12), "annotation 2 is of category 12"),
+    "no segmentation": (without("annotations", "segmentation"), "damaged .*segmentation"),
+    "no height": (without("images", "height"), "damaged .*height"),
+    "height of text": (changed("images", 0, height="tall"), "damaged .*tall"),
+    "endless height": (changed("images", 0, height=float("inf")), "damaged"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_file_is_one_line(tmp_path: Path, name: str) -> None:
+    what, says = WRONG[name]
+    path = write(tmp_path / "instances_val2014.json", what)
+    with pytest.raises(UserError, match=says) as caught:
+        read_instances(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_tells_where_it_is_from(tmp_path: Path) -> None:
+    path = tmp_path / "annotations" / "instances_val2014.json"
+    with pytest.raises(UserError) as caught:
+        read_instances(path)
+    assert str(caught.value).startswith(f"{path}: no such file; unpack COCO's annotations_trainval2014.zip there")
+
+
+# The masks
+
+
+def test_masks_of_a_small_file_by_hand(tmp_path: Path) -> None:
+    instances = read_instances(write(tmp_path / "instances.json", content()))
+    assert make_masks(instances, tmp_path / "masks", workers=0) == (2, 0)
+    masks = {path.name: np.asarray(Image.open(path)).tolist() for path in (tmp_path / "masks").iterdir()}
+    eighty, twelve = 80, 12
+    assert masks == {
+        "COCO_val2014_000000000008.png": [[0, 0, 0], [0, 0, 0]],
+        "COCO_val2014_000000000070.png": [
+            [eighty, eighty, 0, twelve, twelve, twelve],
+            [eighty, eighty, 0, 0, 0, 0],
+            [0] * 6,
+            [0] * 6,
+        ],
+    }
+    assert make_masks(instances, tmp_path / "masks", workers=0) == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("where", "values"),
+    [
+        ("annotations", {"segmentation": {"size": [4, 6], "counts": [1, 2]}}),
+        ("annotations", {"segmentation": {"size": [6, 4], "counts": [24]}}),
+        ("annotations", {"segmentation": "text"}),
+        ("annotations", {"id": "text", "segmentation": box(0, 0, 1, 3)}),  # as large as the other one
+        ("images", {"height": -4}),
+        ("images", {"height": 0}),
+        ("images", {"height": 10**9, "width": 10**9}),
+    ],
+)
+def test_a_mask_that_cannot_be_made_is_named(tmp_path: Path, where: str, values: dict[str, Any]) -> None:
+    folder = tmp_path / "masks"
+    instances = read_instances(write(tmp_path / "instances.json", changed(where, 0, **values)))
+    with pytest.raises(UserError) as caught:
+        make_masks(instances, folder, workers=0)
+    expected = f"{folder / 'COCO_val2014_000000000070.png'}: cannot be made, the instances JSON is damaged: "
+    assert str(caught.value).startswith(expected)
+    assert "\n" not in str(caught.value)
+    assert {path.name for path in folder.iterdir()} <= {"COCO_val2014_000000000008.png"}
+
+
+def scene_labels(number: int) -> np.ndarray:
+    """What a scene of the toy dataset shows, from its regions and not from its annotations."""
+    objects = scene(number, seed=0, holes=True).objects
+    return paint_labels([(coco_class(cls), region) for cls, region in objects], outlines=False)
+
+
+def test_masks_of_the_toy_dataset_are_what_its_images_show(toy_coco: Path) -> None:
+    for split, numbers in (("train", range(40)), ("val", range(40, 80))):
+        folder = toy_coco / "annotations" / f"{split}2014"
+        names = [f"COCO_{split}2014_{number:012d}.png" for number in numbers]
+        assert sorted(path.name for path in folder.iterdir()) == names
+        for number, name in zip(numbers, names, strict=True):
+            with Image.open(folder / name) as mask:
+                assert mask.mode in ("L", "P")
+                assert np.array_equal(np.asarray(mask), scene_labels(number)), name
+
+
+def test_the_toy_dataset_has_annotations_of_every_kind() -> None:
+    """So that the test above is one of every kind: the same scenes."""
+    kinds = dict.fromkeys(("several parts", "a hole", "a crowd", "overlap", "a crowd under an object"), 0)
+    for number in range(80):
+        objects = scene(number, seed=0, holes=True).objects
+        annotations = annotate(objects, number, crowded=number % 10 == 0)
+        for id_, each in enumerate(annotations):
+            each["id"] = id_
+        regions = [paint([each], (129, 129), dict.fromkeys(COCO_CATEGORY_IDS, 1)) > 0 for each in annotations]
+        crowds = [each["iscrowd"] == 1 for each in annotations]
+        covered = sum(region.astype(int) for region in regions)
+        kinds["overlap"] += bool((covered > 1).any())
+        for each, region, crowd in zip(annotations, regions, crowds, strict=True):
+            form = each["segmentation"]
+            assert each["area"] == region.sum()
+            assert crowd == (isinstance(form, dict) and isinstance(form["counts"], list))
+            kinds["several parts"] += isinstance(form, list) and len(form) > 1
+            kinds["a hole"] += isinstance(form, dict) and isinstance(form["counts"], str)
+            kinds["a crowd"] += crowd
+            kinds["a crowd under an object"] += crowd and bool((covered[region] > 1).any())
+        labels = paint(annotations, (129, 129), {id_: cls for cls, id_ in enumerate(COCO_CATEGORY_IDS, start=1)})
+        assert np.array_equal(labels, scene_labels(number)), number
+    assert min(kinds.values()) >= 2, kinds
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_lengths_of_a_compressed_code(seed: int) -> None:
+    rng = np.random.RandomState(seed)
+    region = np.kron(rng.rand(6, 5) < 0.4, np.ones((1 + seed, 7))) > 0
+    compressed = coding.encode(np.asfortranarray(region.astype(np.uint8)))["counts"]
+    assert _lengths(compressed) == run_lengths(region)

@@ -1,0 +1,358 @@
+"""The toy dataset is reproducible, in the layouts of all three, and asks of a network what its docstring says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as coding
+
+import dataset.prepare.toy
+from dataset import class_index, coco, fss, open_fold, pascal
+from dataset.episodes import MIN_PIXELS
+from dataset.prepare.toy import (
+    COCO_CATEGORY_IDS,
+    SIDE,
+    TEXTURES,
+    class_look,
+    coco_class,
+    coco_name,
+    main,
+    make_coco,
+    make_fss,
+    make_pascal,
+    outlines,
+    paint_labels,
+    run_lengths,
+    scene,
+    texture,
+)
+from util.errors import UserError
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
+    for name, seed in (("one", 5), ("same", 5), ("other", 6)):
+        make_pascal(tmp_path / name, train=3, val=2, seed=seed)
+    one, same, other = (contents(tmp_path / name) for name in ("one", "same", "other"))
+    assert {Path(name).parent.name for name in one} == {"JPEGImages", "SegmentationClassAug", "ImageSets", ""}
+    assert one == same
+    assert one.keys() == other.keys()
+    assert {name for name in one if one[name] == other[name]} == {
+        name for name in one if name.endswith((".txt", "json"))
+    }
+    assert json.loads(one["expected.json"]) == {"train": 3, "val": 2}
+
+
+def make_small_fss(root: Path, seed: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fss, "IMAGES", 2)
+        make_fss(root, seed)
+
+
+def make_small_coco(root: Path, seed: int) -> None:
+    make_coco(root, train=3, val=2, seed=seed)
+
+
+@pytest.mark.parametrize(
+    ("make", "alike"),
+    [
+        (make_small_coco, {"ImageSets/classes.txt", "expected.json"}),
+        (make_small_fss, {"splits/trn.txt", "splits/val.txt", "splits/test.txt", "expected.json"}),
+    ],
+)
+def test_the_same_seed_gives_the_same_bytes_in_other_layouts(
+    tmp_path: Path, make: Callable[[Path, int], None], alike: set[str]
+) -> None:
+    for name, seed in (("one", 5), ("same", 5), ("other", 6)):
+        make(tmp_path / name, seed)
+    one, same, other = (contents(tmp_path / name) for name in ("one", "same", "other"))
+    assert one == same
+    assert one.keys() == other.keys()
+    assert {name for name in one if one[name] == other[name]} == alike
+
+
+def test_a_larger_dataset_begins_with_the_same_images(toy: Path, tmp_path: Path) -> None:
+    make_pascal(tmp_path, train=1, val=1, seed=0)
+    whole = contents(toy)
+    images = {name: data for name, data in contents(tmp_path).items() if name.endswith((".jpg", ".png"))}
+    assert len(images) == 4
+    assert all(whole[name] == data for name, data in images.items())
+
+
+def test_labels_are_classes_and_outlines(toy: Path) -> None:
+    found: set[int] = set()
+    for path in (toy / "SegmentationClassAug").iterdir():
+        labels = np.asarray(Image.open(path))
+        assert labels.shape == (SIDE, SIDE)
+        assert Image.open(toy / "JPEGImages" / f"{path.stem}.jpg").size == (SIDE, SIDE)
+        here = set(np.unique(labels).tolist())
+        assert {0, 255} < here
+        assert 1 <= len(here - {0, 255}) <= 3
+        found |= here
+    assert found == {0, *range(1, 21), 255}
+
+
+def test_every_twenty_images_hold_every_class_large_enough(toy: Path) -> None:
+    index = class_index(open_fold("pascal", toy, 0).train.images)
+    names = list(index)
+    for start in range(0, 60, 20):
+        large = {cls for name in names[start : start + 20] for cls, n in index[name].items() if n >= MIN_PIXELS}
+        assert large == set(range(1, 21))
+
+
+def test_lists(toy: Path) -> None:
+    fold = open_fold("pascal", toy, 0)
+    assert (len(fold.train.images.ids), len(fold.test.images.ids)) == (60, 40)
+    assert not set(fold.train.images.ids) & set(fold.test.images.ids)
+
+
+def looks(classes: Iterable[int]) -> tuple[set[float], set[str], set[tuple[float, str]]]:
+    """The hues, the textures and the pairs of both that some classes have."""
+    pairs = [class_look(cls) for cls in classes]
+    return {hue for hue, _ in pairs}, {kind for _, kind in pairs}, set(pairs)
+
+
+def test_no_two_classes_look_the_same() -> None:
+    hues, kinds, pairs = looks(range(1, 21))
+    assert (len(hues), len(pairs)) == (5, 20)
+    assert kinds == set(TEXTURES)
+
+
+@pytest.mark.parametrize("fold", range(4))
+def test_every_colour_and_texture_is_in_base_and_novel_classes(fold: int) -> None:
+    novel = set(pascal.novel_classes(fold))
+    everything, new, known = looks(range(1, 21)), looks(novel), looks(set(range(1, 21)) - novel)
+    assert new[:2] == known[:2] == everything[:2]
+    assert not new[2] & known[2]
+
+
+class Middle:
+    """Every random number is the middle of its range."""
+
+    def uniform(self, low: float, high: float) -> float:
+        return (low + high) / 2
+
+    def random(self) -> float:
+        return 0.5
+
+
+def test_textures_differ() -> None:
+    patterns = [texture(kind, Middle()) for kind in TEXTURES]
+    for number, pattern in enumerate(patterns):
+        assert pattern.shape == (SIDE, SIDE)
+        assert 0.2 < pattern.mean() < 0.8
+        assert all((pattern != other).mean() > 0.1 for other in patterns[:number])
+
+
+def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "new" / "toy"
+    main(["--out", str(out), "--train", "2", "--val", "1"])
+    assert "2 training and 1 validation images" in capsys.readouterr().out
+    make_pascal(tmp_path / "expected", 2, 1, seed=0)
+    assert contents(out) == contents(tmp_path / "expected")
+
+
+@pytest.mark.parametrize("kind", ["folder with a file", "file"])
+def test_nothing_is_overwritten(tmp_path: Path, kind: str) -> None:
+    out = tmp_path / "out"
+    kept = out if kind == "file" else out / "kept.txt"
+    kept.parent.mkdir(exist_ok=True)
+    kept.write_text("mine")
+    with pytest.raises(UserError, match=r"exists and is not an empty folder; --out must name a new one$"):
+        main(["--out", str(out), "--train", "1", "--val", "1"])
+    assert contents(tmp_path) == {str(kept.relative_to(tmp_path)): b"mine"}
+
+
+def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
+    main(["--out", str(tmp_path), "--train", "1", "--val", "1"])
+    assert len(list(tmp_path.rglob("*.jpg"))) == len(list(tmp_path.rglob("*.png"))) == 2
+
+
+def test_an_interrupted_painting_is_begun_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has the dataset's name is whole."""
+    out = tmp_path / "toy"
+    whole = dataset.prepare.toy.scene
+    monkeypatch.setattr("dataset.prepare.toy.scene", lambda number, seed: whole(number, seed) if number < 2 else 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main(["--out", str(out), "--train", "2", "--val", "2"])
+    assert not out.exists()
+    monkeypatch.undo()
+    main(["--out", str(out), "--train", "2", "--val", "2"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["toy"]
+    assert len(list((out / "JPEGImages").iterdir())) == 4
+
+
+def test_a_layout_of_its_own_is_named_with_its_flags(tmp_path: Path) -> None:
+    for flags in (["--train", "5"], ["--val", "5"]):
+        with pytest.raises(UserError, match=r"^--train and --val belong to --layout pascal and coco, fss has ten "):
+            main(["--out", str(tmp_path / "out"), "--layout", "fss", *flags])
+    with pytest.raises(UserError, match="argument --layout: invalid choice: 'voc'"):
+        main(["--out", str(tmp_path / "out"), "--layout", "voc"])
+    with pytest.raises(UserError, match="argument --train: '0' is not a whole number"):
+        main(["--out", str(tmp_path / "out"), "--layout", "coco", "--train", "0"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_command_in_other_layouts(tmp_path: Path, capsys: pytest.CaptureFixture[str], toy_fss: Path) -> None:
+    out = tmp_path / "coco"
+    main(["--out", str(out), "--layout", "coco", "--train", "2", "--val", "1", "--seed", "3"])
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == f"{out}: 2 training and 1 validation images, 20 classes"
+    assert printed[1] == f"now make its masks: python prepare.py coco --data-root {out}"
+    make_coco(tmp_path / "expected", 2, 1, seed=3)
+    assert contents(out) == contents(tmp_path / "expected")
+    main(["--out", str(tmp_path / "fss"), "--layout", "fss"])
+    assert capsys.readouterr().out == f"{tmp_path / 'fss'}: 200 images, 20 classes\n"
+    assert contents(tmp_path / "fss") == contents(toy_fss)
+
+
+# In COCO's layout
+
+
+def test_each_fold_of_either_order_has_five_classes() -> None:
+    classes = [coco_class(cls) for cls in range(1, 21)]
+    assert len(set(classes)) == 20
+    for order in coco.CLASS_ORDERS:
+        for fold in range(4):
+            assert len(set(classes) & set(coco.novel_classes(fold, order))) == 5
+    assert [coco_class(cls) for cls in (1, 2, 6, 20)] == [1, 6, 24, 78]
+
+
+def test_a_contiguous_fold_of_coco_is_one_of_pascal() -> None:
+    for fold in range(4):
+        own = {cls for cls in range(1, 21) if coco_class(cls) in coco.novel_classes(fold, "contiguous")}
+        assert own == set(pascal.novel_classes(fold))
+
+
+def test_names_of_coco_classes() -> None:
+    names = [coco_name(cls) for cls in range(1, 81)]
+    assert names.count("-") == 60
+    assert len(set(names)) == 21
+    assert (names[0], names[5], names[1]) == ("red stripes", "yellow checks", "-")
+
+
+def test_category_ids_are_cocos() -> None:
+    assert len(COCO_CATEGORY_IDS) == len(set(COCO_CATEGORY_IDS)) == 80
+    assert (COCO_CATEGORY_IDS[0], COCO_CATEGORY_IDS[11], COCO_CATEGORY_IDS[-1]) == (1, 13, 90)
+
+
+def region(*rows: str) -> np.ndarray:
+    return np.array([[letter == "#" for letter in row] for row in rows])
+
+
+def area(loop: list[tuple[int, int]]) -> float:
+    """Signed: positive where it runs clockwise on the screen."""
+    (x, y), rest = loop[0], [*loop[1:], loop[0]]
+    total = 0
+    for next_x, next_y in rest:
+        total += x * next_y - next_x * y
+        x, y = next_x, next_y
+    return total / 2
+
+
+def rotated(loop: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The same loop from its smallest corner on."""
+    start = loop.index(min(loop))
+    return loop[start:] + loop[:start]
+
+
+def test_the_outline_of_a_square() -> None:
+    loops = outlines(region("....", ".##.", ".##."))
+    assert [rotated(loop) for loop in loops] == [[(1, 1), (3, 1), (3, 3), (1, 3)]]
+    assert area(loops[0]) == 4
+
+
+def test_the_outline_of_an_l() -> None:
+    loops = outlines(region("#..", "#..", "###"))
+    assert [rotated(loop) for loop in loops] == [[(0, 0), (1, 0), (1, 2), (3, 2), (3, 3), (0, 3)]]
+    assert area(loops[0]) == 5
+
+
+def test_the_outline_of_a_hole_runs_the_other_way() -> None:
+    loops = outlines(region("####", "#..#", "####"))
+    assert sorted(area(loop) for loop in loops) == [-2, 12]
+    hole = min(loops, key=area)
+    assert rotated(hole) == [(1, 1), (1, 2), (3, 2), (3, 1)]
+
+
+def test_outlines_of_two_parts_and_of_parts_that_touch_at_a_corner() -> None:
+    assert sorted(area(loop) for loop in outlines(region("##..", "##.#"))) == [1, 4]
+    touching = outlines(region("#.", ".#"))
+    assert sum(area(loop) for loop in touching) == 2
+    assert outlines(region("...", "...")) == []
+
+
+@pytest.mark.parametrize(
+    ("drawn", "expected"),
+    [
+        (("..", ".."), [4]),
+        (("##", "##"), [0, 4]),
+        (("#.", ".."), [0, 1, 3]),
+        (("..", ".#"), [3, 1]),
+        ((".#.", "###", ".#."), [1, 1, 1, 3, 1, 1, 1]),
+        (("###", "#.#"), [0, 3, 1, 2]),
+    ],
+)
+def test_run_lengths_by_hand(drawn: tuple[str, ...], expected: list[int]) -> None:
+    inside = region(*drawn)
+    found = run_lengths(inside)
+    assert found == expected
+    code = coding.frPyObjects({"size": list(inside.shape), "counts": found}, *inside.shape)
+    assert np.array_equal(coding.decode(code), inside)
+    encoded = coding.encode(np.asfortranarray(inside.astype(np.uint8)))
+    assert code["counts"] == encoded["counts"]
+
+
+def test_annotations_of_the_toy_dataset(toy_coco: Path) -> None:
+    for split, images in (("train", range(40)), ("val", range(40, 80))):
+        content = json.loads((toy_coco / "annotations" / f"instances_{split}2014.json").read_text())
+        assert [image["id"] for image in content["images"]] == list(images)
+        assert [each["id"] for each in content["annotations"]] == list(range(1, len(content["annotations"]) + 1))
+        assert {each["image_id"] for each in content["annotations"]} == set(images)
+        known = {COCO_CATEGORY_IDS[coco_class(cls) - 1] for cls in range(1, 21)}
+        assert {each["category_id"] for each in content["annotations"]} == known
+        assert len(content["categories"]) == 80
+        for image in content["images"]:
+            with Image.open(toy_coco / f"{split}2014" / image["file_name"]) as picture:
+                assert picture.size == (image["width"], image["height"]) == (SIDE, SIDE)
+
+
+def test_holes_change_nothing_but_themselves() -> None:
+    """So that the datasets of the other layouts are as they were before there were holes."""
+    changed = 0
+    for number in range(12):
+        without, holed = scene(number, 0), scene(number, 0, holes=True)
+        assert [cls for cls, _ in without.objects] == [cls for cls, _ in holed.objects]
+        for (_, full), (_, pierced) in zip(without.objects, holed.objects, strict=True):
+            assert not (pierced & ~full).any()
+            changed += bool((full & ~pierced).any())
+    assert 0 < changed < 12
+
+
+# In FSS-1000's layout
+
+
+def test_fss_masks_show_the_nearest_object(toy_fss: Path) -> None:
+    fold = open_fold("fss", toy_fss)
+    assert [len(part.classes) for part in fold] == [10, 5, 5]
+    assert len({name for part in fold for name in part.names()}) == 20
+    names = [f"{cls}" for cls in fold.test.names()]
+    assert all(len(list((toy_fss / name).iterdir())) == 20 for name in names)
+    looks_of = {coco_name(coco_class(cls)).replace(" ", "_"): cls for cls in range(1, 21)}
+    for name in names:
+        cls = looks_of[name]
+        objects = scene(20 * 3 + cls - 1, seed=0).objects
+        picture, labels = fold.test.images.load(f"{name}/3")
+        assert picture.size == (SIDE, SIDE)
+        assert np.array_equal(labels == 1, objects[-1][1])
+        assert np.array_equal(labels == 1, paint_labels(objects, outlines=False) == cls)
+        with Image.open(toy_fss / name / "3.png") as mask:
+            assert mask.mode == "RGB"
