@@ -22,8 +22,8 @@ from engine.pictures import episode_panel, legend, save_png, stack
 from engine.training.start import start_network
 from model import build_model
 from model.weights import load_checkpoint, load_strict, save_weights
-from util.errors import command
 from util.files import atomic_write
+from util.launch import command
 
 HERE = Path(__file__).parent
 DATA, OUT = HERE / "data" / "toy", HERE / "outdir_demo"

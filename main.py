@@ -47,9 +47,10 @@ from engine.training.step import drops, learning_rate, make_optimizer, own_sampl
 from model import FewShotNetwork
 from model.weights import SUFFIX
 from util import distributed
-from util.errors import UserError, command
+from util.errors import UserError
 from util.files import atomic_write, check_writable, remove_leftovers
 from util.interrupts import Interrupts, interrupts
+from util.launch import command
 from util.progress import progress
 
 WORTH_ESTIMATING = 20  # steps: the time that they take is told, for which two are timed

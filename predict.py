@@ -40,8 +40,9 @@ from engine.prediction.masks import read_support
 from engine.prediction.predictor import MAX_SIDE, MIN_SIDE, OBJECT, Predictor, fitted, working_size
 from engine.prediction.sheet import contact_sheet, highlighted
 from model.weights import find_checkpoint
-from util.errors import UserError, command
+from util.errors import UserError
 from util.files import atomic_write, check_writable, remove_leftovers
+from util.launch import command
 from util.progress import progress
 
 OVERLAY_SIDE = 2048  # pixels, of the longer side at most: an overlay is to be looked at

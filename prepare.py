@@ -32,8 +32,9 @@ from dataset.prepare.verify import survey
 from engine.options import OneLineParser, whole
 from model import BACKBONES, build_model
 from model.weights import PRETRAINED, adapt_pretrained, flat_key, read, save_weights, unwrap
-from util.errors import UserError, command
+from util.errors import UserError
 from util.files import atomic_write, check_file, check_writable, remove_leftovers
+from util.launch import command
 from util.progress import progress
 
 SHOWN = 5  # findings of a kind that verify prints; --json has all

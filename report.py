@@ -26,8 +26,9 @@ from engine.training.best import run_folder, run_name
 from engine.training.state import load_training
 from model import BACKBONES
 from model.weights import SUFFIX
-from util.errors import UserError, command
+from util.errors import UserError
 from util.files import atomic_write, check_file
+from util.launch import command
 
 UNREFINED = "unrefined"  # folder in --out for SSP trained without refinement, whose files have the same names as with
 

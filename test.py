@@ -42,8 +42,9 @@ from engine.training.best import (
 from model import build_model
 from model.weights import Checkpoint, find_checkpoint, load_checkpoint, load_strict
 from util import distributed
-from util.errors import UserError, command
+from util.errors import UserError
 from util.files import check_file, check_writable
+from util.launch import command
 
 WORTH_ESTIMATING = (
     2000  # in units of engine.evaluation.estimate.cost: half a minute on two cores, of ResNet-50 and VOC's images

@@ -23,7 +23,7 @@ from engine.evaluation.planned import count_planned
 from engine.options import OneLineParser, default_device, positive, whole
 from model import BACKBONES, FewShotNetwork, build_model, calibrate_batch_norms, fold_batch_norms
 from model.weights import load_checkpoint, load_strict
-from util.errors import command
+from util.launch import command
 
 SEEDS = 5
 

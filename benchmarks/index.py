@@ -19,7 +19,8 @@ from dataset.episodes import MIN_PIXELS, make_pool
 from dataset.images import ImageSet, read_mask
 from dataset.index import cache_path, class_index
 from engine.options import OneLineParser, whole
-from util.errors import UserError, command
+from util.errors import UserError
+from util.launch import command
 from util.progress import progress
 
 CLASSES = range(1, 21)

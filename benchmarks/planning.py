@@ -19,7 +19,7 @@ from engine.evaluation.planned import group
 from model import build_model
 from model.resnet import CHANNELS, STRIDE
 from model.shared_query import KEPT_SETS, TOGETHER
-from util.errors import command
+from util.launch import command
 
 IMAGES, CLASSES, EPISODES, SHOT, SEEDS = 40504, 80, 4000, 5, 5
 SIDE = (480, 640)

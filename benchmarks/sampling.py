@@ -27,7 +27,7 @@ from benchmarks.timing import timed
 from dataset.episodes import MIN_PIXELS, Episode, draw_episode, make_pool
 from dataset.images import ImageSet
 from dataset.index import class_index
-from util.errors import command
+from util.launch import command
 
 TRAINING_IMAGES = 82783
 BASE, NOVEL = range(21, 81), range(1, 21)

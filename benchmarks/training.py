@@ -29,7 +29,7 @@ from engine.evaluation.evaluate import peak_memory_gb
 from engine.options import OneLineParser, default_device, positive, whole
 from engine.training.step import MOMENTUM, WEIGHT_DECAY, make_optimizer, train_step
 from model import build_model
-from util.errors import command
+from util.launch import command
 
 LR = 1e-4
 DIFFERENT = 4  # batches

@@ -11,7 +11,7 @@ import torch
 
 import prepare
 from dataset.prepare.toy import make_coco, make_fss, make_pascal
-from util.errors import command
+from util.launch import command
 
 Main = Callable[[list[str]], object]
 

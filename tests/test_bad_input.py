@@ -25,7 +25,7 @@ from dataset import open_fold
 from model import build_model
 from model.weights import Checkpoint, load_checkpoint, save_checkpoint, save_weights
 from tests.files import CHECKOUT, OneLine
-from util.errors import command
+from util.launch import command
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ from dataset.prepare.toy import COCO_CATEGORY_IDS
 from model import build_model
 from tests.files import CHECKOUT, OneLine, write
 from tests.model.test_weights import assert_landed, constants, flat, imagenet, torchvision
-from util.errors import command
+from util.launch import command
 
 
 def run(*flags: object) -> None:

@@ -241,7 +241,8 @@ def launch(toy: Path, out: Path, *more: str, script: str = "main.py") -> subproc
 FAILING = """
 import main
 from util.distributed import rank
-from util.errors import UserError, command
+from util.errors import UserError
+from util.launch import command
 
 step, losses = main.train_step, []
 

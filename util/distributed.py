@@ -1,4 +1,4 @@
-"""Several processes under torchrun: who am I, and sums over all of us. Alone, everything is a no-op."""
+"""Several processes under torchrun: their ranks, sums over them, messages. In a single process nothing is exchanged."""
 
 from __future__ import annotations
 
@@ -11,13 +11,18 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from util.errors import UserError, launched
+from util.errors import UserError
+
+
+def launched() -> bool:
+    """Whether torchrun started this process."""
+    return dist.is_available() and dist.is_torchelastic_launched()
 
 
 def start(device: torch.device) -> torch.device:
     """Join the other processes, if there are any (nccl on CUDA, gloo on the CPU); returns the device to use.
 
-    On CUDA each process takes the GPU of its local rank. Raises UserError where there is none for it.
+    On CUDA each process takes the GPU of its local rank. Raises UserError if this machine lacks that GPU.
     """
     if launched() and not dist.is_initialized():
         if device.type == "cuda":
@@ -33,13 +38,13 @@ def start(device: torch.device) -> torch.device:
 
 
 def finish() -> None:
-    """Leave the other processes."""
+    """Leave the process group, if this process is in one."""
     if dist.is_initialized():
         dist.destroy_process_group()
 
 
 def rank() -> int:
-    """This process's number, 0 where it is alone."""
+    """The number of this process; 0 if it is the only one."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
@@ -49,20 +54,20 @@ def world() -> int:
 
 
 def sum_over_processes(x: Tensor) -> Tensor:
-    """The sum of every process's tensor of this shape, in all of them."""
+    """Add up the tensors of all processes, in place; returns the sum in every process."""
     if dist.is_initialized():
         dist.all_reduce(x)
     return x
 
 
 def say(line: str, file: TextIO | None = None) -> None:
-    """Print a line, once whatever the number of processes."""
+    """Print a line once, in the first process."""
     if rank() == 0:
         print(line, file=file, flush=True)
 
 
 def any_process(yes: bool) -> bool:
-    """Whether it is so in any of the processes."""
+    """Whether ``yes`` is true in any of the processes."""
     if not dist.is_initialized():
         return yes
     device = torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else "cpu"
@@ -70,7 +75,7 @@ def any_process(yes: bool) -> bool:
 
 
 def from_first(value: str) -> str:
-    """The first process's value, in all of them."""
+    """The value of the first process, returned in every process."""
     values = [value]
     if dist.is_initialized():
         dist.broadcast_object_list(values)
@@ -79,7 +84,7 @@ def from_first(value: str) -> str:
 
 @contextmanager
 def first_process_first() -> Iterator[None]:
-    """The first process runs the block before the others do: what it leaves on disk is there for them."""
+    """Run the block in the first process before the others, which then find on disk what it wrote."""
     if dist.is_initialized() and rank() > 0:
         dist.barrier()
     yield

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: temporary file, fsync, rename."""
+"""Files are written atomically: to a temporary file, then fsync, then rename."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from util.errors import UserError
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
-    """Open a temporary file beside ``path`` that takes its name when the block ends well.
+    """Open a temporary file beside ``path`` and rename it to ``path`` if the block raises nothing.
 
-    Raises UserError (one line, nothing left behind) where the folder is not writable or the disk is full.
+    Raises UserError, and removes the temporary file, if the folder is not writable or the disk is full.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -35,7 +35,7 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove temporary files of :func:`atomic_write` whose process was killed; those of running ones stay."""
+    """Remove the temporary files of :func:`atomic_write` whose process has ended."""
     for path in folder.glob(".*.tmp"):
         process = path.name.split(".")[-2]
         if process.isdigit() and not _is_running(int(process)):
@@ -48,21 +48,21 @@ def _is_running(process: int) -> bool:
     except ProcessLookupError:
         return False
     except (PermissionError, OverflowError):
-        pass
-    with suppress(OSError):  # where there is /proc, a process that ended but was not waited for can be told
+        return True
+    with suppress(OSError):  # a process that has ended but was not waited for still has its number: state Z
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return True
 
 
 def check_file(path: str | Path) -> None:
-    """Raise UserError before any work is done if a file cannot be written there; makes its folder."""
+    """Raise UserError if ``path`` cannot be written, before any work is done; makes its folder."""
     if Path(path).is_dir():
         raise UserError(f"{path}: is a folder; name a file to write")
     check_writable(Path(path).parent)
 
 
 def check_writable(folder: str | Path) -> None:
-    """Raise UserError before any work is done if nothing can be written to ``folder``; makes the folder."""
+    """Raise UserError if nothing can be written to ``folder``, before any work is done; makes the folder."""
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from util.distributed import say
-from util.errors import launched
+from util.distributed import launched, say
 
 
 class Interrupts:

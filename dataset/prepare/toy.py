@@ -30,8 +30,9 @@ from dataset.images import IGNORE
 from dataset.lists import write_lines
 from dataset.prepare.verify import EXPECTED
 from engine.options import OneLineParser, whole
-from util.errors import UserError, command
+from util.errors import UserError
 from util.files import atomic_write, check_writable
+from util.launch import command
 from util.progress import progress
 
 SIDE = 129  # of an image, pixels

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from util.errors import UserError, command
+from util.errors import UserError
+from util.launch import command
 
 
 def fail(error: BaseException) -> None:
