@@ -15,13 +15,13 @@ import main as training
 import test as testing
 from dataset import class_index, open_part, open_pool, plan_episodes
 from dataset.samples import TrainingSamples
+from engine.checkpoint import load_checkpoint, load_network, save_weights
 from engine.evaluation.evaluate import segment
 from engine.evaluation.gallery import masked
 from engine.options import OneLineParser
 from engine.pictures import episode_panel, legend, save_png, stack
 from engine.training.start import start_network
 from model import build_model
-from model.weights import load_checkpoint, load_strict, save_weights
 from util.files import atomic_write
 from util.launch import command
 
@@ -54,7 +54,7 @@ def draw_episodes(path: Path, rows: dict[str, tuple[Path, list[str]]]) -> None:
     for name, (checkpoint, flags) in rows.items():
         known = load_checkpoint(checkpoint)
         net = build_model(known.info["method"], known.info["backbone"], refine="--refine" in flags).eval()
-        load_strict(net, known.state_dict, checkpoint)
+        load_network(net, known.state_dict, checkpoint)
         predictions[name] = segment(net, images, episodes, workers=0)
 
     lines = [

@@ -14,9 +14,9 @@ import os
 
 import torch
 
+import engine.checkpoint
 import engine.prediction.predictor
 import model
-import model.weights
 import util.errors
 
 dependencies = ["torch", "torchvision", "numpy", "PIL", "tqdm"]
@@ -64,7 +64,7 @@ def _network(
     """The network of this method and backbone (None: the weights'), in eval mode."""
     state, info = None, {"method": method, "backbone": backbone}
     if weights is not None:
-        state, info = model.weights.load_checkpoint(weights)
+        state, info = engine.checkpoint.load_checkpoint(weights)
         if (method or info["method"], backbone or info["backbone"]) != (info["method"], info["backbone"]):
             found = f"{info['method']}_{info['backbone']}"
             raise util.errors.UserError(
@@ -76,5 +76,5 @@ def _network(
         raise util.errors.UserError(f"{where}refine belongs to ssp, the baseline has nothing to refine; leave it out")
     net = model.build_model(info["method"], info["backbone"], refine)
     if state is not None:
-        model.weights.load_strict(net, state, weights)
+        engine.checkpoint.load_network(net, state, weights)
     return net.eval()

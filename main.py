@@ -35,6 +35,7 @@ from dataset import DATASETS, Fold, Part, open_fold, open_pool
 from dataset.episodes import Episode, plan_from_pool
 from dataset.loader import batches
 from dataset.samples import Sample, TrainingSamples, as_input
+from engine.checkpoint import SUFFIX
 from engine.evaluation.estimate import cost, duration, step_seconds, unit_seconds
 from engine.evaluation.evaluate import evaluate, result_table
 from engine.options import make_parser, positive, settle, whole
@@ -45,7 +46,6 @@ from engine.training.start import compile_trunk, describe, first_batch, start_ne
 from engine.training.state import Training, arguments, check_same, load_training, save_training
 from engine.training.step import drops, learning_rate, make_optimizer, own_samples, spread, train_step
 from model import FewShotNetwork
-from model.weights import SUFFIX
 from util import distributed
 from util.errors import UserError
 from util.files import atomic_write, check_writable, remove_leftovers

@@ -33,13 +33,13 @@ from PIL import Image
 from tqdm import tqdm
 
 import hubconf
+from engine.checkpoint import find_checkpoint
 from engine.options import OneLineParser, device, whole
 from engine.pictures import TILE, save_png
 from engine.prediction.images import check_image, find_images, find_supports, read_image
 from engine.prediction.masks import read_support
 from engine.prediction.predictor import MAX_SIDE, MIN_SIDE, OBJECT, Predictor, fitted, working_size
 from engine.prediction.sheet import contact_sheet, highlighted
-from model.weights import find_checkpoint
 from util.errors import UserError
 from util.files import atomic_write, check_writable, remove_leftovers
 from util.launch import command

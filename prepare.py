@@ -29,9 +29,10 @@ from dataset.lists import read_ids, write_lines
 from dataset.prepare.coco_masks import make_masks, read_instances
 from dataset.prepare.lists import derive_fss_lists, generate_lists, import_lists, read_official_list, write_fss_lists
 from dataset.prepare.verify import survey
+from engine.checkpoint import PRETRAINED, blaming, read, save_weights
 from engine.options import OneLineParser, whole
 from model import BACKBONES, build_model
-from model.weights import PRETRAINED, adapt_pretrained, flat_key, read, save_weights, unwrap
+from model.weights import adapt_pretrained, flat_key, unwrap
 from util.errors import UserError
 from util.files import atomic_write, check_file, check_writable, remove_leftovers
 from util.launch import command
@@ -177,9 +178,11 @@ def prepare_weights(args: argparse.Namespace) -> None:
         return
     check_writable(path.parent)
     source = args.source or f"timm's {TIMM[args.backbone]}"
-    state = unwrap(read(args.source), args.source) if args.source else fetch_from_timm(TIMM[args.backbone], path)
     net = build_model("ssp", args.backbone)
-    adapt_pretrained(net, state, source)
+    content = read(args.source) if args.source else fetch_from_timm(TIMM[args.backbone], path)
+    with blaming(source):
+        state = unwrap(content)
+        adapt_pretrained(net, state)
     trunk = {flat_key(key): value for key, value in net.state_dict().items()}
     save_weights(path, trunk)
     rest = len(state) - sum(not key.startswith(("layer4.", "fc.")) for key in state)

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from dataset import DATASETS
+from engine.checkpoint import SUFFIX
 from engine.options import OneLineParser, whole
 from engine.report.picture import draw_tables, figure_class
 from engine.report.results import Result, Setting, find_results, read_result
@@ -25,7 +26,6 @@ from engine.report.tables import Cell, Table, describe, make_tables, title, to_c
 from engine.training.best import run_folder, run_name
 from engine.training.state import load_training
 from model import BACKBONES
-from model.weights import SUFFIX
 from util.errors import UserError
 from util.files import atomic_write, check_file
 from util.launch import command

@@ -24,6 +24,7 @@ from typing import Any
 from dataset import DATASETS, Episode, ImageSet, coco, hsnet, open_listed, open_part, open_pool
 from dataset.coco import CONTIGUOUS, INTERLEAVED
 from dataset.episodes import plan_from_pool
+from engine.checkpoint import Checkpoint, find_checkpoint, load_checkpoint, load_network
 from engine.evaluation.estimate import cost, duration, unit_seconds
 from engine.evaluation.evaluate import evaluate, result_table
 from engine.evaluation.gallery import PICTURES, choose, write_gallery
@@ -40,7 +41,6 @@ from engine.training.best import (
     save_result,
 )
 from model import build_model
-from model.weights import Checkpoint, find_checkpoint, load_checkpoint, load_strict
 from util import distributed
 from util.errors import UserError
 from util.files import check_file, check_writable
@@ -193,7 +193,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         return result
     images, plans, classes = plan(args)
     net = build_model(args.method, args.backbone, args.refine)
-    load_strict(net, checkpoint.state_dict, path)
+    load_network(net, checkpoint.state_dict, path)
     net.to(device)
     hsnets = args.protocol == "hsnet"
     side = hsnet.SIDE if hsnets else None

@@ -18,11 +18,11 @@ from benchmarks.timing import timed
 from dataset import Episode, ImageSet, class_index, open_part, plan_episodes
 from dataset.episodes import make_pool
 from dataset.samples import Pictures
+from engine.checkpoint import load_checkpoint, load_network
 from engine.evaluation.evaluate import CACHE_GB, count_plainly, peak_memory_gb
 from engine.evaluation.planned import count_planned
 from engine.options import OneLineParser, default_device, positive, whole
 from model import BACKBONES, FewShotNetwork, build_model, calibrate_batch_norms, fold_batch_norms
-from model.weights import load_checkpoint, load_strict
 from util.launch import command
 
 SEEDS = 5
@@ -37,7 +37,7 @@ def network(backbone: str, checkpoint: str | None, images: ImageSet) -> FewShotN
         return net
     loaded = load_checkpoint(checkpoint)
     net = build_model("ssp", loaded.info["backbone"], refine=True).eval()
-    load_strict(net, loaded.state_dict, checkpoint)
+    load_network(net, loaded.state_dict, checkpoint)
     return net
 
 

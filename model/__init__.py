@@ -8,7 +8,7 @@ from model.baseline import Baseline
 from model.network import FewShotNetwork
 from model.resnet import BLOCKS, calibrate_batch_norms, fold_batch_norms
 from model.ssp import SSP
-from model.weights import load_pretrained
+from model.weights import adapt_pretrained, read_tensors, unwrap
 
 METHODS = ("ssp", "baseline")
 BACKBONES = tuple(BLOCKS)
@@ -31,10 +31,15 @@ def build_model(
     refine: bool = False,
     pretrained: str | Path | None = None,
 ) -> FewShotNetwork:
-    """Build a network, in training mode, from ImageNet weights or (pretrained=None) random ones.
+    """Build a network, in training mode.
 
-    method: "ssp" or "baseline", which has nothing to refine; backbone: "resnet50" or "resnet101".
-    Raises ValueError for other values, UserError where the pretrained file cannot be used.
+    Arguments:
+        method: "ssp", the paper's network, or "baseline", which cannot refine.
+        backbone: "resnet50" or "resnet101".
+        refine: whether the network uses the self-support refinement.
+        pretrained: a file of ImageNet weights (.pth or .safetensors); None for random weights.
+    Raises:
+        ValueError: another method or backbone, a baseline that refines, or a file that cannot be used.
     """
     if method not in METHODS or backbone not in BACKBONES:
         raise ValueError(f"method {method!r} is not one of {METHODS}, or backbone {backbone!r} of {BACKBONES}")
@@ -42,5 +47,5 @@ def build_model(
         raise ValueError("refine belongs to ssp, the baseline has nothing to refine")
     net = SSP(backbone, refine) if method == "ssp" else Baseline(backbone)
     if pretrained is not None:
-        load_pretrained(net, pretrained)
+        adapt_pretrained(net, unwrap(read_tensors(pretrained)))
     return net

@@ -22,8 +22,8 @@ from tqdm import tqdm
 import main as training
 import test as testing
 from dataset import open_fold
+from engine.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, save_weights
 from model import build_model
-from model.weights import Checkpoint, load_checkpoint, save_checkpoint, save_weights
 from tests.files import CHECKOUT, OneLine
 from util.launch import command
 

@@ -17,8 +17,8 @@ import prepare
 import test as testing
 from dataset import ImageSet, coco, open_fold
 from dataset.prepare.toy import coco_class
+from engine.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from engine.training.best import load_episodes
-from model.weights import Checkpoint, load_checkpoint, save_checkpoint
 from tests.files import OneLine
 
 TOY_CLASSES = {coco_class(cls) for cls in range(1, 21)}  # that the toy dataset holds of COCO's 80

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 import hubconf
+from engine.checkpoint import Checkpoint, save_checkpoint, save_weights
 from engine.prediction.predictor import Predictor
 from model import build_model
-from model.weights import Checkpoint, save_checkpoint, save_weights
 from tests.files import CHECKOUT
 from util.errors import UserError
 

@@ -19,10 +19,10 @@ from PIL import Image
 import hubconf
 import predict
 from dataset.transform import normalise
+from engine.checkpoint import Checkpoint, save_checkpoint
 from engine.prediction.images import read_image
 from engine.prediction.masks import read_support
 from model import build_model, calibrate_batch_norms
-from model.weights import Checkpoint, save_checkpoint
 from tests.files import CHECKOUT, OneLine
 
 

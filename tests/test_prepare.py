@@ -28,8 +28,8 @@ from dataset.hsnet import is_generated
 from dataset.prepare.coco_masks import read_instances
 from dataset.prepare.toy import COCO_CATEGORY_IDS
 from model import build_model
+from tests.engine.test_checkpoint import assert_landed, constants, flat, imagenet, torchvision
 from tests.files import CHECKOUT, OneLine, write
-from tests.model.test_weights import assert_landed, constants, flat, imagenet, torchvision
 from util.launch import command
 
 

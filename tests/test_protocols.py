@@ -18,8 +18,8 @@ from PIL import Image
 
 import test as testing
 from dataset.pascal import image_set
+from engine.checkpoint import Checkpoint, save_checkpoint
 from model import build_model
-from model.weights import Checkpoint, save_checkpoint
 from tests.files import CHECKOUT, OneLine, write
 from tests.model import recipe
 

@@ -16,11 +16,11 @@ from PIL import Image
 import main as training
 import report
 import test as testing
+from engine.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from engine.report.tables import Cell, Row, Table, cell_text, signed
 from engine.training.best import run_folder, run_name
 from engine.training.state import Training, save_training
 from model import build_model
-from model.weights import Checkpoint, load_checkpoint, save_checkpoint
 from tests.files import OneLine
 
 SPREAD = (-0.3, -0.1, 0.0, 0.1, 0.3)  # of five seeds around their mean; the deviation is 0.2

@@ -157,7 +157,7 @@ def test_a_full_disk_keeps_the_state(
         return atomic_write(path)
 
     with monkeypatch.context() as patch:
-        patch.setattr("model.weights.atomic_write", full)
+        patch.setattr("engine.checkpoint.atomic_write", full)
         assert "cannot write" in one_line_error(training.main, flags(toy, interrupted, "--resume"))
     assert (interrupted / LAST).read_bytes() == before
     training.main(flags(toy, interrupted, "--resume"))

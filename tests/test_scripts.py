@@ -13,7 +13,7 @@ import torch
 import main as training
 import test as testing
 from dataset import open_fold
-from model.weights import load_checkpoint, save_weights
+from engine.checkpoint import load_checkpoint, save_weights
 from tests.files import GOLDEN
 from util.errors import UserError
 

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from dataset import DATASETS, Episode, Fold
 from dataset.coco import CLASS_ORDERS, INTERLEAVED
+from engine.checkpoint import SUFFIX, Checkpoint, save_checkpoint, save_weights
 from engine.training.state import Training
-from model.weights import SUFFIX, Checkpoint, save_checkpoint, save_weights
 from util.errors import UserError
 from util.files import atomic_write
 

@@ -12,10 +12,10 @@ from torch.utils.data import default_collate
 from dataset import Fold
 from dataset.samples import Sample, TrainingSamples, as_input
 from dataset.transform import crop, normalise
+from engine.checkpoint import find_pretrained, load_pretrained
 from engine.training.best import describe_setting, spans
 from engine.training.step import own_samples
 from model import FewShotNetwork, build_model, calibrate_batch_norms
-from model.weights import find_pretrained
 from util import distributed
 from util.errors import UserError
 
@@ -26,7 +26,8 @@ def start_network(args: argparse.Namespace, samples: TrainingSamples) -> FewShot
     """ImageNet weights, or random ones with batch norms calibrated on training crops."""
     torch.manual_seed(args.seed)
     if args.pretrained != "none":
-        net = build_model(args.method, args.backbone, args.refine, find_pretrained(args.pretrained, args.backbone))
+        net = build_model(args.method, args.backbone, args.refine)
+        load_pretrained(net, find_pretrained(args.pretrained, args.backbone))
         return net.to(args.device)
     net = build_model(args.method, args.backbone, args.refine).to(args.device)
     rng = random.Random(args.seed)

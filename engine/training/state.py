@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from model.weights import read, write
+from engine.checkpoint import read, write
 from util.distributed import say
 from util.errors import UserError
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from engine.checkpoint import save_weights
 from engine.training.best import free_stem
-from model.weights import save_weights
 from util.errors import UserError
 from util.files import atomic_write, check_writable, remove_leftovers
 

@@ -12,9 +12,9 @@ from PIL import Image
 
 import test as testing
 from dataset.episodes import Episode
+from engine.checkpoint import save_weights
 from engine.evaluation.gallery import Shown, choose, html_page
 from model import build_model
-from model.weights import save_weights
 from tests.files import OneLine
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

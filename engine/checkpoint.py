@@ -1,0 +1,125 @@
+"""Files of weights: released state dicts, our own checkpoints, ImageNet weights.
+
+No pickle is trusted: files are read with ``weights_only=True`` or as safetensors (model.weights.read_tensors).
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from model.weights import OtherStem, adapt_pretrained, describe, load_strict, read_tensors, unwrap
+from util.errors import UserError
+from util.files import atomic_write
+
+FORMAT = "ssp-checkpoint-1"  # of our own files: weights and what they were trained on
+SUFFIX = ".ckpt"  # of our own files; plain state dicts are .pth
+PRETRAINED = Path(__file__).parents[1] / "pretrained"
+GET_PRETRAINED = (
+    "get them with prepare.py weights (timm's resnet50s.gluon_in1k / resnet101s.gluon_in1k), name another file with "
+    "--pretrained, or start from random weights with --pretrained none"
+)
+
+
+class Checkpoint(NamedTuple):
+    """A network's weights and what is known of their training; "method" and "backbone" are always known."""
+
+    state_dict: dict[str, Tensor]
+    info: dict[str, Any]
+
+
+@contextmanager
+def blaming(source: str | Path) -> Iterator[None]:
+    """Turn ValueErrors of the block into UserErrors that name where the weights come from."""
+    try:
+        yield
+    except OtherStem as error:
+        raise UserError(f"{source}: {error}; {GET_PRETRAINED}") from error
+    except ValueError as error:
+        raise UserError(f"{source}: {error}") from error
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """Read a .pth, .ckpt or .safetensors file; raises UserError unless it holds tensors and plain containers."""
+    with blaming(path):
+        return read_tensors(path)
+
+
+def load_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a trained network's file: our own, or a released state dict. Raises UserError, one line."""
+    content = read(path)
+    with blaming(path):
+        state = unwrap(content)
+    known = describe(state)
+    if known is None:
+        raise UserError(
+            f"{path}: not the weights of an SSP or baseline network with a ResNet-50 or -101 "
+            f"({len(state)} keys, the first is {next(iter(state))!r})"
+        )
+    info = content.get("info") if content.get("format") == FORMAT else {}
+    if not isinstance(info, dict):
+        raise UserError(f"{path}: damaged: it does not say what it was trained on; fetch it again")
+    return Checkpoint(state, {**info, **known})
+
+
+def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
+    """Write our own checkpoint, atomically."""
+    write(path, {"format": FORMAT, "state_dict": checkpoint.state_dict, "info": checkpoint.info})
+
+
+def save_weights(path: str | Path, state: Mapping[str, Tensor]) -> None:
+    """Write a plain state dict that the authors' release can load, atomically."""
+    write(path, dict(state))
+
+
+def write(path: str | Path, content: dict[str, Any]) -> None:
+    """Write tensors and plain containers, atomically."""
+    buffer = io.BytesIO()  # a full disk then fails in our own write, not inside torch.save
+    torch.save(content, buffer)
+    with atomic_write(path) as file:
+        file.write(buffer.getbuffer())
+
+
+def find_checkpoint(folder: str | Path, pattern: str = "*") -> Path:
+    """The one checkpoint in a folder; a run's .pth and .ckpt pair counts as one, the .ckpt tells more."""
+    folder = Path(folder)
+    if folder.is_file():
+        return folder
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such checkpoint or folder; train one with main.py or name one with --checkpoint")
+    found = {path.stem: path for suffix in (".pth", SUFFIX) for path in sorted(folder.glob(f"{pattern}{suffix}"))}
+    if not found:
+        raise UserError(f"{folder}: holds no {pattern}.pth or {pattern}{SUFFIX}; name a checkpoint with --checkpoint")
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found.values())
+        raise UserError(f"{folder}: holds {len(found)} checkpoints ({names}); name one with --checkpoint")
+    return next(iter(found.values()))
+
+
+def load_network(net: nn.Module, state: Mapping[str, Tensor], path: str | Path) -> None:
+    """Load a state dict that was read from a file; raises UserError unless keys and shapes are the network's own."""
+    with blaming(path):
+        load_strict(net, state)
+
+
+def load_pretrained(net: nn.Module, path: str | Path) -> None:
+    """Load the ImageNet weights of a file into the trunk of a network. Raises UserError if it cannot be used."""
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no ImageNet weights there: {GET_PRETRAINED}")
+    content = read(path)
+    with blaming(path):
+        adapt_pretrained(net, unwrap(content))
+
+
+def find_pretrained(path: str | None, backbone: str) -> Path:
+    """The ImageNet weights named, or pretrained/BACKBONE.pth (or .safetensors) in the project's folder."""
+    if path is not None:
+        return Path(path)
+    files = [PRETRAINED / f"{backbone}{suffix}" for suffix in (".pth", ".safetensors")]
+    return next((file for file in files if file.is_file()), files[0])
