@@ -21,7 +21,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dataset import DATASETS, Episode, ImageSet, coco, hsnet, open_listed, open_part, open_pool
+from dataset import (
+    DATASETS,
+    Episode,
+    ImageSet,
+    coco,
+    hsnet,
+    hsnet_classes,
+    hsnet_list,
+    open_listed,
+    open_part,
+    open_pool,
+    plan_hsnet,
+)
 from dataset.coco import CONTIGUOUS, INTERLEAVED
 from dataset.episodes import plan_from_pool
 from engine.checkpoint import Checkpoint, find_checkpoint, load_checkpoint, load_network
@@ -46,9 +58,7 @@ from util.errors import UserError
 from util.files import check_file, check_writable
 from util.launch import command
 
-WORTH_ESTIMATING = (
-    2000  # in units of engine.evaluation.estimate.cost: half a minute on two cores, of ResNet-50 and VOC's images
-)
+WORTH_ESTIMATING = 2000  # in units of estimate.cost: half a minute on two cores, of ResNet-50 and VOC's images
 
 
 def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]:
@@ -124,11 +134,11 @@ def settle_episodes(args: argparse.Namespace, known: dict[str, Any], path: Path)
 def plan(args: argparse.Namespace) -> tuple[ImageSet, Mapping[int, Sequence[Episode]], list[int]]:
     """The images, the episodes of each seed (saved, HSNet's, or drawn as the authors draw them), the test classes."""
     if args.plans or args.protocol == "hsnet":
-        plans = args.plans or {0: hsnet.plan_hsnet(args.dataset, args.splits, args.fold, args.shot)}
+        plans = args.plans or {0: plan_hsnet(args.dataset, args.splits, args.fold, args.shot)}
         plans = {seed: episodes[: args.episodes] for seed, episodes in plans.items()}
         everything = [episode for episodes in plans.values() for episode in episodes]
         if args.protocol == "hsnet":
-            classes = hsnet.novel_classes(args.dataset, args.fold, everything)
+            classes = hsnet_classes(args.dataset, args.fold, everything)
         else:
             classes = sorted({episode.cls for episode in everything})
         images = open_listed(args.dataset, args.data_root, everything)
@@ -146,7 +156,7 @@ def warnings(
 ) -> list[str]:
     """Why the result may mean nothing: test classes that were trained on, or chosen on, or may have been."""
     if args.plans is None and args.protocol == "hsnet":
-        lists = hsnet.list_path(args.dataset, args.splits, args.fold)
+        lists = hsnet_list(args.dataset, args.splits, args.fold)
         generated = [f"{lists} was {hsnet.GENERATED}: its episodes are not HSNet's"] * hsnet.is_generated(lists)
     else:
         generated = []

@@ -1,4 +1,4 @@
-"""Datasets and episodes."""
+"""Datasets and episodes. What is particular to a dataset is in its module, whose interface is dataset.layout.Layout."""
 
 from __future__ import annotations
 
@@ -6,27 +6,36 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from dataset import coco, fss, pascal
 from dataset.episodes import Episode, Pool, check_pool, images_of, make_pool, plan_episodes
 from dataset.images import ImageSet, Part
 from dataset.index import ClassIndex, class_index
+from dataset.layout import Layout
 from util.errors import UserError
 
-DATASETS = {"pascal": pascal, "coco": coco, "fss": fss}
+DATASETS: dict[str, Layout] = {layout.NAME: layout for layout in (pascal, coco, fss)}
+FOLDS = (0, 1, 2, 3)  # of the datasets that have folds
 
 __all__ = [
     "DATASETS",
+    "FOLDS",
     "ClassIndex",
     "Episode",
     "Fold",
     "ImageSet",
+    "Layout",
     "Part",
     "class_index",
+    "hsnet_classes",
+    "hsnet_list",
     "open_fold",
     "open_listed",
     "open_part",
     "open_pool",
     "plan_episodes",
+    "plan_hsnet",
 ]
 
 
@@ -83,6 +92,33 @@ def open_listed(dataset: str, root: str | Path, episodes: Sequence[Episode]) -> 
         images = images.listed(images.name, ids)
     images.check_images()
     return images
+
+
+def hsnet_list(dataset: str, splits: str | Path, fold: int | None) -> Path:
+    """The file in HSNet's data/splits that the test episodes of a fold are drawn from."""
+    return DATASETS[dataset].hsnet_list(Path(splits), fold)
+
+
+def plan_hsnet(dataset: str, splits: str | Path, fold: int | None, shot: int) -> list[Episode]:
+    """HSNet's test episodes of a fold, or of a dataset without folds (fold None).
+
+    Arguments:
+        dataset: "pascal", "coco" or "fss".
+        splits: data/splits of an HSNet checkout, or what prepare.py splits wrote.
+        fold: 0 to 3.
+        shot: supports of an episode; an image can be drawn twice.
+    Raises:
+        UserError: names the list that is missing, damaged or has too few images of a class.
+    """
+    return DATASETS[dataset].plan_hsnet(hsnet_list(dataset, splits, fold), fold, shot, np.random.RandomState(0))
+
+
+def hsnet_classes(dataset: str, fold: int | None, episodes: Sequence[Episode]) -> list[int]:
+    """The classes that HSNet's mean is over: all of a fold, or without folds those of the list, which all are drawn."""
+    layout = DATASETS[dataset]
+    if layout.FOLDS == (None,):
+        return sorted({episode.cls for episode in episodes})
+    return layout.novel_classes(fold, layout.HSNET_ORDER)
 
 
 def locate(root: str | Path, folder: str) -> Path:

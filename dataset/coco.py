@@ -6,20 +6,30 @@ prepare.py coco makes, and the authors' {train,val}_coco folders, each in VOC's 
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
-from dataset.episodes import MIN_PIXELS
+import numpy as np
+
+from dataset import hsnet
+from dataset.episodes import MIN_PIXELS, Episode
 from dataset.images import ImageSet, Part
 from dataset.lists import class_names, read_ids
 from util.errors import UserError
 
+NAME, TITLE = "coco", "COCO-20i"
 FOLDER = "COCO2014"  # inside a folder that holds several datasets
 PARTS = ("train", "test")
-COUNTS = {"train": 82783, "val": 40504}  # images
+SPLITS, COUNTED = ("train", "val"), "images"
+COUNTS = {"train": 82783, "val": 40504}
+PARTIAL: dict[tuple[str, int], str] = {}
+FOLDS = (0, 1, 2, 3)
 EPISODES = 4000  # of one evaluation seed
-CROP_SIZE = 473
+CROP_SIZE, CROP_IS_PUBLISHED = 473, True
 CONTIGUOUS, INTERLEAVED = CLASS_ORDERS = ("contiguous", "interleaved")
+HSNET_EPISODES, HSNET_ORDER = hsnet.EPISODES, INTERLEAVED
 CLASS_NAMES = dict(
     enumerate(
         (
@@ -36,7 +46,7 @@ CLASS_NAMES = dict(
 )
 
 
-def novel_classes(fold: int, class_order: str) -> list[int]:
+def novel_classes(fold: int, class_order: str | None) -> list[int]:
     """The twenty classes that a fold tests on: 20k+1 .. 20k+20 (the paper's own), or k+1, k+5 .. k+77 (HSNet's)."""
     if class_order == CONTIGUOUS:
         return list(range(20 * fold + 1, 20 * fold + 21))
@@ -56,11 +66,12 @@ def any_image(root: Path, split: str = "val") -> ImageSet:
     return ImageSet(f"coco {split}", (), images, masks, class_names(root, CLASS_NAMES))
 
 
-def image_set(root: Path, split: str) -> ImageSet:
+def image_set(root: Path, split: str, splits: str | None = None) -> ImageSet:
     """The "train" or "val" images, in the order of their list, or of their names where there is none.
 
     Raises UserError naming what is missing: folders, or masks of images that no list leaves out.
     """
+    del splits  # lists of HSNet's, which only FSS-1000 takes its classes from
     everything = any_image(root, split)
     images, masks, listed = _folders(root, split)
     if listed.is_file():
@@ -99,3 +110,33 @@ def _folders(root: Path, split: str) -> tuple[Path, Path, Path]:
     raise UserError(
         f"{root}: no folder {year} (nor {split}_coco); --data-root must be {FOLDER} or the folder that holds it"
     )
+
+
+def hsnet_list(splits: Path, fold: int, new: bool = False) -> Path:
+    """A fold's test images by class in HSNet's data/splits: our JSON if it is there or new, else HSNet's pickle."""
+    own = splits / NAME / "val" / f"fold{fold}.json"
+    return own if new or own.is_file() else own.with_suffix(".pkl")
+
+
+def plan_hsnet(path: Path, fold: int, shot: int, rng: np.random.RandomState) -> list[Episode]:
+    """HSNet's episodes: a class is drawn, then a query of it, then the supports."""
+    lists = hsnet.read_class_lists(path)
+    classes = [cls for cls in novel_classes(fold, HSNET_ORDER) if cls in lists or not hsnet.is_generated(path)]
+    of_class = {cls: lists.get(cls, []) for cls in classes}
+    hsnet.check_lists(of_class, path)
+    if not classes:
+        raise UserError(f"{path}: lists no class of fold {fold}; make it again")
+    episodes = []
+    for _ in range(HSNET_EPISODES):
+        cls = hsnet.choice(classes, rng)
+        query = hsnet.choice(of_class[cls], rng)
+        episodes.append(Episode(query, cls, hsnet.draw_supports(of_class[cls], query, shot, rng)))
+    return episodes
+
+
+def hsnet_lines(pairs: Sequence[tuple[str, int]], source: str) -> list[str]:
+    """Such a list as one line of JSON; HSNet counts classes from 0."""
+    lists: dict[int, list[str]] = {}
+    for image, cls in pairs:
+        lists.setdefault(cls - 1, []).append(image)
+    return [json.dumps({"source": source, "classes": lists})]

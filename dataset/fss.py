@@ -6,29 +6,50 @@ lists, in the dataset's folder splits (prepare.py fss makes them) or in an HSNet
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
+from dataset import hsnet
+from dataset.episodes import Episode
 from dataset.images import ImageSet, Part
 from dataset.lists import read_lines
 from util.errors import UserError
 
+NAME, TITLE = "fss", "FSS-1000"
 FOLDER = "FSS-1000"  # inside a folder that holds several datasets
 PARTS = ("train", "select", "test")
 LISTS = {"train": "trn.txt", "select": "val.txt", "test": "test.txt"}  # named as in HSNet's checkout
-COUNTS = {"train": 520, "select": 240, "test": 240}  # classes
+SPLITS, COUNTED = PARTS, "classes"
+COUNTS = {"train": 520, "select": 240, "test": 240}
+PARTIAL: dict[tuple[str, int], str] = {}
+FOLDS, CLASS_ORDERS = (None,), (None,)
 FIRST = {"train": 1, "select": 521, "test": 761}  # the number of the first class of a part
 IMAGES = 10  # of each class
 EPISODES = 1000  # of one evaluation seed
-CROP_SIZE = 225  # the images have 224x224 pixels
+CROP_SIZE, CROP_IS_PUBLISHED = 225, False  # the images have 224x224 pixels
+HSNET_EPISODES, HSNET_ORDER = IMAGES * COUNTS["test"], None  # one for each test image
 # Every image shows its class and each class has but ten: none is too small a support.
 MIN_PIXELS = 1
 
 
 def open_part(root: Path, part: str, fold: int | None, class_order: str | None, splits: str | None) -> Part:
     """The "train", "select" or "test" part; splits: data/splits of an HSNet checkout, None for the dataset's own."""
-    names = dict(enumerate(sorted(class_list(lists_folder(root, splits), part)), start=FIRST[part]))
+    images = image_set(root, part, splits)
+    return Part(images, list(images.class_names), MIN_PIXELS)
+
+
+def image_set(root: Path, split: str, splits: str | None = None) -> ImageSet:
+    """The ten images of each class of a part, which is what FSS-1000 has for a split."""
+    names = dict(enumerate(sorted(class_list(lists_folder(root, splits), split)), start=FIRST[split]))
     ids = tuple(f"{name}/{number}" for name in names.values() for number in file_order())
-    return Part(any_image(root).listed(f"fss {part}", ids, names), list(names), MIN_PIXELS)
+    return any_image(root).listed(f"fss {split}", ids, names)
+
+
+def novel_classes(fold: int | None = None, class_order: str | None = None) -> list[int]:
+    """The numbers of the test classes of the published lists; a smaller dataset's own lists hold fewer."""
+    return list(range(FIRST["test"], FIRST["test"] + COUNTS["test"]))
 
 
 def lists_folder(root: Path, splits: str | None) -> Path:
@@ -52,3 +73,25 @@ def file_order() -> list[str]:
 def any_image(root: Path) -> ImageSet:
     """Every image by its name with folder, such as abacus/1; ids and class names are left empty."""
     return ImageSet("fss", (), root, root, {}, binary=True)
+
+
+def hsnet_list(splits: Path, fold: int | None = None, new: bool = False) -> Path:
+    """The list of test classes in HSNet's data/splits."""
+    return splits / NAME / LISTS["test"]
+
+
+def plan_hsnet(path: Path, fold: int | None, shot: int, rng: np.random.RandomState) -> list[Episode]:
+    """HSNet's episodes: every image is a query once, in the order in which the file names sort: 1, 10, 2, ..."""
+    drawn_from = [str(number) for number in range(1, IMAGES + 1)]
+    episodes = []
+    for cls, name in enumerate(sorted(read_lines(path, hsnet.MISSING)), start=FIRST["test"]):
+        for number in file_order():
+            supports = hsnet.draw_supports(drawn_from, number, shot, rng)
+            episodes.append(Episode(f"{name}/{number}", cls, tuple(f"{name}/{support}" for support in supports)))
+    return episodes
+
+
+def hsnet_lines(pairs: Sequence[tuple[str, int]], source: str) -> list[str]:
+    """The lines of such a list: the classes, which are the folders of the images."""
+    note = [] if source == hsnet.HSNET else [f"# {source}"]
+    return [*note, *dict.fromkeys(image.split("/")[0] for image, _ in pairs)]

@@ -1,7 +1,8 @@
-"""The episodes of the HSNet protocol, from the lists of an HSNet checkout's data/splits (docs/method.md, section 5).
+"""HSNet's protocol: its random draws, and its lists, read without trust (docs/method.md, section 5).
 
-All draws are those of numpy's legacy generator seeded with 0, in order. Where HSNet counts classes from 0,
-an episode here counts from 1, as the masks do.
+Each dataset's module plans its episodes with these, from the lists of an HSNet checkout's data/splits. All draws are
+those of numpy's legacy generator seeded with 0, in order. HSNet counts classes from 0; here they count from 1, as the
+masks do.
 """
 
 from __future__ import annotations
@@ -15,44 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from dataset.coco import INTERLEAVED
-from dataset.coco import novel_classes as coco_classes
-from dataset.episodes import Episode
-from dataset.fss import FIRST, IMAGES, file_order
 from dataset.lists import read_lines
-from dataset.pascal import novel_classes as pascal_classes
 from util.errors import UserError
 
-EPISODES = 1000  # FSS-1000: one for each image
+EPISODES = 1000  # of pascal and coco
 SIDE = 400  # images and masks are resized to this square
-GENERATED = "made from masks by prepare.py splits"  # near the start of such a list
+HSNET = "HSNet"  # the source of a list that was imported
+GENERATED = "made from masks by prepare.py splits"  # near the start of a list that was made so
 MISSING = "--splits must be the data/splits of an HSNet checkout, or what prepare.py splits made"
-
-
-def plan_hsnet(dataset: str, splits: str | Path, fold: int | None, shot: int) -> list[Episode]:
-    """The test episodes of a fold ("pascal", "coco") or of "fss", which has none.
-
-    splits: the folder that holds pascal/val, coco/val and fss. A support can be drawn twice.
-    Raises UserError naming the list that is missing, damaged or has too few images of a class.
-    """
-    rng = np.random.RandomState(0)
-    path = list_path(dataset, splits, fold)
-    if dataset == "pascal":
-        return _plan_pascal(path, shot, rng)
-    if dataset == "coco":
-        return _plan_coco(path, fold, shot, rng)
-    return _plan_fss(path, shot, rng)
-
-
-def list_path(dataset: str, splits: str | Path, fold: int | None) -> Path:
-    """The list of a fold's test images (coco: our JSON where there is one, else HSNet's pickle) or fss test classes."""
-    folder = Path(splits) / dataset
-    if dataset == "fss":
-        return folder / "test.txt"
-    if dataset == "pascal":
-        return folder / "val" / f"fold{fold}.txt"
-    own = folder / "val" / f"fold{fold}.json"
-    return own if own.is_file() else own.with_suffix(".pkl")
 
 
 def is_generated(path: Path) -> bool:
@@ -62,69 +33,23 @@ def is_generated(path: Path) -> bool:
     return False
 
 
-def novel_classes(dataset: str, fold: int, episodes: Sequence[Episode]) -> list[int]:
-    """The classes whose mean the protocol reports, from 1: all of the fold, or (fss) all of its list."""
-    if dataset == "pascal":
-        return pascal_classes(fold)
-    if dataset == "coco":
-        return coco_classes(fold, INTERLEAVED)
-    return sorted({episode.cls for episode in episodes})
-
-
-def _plan_pascal(path: Path, shot: int, rng: np.random.RandomState) -> list[Episode]:
-    """Queries in list order, around and around."""
-    pairs = read_pairs(path)
-    of_class: dict[int, list[str]] = {}
-    for image, cls in pairs:
-        of_class.setdefault(cls, []).append(image)
-    _check(of_class, path)
-    drawn = (pairs[number % len(pairs)] for number in range(EPISODES))
-    return [Episode(query, cls, _supports(of_class[cls], query, shot, rng)) for query, cls in drawn]
-
-
-def _plan_coco(path: Path, fold: int, shot: int, rng: np.random.RandomState) -> list[Episode]:
-    """A class, then a query of it."""
-    lists = read_class_lists(path)
-    classes = [cls for cls in coco_classes(fold, INTERLEAVED) if cls in lists or not is_generated(path)]
-    of_class = {cls: lists.get(cls, []) for cls in classes}
-    _check(of_class, path)
-    if not classes:
-        raise UserError(f"{path}: lists no class of fold {fold}; make it again")
-    episodes = []
-    for _ in range(EPISODES):
-        cls = _choice(classes, rng)
-        query = _choice(of_class[cls], rng)
-        episodes.append(Episode(query, cls, _supports(of_class[cls], query, shot, rng)))
-    return episodes
-
-
-def _plan_fss(path: Path, shot: int, rng: np.random.RandomState) -> list[Episode]:
-    """Every image is a query once, in the order in which the file names sort: 1, 10, 2, ..."""
-    drawn_from = [str(number) for number in range(1, IMAGES + 1)]
-    episodes = []
-    for cls, name in enumerate(sorted(read_lines(path, MISSING)), start=FIRST["test"]):
-        for number in file_order():
-            supports = _supports(drawn_from, number, shot, rng)
-            episodes.append(Episode(f"{name}/{number}", cls, tuple(f"{name}/{support}" for support in supports)))
-    return episodes
-
-
-def _choice(items: Sequence[Any], rng: np.random.RandomState) -> Any:
-    """RandomState.choice(items, 1, replace=False) draws a whole permutation."""
+def choice(items: Sequence[Any], rng: np.random.RandomState) -> Any:
+    """Draw as RandomState.choice(items, 1, replace=False) does: by a whole permutation."""
     return items[rng.permutation(len(items))[0]]
 
 
-def _supports(images: Sequence[str], query: str, shot: int, rng: np.random.RandomState) -> tuple[str, ...]:
-    """Drawn again only where equal to the query."""
+def draw_supports(images: Sequence[str], query: str, shot: int, rng: np.random.RandomState) -> tuple[str, ...]:
+    """Draw supports; one is drawn again only if it equals the query, so that supports can repeat."""
     supports: list[str] = []
     while len(supports) < shot:
-        support = _choice(images, rng)
+        support = choice(images, rng)
         if support != query:
             supports.append(support)
     return tuple(supports)
 
 
-def _check(of_class: dict[int, list[str]], path: Path) -> None:
+def check_lists(of_class: dict[int, list[str]], path: Path) -> None:
+    """Raise UserError if a class has fewer than two images: a query and another support."""
     for cls, images in of_class.items():
         if len(set(images)) < 2:
             raise UserError(

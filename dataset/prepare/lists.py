@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from dataset import DATASETS, class_index, coco, fss, pascal
+from dataset import DATASETS, FOLDS, class_index, coco, fss, pascal
 from dataset.episodes import MIN_PIXELS
-from dataset.hsnet import GENERATED, list_path, read_class_lists, read_pairs
+from dataset.hsnet import GENERATED, HSNET, read_class_lists, read_pairs
 from dataset.lists import read_lines, write_lines
 from util.errors import UserError
-
-FOLDS = range(4)
 
 
 def import_lists(source: Path, out: Path) -> list[Path]:
     """Write the lists of an HSNet checkout's data/splits, in their order, as text (pascal, fss) and JSON (coco).
 
-    Pickles are read by an unpickler that knows containers, str and int only. Returns what was written.
-    Raises UserError where a list is damaged or where there is none at all.
+    Pickles are read by an unpickler that knows only containers, str and int. Returns the files that were written.
+    Raises UserError if a list is damaged or if there is none at all.
     """
     content: dict[Path, list[str]] = {}
     for fold in FOLDS:
-        if (source / "pascal").is_dir():
-            pairs = read_pairs(list_path("pascal", source, fold))
-            content[list_path("pascal", out, fold)] = _pascal_lines(pairs)
-        if (source / "coco").is_dir():
-            lists = read_class_lists(list_path("coco", source, fold))
-            content[_coco_path(out, fold)] = [_coco_json("HSNet", lists)]
-    if (source / "fss").is_dir():
+        if (source / pascal.NAME).is_dir():
+            pairs = read_pairs(pascal.hsnet_list(source, fold))
+            content[pascal.hsnet_list(out, fold)] = pascal.hsnet_lines(pairs, HSNET)
+        if (source / coco.NAME).is_dir():
+            lists = read_class_lists(coco.hsnet_list(source, fold))
+            pairs = [(image, cls) for cls, images in lists.items() for image in images]
+            content[coco.hsnet_list(out, fold, new=True)] = coco.hsnet_lines(pairs, HSNET)
+    if (source / fss.NAME).is_dir():
         for part in fss.PARTS:
-            content[out / "fss" / fss.LISTS[part]] = fss.class_list(source / "fss", part)
+            content[out / fss.NAME / fss.LISTS[part]] = fss.class_list(source / fss.NAME, part)
     if not content:
         raise UserError(f"{source}: holds none of pascal, coco and fss; name the data/splits of an HSNet checkout")
     return _write(content)
@@ -39,29 +37,23 @@ def import_lists(source: Path, out: Path) -> list[Path]:
 def generate_lists(dataset: str, root: Path, out: Path, workers: int | None = None) -> list[Path]:
     """Write lists made from a dataset's own masks: each test image with each class that is large enough in it.
 
-    Their episodes are not HSNet's, which every list says in its first line. Returns what was written.
+    Their episodes are not HSNet's; every list says so at its start. Returns the files that were written.
     """
-    note = f"# {GENERATED}"
-    if dataset == "fss":
-        names = fss.class_list(fss.lists_folder(root, None), "test")
-        return _write({list_path("fss", out, None): [note, *names]})
-    images = DATASETS[dataset].image_set(root, "val")
+    layout = DATASETS[dataset]
+    images = layout.image_set(root, layout.SPLITS[-1])
+    if images.binary:  # every image shows the class of its folder, and the list keeps its order
+        pairs = [(f"{name}/1", 1) for name in fss.class_list(fss.lists_folder(root, None), "test")]
+        return _write({layout.hsnet_list(out, None): layout.hsnet_lines(pairs, GENERATED)})
     index = class_index(images, workers)
     pairs = sorted((image, cls) for image, found in index.items() for cls, n in found.items() if n >= MIN_PIXELS)
     content = {}
-    for fold in FOLDS:
-        if dataset == "pascal":
-            of_fold = [(image, cls) for image, cls in pairs if cls in pascal.novel_classes(fold)]
-            if not of_fold:
-                raise UserError(f"{images.masks}: no mask holds {MIN_PIXELS} pixels of a class of fold {fold}")
-            content[list_path("pascal", out, fold)] = [note, *_pascal_lines(of_fold)]
-        else:
-            of_class = {
-                cls: [image for image, other in pairs if other == cls]
-                for cls in coco.novel_classes(fold, coco.INTERLEAVED)
-            }
-            held = {cls: found for cls, found in of_class.items() if found}
-            content[_coco_path(out, fold)] = [_coco_json(GENERATED, held)]
+    for fold in layout.FOLDS:
+        novel = layout.novel_classes(fold, layout.HSNET_ORDER)
+        of_fold = [(image, cls) for image, cls in pairs if cls in novel]
+        try:
+            content[layout.hsnet_list(out, fold, new=True)] = layout.hsnet_lines(of_fold, GENERATED)
+        except ValueError as error:
+            raise UserError(f"{images.masks}: {error} of fold {fold}") from error
     return _write(content)
 
 
@@ -97,19 +89,6 @@ def write_fss_lists(lists: dict[str, list[str]], root: Path) -> None:
         )
     folder = fss.lists_folder(root, None)
     _write({folder / fss.LISTS[part]: names for part, names in lists.items()})
-
-
-def _coco_path(out: Path, fold: int) -> Path:
-    return out / "coco" / "val" / f"fold{fold}.json"
-
-
-def _coco_json(source: str, lists: dict[int, list[str]]) -> str:
-    """HSNet's content, its classes counted from 0."""
-    return json.dumps({"source": source, "classes": {cls - 1: images for cls, images in lists.items()}})
-
-
-def _pascal_lines(pairs: list[tuple[str, int]]) -> list[str]:
-    return [f"{image}__{cls:02}" for image, cls in pairs]
 
 
 def _write(content: dict[Path, list[str]]) -> list[Path]:

@@ -1,8 +1,8 @@
 """A procedural dataset in any of the three layouts: 20 classes, each a colour with a texture, nothing to download.
 
-    python -m dataset.prepare.toy --out data/toy
-    python -m dataset.prepare.toy --out data/toy_coco --layout coco    then: python prepare.py coco --data-root data/toy_coco
-    python -m dataset.prepare.toy --out data/toy_fss --layout fss
+    python -m dataset.toy --out data/toy
+    python -m dataset.toy --out data/toy_coco --layout coco    then: python prepare.py coco --data-root data/toy_coco
+    python -m dataset.toy --out data/toy_fss --layout fss
 
 Every colour and every texture occurs in base and in novel classes of every fold, only their pairs are
 new: what can be learnt from the base classes (to look at colour and texture together, and not at the

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
-from dataset import DATASETS, coco, fss, pascal
+from dataset import DATASETS, Layout
 from dataset.episodes import make_pool
 from dataset.images import IGNORE, ImageSet, read_histogram, read_image
 from util.errors import UserError
@@ -48,41 +48,49 @@ class Pair(NamedTuple):
 def survey(
     dataset: str, root: Path, shot: int, splits: str | None = None, quick: bool = False, workers: int | None = None
 ) -> Survey:
-    """Open every image and mask of a dataset. root: its own folder. shot: that every class must have images for.
+    """Open every image and mask of a dataset.
 
-    quick: of images only the header is read, which does not notice a truncated one.
+    Arguments:
+        dataset: "pascal", "coco" or "fss".
+        root: the dataset's own folder.
+        shot: number of supports that every class must have images for.
+        splits: HSNet's data/splits, for the classes of fss.
+        quick: read only the headers of images, which does not notice truncated ones.
+        workers: processes, all cores by default.
+    Returns:
+        Counts for each split and each part of a fold, and the findings.
     """
+    layout = DATASETS[dataset]
     found: list[Finding] = []
-    sets = _image_sets(dataset, root, splits, found)
-    expected = _expected(dataset, root, found)
+    sets = _image_sets(layout, root, splits, found)
+    expected = _expected(layout, root, found)
     for (one, first), (other, second) in combinations(sets.items(), 2):
         both = sorted(set(first.ids) & set(second.ids))
         found += [Finding("lists overlap", f"{image} is in the lists of both {one} and {other}") for image in both]
     rows, indices = [], {}
     for name, images in sets.items():
         row, indices[name] = _survey_split(name, images, quick, workers, found)
-        if dataset == "fss":
-            row = {"split": name, "classes": len(images.class_names), **row}
-        count = row.get("classes", row["listed"])
+        count = row["listed"]
+        if layout.COUNTED == "classes":
+            count = len(images.class_names)
+            row = {"split": name, "classes": count, **row}
         if count != expected[name]:
-            what = "classes" if dataset == "fss" else "images"
-            found.append(Finding("count", f"{images.name}: {count} {what} listed, expected {expected[name]}"))
-            if (dataset, name, count) == ("pascal", "train", 1464):
-                found.append(Finding("count", f"{images.masks}: VOC's own 2,913 masks only, not the 12,031 augmented"))
+            what = f"{images.name}: {count} {layout.COUNTED} listed, expected {expected[name]}"
+            found.append(Finding("count", what))
+            if missing := layout.PARTIAL.get((name, count)):
+                found.append(Finding("count", f"{images.masks}: {missing}"))
         rows.append(row)
-    folds = list(_survey_folds(dataset, sets, indices, shot, found))
+    folds = list(_survey_folds(layout, sets, indices, shot, found))
     return Survey(rows, folds, found)
 
 
-def _image_sets(dataset: str, root: Path, splits: str | None, found: list[Finding]) -> dict[str, ImageSet]:
-    """The image sets whose folders and lists are whole; of the others, what is wrong."""
+def _image_sets(layout: Layout, root: Path, splits: str | None, found: list[Finding]) -> dict[str, ImageSet]:
+    """The image sets whose folders and lists can be read; a finding for each of the others."""
     sets = {}
-    for split in fss.PARTS if dataset == "fss" else ("train", "val"):
+    for split in layout.SPLITS:
         try:
-            if dataset == "fss":
-                sets[split] = _existing(fss.open_part(root, split, None, None, splits).images, found)
-            else:
-                sets[split] = DATASETS[dataset].image_set(root, split)
+            images = layout.image_set(root, split, splits)
+            sets[split] = _existing(images, found) if images.binary else images
         except UserError as error:
             found.append(Finding("list or folder", str(error)))
     return sets
@@ -95,16 +103,16 @@ def _existing(images: ImageSet, found: list[Finding]) -> ImageSet:
     return images.listed(images.name, [image for image in images.ids if image.split("/")[0] not in missing])
 
 
-def _expected(dataset: str, root: Path, found: list[Finding]) -> dict[str, Any]:
+def _expected(layout: Layout, root: Path, found: list[Finding]) -> dict[str, Any]:
     """The published counts, or those that the dataset states itself."""
     path = root / EXPECTED
     if not path.is_file():
-        return DATASETS[dataset].COUNTS
+        return layout.COUNTS
     try:
-        return {**DATASETS[dataset].COUNTS, **json.loads(path.read_text(encoding="utf-8"))}
+        return {**layout.COUNTS, **json.loads(path.read_text(encoding="utf-8"))}
     except (OSError, ValueError, TypeError) as error:
         found.append(Finding("count", f"{path}: cannot be read as counts ({error}); remove it"))
-        return DATASETS[dataset].COUNTS
+        return layout.COUNTS
 
 
 def _survey_split(
@@ -169,7 +177,7 @@ def _header_size(path: str) -> tuple[int, int]:
 
 
 def _survey_folds(
-    dataset: str,
+    layout: Layout,
     sets: dict[str, ImageSet],
     indices: dict[str, dict[str, dict[int, int]]],
     shot: int,
@@ -177,9 +185,9 @@ def _survey_folds(
 ) -> Iterator[dict[str, Any]]:
     """For each part of each fold: images in use, and the class with the fewest; classes with too few are findings."""
     short: Counter[tuple[str, int, int]] = Counter()
-    for fold, split, classes in _folds(dataset, sets):
+    for fold, split, classes in _folds(layout, sets):
         images = sets[split]
-        pool = make_pool(indices[split], classes, DATASETS[dataset].MIN_PIXELS)
+        pool = make_pool(indices[split], classes, layout.MIN_PIXELS)
         counts = {cls: int(large.sum()) for cls, large in pool.large.items()}
         fewest = min(counts, key=lambda cls: counts[cls], default=None)
         yield {
@@ -198,15 +206,14 @@ def _survey_folds(
                 found.append(Finding("class", text))
 
 
-def _folds(dataset: str, sets: dict[str, ImageSet]) -> Iterator[tuple[str, str, list[int]]]:
-    """Fold, split and classes of everything that is trained or tested on."""
-    if dataset == "fss":
-        for part, images in sets.items():
-            yield "", part, list(images.class_names)
-        return
-    novel = {f"{fold}": pascal.novel_classes(fold) for fold in range(4)}
-    if dataset == "coco":
-        novel = {f"{fold} {order}": coco.novel_classes(fold, order) for order in coco.CLASS_ORDERS for fold in range(4)}
-    for fold, classes in novel.items():
-        for split, images in sets.items():
-            yield fold, split, [cls for cls in images.class_names if (cls in classes) == (split == "val")]
+def _folds(layout: Layout, sets: dict[str, ImageSet]) -> Iterator[tuple[str, str, list[int]]]:
+    """The fold, the split and the classes of everything that is trained or tested on."""
+    for order in layout.CLASS_ORDERS:
+        for fold in layout.FOLDS:
+            if fold is None:  # each split has classes of its own
+                yield from (("", split, list(images.class_names)) for split, images in sets.items())
+                continue
+            name = f"{fold} {order}" if order else f"{fold}"
+            novel = layout.novel_classes(fold, order)
+            for split, images in sets.items():
+                yield name, split, [cls for cls in images.class_names if (cls in novel) == (split == "val")]

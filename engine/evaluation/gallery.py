@@ -35,7 +35,7 @@ class Shown(NamedTuple):
 
 
 def choose(plans: Mapping[int, Sequence[Episode]], result: Mapping[str, Any], count: int) -> list[Shown]:
-    """At most so many episodes of a result of engine.evaluation.evaluate.evaluate: thirds of best, worst and random ones.
+    """At most so many episodes of a result of evaluate: thirds of best, worst and random ones.
 
     None twice, whatever seed drew it; the same ones for the same result.
     """
@@ -67,7 +67,7 @@ def write_gallery(
 ) -> Path:
     """Segment the episodes again, draw a panel of each and write them with FOLDER/index.html, which it returns.
 
-    One by one, in float32. side: as of engine.evaluation.evaluate.evaluate. Panels of an earlier page there are replaced.
+    One by one, in float32. side: as of evaluate. Panels of an earlier page there are replaced.
     """
     check_writable(folder / PICTURES)
     remove_leftovers(folder / PICTURES)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dataset.prepare.lists import FOLDS
+from dataset import FOLDS
 from engine.report.tables import Row, Table, describe, shown_difference
 from util.errors import UserError
 from util.files import atomic_write

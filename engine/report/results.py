@@ -9,9 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dataset import DATASETS
+from dataset import DATASETS, FOLDS
 from dataset.coco import CLASS_ORDERS
-from dataset.prepare.lists import FOLDS
 from engine.training.best import PROTOCOLS
 from model import BACKBONES, METHODS
 from util.errors import UserError

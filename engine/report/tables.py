@@ -12,8 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from statistics import fmean, pstdev
 from typing import NamedTuple
 
-from dataset import DATASETS, fss, hsnet
-from dataset.prepare.lists import FOLDS
+from dataset import DATASETS, FOLDS, fss, hsnet
 from engine.report.paper import CROP_SIZE, PUBLISHED, SOURCES, TRAINING, Published, mean_of_folds
 from engine.report.results import Result, Setting
 from model import BACKBONES

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dataset.hsnet import novel_classes, plan_hsnet
+from dataset import hsnet_classes, plan_hsnet
 from tests.files import GOLDEN as GOLDEN_FILES
 from tests.files import write
 from tests.real_data import REAL_DATA
@@ -46,8 +46,8 @@ def test_small_list_by_hand(tmp_path: Path) -> None:
     assert len(plan) == 1000
     assert plan[0] == ("a", 6, ("b", "b", "b"))
     assert plan[1] == ("b", 6, ("a", "a", "a"))
-    assert novel_classes("pascal", 1, plan) == [6, 7, 8, 9, 10]
-    assert novel_classes("coco", 0, plan) == [
+    assert hsnet_classes("pascal", 1, plan) == [6, 7, 8, 9, 10]
+    assert hsnet_classes("coco", 0, plan) == [
         1,
         5,
         9,
@@ -69,7 +69,7 @@ def test_small_list_by_hand(tmp_path: Path) -> None:
         73,
         77,
     ]
-    assert novel_classes("fss", 0, plan) == [6]
+    assert hsnet_classes("fss", 0, plan) == [6]
 
 
 @pytest.mark.parametrize(

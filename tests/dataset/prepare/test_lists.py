@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dataset import coco, pascal
+from dataset import coco, hsnet_list, pascal, plan_hsnet
 from dataset.fss import class_list
-from dataset.hsnet import GENERATED, is_generated, list_path, plan_hsnet, read_class_lists, read_pairs
+from dataset.hsnet import GENERATED, is_generated, read_class_lists, read_pairs
 from dataset.prepare.lists import derive_fss_lists, generate_lists, import_lists, read_official_list, write_fss_lists
 from tests.dataset.test_hsnet import GOLDEN, SPLITS, Hostile
 from tests.files import write
@@ -81,8 +81,8 @@ def test_episodes_of_imported_lists_are_those_of_the_checkout(
     checkout: Path, tmp_path: Path, dataset: str, fold: int | None, shot: int
 ) -> None:
     import_lists(checkout, tmp_path / "out")
-    assert list_path("coco", checkout, 0).suffix == ".pkl"
-    assert list_path("coco", tmp_path / "out", 0).suffix == ".json"
+    assert hsnet_list("coco", checkout, 0).suffix == ".pkl"
+    assert hsnet_list("coco", tmp_path / "out", 0).suffix == ".json"
     imported = plan_hsnet(dataset, tmp_path / "out", fold, shot)
     assert imported == plan_hsnet(dataset, checkout, fold, shot)
     assert len({len(episode.supports) for episode in imported} - {shot}) == 0
@@ -220,8 +220,8 @@ def test_generated_lists_of_coco_by_hand(tmp_path: Path) -> None:
     generate_lists("coco", root, out, workers=0)
     first, second, third = (f"COCO_val2014_{number:012d}" for number in (1, 2, 3))
     expected = [{1: [second, third], 5: [first]}, {2: [third]}, {}, {80: [second]}]
-    assert [read_class_lists(list_path("coco", out, fold)) for fold in range(4)] == expected
-    assert all(is_generated(list_path("coco", out, fold)) for fold in range(4))
+    assert [read_class_lists(hsnet_list("coco", out, fold)) for fold in range(4)] == expected
+    assert all(is_generated(hsnet_list("coco", out, fold)) for fold in range(4))
     assert contents(out / "coco" / "val").keys() == {f"fold{fold}.json" for fold in range(4)}
 
 
@@ -246,7 +246,7 @@ def test_generated_lists_of_fss(toy_fss: Path, tmp_path: Path) -> None:
     generate_lists("fss", toy_fss, tmp_path / "out")
     listed = class_list(toy_fss / "splits", "test")
     assert contents(tmp_path / "out") == {"fss/test.txt": "\n".join((f"# {GENERATED}", *listed, ""))}
-    assert is_generated(list_path("fss", tmp_path / "out", None))
+    assert is_generated(hsnet_list("fss", tmp_path / "out", None))
     assert len(plan_hsnet("fss", tmp_path / "out", None, 5)) == 50
 
 
@@ -256,7 +256,7 @@ def test_generated_lists_of_a_toy_dataset(toy_coco: Path, tmp_path: Path) -> Non
     names = coco.any_image(toy_coco).class_names
     for fold in range(4):
         novel = [cls for cls in coco.novel_classes(fold, "interleaved") if cls in names]
-        assert sorted(read_class_lists(list_path("coco", tmp_path, fold))) == novel
+        assert sorted(read_class_lists(hsnet_list("coco", tmp_path, fold))) == novel
         assert {episode.cls for episode in plan_hsnet("coco", tmp_path, fold, 1)} == set(novel)
 
 
