@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -135,8 +135,13 @@ def plan_hsnet(path: Path, fold: int, shot: int, rng: np.random.RandomState) -> 
 
 
 def hsnet_lines(pairs: Sequence[tuple[str, int]], source: str) -> list[str]:
-    """Such a list as one line of JSON; HSNet counts classes from 0."""
+    """Such a list of (image, class) pairs as one line of JSON."""
     lists: dict[int, list[str]] = {}
     for image, cls in pairs:
-        lists.setdefault(cls - 1, []).append(image)
-    return [json.dumps({"source": source, "classes": lists})]
+        lists.setdefault(cls, []).append(image)
+    return class_lists_line(lists, source)
+
+
+def class_lists_line(lists: Mapping[int, Sequence[str]], source: str) -> list[str]:
+    """The images of each class as one line of JSON; HSNet counts classes from 0."""
+    return [json.dumps({"source": source, "classes": {cls - 1: images for cls, images in lists.items()}})]

@@ -24,8 +24,7 @@ def import_lists(source: Path, out: Path) -> list[Path]:
             content[pascal.hsnet_list(out, fold)] = pascal.hsnet_lines(pairs, HSNET)
         if (source / coco.NAME).is_dir():
             lists = read_class_lists(coco.hsnet_list(source, fold))
-            pairs = [(image, cls) for cls, images in lists.items() for image in images]
-            content[coco.hsnet_list(out, fold, new=True)] = coco.hsnet_lines(pairs, HSNET)
+            content[coco.hsnet_list(out, fold, new=True)] = coco.class_lists_line(lists, HSNET)
     if (source / fss.NAME).is_dir():
         for part in fss.PARTS:
             content[out / fss.NAME / fss.LISTS[part]] = fss.class_list(source / fss.NAME, part)
