@@ -32,7 +32,7 @@ lint: install
 	$(VENV)/bin/ruff format --check .
 
 data/toy: | install
-	$(RUN) -m dataset.toy --out data/toy
+	$(RUN) prepare.py toy --out data/toy
 
 bench: install data/toy
 	$(RUN) -m benchmarks.evaluation --data-root $(DATA_ROOT)

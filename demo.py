@@ -10,8 +10,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import dataset.prepare.toy
 import main as training
+import prepare
 import test as testing
 from dataset import class_index, open_part, open_pool, plan_episodes
 from dataset.samples import TrainingSamples
@@ -20,6 +20,7 @@ from engine.evaluation.evaluate import segment
 from engine.evaluation.gallery import masked
 from engine.options import OneLineParser
 from engine.pictures import episode_panel, legend, save_png, stack
+from engine.setting import Setting
 from engine.training.start import start_network
 from model import build_model
 from util.files import atomic_write
@@ -42,7 +43,8 @@ def untrained_weights(path: Path) -> Path:
     args = training.parse([*TRAINING, "--refine"])
     part = open_part(args.dataset, args.data_root, "train", args.fold)
     samples = TrainingSamples(part.images, open_pool(part, args.shot), args.shot, args.crop_size, 1, args.seed)
-    save_weights(path, start_network(args, samples).state_dict())
+    net = start_network(Setting.of(vars(args)), samples, args.pretrained, args.device)
+    save_weights(path, net.state_dict())
     return path
 
 
@@ -79,7 +81,7 @@ def main() -> None:
 def demonstrate() -> None:
     started = time.perf_counter()
     if not DATA.exists():
-        dataset.prepare.toy.main(["--out", str(DATA)])
+        prepare.main(["toy", "--out", str(DATA)])
     print("\n-- baseline --")
     baseline = training.main([*TRAINING, "--method", "baseline", "--out", str(OUT / "baseline")])
     print("\n-- SSP --")

@@ -5,6 +5,7 @@
     python prepare.py fss     --data-root ../Datasets_SSP --splits ../hsnet/data/splits
     python prepare.py weights --backbone resnet50                         ImageNet weights into pretrained/
     python prepare.py splits  --from ../hsnet/data/splits --out data/splits   HSNet's lists, as text and JSON
+    python prepare.py toy     --out data/toy                              painted images, to try everything on
     python prepare.py verify  --dataset coco --data-root ../Datasets_SSP  every file opened; exit code 1 if any is wrong
 
 An interrupted run goes on where it was. prepare.py COMMAND --help tells the flags of each.
@@ -28,6 +29,7 @@ from dataset import DATASETS, coco, fss, locate, pascal
 from dataset.lists import read_ids, write_lines
 from dataset.prepare.coco_masks import make_masks, read_instances
 from dataset.prepare.lists import derive_fss_lists, generate_lists, import_lists, read_official_list, write_fss_lists
+from dataset.prepare.toy import make_toy
 from dataset.prepare.verify import survey
 from engine.checkpoint import PRETRAINED, blaming, read, save_weights
 from engine.options import OneLineParser, whole
@@ -44,7 +46,7 @@ TIMM = {"resnet50": "resnet50s.gluon_in1k", "resnet101": "resnet101s.gluon_in1k"
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = OneLineParser(__doc__)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="coco|pascal|fss|weights|splits|verify")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="coco|pascal|fss|weights|splits|toy|verify")
 
     def subcommand(work: Any, text: str, data: bool = True, workers: bool = True) -> Any:
         sub = commands.add_parser(work.__name__.removeprefix("prepare_"), description=work.__doc__, help=text)
@@ -59,7 +61,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--split", choices=("train", "val"), help="one of the two only")
     add("--again", action="store_true", help="make masks and lists that are there already again")
     add("--authors", choices=("link", "copy"), help="also build train_coco and val_coco, the authors' layout")
-    subcommand(prepare_pascal, "lists; are the masks the augmented ones?", workers=False)
+    subcommand(prepare_pascal, "lists of images; checks that the masks are the augmented ones", workers=False)
     add = subcommand(prepare_fss, "lists, and a check of all images and masks")
     add("--splits", metavar="DIR", help="take HSNet's lists, from its data/splits")
     add("--test-list", metavar="FILE", help="or the official list of 240 test classes")
@@ -73,6 +75,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--dataset", choices=tuple(DATASETS), help="or make lists from this dataset's masks (NOT HSNet's episodes)")
     add("--data-root", metavar="DIR", help="of --dataset: its folder or the one above")
     add("--out", metavar="DIR", required=True, help="folder to write, for --splits of test.py")
+    add = subcommand(prepare_toy, "a painted dataset of 20 classes", data=False, workers=False)
+    add("--out", metavar="DIR", required=True, help="a new folder for the dataset")
+    add("--layout", choices=tuple(DATASETS), default="pascal", help="of folders (default %(default)s)")
+    add("--train", type=whole(1), help="training images of pascal and coco (default 400)")
+    add("--val", type=whole(1), help="their validation images (default 200)")
+    add("--seed", type=whole(0), default=0, help="another seed, other images (default 0)")
     add = subcommand(verify, "open every file and list what is wrong")
     add("--dataset", choices=tuple(DATASETS), default="pascal", help="(default %(default)s)")
     add("--shot", type=whole(1, 100), default=5, help="that every class must suffice for (default %(default)s)")
@@ -223,6 +231,19 @@ def prepare_splits(args: argparse.Namespace) -> None:
         written = generate_lists(args.dataset, root, out, args.workers)
         print("WARNING: made from masks: these episodes are not HSNet's own", file=sys.stderr)
     print(f"{out}: {len(written)} lists written")
+
+
+def prepare_toy(args: argparse.Namespace) -> None:
+    """Paint a toy dataset in the layout of Pascal VOC, COCO or FSS-1000: 20 classes, each a colour with a texture."""
+    counted = args.layout != fss.NAME
+    if not counted and (args.train or args.val):
+        raise UserError("--train and --val belong to --layout pascal and coco, fss has ten images of each class")
+    train, val = args.train or 400, args.val or 200
+    make_toy(Path(args.out), args.layout, train, val, args.seed)
+    images = f"{train} training and {val} validation images" if counted else "200 images"
+    print(f"{args.out}: {images}, 20 classes")
+    if args.layout == coco.NAME:
+        print(f"now make its masks: python prepare.py coco --data-root {args.out}")
 
 
 def verify(args: argparse.Namespace) -> None:

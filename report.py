@@ -15,15 +15,17 @@ import glob
 import shlex
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
-from dataset import DATASETS
+from dataset import DATASETS, FOLDS
 from engine.checkpoint import SUFFIX
+from engine.evaluation.protocol import HSNET, PAPER, Protocol
 from engine.options import OneLineParser, whole
 from engine.report.picture import draw_tables, figure_class
-from engine.report.results import Result, Setting, find_results, read_result
-from engine.report.tables import Cell, Table, describe, make_tables, title, to_csv, to_markdown
-from engine.training.best import run_folder, run_name
+from engine.report.results import Result, find_results, read_result
+from engine.report.tables import Cell, Row, Table, describe, make_tables, title, to_csv, to_markdown
+from engine.setting import Setting
 from engine.training.state import load_training
 from model import BACKBONES
 from util.errors import UserError
@@ -55,112 +57,118 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 
-def read_results(args: argparse.Namespace) -> list[Result]:
-    """What is measured; a default folder that is not there holds nothing yet."""
-    if not args.paths and not Path(args.out).exists():
-        print(f"{args.out}: no such folder, nothing is measured yet", file=sys.stderr)
+def read_results(paths: list[str], out: str) -> list[Result]:
+    """What is measured in these paths; by default in out, which need not exist yet."""
+    if not paths and not Path(out).exists():
+        print(f"{out}: no such folder, nothing is measured yet", file=sys.stderr)
         return []
-    return find_results(args.paths or [args.out])
+    return find_results(paths or [out])
 
 
-def open_cells(tables: Iterable[Table]) -> Iterator[tuple[Setting, Cell]]:
+def open_cells(tables: Iterable[Table]) -> Iterator[tuple[Row, Cell]]:
     """What was not measured, or has a mark, in the order of the tables; a mean follows from its folds."""
     for row in (row for table in tables for row in table.rows):
-        for cell in row.cells[:4]:
+        for cell in row.cells[: len(FOLDS)]:
             if cell.measured is None or cell.notes:
-                yield row.setting, cell
+                yield row, cell
 
 
-def commands(tables: Iterable[Table], args: argparse.Namespace) -> str:
-    """A shell script that measures what is missing, each training once."""
+def commands(tables: Iterable[Table], out: str, data_root: str, splits: str) -> str:
+    """A shell script that measures what is missing, each training once.
+
+    Arguments:
+        tables: what is published and measured.
+        out: main.py's folder; it may hold checkpoints already.
+        data_root, splits: for the flags of these names.
+    """
     lines: list[str] = []
     trained: set[str] = set()
-    for setting, cell in open_cells(tables):
-        run = run_of(setting, cell.fold, args.out)
-        checkpoint = newest_checkpoint(run)
+    for row, cell in open_cells(tables):
+        setting = training_setting(row.setting, cell.fold, row.protocol)
+        home = out if setting.refine or setting.method == "baseline" else str(Path(out) / UNREFINED)
+        checkpoint = newest_checkpoint(setting, home)
         fold = "" if cell.fold is None else f", fold {cell.fold}"
         paper = "not in the paper" if cell.paper is None else f"paper {cell.paper:.1f}"
-        lines.append(f"# {title(setting)}: {describe(setting)}{fold} ({paper})")
+        lines.append(f"# {title(row)}: {describe(row.setting)}{fold} ({paper})")
         if cell.measured is not None:
             lines.append(f"#   is there, not as in the paper: {'; '.join(cell.notes)}")
             continue
-        training = training_command(run, args)
+        training = training_command(setting, home, data_root)
         if not checkpoint and training not in trained:
             trained.add(training)
             lines.append(training)
-        if checkpoint or setting.protocol == "hsnet":
-            lines.append(test_command(run, setting, checkpoint, args))
+        if checkpoint or row.protocol == HSNET:
+            flags = [] if row.protocol == PAPER else ["--protocol", row.protocol.name, "--splits", splits]
+            tested = replace(setting, refine=row.setting.refine)
+            lines.append(test_command(tested, flags, checkpoint, home, data_root))
     stop = "set -e  # the first failure, and Ctrl-C, stop it"
     return "".join(f"{line}\n" for line in ([stop, *lines] if lines else ["# nothing is missing"]))
 
 
-def run_of(setting: Setting, fold: int | None, out: str) -> argparse.Namespace:
-    """The settled flags of the training that a cell needs; for HSNet's protocol SSP is trained with refinement too."""
-    refine = setting.method == "ssp" and (setting.refine or setting.protocol == "hsnet")
-    home = out if refine or setting.method == "baseline" else str(Path(out) / UNREFINED)
-    flags = {**setting._asdict(), "backbone": setting.backbone or BACKBONES[0], "refine": refine}
-    return argparse.Namespace(**flags, fold=fold, out=home)
+def training_setting(setting: Setting, fold: int | None, protocol: Protocol) -> Setting:
+    """What the training for a cell is about; for HSNet's protocol SSP is trained with refinement too."""
+    refine = setting.method == "ssp" and (setting.refine or protocol == HSNET)
+    return replace(setting, fold=fold, backbone=setting.backbone or BACKBONES[0], refine=refine)
 
 
-def newest_checkpoint(run: argparse.Namespace) -> Path | None:
-    """Of the finished runs in the run's folder."""
-    folder, name = run_folder(run), run_name(run)
-    found = [path for path in folder.glob(f"{glob.escape(name)}_*{SUFFIX}") if _is_finished(path, run)]
+def newest_checkpoint(setting: Setting, out: str) -> Path | None:
+    """The newest one of the finished runs in the setting's folder."""
+    pattern = f"{glob.escape(setting.name)}_*{SUFFIX}"
+    found = [path for path in setting.folder(out).glob(pattern) if _is_finished(path, setting)]
     return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
 
-def _is_finished(path: Path, run: argparse.Namespace) -> bool:
+def _is_finished(path: Path, setting: Setting) -> bool:
     """Whether a checkpoint is the last of such a run: its result says so, or there is no run to go on with."""
     try:
         result = read_result(path.with_suffix(".json"))
     except ValueError:
         result = None
     if result:
-        return result.setting.refine == run.refine
+        return result.setting.refine == setting.refine
     try:
-        training = load_training(path.with_name(f"{run_name(run)}.last"))
+        training = load_training(path.with_name(f"{setting.name}.last"))
     except UserError:
         return False  # main.py says what to do
     return training is None or (training.finished and training.best_name == path.stem)
 
 
-def _flags(run: argparse.Namespace, args: argparse.Namespace) -> list[str]:
+def _flags(setting: Setting, data_root: str) -> list[str]:
     """What training and test have in common."""
     given = {
-        "dataset": run.dataset,
-        "class-order": run.class_order,
-        "data-root": args.data_root,
-        "backbone": run.backbone,
-        "fold": run.fold,
-        "shot": run.shot,
-        "method": "baseline" if run.method == "baseline" else None,
+        "dataset": setting.dataset,
+        "class-order": setting.class_order,
+        "data-root": data_root,
+        "backbone": setting.backbone,
+        "fold": setting.fold,
+        "shot": setting.shot,
+        "method": "baseline" if setting.method == "baseline" else None,
     }
     return [part for name, value in given.items() if value is not None for part in (f"--{name}", str(value))]
 
 
-def training_command(run: argparse.Namespace, args: argparse.Namespace) -> str:
-    refine = ["--refine"] if run.refine else []
-    return shlex.join(["python", "main.py", *_flags(run, args), *refine, "--out", run.out, "--resume"])
+def training_command(setting: Setting, out: str, data_root: str) -> str:
+    refine = ["--refine"] if setting.refine else []
+    return shlex.join(["python", "main.py", *_flags(setting, data_root), *refine, "--out", out, "--resume"])
 
 
-def test_command(run: argparse.Namespace, setting: Setting, checkpoint: Path | None, args: argparse.Namespace) -> str:
-    """checkpoint: None where the training comes first, whose checkpoint test.py finds."""
-    words = ["python", "test.py", *_flags(run, args)]
+def test_command(setting: Setting, protocol: list[str], checkpoint: Path | None, out: str, data_root: str) -> str:
+    """protocol: its flags; checkpoint: None if the training comes first, whose checkpoint test.py finds."""
+    words = ["python", "test.py", *_flags(setting, data_root)]
     if setting.method == "ssp":
         words.append("--refine" if setting.refine else "--no-refine")
-    if setting.protocol == "hsnet":
-        words += ["--protocol", "hsnet", "--splits", args.splits]
-    words += ["--checkpoint", str(checkpoint)] if checkpoint else ["--out", run.out]
-    return shlex.join([*words, "--results", str(Path(run.out) / "results")])
+    words += protocol
+    words += ["--checkpoint", str(checkpoint)] if checkpoint else ["--out", out]
+    return shlex.join([*words, "--results", str(Path(out) / "results")])
 
 
 def main(argv: list[str] | None = None) -> list[Table]:
     """Report as the flags say; returns the tables."""
     args = parse(argv)
-    tables = make_tables(read_results(args), args.dataset, args.shot, args.backbone)
+    tables = make_tables(read_results(args.paths, args.out), args.dataset, args.shot, args.backbone)
     if not tables:
         raise UserError("nothing is measured or published for these --dataset, --shot and --backbone; leave some out")
-    print(commands(tables, args) if args.commands else to_markdown(tables), end="")
+    print(commands(tables, args.out, args.data_root, args.splits) if args.commands else to_markdown(tables), end="")
     for file, text in ((args.markdown, to_markdown), (args.csv, to_csv)):
         if file:
             with atomic_write(file) as written:

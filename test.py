@@ -21,44 +21,34 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dataset import (
-    DATASETS,
-    Episode,
-    ImageSet,
-    coco,
-    hsnet,
-    hsnet_classes,
-    hsnet_list,
-    open_listed,
-    open_part,
-    open_pool,
-    plan_hsnet,
-)
-from dataset.coco import CONTIGUOUS, INTERLEAVED
-from dataset.episodes import plan_from_pool
+from dataset import DATASETS, Episode, ImageSet, hsnet_classes, open_listed, open_part, plan_hsnet
 from engine.checkpoint import Checkpoint, find_checkpoint, load_checkpoint, load_network
 from engine.evaluation.estimate import cost, duration, unit_seconds
 from engine.evaluation.evaluate import evaluate, result_table
 from engine.evaluation.gallery import PICTURES, choose, write_gallery
-from engine.options import make_parser, settle, whole
-from engine.training.best import (
+from engine.evaluation.protocol import (
+    HSNET,
+    PAPER,
     PROTOCOLS,
     SAVED,
-    describe_setting,
+    list_doubts,
     load_episodes,
-    result_path,
-    run_folder,
-    run_name,
+    plan_seeds,
     save_episodes,
-    save_result,
+    training_doubts,
 )
+from engine.options import default_device, make_parser, settle, whole
+from engine.report.results import result_path, save_result
+from engine.setting import Setting
 from model import build_model
 from util import distributed
 from util.errors import UserError
 from util.files import check_file, check_writable
+from util.interrupts import interrupts
 from util.launch import command
 
-WORTH_ESTIMATING = 2000  # in units of estimate.cost: half a minute on two cores, of ResNet-50 and VOC's images
+WORTH_ESTIMATING = 2000  # in units of estimate.cost: half a minute on two cores, of ResNet-50 and images of VOC's size
+Plans = Mapping[int, Sequence[Episode]]
 
 
 def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]:
@@ -67,7 +57,7 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]
     add = parser.add_argument
     add("--checkpoint", metavar="PATH", help="weights, or a folder that holds exactly one")
     add("--out", default="outdir", metavar="DIR", help="main.py's folder, without --checkpoint (default %(default)s)")
-    add("--protocol", choices=PROTOCOLS, help="the paper's own, or HSNet's (default ssp)")
+    add("--protocol", choices=tuple(PROTOCOLS), help="the paper's own, or HSNet's (default ssp)")
     add("--episodes", type=whole(1), help="episodes of a seed (default the protocol's)")
     add("--save-episodes", metavar="FILE", help="write the episodes here, as JSON")
     add("--episodes-from", metavar="FILE", help="run the episodes of such a file instead of drawing them")
@@ -84,9 +74,8 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]
     if args.checkpoint:
         path = find_checkpoint(args.checkpoint)
     else:
-        wanted = argparse.Namespace(**vars(args))
-        settle(wanted)
-        path = find_checkpoint(run_folder(wanted), f"{run_name(wanted)}_*")
+        run = settle(vars(args))
+        path = find_checkpoint(run.folder(args.out), f"{run.name}_*")
     checkpoint = load_checkpoint(path)
     for name in ("method", "backbone"):
         given, found = getattr(args, name), checkpoint.info[name]
@@ -99,15 +88,16 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]
         raise UserError("--engine plain, the reference, runs in one process; start it with python, not torchrun")
     for file in filter(None, (args.json, args.save_episodes)):
         check_file(file)
-    if args.visualize:
-        check_writable(Path(args.visualize) / PICTURES)
-    if args.results:
-        check_writable(args.results)
+    for folder in filter(None, (args.visualize and Path(args.visualize) / PICTURES, args.results)):
+        check_writable(folder)
     return args, path, checkpoint
 
 
 def settle_episodes(args: argparse.Namespace, known: dict[str, Any], path: Path) -> None:
-    """Settle which episodes are run: those of a file, or of a dataset's fold in a protocol; known: the checkpoint's."""
+    """Settle which episodes are run: those of a file, or of a dataset's fold in a protocol.
+
+    known: what the checkpoint at ``path`` says of itself.
+    """
     saved = load_episodes(args.episodes_from) if args.episodes_from else None
     for name in SAVED if saved else ():
         if getattr(args, name) not in (None, saved[name]):
@@ -115,131 +105,102 @@ def settle_episodes(args: argparse.Namespace, known: dict[str, Any], path: Path)
             raise UserError(f"{args.episodes_from}: its {flag} is {saved[name]}, not --{flag} {getattr(args, name)}")
         setattr(args, name, saved[name])
     args.plans = saved["plans"] if saved else None
-    args.protocol = args.protocol or "ssp"
-    dataset = args.dataset or known.get("dataset", "pascal")
-    if dataset != known.get("dataset"):
+    args.protocol = args.protocol or PAPER.name
+    layout = DATASETS[args.dataset or known.get("dataset", "pascal")]
+    if known.get("dataset") != layout.NAME:
         known = {name: value for name, value in known.items() if name not in ("fold", "class_order")}
-    if args.protocol == "hsnet":
-        known.pop("refine", None)
-        if args.class_order == CONTIGUOUS:
-            raise UserError("--class-order contiguous: HSNet's protocol tests interleaved folds; leave the flag out")
-        args.class_order = INTERLEAVED if dataset == "coco" else args.class_order
+    if args.protocol == HSNET.name:
+        known.pop("refine", None)  # the release does not refine in this protocol
+        if args.class_order not in (None, layout.HSNET_ORDER) and args.class_order in layout.CLASS_ORDERS:
+            tested = f"HSNet's protocol tests {layout.HSNET_ORDER} folds"
+            raise UserError(f"--class-order {args.class_order}: {tested}; leave the flag out")
+        args.class_order = args.class_order or layout.HSNET_ORDER
         if not (args.splits or saved):
             raise UserError("--protocol hsnet needs --splits, the data/splits of an HSNet checkout")
-    if dataset != "fss" and args.fold is None and known.get("fold") is None:
-        raise UserError(f"{path}: does not say which fold of {dataset} to test; pass --fold")
-    settle(args, known)
+    if layout.FOLDS[0] is not None and args.fold is None and known.get("fold") is None:
+        raise UserError(f"{path}: does not say which fold of {layout.NAME} to test; pass --fold")
+    vars(args).update(settle(vars(args), known).as_dict())
+    args.device = args.device or default_device()
 
 
-def plan(args: argparse.Namespace) -> tuple[ImageSet, Mapping[int, Sequence[Episode]], list[int]]:
+def plan(args: argparse.Namespace) -> tuple[ImageSet, Plans, list[int]]:
     """The images, the episodes of each seed (saved, HSNet's, or drawn as the authors draw them), the test classes."""
-    if args.plans or args.protocol == "hsnet":
+    if args.plans or args.protocol == HSNET.name:
         plans = args.plans or {0: plan_hsnet(args.dataset, args.splits, args.fold, args.shot)}
         plans = {seed: episodes[: args.episodes] for seed, episodes in plans.items()}
         everything = [episode for episodes in plans.values() for episode in episodes]
-        if args.protocol == "hsnet":
+        if args.protocol == HSNET.name:
             classes = hsnet_classes(args.dataset, args.fold, everything)
         else:
             classes = sorted({episode.cls for episode in everything})
         images = open_listed(args.dataset, args.data_root, everything)
         return images, plans, [cls for cls in classes if cls in images.class_names]
     part = open_part(args.dataset, args.data_root, "test", args.fold, args.class_order, args.splits)
+    seeds, episodes = range(args.seed, args.seed + args.seeds), args.episodes or PAPER.episodes(args.dataset)
     with distributed.first_process_first():
-        pool = open_pool(part, args.shot, args.workers)
-    episodes = args.episodes or DATASETS[args.dataset].EPISODES
-    seeds = range(args.seed, args.seed + args.seeds)
-    return part.images, {seed: plan_from_pool(pool, args.shot, seed, episodes) for seed in seeds}, part.classes
+        plans = plan_seeds(part, args.shot, seeds, episodes, args.workers)
+    return part.images, plans, part.classes
 
 
-def warnings(
-    args: argparse.Namespace, classes: Sequence[int], names: Mapping[int, str], checkpoint: Checkpoint, path: Path
-) -> list[str]:
-    """Why the result may mean nothing: test classes that were trained on, or chosen on, or may have been."""
-    if args.plans is None and args.protocol == "hsnet":
-        lists = hsnet_list(args.dataset, args.splits, args.fold)
-        generated = [f"{lists} was {hsnet.GENERATED}: its episodes are not HSNet's"] * hsnet.is_generated(lists)
-    else:
-        generated = []
-
-    def named(some: Sequence[int]) -> str:
-        return ", ".join(f"{cls} {names.get(cls, '')}".strip() for cls in some)
-
-    info = checkpoint.info
-    if "base_classes" not in info:
-        line = f"{path} does not say which classes it was trained on; make sure the test classes are not among them"
-        if args.dataset == "coco":
-            other = CONTIGUOUS if args.class_order == INTERLEAVED else INTERLEAVED
-            seen = [cls for cls in classes if cls not in coco.novel_classes(args.fold, other)]
-            line += f"; one trained on fold {args.fold} in {other} order has SEEN {len(seen)} of them: {named(seen)}"
-        return [*generated, line]
-    if info.get("dataset") != args.dataset:
-        other = f"was trained on {info.get('dataset')}, whose classes may be among those of {args.dataset}"
-        return [*generated, f"{path} {other}"]
-    if args.dataset == "fss":  # another list gives other numbers
-        trained, chosen = set(info.get("base_names", ())), set(info.get("selection_names", ()))
-        seen = {"TRAINED on": [c for c in classes if names[c] in trained]}
-        seen["CHOSEN on"] = [c for c in classes if names[c] in chosen]
-    else:
-        seen = {"TRAINED on": sorted(set(classes) & set(info["base_classes"]))}
-    return [
-        *generated,
-        *(
-            f"{path} was {how} {len(found)} of the {len(classes)} test classes: {named(found)}"
-            for how, found in seen.items()
-            if found
-        ),
-    ]
+def kept_result(args: argparse.Namespace, path: Path) -> Path | None:
+    """Where --results keeps the result of these flags and weights."""
+    if not args.results:
+        return None
+    choices = {name: getattr(args, name) for name in ("seed", "seeds", "episodes", "engine", "amp")}
+    places = {name: getattr(args, name) for name in ("data_root", "splits")}
+    choices |= {name: str(Path(value).resolve()) for name, value in places.items() if value}
+    files = list(filter(None, (path, args.episodes_from)))
+    return result_path(args.results, Setting.of(vars(args)), PROTOCOLS[args.protocol], choices, files)
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
-    """Evaluate as the flags say; returns the result of engine.evaluation.evaluate.evaluate."""
+    """Evaluate as the flags say; returns the result of engine.evaluation.evaluate."""
     args, path, checkpoint = parse(argv)
-    device = distributed.start(args.device)
-    kept = result_path(args.results, args, path) if args.results else None
+    with interrupts(), distributed.joined(args.device) as args.device:
+        return test(args, path, checkpoint)
+
+
+def test(args: argparse.Namespace, path: Path, checkpoint: Checkpoint) -> dict[str, Any]:
+    """Plan the episodes of all seeds, segment them, print and write the result."""
+    setting, protocol = Setting.of(vars(args)), PROTOCOLS[args.protocol]
+    kept = kept_result(args, path)
     if kept and kept.is_file() and not (args.json or args.save_episodes or args.visualize):
         result = json.loads(kept.read_bytes())
         distributed.say(f"finished before: {kept}: mIoU {result['miou']:.4f}")
-        distributed.finish()
         return result
+
+    # The episodes are known before the first image is opened (docs/method.md, section 5).
     images, plans, classes = plan(args)
-    net = build_model(args.method, args.backbone, args.refine)
+    net = build_model(setting.method, setting.backbone, setting.refine)
     load_network(net, checkpoint.state_dict, path)
-    net.to(device)
-    hsnets = args.protocol == "hsnet"
-    side = hsnet.SIDE if hsnets else None
-    first = distributed.rank() == 0
-    doubts = warnings(args, classes, images.class_names, checkpoint, path)
+    net.to(args.device)
+    doubts = list_doubts(setting, args.splits) if protocol == HSNET and args.plans is None else []
+    doubts += training_doubts(setting, classes, images.class_names, checkpoint.info, path)
     for line in doubts:
         distributed.say(f"WARNING: {line}", sys.stderr)
-    if args.save_episodes and first:
-        save_episodes(args.save_episodes, args, plans)
+    is_first = distributed.rank() == 0
+    if args.save_episodes and is_first:
+        save_episodes(args.save_episodes, setting, protocol, plans)
     work = cost(plans, args.engine)
     if work > WORTH_ESTIMATING:
-        unit = unit_seconds(net, images, next(iter(plans.values())), args.engine, side, args.amp)
+        unit = unit_seconds(net, images, next(iter(plans.values())), args.engine, protocol, args.amp)
         distributed.say(f"{sum(map(len, plans.values()))} episodes, about {duration(work * unit)}")
 
-    result = evaluate(
-        net,
-        images,
-        plans,
-        classes=classes if hsnets else None,
-        side=side,
-        workers=args.workers,
-        engine=args.engine,
-        cache_gb=args.cache_gb,
-        amp=args.amp,
-    )
-    if first:
-        print(result_table(result, images.class_names))
-        print(f"mIoU {result['miou']:.4f} (std {result['miou_std']:.2f}), FB-IoU {result['fb_iou']:.4f}: {path}")
-        known = checkpoint.info.get("arguments", {})
+    # Each image passes the trunk once, then each query is matched with all its episodes (sections 3, 6 and 8).
+    how = {"engine": args.engine, "amp": args.amp}
+    result = evaluate(net, images, plans, protocol, classes, args.workers, cache_gb=args.cache_gb, **how)
+    distributed.say(result_table(result, images.class_names))
+    summary = f"mIoU {result['miou']:.4f} (std {result['miou_std']:.2f}), FB-IoU {result['fb_iou']:.4f}"
+    distributed.say(f"{summary}: {path}")
+    if is_first:
+        trained, episodes = checkpoint.info.get("arguments", {}), len(next(iter(plans.values())))
         for file in filter(None, (args.json, kept)):
-            save_result(file, args, path, len(next(iter(plans.values()))), result, known, doubts)
+            save_result(file, setting, result, path, episodes, trained, protocol, warnings=doubts, **how)
         if args.visualize:
-            title = f"{path.name}, {describe_setting(args)}, {args.shot}-shot: mIoU {result['miou']:.2f}"
+            title = f"{path.name}, {setting.describe()}, {setting.shot}-shot: mIoU {result['miou']:.2f}"
             shown = choose(plans, result, args.visualize_episodes)
-            print(f"page: {write_gallery(Path(args.visualize), title, net, images, shown, args.workers, side)}")
-    distributed.finish()
+            page = write_gallery(Path(args.visualize), title, net, images, shown, args.workers, protocol)
+            print(f"page: {page}")
     return result
 
 

@@ -111,10 +111,20 @@ class TrainingSamples(Dataset):
 
 
 class EvaluationEpisodes(Dataset):
-    """Planned episodes, every image at its own size, or (HSNet's protocol) resized to a square."""
+    """Planned episodes, every image at its own size (side None) or resized to a square.
 
-    def __init__(self, images: ImageSet, episodes: Sequence[Episode], side: int | None = None) -> None:
+    ignored_is_background: whether a support's pixels labelled 255 count as background.
+    """
+
+    def __init__(
+        self,
+        images: ImageSet,
+        episodes: Sequence[Episode],
+        side: int | None = None,
+        ignored_is_background: bool = False,
+    ) -> None:
         self.images, self.episodes, self.side = images, episodes, side
+        self.ignored_is_background = ignored_is_background
 
     def __len__(self) -> int:
         return len(self.episodes)
@@ -126,7 +136,7 @@ class EvaluationEpisodes(Dataset):
             picture, labels = whole_image(self.images, image, self.side)
             pairs.append((picture, target_mask(labels, self.images.label_of(episode.cls))))
         (query_image, query_mask), *supports = pairs
-        support_masks = [support_mask(mask, self.side) for _, mask in supports]
+        support_masks = [support_mask(mask, self.ignored_is_background) for _, mask in supports]
         return Sample([x for x, _ in supports], support_masks, query_image, query_mask)
 
 
@@ -152,6 +162,6 @@ def whole_image(images: ImageSet, image: str, side: int | None) -> tuple[Tensor,
     return normalise(picture), labels
 
 
-def support_mask(mask: Tensor, side: int | None) -> Tensor:
-    """A support's episode mask; HSNet (side given) takes what a support ignores, 255, for background."""
-    return mask if side is None else mask.masked_fill(mask == IGNORE, 0)
+def support_mask(mask: Tensor, ignored_is_background: bool) -> Tensor:
+    """A support's episode mask, in which pixels labelled 255 stay ignored or become background."""
+    return mask.masked_fill(mask == IGNORE, 0) if ignored_is_background else mask

@@ -1,9 +1,9 @@
-"""The command ``python -m dataset.toy``: paint a toy dataset (dataset.prepare.toy)."""
+"""The former name of ``python prepare.py toy``, for scripts that call ``python -m dataset.toy``."""
 
-from __future__ import annotations
-
-from dataset.prepare.toy import main
-from util.launch import command
+import runpy
+import sys
+from pathlib import Path
 
 if __name__ == "__main__":
-    command(main)
+    sys.argv.insert(1, "toy")
+    runpy.run_path(str(Path(__file__).parents[1] / "prepare.py"), run_name="__main__")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 import torch
@@ -12,6 +12,8 @@ import torch
 from dataset import DATASETS
 from dataset.coco import CLASS_ORDERS
 from engine.evaluation.evaluate import CACHE_GB, ENGINES
+from engine.evaluation.protocol import PAPER
+from engine.setting import Setting
 from model import BACKBONES, METHODS
 from util.errors import UserError
 
@@ -45,7 +47,12 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     add("--shot", type=whole(1, 100), help="support images of an episode (default 1, of a checkpoint its own)")
     add("--refine", action=argparse.BooleanOptionalAction, help="the self-support refinement (default off)")
     add("--seed", type=whole(0, 2**31 - 1), default=0, help="all random draws follow from it (default 0)")
-    add("--seeds", type=whole(1, 1000), default=5, help="test on this many seeds, from --seed on (default 5)")
+    add(
+        "--seeds",
+        type=whole(1, 1000),
+        default=PAPER.seeds,
+        help="test on this many seeds, from --seed on (default %(default)s)",
+    )
     add("--engine", choices=ENGINES, default="planned", help="evaluation: planned, or the plain reference")
     add(
         "--cache-gb",
@@ -102,24 +109,33 @@ def default_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def settle(args: argparse.Namespace, known: dict | None = None) -> None:
-    """Fill flags that were not given: from what a checkpoint knows of itself, then with the defaults.
+def settle(given: Mapping[str, Any], known: Mapping[str, Any] | None = None) -> Setting:
+    """The setting that flags ask for; a flag that was not given is taken from a checkpoint, then from the defaults.
 
-    Raises UserError where flags contradict each other.
+    Arguments:
+        given: the flags, None for those that were not given.
+        known: what a checkpoint says of itself.
+    Raises:
+        UserError: flags contradict each other.
     """
     defaults = {"dataset": "pascal", "backbone": "resnet50", "method": "ssp", "shot": 1, "refine": False}
+    chosen = {}
     for name in (*defaults, "fold", "class_order"):
-        if getattr(args, name) is None:
-            setattr(args, name, (known or {}).get(name, defaults.get(name)))
-    if args.dataset == "fss" and args.fold is not None:
-        raise UserError(f"--fold {args.fold}: fss has no folds, its test classes are a list; leave the flag out")
-    if args.dataset != "fss" and args.fold is None:
-        args.fold = 0
-    if args.dataset == "coco" and args.class_order is None:
-        raise UserError("--dataset coco needs --class-order: contiguous (the paper's own) or interleaved (HSNet's)")
-    if args.dataset != "coco" and args.class_order is not None:
-        raise UserError(f"--class-order {args.class_order} belongs to --dataset coco, {args.dataset} has but one order")
-    if args.method == "baseline" and args.refine:
-        raise UserError("--refine belongs to --method ssp, the baseline has nothing to refine")
-    if args.device is None:
-        args.device = default_device()
+        value = given[name]
+        chosen[name] = (known or {}).get(name, defaults.get(name)) if value is None else value
+    dataset, fold, order = chosen["dataset"], chosen["fold"], chosen["class_order"]
+    layout = DATASETS[dataset]
+    if fold is None:
+        chosen["fold"] = layout.FOLDS[0]
+    elif fold not in layout.FOLDS:
+        raise UserError(f"--fold {fold}: {dataset} has no folds, its test classes are a list; leave the flag out")
+    if order not in layout.CLASS_ORDERS:
+        if order is None:
+            raise UserError(
+                f"--dataset {dataset} needs --class-order: contiguous (the paper's own) or interleaved (HSNet's)"
+            )
+        raise UserError(f"--class-order {order} belongs to --dataset coco, {dataset} has but one order")
+    try:
+        return Setting.of(chosen)
+    except ValueError as error:
+        raise UserError("--refine belongs to --method ssp, the baseline has nothing to refine") from error

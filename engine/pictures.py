@@ -1,8 +1,8 @@
-"""Pictures: an episode's panel, a training curve."""
+"""Pictures: an episode's panel, its legend, PNG files."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -106,34 +106,3 @@ def save_png(picture: Image.Image, path: str | Path) -> None:
     """Write a picture, atomically."""
     with atomic_write(path) as file:
         picture.save(file, "PNG")
-
-
-def draw_history(history: Sequence[dict], path: str | Path, rates: Mapping[int, float]) -> None:
-    """Loss of each step, mIoU of each snapshot, and the learning rate from some steps on, as a PNG.
-
-    Says so and goes on where matplotlib is absent.
-    """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        print("no training curve drawn: it needs the package matplotlib (pip install matplotlib)")
-        return
-    losses = [loss for line in history for loss in line["losses"]]
-    ends = np.cumsum([line["steps"] for line in history])
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.add_subplot()
-    axes.plot(range(1, len(losses) + 1), losses, color="0.8", linewidth=0.8)
-    axes.plot(ends, [line["loss"] for line in history], color="tab:blue", marker="o", label="loss")
-    axes.set_xlabel("step")
-    axes.set_ylabel("loss", color="tab:blue")
-    other = axes.twinx()
-    other.plot(ends, [line["miou"] for line in history], color="tab:red", marker="s", label="mIoU")
-    other.set_ylabel("mIoU on the novel classes", color="tab:red")
-    for step, rate in rates.items():
-        if step:
-            axes.axvline(step, color="0.6", linestyle=":")
-        place = {"xy": (step, 0.99), "xycoords": axes.get_xaxis_transform(), "va": "top", "in_layout": False}
-        axes.annotate(f" lr {rate:.3g}", **place, color="0.4", fontsize=8, annotation_clip=True)
-    axes.set_title("grey: the loss of each step; blue: its mean; red: mIoU; dotted: a new learning rate", fontsize=9)
-    with atomic_write(path) as file:
-        figure.savefig(file, format="png", dpi=120)

@@ -21,6 +21,7 @@ __all__ = [
     "FewShotNetwork",
     "build_model",
     "calibrate_batch_norms",
+    "check_refine",
     "fold_batch_norms",
 ]
 
@@ -43,9 +44,14 @@ def build_model(
     """
     if method not in METHODS or backbone not in BACKBONES:
         raise ValueError(f"method {method!r} is not one of {METHODS}, or backbone {backbone!r} of {BACKBONES}")
-    if method == "baseline" and refine:
-        raise ValueError("refine belongs to ssp, the baseline has nothing to refine")
+    check_refine(method, refine)
     net = SSP(backbone, refine) if method == "ssp" else Baseline(backbone)
     if pretrained is not None:
         adapt_pretrained(net, unwrap(read_tensors(pretrained)))
     return net
+
+
+def check_refine(method: str, refine: bool) -> None:
+    """Raise ValueError if the baseline is to refine."""
+    if method == "baseline" and refine:
+        raise ValueError("refine belongs to ssp, the baseline has nothing to refine")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 from pathlib import Path
@@ -18,7 +17,8 @@ import test as testing
 from dataset import ImageSet, coco, open_fold
 from dataset.prepare.toy import coco_class
 from engine.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from engine.training.best import load_episodes
+from engine.evaluation.protocol import load_episodes, training_doubts
+from engine.setting import Setting
 from tests.files import OneLine
 
 TOY_CLASSES = {coco_class(cls) for cls in range(1, 21)}  # that the toy dataset holds of COCO's 80
@@ -247,8 +247,8 @@ def test_plain_weights_may_be_of_the_other_order(
 def test_fifteen_of_cocos_twenty_classes_would_have_been_seen(tmp_path: Path) -> None:
     """Of the real COCO; no network is needed."""
     path = tmp_path / "old.pth"
-    args = argparse.Namespace(plans=None, protocol="ssp", dataset="coco", class_order="contiguous", fold=0, splits=None)
-    [line] = testing.warnings(args, coco.novel_classes(0, "contiguous"), coco.CLASS_NAMES, Checkpoint({}, {}), path)
+    setting = Setting("coco", "contiguous", 0)
+    [line] = training_doubts(setting, coco.novel_classes(0, "contiguous"), coco.CLASS_NAMES, {}, path)
     assert "one trained on fold 0 in interleaved order has SEEN 15 of them: 2 bicycle, 3 car, 4 motorcycle, 6 " in line
     assert "person" not in line
 

@@ -18,7 +18,7 @@ import report
 import test as testing
 from engine.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from engine.report.tables import Cell, Row, Table, cell_text, signed
-from engine.training.best import run_folder, run_name
+from engine.setting import Setting
 from engine.training.state import Training, save_training
 from model import build_model
 from tests.files import OneLine
@@ -58,7 +58,7 @@ def tables_of(*argv: object) -> dict[str, Table]:
 
 
 def row_of(tables: dict[str, Table], title: str, **wanted: Any) -> Row:
-    rows = [row for row in tables[title].rows if wanted.items() <= row.setting._asdict().items()]
+    rows = [row for row in tables[title].rows if wanted.items() <= row.setting.as_dict().items()]
     assert len(rows) == 1
     return rows[0]
 
@@ -185,7 +185,9 @@ def test_fss_stands_beside_each_backbone_that_was_measured(tmp_path: Path) -> No
 def test_filters(four_folds: Path, one_line_error: OneLine) -> None:
     tables = tables_of(four_folds, "--dataset", "pascal", "--shot", "5", "--backbone", "resnet101")
     assert list(tables) == [PASCAL]
-    assert [row.setting[3:] for row in tables[PASCAL].rows] == [
+    assert [
+        (row.setting.method, row.setting.refine, row.setting.shot, row.setting.backbone) for row in tables[PASCAL].rows
+    ] == [
         ("baseline", False, 5, "resnet101"),
         ("ssp", True, 5, "resnet101"),
     ]
@@ -414,9 +416,13 @@ def weights() -> dict:
     return {key: x.new_zeros(()).expand(x.shape) for key, x in build_model("ssp").state_dict().items()}
 
 
+def setting(args: Any) -> Setting:
+    return Setting.of(vars(args))
+
+
 def put_checkpoint(args: Any, weights: dict, name: str = "50.00") -> Path:
     """What main.py leaves with these flags."""
-    path = run_folder(args) / f"{run_name(args)}_{name}.ckpt"
+    path = setting(args).folder(args.out) / f"{setting(args).name}_{name}.ckpt"
     path.parent.mkdir(parents=True, exist_ok=True)
     known = ("dataset", "class_order", "fold", "shot", "backbone", "method", "refine")
     save_checkpoint(path, Checkpoint(weights, {key: getattr(args, key) for key in known}))
@@ -441,7 +447,7 @@ def test_a_command_for_every_missing_cell(tmp_path: Path, capsys: pytest.Capture
     assert ("coco", "contiguous", "ssp", True, 5, "resnet50", 2) in settings
     assert ("coco", "interleaved", "ssp", True, 1, "resnet101", 1) in settings  # for HSNet's protocol
     assert ("fss", None, "ssp", True, 1, "resnet50", None) in settings
-    assert len({run_folder(args) / run_name(args) for args in runs}) == 66
+    assert len({setting(args).folder(args.out) / setting(args).name for args in runs}) == 66
     assert sum(words[1] == "test.py" for words in lines) == 16
 
 

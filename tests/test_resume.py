@@ -17,6 +17,7 @@ import pytest
 import torch
 
 import main as training
+from engine.training import run
 from engine.training.state import load_training
 from tests.files import CHECKOUT, OneLine
 from util.files import atomic_write
@@ -61,7 +62,7 @@ def whole(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple:
 
 def die_after(saves: int, toy: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Start a run that ends when it has saved its state so many times."""
-    save, states = training.save_training, []
+    save, states = run.save_training, []
 
     def dying(path: Path, state: object) -> None:
         save(path, state)
@@ -70,21 +71,21 @@ def die_after(saves: int, toy: Path, out: Path, monkeypatch: pytest.MonkeyPatch)
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "save_training", dying)
+        patch.setattr(run, "save_training", dying)
         with pytest.raises(KeyboardInterrupt):
             training.main(flags(toy, out))
 
 
 def before_step(number: int, act: Callable[[], object], patch: pytest.MonkeyPatch) -> None:
     """Do something before a step of training, counted from 1."""
-    step, steps = training.train_step, count(1)
+    step, steps = run.train_step, count(1)
 
     def acting(*arguments: object) -> float:
         if next(steps) == number:
             act()
         return step(*arguments)
 
-    patch.setattr(training, "train_step", acting)
+    patch.setattr(run, "train_step", acting)
 
 
 @pytest.mark.parametrize("writes", [1, 2, 3, 4, 5])
@@ -170,7 +171,7 @@ def test_a_folder_that_vanishes_is_written_again(
     """While the second snapshot is trained: its weights are the best, or the first one's are written again."""
     with monkeypatch.context() as patch:
         before_step(3, lambda: shutil.rmtree(tmp_path), patch)
-        patch.setattr(training, "save_best", lambda *_: None)  # as if no later weights were better
+        patch.setattr(run, "save_best", lambda *_: None)  # as if no later weights were better
         training.main(flags(toy, tmp_path))
     assert "had vanished, it is written again" in capsys.readouterr().err
     assert same(results(tmp_path), whole)
@@ -200,12 +201,12 @@ def test_a_finished_run_is_not_trained_again(
 ) -> None:
     first = training.main(flags(toy, tmp_path, "--resume"))
     assert "no run to resume" in capsys.readouterr().out
-    monkeypatch.setattr(training, "start_network", None)
+    monkeypatch.setattr(run, "start_network", None)
     assert training.main(flags(toy, tmp_path, "--resume")) == first
     assert "finished before" in capsys.readouterr().out
 
 
-def run(toy: Path, out: Path) -> subprocess.Popen:
+def started(toy: Path, out: Path) -> subprocess.Popen:
     """A run of 40 snapshots, longer than ten times what it lives until it is killed."""
     arguments = [sys.executable, "main.py", *flags(toy, out, "--resume", "--workers", "1", "--episode", "400")]
     return subprocess.Popen(
@@ -216,15 +217,15 @@ def run(toy: Path, out: Path) -> subprocess.Popen:
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "times"), [(signal.SIGKILL, 10), (signal.SIGTERM, 3)])
 def test_killed_at_random_moments(toy: Path, tmp_path: Path, number: int, times: int) -> None:
-    assert run(toy, tmp_path / "whole").wait(600) == 0
+    assert started(toy, tmp_path / "whole").wait(600) == 0
     rng = random.Random(number)
     for _ in range(times):
-        process = run(toy, tmp_path / "killed")
+        process = started(toy, tmp_path / "killed")
         time.sleep(rng.uniform(2, 8))
         assert process.poll() is None
         os.killpg(process.pid, number)
         assert process.wait(60) == (-signal.SIGKILL if number == signal.SIGKILL else 130)
-    assert run(toy, tmp_path / "killed").wait(600) == 0
+    assert started(toy, tmp_path / "killed").wait(600) == 0
     assert same(results(tmp_path / "killed"), results(tmp_path / "whole"))
 
 
@@ -240,11 +241,12 @@ def launch(toy: Path, out: Path, *more: str, script: str = "main.py") -> subproc
 
 FAILING = """
 import main
+from engine.training import run
 from util.distributed import rank
 from util.errors import UserError
 from util.launch import command
 
-step, losses = main.train_step, []
+step, losses = run.train_step, []
 
 def failing(*arguments):
     if rank() == {rank} and len(losses) == 2:
@@ -252,7 +254,7 @@ def failing(*arguments):
     losses.append(step(*arguments))
     return losses[-1]
 
-main.train_step = failing
+run.train_step = failing
 command(main.main)
 """
 

@@ -14,6 +14,7 @@ import main as training
 import test as testing
 from dataset import open_fold
 from engine.checkpoint import load_checkpoint, save_weights
+from engine.setting import Schedule
 from tests.files import GOLDEN
 from util.errors import UserError
 
@@ -246,9 +247,9 @@ def test_the_last_of_equally_good_weights_is_kept(
 
 
 def test_learning_rate_falls_after_each_third() -> None:
-    rates = [training.learning_rate(1.0, iteration, 7) for iteration in range(7)]
+    rates = [Schedule(7, 7, 1, 1.0).learning_rate(iteration) for iteration in range(7)]
     assert rates == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01, 0.01])
-    assert training.learning_rate(0.5, 0, 1) == 0.5
+    assert Schedule(1, 1, 1, 0.5).learning_rate(0) == 0.5
 
 
 def test_results_are_kept_and_not_computed_again(

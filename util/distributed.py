@@ -43,6 +43,15 @@ def finish() -> None:
         dist.destroy_process_group()
 
 
+@contextmanager
+def joined(device: torch.device) -> Iterator[torch.device]:
+    """Join the other processes for the block and leave them at its end, whatever ends it; gives the device to use."""
+    try:
+        yield start(device)
+    finally:
+        finish()
+
+
 def rank() -> int:
     """The number of this process; 0 if it is the only one."""
     return dist.get_rank() if dist.is_initialized() else 0

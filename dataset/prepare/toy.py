@@ -1,8 +1,8 @@
 """A procedural dataset in any of the three layouts: 20 classes, each a colour with a texture, nothing to download.
 
-    python -m dataset.toy --out data/toy
-    python -m dataset.toy --out data/toy_coco --layout coco    then: python prepare.py coco --data-root data/toy_coco
-    python -m dataset.toy --out data/toy_fss --layout fss
+    python prepare.py toy --out data/toy
+    python prepare.py toy --out data/toy_coco --layout coco    then: python prepare.py coco --data-root data/toy_coco
+    python prepare.py toy --out data/toy_fss --layout fss
 
 Every colour and every texture occurs in base and in novel classes of every fold, only their pairs are
 new: what can be learnt from the base classes (to look at colour and texture together, and not at the
@@ -29,10 +29,8 @@ from dataset.episodes import MIN_PIXELS
 from dataset.images import IGNORE
 from dataset.lists import write_lines
 from dataset.prepare.verify import EXPECTED
-from engine.options import OneLineParser, whole
 from util.errors import UserError
 from util.files import atomic_write, check_writable
-from util.launch import command
 from util.progress import progress
 
 SIDE = 129  # of an image, pixels
@@ -312,34 +310,24 @@ def _save_json(content: object, path: Path) -> None:
         file.write(json.dumps(content).encode())
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = OneLineParser(__doc__)
-    parser.add_argument("--out", required=True, metavar="DIR", help="a new folder for the dataset")
-    add = parser.add_argument
-    add("--layout", choices=("pascal", "coco", "fss"), default="pascal", help="of folders (default %(default)s)")
-    add("--train", type=whole(1), help="training images of pascal and coco (default 400)")
-    add("--val", type=whole(1), help="their validation images (default 200)")
-    add("--seed", type=whole(0), default=0, help="another seed, other images (default 0)")
-    args = parser.parse_args(argv)
-    if args.layout == "fss" and (args.train or args.val):
-        raise UserError("--train and --val belong to --layout pascal and coco, fss has ten images of each class")
-    train, val = args.train or 400, args.val or 200
-    out = Path(args.out)
+def make_toy(out: Path, layout: str, train: int, val: int, seed: int) -> None:
+    """Paint a dataset into a new folder, which is whole or absent.
+
+    Arguments:
+        out: the folder; it may exist if it is empty.
+        layout: "pascal", "coco" (whose masks prepare.py coco makes) or "fss".
+        train, val: numbers of images; fss has ten of each class.
+        seed: another seed, other images.
+    Raises:
+        UserError: the folder holds something, or cannot be written.
+    """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out}: exists and is not an empty folder; --out must name a new one")
     check_writable(out.parent)
-    partial = out.with_name(f".{out.name}.partial")  # out itself is whole or absent
+    partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    if args.layout == "fss":
-        make_fss(partial, args.seed)
+    if layout == fss.NAME:
+        make_fss(partial, seed)
     else:
-        {"pascal": make_pascal, "coco": make_coco}[args.layout](partial, train, val, args.seed)
+        {"pascal": make_pascal, "coco": make_coco}[layout](partial, train, val, seed)
     partial.replace(out)
-    images = "200 images" if args.layout == "fss" else f"{train} training and {val} validation images"
-    print(f"{out}: {images}, 20 classes")
-    if args.layout == "coco":
-        print(f"now make its masks: python prepare.py coco --data-root {out}")
-
-
-if __name__ == "__main__":
-    command(main)

@@ -17,6 +17,7 @@ from dataset.loader import batches, to_device
 from dataset.samples import EvaluationEpisodes
 from engine.evaluation.metric import count_pixels, foreground_iou, metrics, sum_by_class
 from engine.evaluation.planned import count_planned
+from engine.evaluation.protocol import PAPER, Protocol
 from model import FewShotNetwork
 from util.progress import progress
 
@@ -28,8 +29,8 @@ def evaluate(
     net: FewShotNetwork,
     images: ImageSet,
     plans: Mapping[int, Sequence[Episode]],
+    protocol: Protocol = PAPER,
     classes: Collection[int] | None = None,
-    side: int | None = None,
     workers: int = 0,
     engine: str = "planned",
     cache_gb: float = CACHE_GB,
@@ -37,27 +38,36 @@ def evaluate(
 ) -> dict[str, Any]:
     """Segment the planned episodes of each seed, on the network's device.
 
-    plans: episodes by seed. classes, side: None for the paper's own protocol; for HSNet's the fold's classes
-    and the side of the square that images are resized to.
-    engine: "planned" passes each image through the trunk once, or twice where the features of query
-    images exceed cache_gb; "plain" is the reference, one episode at a time. amp: the trunk in bfloat16.
-    Returns "seeds" (for each seed its number, metrics and the "episode_iou" of each target, IoUs in percent), the
-    means "miou" and "fb_iou" over the seeds, "miou_std" (population), "seconds", "images" (distinct),
-    "trunk_passes" and "peak_memory_gb" (of the process, on CUDA of the device).
+    Arguments:
+        net: the network; its mode is kept.
+        images: the images that the episodes name.
+        plans: episodes by seed.
+        protocol: the paper's own, or HSNet's.
+        classes: the test classes, for a protocol whose mean is over all of them.
+        workers: loader processes.
+        engine: "planned" passes each image through the trunk once, or twice if the features of the query images
+            exceed cache_gb; "plain" is the reference, one episode at a time.
+        cache_gb: memory for features, in 2**30 bytes.
+        amp: run the trunk in bfloat16.
+    Returns:
+        "seeds" (for each seed its number, metrics and the "episode_iou" of each target, IoUs in percent), the means
+        "miou" and "fb_iou" over the seeds, "miou_std" (population), "seconds", "images" (distinct), "trunk_passes" and
+        "peak_memory_gb" (of the process, on CUDA of the device).
     """
     started = time.perf_counter()
     everything = [episode for plan in plans.values() for episode in plan]
     if engine == "planned":
         cache_bytes = int(cache_gb * 2**30)
-        counts, passes = count_planned(net, images, everything, workers, cache_bytes, side, amp)
+        counts, passes = count_planned(net, images, everything, workers, cache_bytes, protocol, amp)
     else:
-        counts = count_plainly(net, images, everything, workers, side)
+        counts = count_plainly(net, images, everything, workers, protocol)
         passes = sum(1 + len(episode.supports) for episode in everything)
+    mean_over = classes if protocol.over_all_classes else None
     by_seed = counts.split([len(plan) for plan in plans.values()])
     results = [
         {
             "seed": seed,
-            **metrics(sum_by_class(zip((episode.cls for episode in plan), part, strict=True)), classes),
+            **metrics(sum_by_class(zip((episode.cls for episode in plan), part, strict=True)), mean_over),
             "episode_iou": [round(foreground_iou(pixels), 2) for pixels in part],
         }
         for (seed, plan), part in zip(plans.items(), by_seed, strict=True)
@@ -76,29 +86,29 @@ def evaluate(
 
 @torch.inference_mode()
 def count_plainly(
-    net: FewShotNetwork, images: ImageSet, episodes: Sequence[Episode], workers: int = 0, side: int | None = None
+    net: FewShotNetwork, images: ImageSet, episodes: Sequence[Episode], workers: int = 0, protocol: Protocol = PAPER
 ) -> Tensor:
     """Pixel counts of each episode (E, 4), one at a time, every image through the trunk each time."""
-    predictions = _predictions(net, images, episodes, workers, side)
+    predictions = _segmented(net, images, episodes, workers, protocol)
     return torch.stack([count_pixels(prediction, mask).cpu() for prediction, mask in predictions])
 
 
 @torch.inference_mode()
 def segment(
-    net: FewShotNetwork, images: ImageSet, episodes: Sequence[Episode], workers: int = 0, side: int | None = None
+    net: FewShotNetwork, images: ImageSet, episodes: Sequence[Episode], workers: int = 0, protocol: Protocol = PAPER
 ) -> list[Tensor]:
     """The predicted mask (H, W) uint8 of each episode's query, 1 the target, on the CPU; episode by episode."""
-    return [prediction.to("cpu", torch.uint8) for prediction, _ in _predictions(net, images, episodes, workers, side)]
+    return [prediction.to("cpu", torch.uint8) for prediction, _ in _segmented(net, images, episodes, workers, protocol)]
 
 
-def _predictions(
-    net: FewShotNetwork, images: ImageSet, episodes: Sequence[Episode], workers: int, side: int | None
+def _segmented(
+    net: FewShotNetwork, images: ImageSet, episodes: Sequence[Episode], workers: int, protocol: Protocol
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Each episode's predicted and true mask (H, W), on the network's device."""
     training = net.training
     net.eval()
     device = next(net.parameters()).device
-    samples = batches(EvaluationEpisodes(images, episodes, side), 1, workers)
+    samples = batches(EvaluationEpisodes(images, episodes, protocol.side, protocol.ignored_is_background), 1, workers)
     try:
         for sample in progress(samples, "evaluating", len(episodes), "episode"):
             support_images, support_masks, query_image, query_mask = to_device(sample, device)

@@ -6,6 +6,7 @@ import random
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
+from string import Template
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from dataset.episodes import Episode
 from dataset.images import ImageSet
 from dataset.transform import square, target_mask
 from engine.evaluation.evaluate import segment
+from engine.evaluation.protocol import PAPER, Protocol
 from engine.pictures import episode_panel, legend, save_png
 from model import FewShotNetwork
 from util.files import atomic_write, check_writable, remove_leftovers
@@ -22,6 +24,7 @@ from util.progress import progress
 
 KINDS = ("best", "worst", "random")
 PICTURES = "episodes"  # the folder beside the page
+PAGE = Path(__file__).with_name("gallery.html")
 
 
 class Shown(NamedTuple):
@@ -63,21 +66,30 @@ def write_gallery(
     images: ImageSet,
     shown: Sequence[Shown],
     workers: int,
-    side: int | None = None,
+    protocol: Protocol = PAPER,
 ) -> Path:
     """Segment the episodes again, draw a panel of each and write them with FOLDER/index.html, which it returns.
 
-    One by one, in float32. side: as of evaluate. Panels of an earlier page there are replaced.
+    The panels of an earlier page there are replaced.
+
+    Arguments:
+        folder: where the page goes.
+        title: of the page.
+        net: the network, which segments one episode after the other in float32.
+        images: the images that the episodes name.
+        shown: the episodes.
+        workers: loader processes.
+        protocol: as of evaluate.
     """
     check_writable(folder / PICTURES)
     remove_leftovers(folder / PICTURES)
-    predictions = segment(net, images, [each.episode for each in shown], workers, side)
+    predictions = segment(net, images, [each.episode for each in shown], workers, protocol)
     names = []
     pairs = enumerate(zip(shown, predictions, strict=True))
     for number, ((kind, _, _, iou, episode), found) in progress(pairs, "drawing", len(shown), "episode"):
         panel = episode_panel(
-            [masked(images, support, episode.cls, side) for support in episode.supports],
-            masked(images, episode.query, episode.cls, side),
+            [masked(images, support, episode.cls, protocol.side) for support in episode.supports],
+            masked(images, episode.query, episode.cls, protocol.side),
             [("difference", found.numpy())],
             outlines=True,
         )
@@ -120,73 +132,7 @@ def html_page(
         f'<option value="{cls}">{escape(f"{cls} {class_names.get(cls, str())}")}</option>' for cls in sorted(classes)
     )
     kinds = "".join(f"<option>{kind}</option>" for kind in KINDS)
-    return PAGE.format(title=escape(title), width=width, options=options, kinds=kinds, figures="\n".join(figures))
-
-
-PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<title>{title}</title>
-<style>
-body {{ font: 15px/1.4 system-ui, sans-serif; margin: 1.5em auto; max-width: 1700px; padding: 0 1em; }}
-nav {{ position: sticky; top: 0; background: white; padding: .6em 0; border-bottom: 1px solid #ccc; }}
-nav > * {{ margin-right: 1.2em; }}
-main {{ display: flex; flex-wrap: wrap; gap: 1.5em; margin-top: 1.2em; }}
-figure {{ margin: 0; width: {width}px; max-width: 100%; }}
-figure[hidden] {{ display: none; }}
-img {{ max-width: 100%; display: block; }}
-figcaption {{ color: #333; }}
-</style>
-</head>
-<body>
-<h1>{title}</h1>
-<p>White on black outlines: the masks of supports and query, and the prediction.
-<img src="episodes/legend.png" alt="colours of the difference: right, missed, too much, ignored"></p>
-<nav>
-<label>Sort by <select id="sort">
-<option value="none">best, worst, random</option><option value="iou">IoU, lowest first</option>
-<option value="-iou">IoU, highest first</option><option value="class">class, then IoU</option>
-</select></label>
-<label>Class <select id="class"><option value="">all</option>{options}</select></label>
-<label>Show <select id="kind"><option value="">all</option>{kinds}</select></label>
-<span id="count"></span>
-</nav>
-<main>
-{figures}
-</main>
-<script>
-// The choices live in the address, index.html#sort=iou&class=3, so that a view can be linked to.
-const controls = ["sort", "class", "kind"].map(id => document.getElementById(id));
-const figures = [...document.querySelectorAll("figure")];
-const value = (figure, name) => Number(figure.dataset[name]);
-const orders = {{
-  "iou": (a, b) => value(a, "iou") - value(b, "iou"),
-  "-iou": (a, b) => value(b, "iou") - value(a, "iou"),
-  "class": (a, b) => value(a, "class") - value(b, "class") || value(a, "iou") - value(b, "iou"),
-}};
-function show() {{
-  const asked = new URLSearchParams(location.hash.slice(1));
-  for (const control of controls) {{
-    control.value = asked.get(control.id) || "";
-    if (control.selectedIndex < 0) control.selectedIndex = 0;
-  }}
-  const [sort, cls, kind] = controls.map(control => control.value);
-  const order = orders[sort];
-  document.querySelector("main").append(...(order ? [...figures].sort(order) : figures));
-  for (const figure of figures)
-    figure.hidden = (cls && figure.dataset.class !== cls) || (kind && figure.dataset.kind !== kind);
-  const left = figures.filter(figure => !figure.hidden).length;
-  document.getElementById("count").textContent = `${{left}} of ${{figures.length}} episodes`;
-}}
-for (const control of controls)
-  control.addEventListener("change", () => {{
-    const chosen = controls.filter(c => c.value && c.value !== "none").map(c => [c.id, c.value]);
-    location.hash = new URLSearchParams(chosen).toString();
-  }});
-addEventListener("hashchange", show);
-show();
-</script>
-</body>
-</html>
-"""
+    page = Template(PAGE.read_text(encoding="utf-8"))
+    return page.substitute(
+        title=escape(title), width=f"{width}px", options=options, kinds=kinds, figures="\n".join(figures)
+    )

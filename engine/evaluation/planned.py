@@ -25,6 +25,7 @@ from dataset.loader import batches, to_device
 from dataset.samples import Pictures, support_mask
 from dataset.transform import target_mask
 from engine.evaluation.metric import count_pixels
+from engine.evaluation.protocol import PAPER, Protocol
 from model import FewShotNetwork, fold_batch_norms
 from model.matching import resize
 from model.resnet import CHANNELS
@@ -42,13 +43,21 @@ def count_planned(
     episodes: Sequence[Episode],
     workers: int,
     cache_bytes: int,
-    side: int | None = None,
+    protocol: Protocol = PAPER,
     amp: bool = False,
 ) -> tuple[Tensor, int]:
-    """Pixel counts of each episode (E, 4), int64, and the number of trunk passes, in all processes.
+    """Count the pixels of each episode, every image once through the trunk if memory allows.
 
-    cache_bytes: memory of a process for features that are kept between the passes; side: of the square that
-    every image is resized to (HSNet's protocol), None for its own size; amp: the trunk in bfloat16.
+    Arguments:
+        net: the network, in any mode.
+        images: the images that the episodes name.
+        episodes: E episodes, of all seeds.
+        workers: loader processes.
+        cache_bytes: memory of a process for features that are kept between the passes.
+        protocol: the size of images and the meaning of 255 in a support's mask.
+        amp: run the trunk in bfloat16.
+    Returns:
+        Counts (E, 4), int64, and the number of trunk passes, each in all processes.
     """
     device = next(net.parameters()).device
     net = fold_batch_norms(net).to(memory_format=torch.channels_last)
@@ -57,7 +66,7 @@ def count_planned(
 
     def encoded(ids: Sequence[str], what: str) -> Iterator[tuple[Tensor, Tensor]]:
         """Features (1, C, h, w) and labels (H, W) of each image."""
-        loaded = batches(Pictures(images, ids, side), 1, workers)
+        loaded = batches(Pictures(images, ids, protocol.side), 1, workers)
         for batch in progress(loaded, what, len(ids), "image"):
             picture, labels = to_device(batch, device)
             with torch.autocast(device.type, torch.bfloat16, enabled=amp):
@@ -70,7 +79,7 @@ def count_planned(
     supports = sorted(mine & of_support.keys())
     for image, (features, labels) in zip(supports, encoded(supports, "encoding supports"), strict=True):
         for cls in of_support[image]:
-            mask = support_mask(target_mask(labels, images.label_of(cls)), side)
+            mask = support_mask(target_mask(labels, images.label_of(cls)), protocol.ignored_is_background)
             prototypes[rows[image, cls]] = torch.cat(net.prototypes(features, mask[None])).flatten(1)
         if image in of_query and features.nbytes + labels.nbytes <= cache_bytes:
             kept[image] = (features, labels)
@@ -86,7 +95,7 @@ def count_planned(
         numbers = sorted(of_query[image], key=lambda number: episodes[number].cls)
         of_shots = [[rows[support, episodes[n].cls] for support in episodes[n].supports] for n in numbers]
         fg, bg = prototypes[torch.tensor(of_shots, device=device)].mean(1)[..., None, None].unbind(1)
-        predictions = _predictions(net.match_episodes(features, fg, bg), labels.shape)
+        predictions = _masks(net.match_episodes(features, fg, bg), labels.shape)
         masks = {cls: target_mask(labels, images.label_of(cls)) for cls in {episodes[n].cls for n in numbers}}
         for number, prediction in zip(numbers, predictions, strict=True):
             counts[number] = count_pixels(prediction, masks[episodes[number].cls])
@@ -117,7 +126,7 @@ def share(costs: Mapping[str, int]) -> set[str]:
     return mine
 
 
-def _predictions(logits: Tensor, size: torch.Size) -> Iterator[Tensor]:
+def _masks(logits: Tensor, size: torch.Size) -> Iterator[Tensor]:
     """The predicted mask (H, W), boolean, of each of E episodes from logits (E, 2, h, w)."""
     margins = (logits[:, 1] - logits[:, 0])[:, None]  # resizing is linear: the margin is all that argmax needs
     for some in margins.split(RESIZED_TOGETHER):

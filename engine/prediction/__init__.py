@@ -1,0 +1,7 @@
+"""Segment your own images like a few supports: what a user imports."""
+
+from engine.prediction.images import read_image
+from engine.prediction.masks import read_support
+from engine.prediction.predictor import Prediction, Predictor
+
+__all__ = ["Prediction", "Predictor", "read_image", "read_support"]

@@ -1,41 +1,33 @@
-"""The results that main.py and `test.py --json` wrote, read back and checked."""
+"""The results of main.py and test.py as JSON files: written, named, read back and checked."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dataset import DATASETS, FOLDS
-from dataset.coco import CLASS_ORDERS
-from engine.training.best import PROTOCOLS
+from dataset import DATASETS
+from engine.evaluation.protocol import PAPER, PROTOCOLS, Protocol
+from engine.setting import Setting
 from model import BACKBONES, METHODS
 from util.errors import UserError
+from util.files import atomic_write
 
+TRAINED = ("episode", "batch_size", "lr", "crop_size", "pretrained", "seed", "amp")  # of main.py
 # A JSON with all of these is a result; older ones lack others.
 FIELDS = "dataset fold shot backbone method refine protocol episodes seeds miou miou_std fb_iou".split()
-
-
-class Setting(NamedTuple):
-    """What a row of a table is about; the fields are those that engine.report.paper.Published starts with."""
-
-    dataset: str
-    protocol: str
-    class_order: str | None
-    method: str
-    refine: bool
-    shot: int
-    backbone: str | None
 
 
 class Result(NamedTuple):
     """One evaluation; IoUs in percent."""
 
+    protocol: Protocol
     setting: Setting
-    fold: int | None  # None: of fss
     miou: float
     std: float  # of the mIoU, over the seeds
     fb_iou: float
@@ -47,6 +39,66 @@ class Result(NamedTuple):
     trained: dict[str, Any]  # flags of the training, as far as they are known
     file: Path
     written: float  # seconds since the epoch
+
+
+def save_result(
+    path: str | Path,
+    setting: Setting,
+    result: Mapping[str, Any],
+    checkpoint: str | Path,
+    episodes: int,
+    trained: Mapping[str, Any],
+    protocol: Protocol = PAPER,
+    engine: str = "planned",
+    amp: bool = False,
+    warnings: Sequence[str] = (),
+) -> None:
+    """Write an evaluation as JSON (docs/method.md, section 9), atomically.
+
+    Arguments:
+        path: the file.
+        setting: what was evaluated.
+        result: what evaluate returned, IoUs in percent.
+        checkpoint: the file of the weights.
+        episodes: of a seed.
+        trained: main.py's flags, as far as they are known.
+        protocol, engine, amp: how it was evaluated.
+        warnings: why the result may mean nothing, such as test classes that were trained on.
+    """
+    summary = {
+        **setting.as_dict(), "protocol": protocol.name, "engine": engine, "amp": amp, "checkpoint": str(checkpoint),
+        "episodes": episodes, "warnings": list(warnings),
+        "trained_with": {name: trained[name] for name in TRAINED if name in trained},
+        **result,
+    }  # fmt: skip
+    lists = re.compile(r"\[\n[-\d.,\s]+\]")  # of numbers; no string holds a bare line break
+    text = lists.sub(lambda numbers: " ".join(numbers[0].split()), json.dumps(summary, indent=2))
+    with atomic_write(path) as file:
+        file.write(text.encode())
+
+
+def result_path(
+    folder: str | Path, setting: Setting, protocol: Protocol, choices: Mapping[str, Any], files: Sequence[str | Path]
+) -> Path:
+    """Name the file that keeps a result: another name for whatever could give another result.
+
+    Arguments:
+        folder: where results are kept.
+        setting, protocol: what is evaluated, and how.
+        choices: further values that the result depends on.
+        files: whose content the result depends on.
+    """
+    inputs = {**setting.as_dict(), "protocol": protocol.name, **choices}
+    digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode())
+    for path in files:
+        with open(path, "rb") as file:
+            while block := file.read(2**20):
+                digest.update(block)
+    order = f"_{setting.class_order}" if setting.class_order else ""
+    fold = "" if setting.fold is None else f"_fold_{setting.fold}"
+    refine = "_refine" if setting.refine else ""
+    stem = f"{setting.dataset}{order}{fold}_{setting.name}{refine}_{protocol.name}"
+    return Path(folder) / f"{stem}_{digest.hexdigest()[:8]}.json"
 
 
 def find_results(paths: Sequence[str | Path]) -> list[Result]:
@@ -89,17 +141,18 @@ def read_result(path: Path) -> Result | None:
         raise ValueError("damaged, or not JSON") from error
     if not isinstance(content, dict) or not content.keys() >= set(FIELDS):
         return None
-    dataset = _one_of(content, "dataset", tuple(DATASETS))
+    layout = DATASETS[_one_of(content, "dataset", tuple(DATASETS))]
     method = _one_of(content, "method", METHODS)
     setting = Setting(
-        dataset,
-        _one_of(content, "protocol", PROTOCOLS),
-        _one_of(content, "class_order", CLASS_ORDERS if dataset == "coco" else (None,)),
-        method,
-        bool(_one_of(content, "refine", (False, True) if method == "ssp" else (False,))),
-        _whole(content, "shot", 1, 100),
-        _one_of(content, "backbone", BACKBONES),
+        dataset=layout.NAME,
+        class_order=_one_of(content, "class_order", layout.CLASS_ORDERS),
+        fold=_fold(content, layout.FOLDS),
+        shot=_whole(content, "shot", 1, 100),
+        backbone=_one_of(content, "backbone", BACKBONES),
+        method=method,
+        refine=bool(_one_of(content, "refine", (False, True) if method == "ssp" else (False,))),
     )
+    protocol = PROTOCOLS[_one_of(content, "protocol", tuple(PROTOCOLS))]
     seeds = content["seeds"]
     if not (isinstance(seeds, list) and seeds and all(isinstance(seed, dict) for seed in seeds)):
         raise ValueError("its seeds are not a list of results")
@@ -113,8 +166,8 @@ def read_result(path: Path) -> Result | None:
     if not isinstance(trained, dict):
         raise _absurd(content, "trained_with")
     return Result(
+        protocol,
         setting,
-        _one_of(content, "fold", (None,)) if dataset == "fss" else _whole(content, "fold", FOLDS[0], FOLDS[-1]),
         _percent(content, "miou"),
         _percent(content, "miou_std"),
         _percent(content, "fb_iou"),
@@ -133,6 +186,10 @@ def _one_of(content: Mapping[str, Any], name: str, allowed: Sequence[Any]) -> An
     if content.get(name) not in allowed:
         raise _absurd(content, name)
     return content.get(name)
+
+
+def _fold(content: Mapping[str, Any], folds: Sequence[int | None]) -> int | None:
+    return _one_of(content, "fold", folds) if None in folds else _whole(content, "fold", folds[0], folds[-1])
 
 
 def _whole(content: Mapping[str, Any], name: str, low: int, high: float = float("inf")) -> int:

@@ -9,18 +9,18 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from statistics import fmean, pstdev
 from typing import NamedTuple
 
-from dataset import DATASETS, FOLDS, fss, hsnet
-from engine.report.paper import CROP_SIZE, PUBLISHED, SOURCES, TRAINING, Published, mean_of_folds
-from engine.report.results import Result, Setting
+from dataset import DATASETS, FOLDS
+from engine.evaluation.protocol import PAPER, Protocol
+from engine.report.paper import PUBLISHED, SOURCES, Published, mean_of_folds
+from engine.report.results import Result
+from engine.setting import RECIPE, Setting
 from model import BACKBONES
 
-BENCHMARKS = {"pascal": "Pascal-5i", "coco": "COCO-20i", "fss": "FSS-1000"}
-PROTOCOL_NAMES = {"ssp": "the paper's own protocol", "hsnet": "HSNet's protocol"}
 METHOD_NAMES = {"baseline": "Baseline", "ssp": "SSP"}
-SEEDS = 5  # of the paper's own protocol; HSNet's has one
 EQUAL = 1e-6  # results of one cell that differ by less are the same, such as main.py's and test.py's of one checkpoint
 
 LEGEND = (
@@ -35,10 +35,13 @@ COCO_NOTES = (
     "The published table does not state the refinement: in the paper's own protocol it is taken as on; in HSNet's the "
     "release never refines.",
 )
-FSS_NOTE = (
-    "The published values are set beside each backbone that was measured, for theirs is not known here; nor is their "
-    "protocol released."
-)
+NOTES = {
+    "coco": COCO_NOTES,
+    "fss": (
+        "The published values are set beside each backbone that was measured, for theirs is not known here; nor is "
+        "their protocol released.",
+    ),
+}
 
 
 class Cell(NamedTuple):
@@ -58,8 +61,9 @@ class Cell(NamedTuple):
 
 
 class Row(NamedTuple):
-    setting: Setting
-    cells: tuple[Cell, ...]  # fold 0 to 3, mean; of fss the mean alone
+    protocol: Protocol
+    setting: Setting  # its fold is None
+    cells: tuple[Cell, ...]  # fold 0 to 3, mean; without folds the mean alone
 
 
 class Table(NamedTuple):
@@ -68,49 +72,58 @@ class Table(NamedTuple):
     notes: tuple[str, ...]
 
 
+Line = tuple[Protocol, Setting]  # what a row is about, or with a fold in the setting a cell
+
+
 def make_tables(
     results: Iterable[Result], dataset: str | None = None, shot: int | None = None, backbone: str | None = None
 ) -> list[Table]:
-    """The tables of all published and measured settings; dataset, shot, backbone: those rows only."""
-    by_cell: dict[tuple[Setting, int | None], list[Result]] = {}
+    """The tables of all published and measured settings.
+
+    Arguments:
+        results: what was measured; the newest result of a cell counts.
+        dataset, shot, backbone: limit the rows to these.
+    """
+    by_cell: dict[Line, list[Result]] = {}
     for result in sorted(results, key=lambda result: (-result.written, str(result.file))):
-        by_cell.setdefault((result.setting, result.fold), []).append(result)
-    measured = {setting for setting, _ in by_cell}
-    published = {setting: row for row in PUBLISHED for setting in _settings(row, measured, backbone)}
+        by_cell.setdefault((result.protocol, result.setting), []).append(result)
+    measured = {(protocol, replace(setting, fold=None)) for protocol, setting in by_cell}
+    published = {line: row for row in PUBLISHED for line in _lines(row, measured, backbone)}
     groups: dict[tuple, list[Row]] = {}
-    for setting in [*published, *sorted(measured - published.keys(), key=_order)]:
+    for protocol, setting in [*published, *sorted(measured - published.keys(), key=_order)]:
         wanted = {"dataset": dataset, "shot": shot, "backbone": backbone}
         if all(value in (None, getattr(setting, name)) for name, value in wanted.items()):
-            cells = _cells(by_cell, setting, published.get(setting))
-            groups.setdefault(setting[:3], []).append(Row(setting, cells))
-    return [
-        Table(title(rows[0].setting), tuple(rows), tuple(_table_notes(rows, published))) for rows in groups.values()
-    ]
+            cells = _cells(by_cell, protocol, setting, published.get((protocol, setting)))
+            group = setting.dataset, protocol, setting.class_order
+            groups.setdefault(group, []).append(Row(protocol, setting, cells))
+    return [Table(title(rows[0]), tuple(rows), tuple(_table_notes(rows, published))) for rows in groups.values()]
 
 
-def _settings(row: Published, measured: Collection[Setting], backbone: str | None) -> list[Setting]:
-    """What a published row is about: where its backbone is not stated, each that was measured, or the one wanted."""
-    setting = Setting(*row[: len(Setting._fields)])
-    if row.backbone is not None:
-        return [setting]
-    found = [name for name in BACKBONES if setting._replace(backbone=name) in measured]
-    return [setting._replace(backbone=each) for each in ([backbone] if backbone else found or [None])]
+def _lines(row: Published, measured: Collection[Line], backbone: str | None) -> list[Line]:
+    """What a published row is about; if its backbone is not stated, each that was measured, or the one wanted."""
+    if row.setting.backbone is not None:
+        return [(row.protocol, row.setting)]
+    of_each = {name: (row.protocol, replace(row.setting, backbone=name)) for name in BACKBONES}
+    found = [name for name, line in of_each.items() if line in measured]
+    chosen = [backbone] if backbone else found
+    return [of_each[name] for name in chosen] or [(row.protocol, row.setting)]
 
 
-def _order(setting: Setting) -> tuple:
+def _order(line: Line) -> tuple:
     """Rows that are not in the paper: benchmarks in their order, the paper's protocol first."""
-    group = list(DATASETS).index(setting.dataset), setting.protocol != "ssp", setting.class_order or ""
+    protocol, setting = line
+    group = list(DATASETS).index(setting.dataset), protocol != PAPER, setting.class_order or ""
     return *group, setting.method, setting.refine, setting.shot, BACKBONES.index(setting.backbone)
 
 
 def _cells(
-    by_cell: Mapping[tuple[Setting, int | None], Sequence[Result]], setting: Setting, row: Published | None
+    by_cell: Mapping[Line, Sequence[Result]], protocol: Protocol, setting: Setting, row: Published | None
 ) -> tuple[Cell, ...]:
-    """by_cell: newest results first."""
+    """The cells of a row; by_cell: newest results first."""
     mean = row and row.mean
-    if setting.dataset == "fss":
-        return (_cell(None, mean, by_cell.get((setting, None), ())),)
-    folds = [by_cell.get((setting, fold), ()) for fold in FOLDS]
+    if setting.layout.FOLDS == (None,):
+        return (_cell(None, mean, by_cell.get((protocol, setting), ())),)
+    folds = [by_cell.get((protocol, replace(setting, fold=fold)), ()) for fold in FOLDS]
     cells = (_cell(fold, row and row.folds[fold], found) for fold, found in zip(FOLDS, folds, strict=True))
     return (*cells, _mean_cell(mean, [found[0] for found in folds if found]))
 
@@ -154,17 +167,16 @@ def _shared(values: Iterable[int]) -> int | None:
 
 def doubts(result: Result) -> list[str]:
     """Why a result may not be what the paper's is: warnings, fewer episodes or seeds, another training, bfloat16."""
-    if result.setting.protocol == "ssp":
-        seeds, episodes = SEEDS, DATASETS[result.setting.dataset].EPISODES
-    else:
-        seeds = 1
-        episodes = fss.COUNTS["test"] * fss.IMAGES if result.setting.dataset == "fss" else hsnet.EPISODES
+    layout, protocol = result.setting.layout, result.protocol
+    seeds, episodes = protocol.seeds, protocol.episodes(layout.NAME)
     found = [f"may mean nothing: {line}" for line in result.warnings]
     if result.episodes < episodes:
         found.append(f"{result.episodes} of the protocol's {episodes} episodes")
     if len(result.seeds) < seeds:
         found.append(f"{len(result.seeds)} of the protocol's {seeds} seeds")
-    usual = {**TRAINING, "crop_size": CROP_SIZE.get(result.setting.dataset)}
+    usual = {"episode": RECIPE.episodes, "batch_size": RECIPE.batch_size, "lr": RECIPE.lr}
+    if layout.CROP_IS_PUBLISHED:
+        usual["crop_size"] = layout.CROP_SIZE
     other = [
         f"--{name.replace('_', '-')} {value}"
         for name, value in result.trained.items()
@@ -177,14 +189,15 @@ def doubts(result: Result) -> list[str]:
     return found
 
 
-def _table_notes(rows: Sequence[Row], published: Mapping[Setting, Published]) -> Iterator[str]:
-    known = [(row.setting, published[row.setting]) for row in rows if row.setting in published]
+def _table_notes(rows: Sequence[Row], published: Mapping[Line, Published]) -> Iterator[str]:
+    lines = [(row.protocol, row.setting) for row in rows]
+    known = [(setting, published[protocol, setting]) for protocol, setting in lines if (protocol, setting) in published]
     if not known:
         yield "Nothing is published for this benchmark and protocol."
         return
     dataset = rows[0].setting.dataset
     yield f"Published: {SOURCES[dataset]}."
-    yield from COCO_NOTES if dataset == "coco" else (FSS_NOTE,) if dataset == "fss" else ()
+    yield from NOTES.get(dataset, ())
     for setting, row in known:
         mean = mean_of_folds(row)
         if mean is not None:
@@ -201,10 +214,10 @@ def shown_difference(cell: Cell) -> str:
     return signed(difference(cell._replace(measured=round(cell.measured, 1))))
 
 
-def title(setting: Setting) -> str:
-    """Of the table that a setting is in."""
-    order = f", {setting.class_order} class order" if setting.class_order else ""
-    return f"{BENCHMARKS[setting.dataset]}, {PROTOCOL_NAMES[setting.protocol]}{order}"
+def title(row: Row) -> str:
+    """The title of the table that a row is in."""
+    order = f", {row.setting.class_order} class order" if row.setting.class_order else ""
+    return f"{row.setting.layout.TITLE}, {row.protocol.title}{order}"
 
 
 def describe(setting: Setting) -> str:
@@ -266,12 +279,14 @@ def to_csv(tables: Sequence[Table]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(CSV_FIELDS)
     for row in (row for table in tables for row in table.rows):
+        setting = row.setting
         for cell in row.cells:
             numbers = (cell.paper, cell.measured, cell.std, difference(cell), cell.fb_iou)
             notes = (*([cell.gap] if cell.measured is None else []), *cell.notes)
             writer.writerow(
                 [
-                    *row.setting,
+                    *(setting.dataset, row.protocol.name, setting.class_order, setting.method, setting.refine),
+                    *(setting.shot, setting.backbone),
                     "mean" if cell.fold is None else cell.fold,
                     *(value if value is None else round(value, 4) for value in numbers),
                     *(cell.seeds, cell.episodes, cell.checkpoint, cell.file, "; ".join(notes)),

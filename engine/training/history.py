@@ -1,14 +1,18 @@
-"""Watching a run in TensorBoard, which is optional."""
+"""The history of a run: a line of JSON for each snapshot, a curve, and TensorBoard's events."""
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from util.errors import UserError
+from util.files import atomic_write
 
 History = Sequence[Mapping[str, Any]]
 
@@ -50,3 +54,45 @@ def tensorboard_log(folder: Path) -> Callable[[History], None]:
         written = len(history)
 
     return log
+
+
+def write_history(path: Path, history: History) -> None:
+    """Write a line of JSON for each snapshot, atomically."""
+    with atomic_write(path) as file:
+        file.write("".join(json.dumps(entry) + "\n" for entry in history).encode())
+
+
+def draw_history(history: History, path: str | Path, rates: Mapping[int, float]) -> None:
+    """Draw the loss of each step, the mIoU of each snapshot and the learning rates as a PNG.
+
+    Prints a note and draws nothing without matplotlib.
+
+    Arguments:
+        history: a mapping for each snapshot: "losses", "steps", "loss", "miou".
+        path: the file to write.
+        rates: the learning rate from each of these steps on.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        print("no training curve drawn: it needs the package matplotlib (pip install matplotlib)")
+        return
+    losses = [loss for line in history for loss in line["losses"]]
+    ends = np.cumsum([line["steps"] for line in history])
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot(range(1, len(losses) + 1), losses, color="0.8", linewidth=0.8)
+    axes.plot(ends, [line["loss"] for line in history], color="tab:blue", marker="o", label="loss")
+    axes.set_xlabel("step")
+    axes.set_ylabel("loss", color="tab:blue")
+    other = axes.twinx()
+    other.plot(ends, [line["miou"] for line in history], color="tab:red", marker="s", label="mIoU")
+    other.set_ylabel("mIoU on the novel classes", color="tab:red")
+    for step, rate in rates.items():
+        if step:
+            axes.axvline(step, color="0.6", linestyle=":")
+        place = {"xy": (step, 0.99), "xycoords": axes.get_xaxis_transform(), "va": "top", "in_layout": False}
+        axes.annotate(f" lr {rate:.3g}", **place, color="0.4", fontsize=8, annotation_clip=True)
+    axes.set_title("grey: the loss of each step; blue: its mean; red: mIoU; dotted: a new learning rate", fontsize=9)
+    with atomic_write(path) as file:
+        figure.savefig(file, format="png", dpi=120)

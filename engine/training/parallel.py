@@ -1,11 +1,16 @@
-"""Several GPUs under one process."""
+"""Several GPUs: DistributedDataParallel under torchrun, else DataParallel in one process."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from model import FewShotNetwork
+from util.distributed import launched
 
 
 class FewShotDataParallel(nn.DataParallel):
@@ -27,3 +32,17 @@ def k_major(x: Tensor, batches: Sequence[int]) -> Tensor:
     shot = len(x) // sum(batches)
     parts = x.split([shot * batch for batch in batches])
     return torch.cat([part.unflatten(0, (shot, -1)) for part in parts], 1).flatten(0, 1)
+
+
+def spread(net: FewShotNetwork, device: torch.device) -> nn.Module:
+    """The network on all GPUs: DistributedDataParallel under torchrun, else DataParallel where there are several."""
+    if launched():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of a new name, which PyTorch 2.4 does not know
+            return DistributedDataParallel(
+                net,
+                device_ids=[device] if device.type == "cuda" else None,
+                broadcast_buffers=False,  # those of the frozen batch norms are the same everywhere
+            )
+    several = device == torch.device("cuda") and torch.cuda.device_count() > 1
+    return FewShotDataParallel(net) if several else net

@@ -1,8 +1,7 @@
-"""A training run that can be lost at any moment: its state on disk, one generation back included."""
+"""The state of a training run on disk, with the one before it: a run can be killed at any moment."""
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -16,13 +15,13 @@ from util.distributed import say
 from util.errors import UserError
 
 FORMAT = "ssp-training-1"
-# What may differ when a run goes on: where, not what.
+# Flags that may differ when a run goes on: they say where it runs, not what it does.
 FREE = ("data_root", "out", "device", "workers", "cache_gb", "resume", "tensorboard")
 
 
 @dataclass
 class Training:
-    """Everything a run needs to go on: where it is, and what it has."""
+    """Everything that a run needs to go on."""
 
     arguments: dict[str, Any]
     snapshot: int = 0  # finished ones
@@ -38,13 +37,13 @@ class Training:
     finished: bool = False
 
 
-def arguments(args: argparse.Namespace) -> dict[str, Any]:
-    """The flags as plain values."""
-    return {k: v if isinstance(v, (bool, int, float, type(None))) else str(v) for k, v in vars(args).items()}
+def plain_values(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Flags as values that a file of plain tensors can hold."""
+    return {k: v if isinstance(v, (bool, int, float, type(None))) else str(v) for k, v in flags.items()}
 
 
 def save_training(path: Path, training: Training) -> None:
-    """Write the state, atomically; what was there before is kept as PATH.previous, until the run is finished."""
+    """Write the state atomically; the one before it is kept as PATH.previous until the run is finished."""
     fresh = path.with_name(f"{path.name}.new")
     write(fresh, {"format": FORMAT, **asdict(training)})
     previous = path.with_name(f"{path.name}.previous")
@@ -56,9 +55,9 @@ def save_training(path: Path, training: Training) -> None:
 
 
 def load_training(path: Path) -> Training | None:
-    """The state to go on from, None where there is none; the previous one where the last is damaged, which is said.
+    """The state to go on from; None if there is none; the previous one, with a note, if the last is damaged.
 
-    Raises UserError where both are damaged.
+    Raises UserError if both are damaged.
     """
     candidates = [file for file in (path, path.with_name(f"{path.name}.previous")) if file.is_file()]
     damage: UserError | None = None
@@ -86,7 +85,7 @@ def _load(path: Path) -> Training:
 
 
 def check_same(path: Path, saved: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    """Raise UserError naming the flags in which a run that is resumed was started otherwise."""
+    """Raise UserError, naming the flags, if a resumed run was started with other ones."""
 
     def shown(value: object) -> object:
         return "not given" if value is None else value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import warnings
+import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 
@@ -13,10 +13,8 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import Subset
 
 from dataset.samples import Sample, TrainingSamples
-from engine.training.parallel import FewShotDataParallel
-from model import FewShotNetwork
 from model.loss import loss_terms, total_loss, valid_pixels
-from util.distributed import launched, rank, sum_over_processes, world
+from util.distributed import rank, sum_over_processes, world
 from util.errors import UserError
 
 MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
@@ -26,30 +24,6 @@ def make_optimizer(net: nn.Module, lr: float) -> torch.optim.Optimizer:
     """SGD over what needs a gradient."""
     trained = [p for p in net.parameters() if p.requires_grad]
     return torch.optim.SGD(trained, lr=lr, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY, fused=True)
-
-
-def learning_rate(initial: float, iteration: int, iterations: int) -> float:
-    """Divided by ten after one third and after two thirds of the iterations."""
-    return initial * 0.1 ** sum(iteration >= step for step in drops(iterations))
-
-
-def drops(iterations: int) -> list[int]:
-    """The steps from which on the learning rate is a tenth of what it was."""
-    return [step for step in (iterations // 3, iterations * 2 // 3) if step]
-
-
-def spread(net: FewShotNetwork, device: torch.device) -> nn.Module:
-    """The network on all GPUs: DistributedDataParallel under torchrun, else DataParallel where there are several."""
-    if launched():
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # of a new name, which PyTorch 2.4 does not know
-            return DistributedDataParallel(
-                net,
-                device_ids=[device] if device.type == "cuda" else None,
-                broadcast_buffers=False,  # those of the frozen batch norms are the same everywhere
-            )
-    several = device == torch.device("cuda") and torch.cuda.device_count() > 1
-    return FewShotDataParallel(net) if several else net
 
 
 def own_samples(samples: TrainingSamples, batch_size: int, first_step: int, steps: int) -> Subset:
@@ -98,14 +72,14 @@ def loss_and_gradients(
     accumulate: parts that a process's batch is taken in, for less memory. However it is divided, every loss term is
     the mean over the valid pixels of the whole batch.
     """
-    counts = {name: sum_over_processes(count) for name, count in valid_pixels(batch[3], batch[1]).items()}
-    total = torch.zeros((), device=batch[3].device)
+    counts = {
+        name: sum_over_processes(count) for name, count in valid_pixels(batch.query_mask, batch.support_masks).items()
+    }
+    total = torch.zeros((), device=batch.query_mask.device)
     for number, part in enumerate(parts(batch, accumulate)):
         waits = isinstance(net, DistributedDataParallel) and number + 1 < accumulate
         with net.no_sync() if waits else nullcontext():
-            support_images, support_masks, query_image, query_mask = part
-            out = net(support_images, support_masks, query_image, query_mask)
-            loss = total_loss(loss_terms(out, query_mask, support_masks, counts))
+            loss = total_loss(loss_terms(net(*part), part.query_mask, part.support_masks, counts))
             scaled = loss * world()  # of which DistributedDataParallel takes the mean
             (scaled if scaler is None else scaler.scale(scaled)).backward()
         total += loss.detach()
@@ -120,4 +94,15 @@ def parts(batch: Sample, count: int) -> list[Sample]:
             return list(x.chunk(count))
         return list(zip(*(split(one) for one in x), strict=True))
 
-    return list(zip(*(split(x) for x in batch), strict=True))
+    return [Sample(*part) for part in zip(*(split(x) for x in batch), strict=True)]
+
+
+def step_seconds(net: nn.Module, batch: Sample, accumulate: int) -> float:
+    """Seconds of a forward and backward pass, which change no weight: the faster of two, as the first warms up."""
+
+    def once() -> float:
+        started = time.perf_counter()
+        loss_and_gradients(net, batch, accumulate).item()
+        return time.perf_counter() - started
+
+    return min(once(), once())

@@ -7,7 +7,7 @@ import argparse
 import pytest
 import torch
 
-from engine.options import make_parser, positive, settle, whole
+from engine.options import default_device, make_parser, positive, settle, whole
 from util.errors import UserError
 
 ROOT = ["--data-root", "somewhere"]
@@ -84,7 +84,8 @@ def test_data_root_is_required() -> None:
 
 def settled(flags: str, known: dict | None = None) -> argparse.Namespace:
     args = make_parser("description").parse_args([*ROOT, *flags.split()])
-    settle(args, known)
+    vars(args).update(settle(vars(args), known).as_dict())
+    args.device = args.device or default_device()
     return args
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 from pycocotools import mask as coding
 
 import dataset.prepare.toy
+import prepare
 from dataset import class_index, coco, fss, open_fold, pascal
 from dataset.episodes import MIN_PIXELS
 from dataset.prepare.toy import (
@@ -21,7 +22,6 @@ from dataset.prepare.toy import (
     class_look,
     coco_class,
     coco_name,
-    main,
     make_coco,
     make_fss,
     make_pascal,
@@ -32,6 +32,11 @@ from dataset.prepare.toy import (
     texture,
 )
 from util.errors import UserError
+
+
+def main(flags: list[str]) -> None:
+    """The command that paints a dataset."""
+    prepare.main(["toy", *flags])
 
 
 def contents(root: Path) -> dict[str, bytes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from dataset.loader import batches
 from dataset.samples import EvaluationEpisodes
 from engine.evaluation.evaluate import count_plainly, evaluate
 from engine.evaluation.planned import count_planned, group
+from engine.evaluation.protocol import HSNET, PAPER, Protocol
 from model import FewShotNetwork, build_model, calibrate_batch_norms, fold_batch_norms
 from model.matching import resize
 from model.network import mean_prototypes
@@ -48,14 +50,14 @@ def close(got: torch.Tensor, expected: torch.Tensor) -> None:
 @pytest.mark.parametrize("method", ["ssp", "baseline"])
 @pytest.mark.parametrize("refine", [False, True])
 @pytest.mark.parametrize("shot", [1, 2])
-@pytest.mark.parametrize("side", [None, 100])
-def test_equals_plain(toy: Path, method: str, refine: bool, shot: int, side: int | None) -> None:
+@pytest.mark.parametrize("protocol", [PAPER, replace(HSNET, side=100)], ids=lambda protocol: protocol.name)
+def test_equals_plain(toy: Path, method: str, refine: bool, shot: int, protocol: Protocol) -> None:
     if method == "baseline" and refine:
         pytest.skip("the baseline has nothing to refine")
     fold = open_fold("pascal", toy, 0)
     net, episodes = network(method, refine), drawn(fold, shot, 12)
-    counts, passes = count_planned(net, fold.test.images, episodes, 0, 2**30, side)
-    close(counts, count_plainly(net, fold.test.images, episodes, 0, side))
+    counts, passes = count_planned(net, fold.test.images, episodes, 0, 2**30, protocol)
+    close(counts, count_plainly(net, fold.test.images, episodes, 0, protocol))
     assert passes == len({image for episode in episodes for image in (episode.query, *episode.supports)})
 
 
@@ -123,19 +125,21 @@ def test_processes_share_the_images(toy: Path, tmp_path: Path, processes: int) -
 @pytest.mark.skipif(not MINIVOC.is_dir(), reason="needs real images")
 @pytest.mark.parametrize("method", ["ssp", "baseline"])
 @pytest.mark.parametrize("shot", [1, 5])
-@pytest.mark.parametrize("side", [None, 400])
-def test_real_images_give_the_same_miou(method: str, shot: int, side: int | None) -> None:
+@pytest.mark.parametrize("protocol", [PAPER, HSNET], ids=lambda protocol: protocol.name)
+def test_real_images_give_the_same_miou(method: str, shot: int, protocol: Protocol) -> None:
     """mIoU and FB-IoU within a thousandth of a point."""
     fold = open_fold("pascal", MINIVOC, 0)
     plans = {0: drawn(fold, shot, 15)}
     images = open_listed("pascal", MINIVOC, plans[0])
-    classes = fold.test.classes if side else None
     for refine in (False, True)[: 1 + (method == "ssp")]:
         net = build_model(method, refine=refine)
         torch.manual_seed(0)
         recipe.fill(net, "resnet50", centred=False)
         calibrate_batch_norms(net, torch.randn(2, 3, 129, 129))
-        results = [evaluate(net.eval(), images, plans, classes, side, engine=engine) for engine in ("planned", "plain")]
+        results = [
+            evaluate(net.eval(), images, plans, protocol, fold.test.classes, engine=engine)
+            for engine in ("planned", "plain")
+        ]
         for value in ("miou", "fb_iou"):
             assert results[0][value] == pytest.approx(results[1][value], abs=1e-3)
 

@@ -1,17 +1,24 @@
-"""What TensorBoard is given."""
+"""What TensorBoard is given, and the curve."""
 
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import main as training
-from engine.training.history import tensorboard_log
+from engine.training.history import draw_history, tensorboard_log
 from engine.training.state import load_training
 from tests.files import OneLine
 from util.errors import UserError
+
+HISTORY = [
+    {"snapshot": 1, "steps": 2, "loss": 1.5, "losses": [2.0, 1.0], "lr": 1e-3, "miou": 30.0, "fb_iou": 50.0},
+    {"snapshot": 2, "steps": 2, "loss": 0.7, "losses": [0.8, 0.6], "lr": 1e-4, "miou": 35.0, "fb_iou": 55.0},
+]
 
 
 def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
@@ -80,3 +87,29 @@ def test_its_absence_is_one_line(
     flags = [*quick, "--data-root", str(toy), "--out", str(tmp_path), "--tensorboard"]
     assert "pip install tensorboard" in one_line_error(training.main, flags)
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("snapshots", [1, 2])
+def test_draw_history(tmp_path: Path, snapshots: int, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib")
+    draw_history(HISTORY[:snapshots], tmp_path / "curve.png", rates={0: 1e-3, 1: 1e-4, 3: 1e-5})
+    with Image.open(tmp_path / "curve.png") as picture:
+        assert picture.format == "PNG"
+        assert picture.size == (840, 480)
+        blue, red = (31, 119, 180), (214, 39, 40)  # matplotlib's first two colours: loss and mIoU
+        colours = {colour[:3] for _, colour in picture.convert("RGB").getcolors(10**6)}
+        assert {blue, red} < colours
+    assert list(tmp_path.iterdir()) == [tmp_path / "curve.png"]
+    assert capsys.readouterr().out == ""
+
+
+def test_without_matplotlib_there_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    draw_history(HISTORY, tmp_path / "curve.png", rates={})
+    expected = "no training curve drawn: it needs the package matplotlib (pip install matplotlib)\n"
+    assert capsys.readouterr().out == expected
+    assert list(tmp_path.iterdir()) == []

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from benchmarks.plain import PlainSSP, plain_step
+from dataset.samples import Sample
 from engine.training.step import make_optimizer, train_step
 from model import build_model, calibrate_batch_norms
 from model.matching import product
@@ -13,14 +14,14 @@ from model.matching import product
 SIDE = 97
 
 
-def batch(shot: int) -> tuple[list[torch.Tensor], list[torch.Tensor], torch.Tensor, torch.Tensor]:
+def batch(shot: int) -> Sample:
     generator = torch.Generator().manual_seed(shot)
     images = [torch.randn(2, 3, SIDE, SIDE, generator=generator) for _ in range(shot + 1)]
     masks = [torch.zeros(2, SIDE, SIDE, dtype=torch.int64) for _ in range(shot + 1)]
     for number, mask in enumerate(masks):
         mask[:, 20 + number : 70, 10:60] = 1
         mask[0, :, 90:] = 255
-    return images[1:], masks[1:], images[0], masks[0]
+    return Sample(images[1:], masks[1:], images[0], masks[0])
 
 
 @pytest.mark.parametrize("shot", [1, 2])

@@ -1,0 +1,135 @@
+"""The two protocols of evaluation, files of episodes, and doubts about a result (docs/method.md, section 6)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dataset import DATASETS, FOLDS, Episode, Part, hsnet, hsnet_list, open_pool
+from dataset.episodes import plan_from_pool
+from engine.setting import Setting
+from util.errors import UserError
+from util.files import atomic_write
+
+EPISODES_FORMAT = "ssp-episodes-1"
+SAVED = ("dataset", "class_order", "fold", "shot", "protocol")  # what saved episodes belong to
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a network is evaluated, but for the episodes themselves."""
+
+    name: str  # of the flag --protocol
+    title: str
+    seeds: int
+    side: int | None  # of the square that images are resized to, in pixels; None: they keep their size
+    ignored_is_background: bool  # whether a support's pixels labelled 255 count as background
+    over_all_classes: bool  # the mean is over all classes of the fold, else over those that were drawn
+
+    def episodes(self, dataset: str) -> int:
+        """Episodes of a seed."""
+        layout = DATASETS[dataset]
+        return layout.HSNET_EPISODES if self == HSNET else layout.EPISODES
+
+
+PAPER = Protocol("ssp", "the paper's own protocol", 5, None, ignored_is_background=False, over_all_classes=False)
+HSNET = Protocol("hsnet", "HSNet's protocol", 1, hsnet.SIDE, ignored_is_background=True, over_all_classes=True)
+PROTOCOLS = {protocol.name: protocol for protocol in (PAPER, HSNET)}
+
+
+def plan_seeds(
+    part: Part, shot: int, seeds: Iterable[int], episodes: int, workers: int | None = None
+) -> dict[int, list[Episode]]:
+    """The episodes of each seed, as the authors draw them (docs/method.md, section 5)."""
+    pool = open_pool(part, shot, workers)
+    return {seed: plan_from_pool(pool, shot, seed, episodes) for seed in seeds}
+
+
+def save_episodes(
+    path: str | Path, setting: Setting, protocol: Protocol, plans: Mapping[int, Sequence[Episode]]
+) -> None:
+    """Write the episodes of each seed, [QUERY, CLASS, [SUPPORT, ...]], as JSON, atomically."""
+    known = {**setting.as_dict(), "protocol": protocol.name}
+    content = {
+        "format": EPISODES_FORMAT,
+        **{name: known[name] for name in SAVED},
+        "seeds": {seed: [list(episode) for episode in episodes] for seed, episodes in plans.items()},
+    }
+    with atomic_write(path) as file:
+        file.write(json.dumps(content).encode())
+
+
+def load_episodes(path: str | Path) -> dict[str, Any]:
+    """Read what :func:`save_episodes` wrote, with "plans" in place of "seeds". Raises UserError for any other file."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        known = {name: content[name] for name in SAVED}
+        layout = DATASETS[known["dataset"]]
+        numbers = known["fold"] in (None, *FOLDS) and isinstance(known["shot"], int)
+        names = known["protocol"] in PROTOCOLS and known["class_order"] in layout.CLASS_ORDERS
+        if content["format"] != EPISODES_FORMAT or not (numbers and names):
+            raise ValueError("unknown format")
+        plans = {
+            int(seed): [Episode(str(query), int(cls), tuple(map(str, supports))) for query, cls, supports in episodes]
+            for seed, episodes in content["seeds"].items()
+        }
+        shots = {len(episode.supports) for episodes in plans.values() for episode in episodes}
+        if shots != {known["shot"]} or not all(plans.values()):
+            raise ValueError("shots")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: not a list of episodes that --save-episodes wrote") from error
+    return {**known, "plans": plans}
+
+
+def list_doubts(setting: Setting, splits: str | Path) -> list[str]:
+    """A warning if HSNet's lists were made from masks."""
+    lists = hsnet_list(setting.dataset, splits, setting.fold)
+    return [f"{lists} was {hsnet.GENERATED}: its episodes are not HSNet's"] * hsnet.is_generated(lists)
+
+
+def training_doubts(
+    setting: Setting, classes: Sequence[int], names: Mapping[int, str], info: Mapping[str, Any], path: Path
+) -> list[str]:
+    """Warn about test classes that a network was trained or chosen on, or may have been.
+
+    Arguments:
+        setting: what is tested.
+        classes: the test classes.
+        names: of the classes, by number.
+        info: what the checkpoint knows of its training; a plain state dict knows nothing.
+        path: of the checkpoint.
+    Returns:
+        Lines for people; none if nothing is wrong.
+    """
+
+    def named(some: Sequence[int]) -> str:
+        return ", ".join(f"{cls} {names.get(cls, '')}".strip() for cls in some)
+
+    layout = setting.layout
+    if "base_classes" not in info:
+        line = f"{path} does not say which classes it was trained on; make sure the test classes are not among them"
+        for other in layout.CLASS_ORDERS:
+            if other != setting.class_order:
+                seen = [cls for cls in classes if cls not in layout.novel_classes(setting.fold, other)]
+                line += f"; one trained on fold {setting.fold} in {other} order has SEEN {len(seen)} of them: "
+                line += named(seen)
+        return [line]
+    if info.get("dataset") != setting.dataset:
+        other = f"was trained on {info.get('dataset')}, whose classes may be among those of {setting.dataset}"
+        return [f"{path} {other}"]
+    if layout.COUNTED == "classes":  # the lists say which classes there are: another list gives other numbers
+        trained, chosen = set(info.get("base_names", ())), set(info.get("selection_names", ()))
+        seen = {"TRAINED on": [c for c in classes if names[c] in trained]}
+        seen["CHOSEN on"] = [c for c in classes if names[c] in chosen]
+    else:
+        seen = {"TRAINED on": sorted(set(classes) & set(info["base_classes"]))}
+    return [
+        f"{path} was {how} {len(found)} of the {len(classes)} test classes: {named(found)}"
+        for how, found in seen.items()
+        if found
+    ]

@@ -1,0 +1,104 @@
+"""What a run is about: its setting, its schedule, and the one recipe of the paper's training values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from dataset import DATASETS, Layout
+from dataset.coco import INTERLEAVED
+from model import check_refine
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A row and column of the paper's tables. Raises ValueError if the baseline is to refine."""
+
+    dataset: str = "pascal"
+    class_order: str | None = None  # None: the dataset has only one
+    fold: int | None = 0  # None: the dataset has none, or a row of all folds is meant
+    shot: int = 1
+    backbone: str | None = "resnet50"  # None: the paper does not state it
+    method: str = "ssp"
+    refine: bool = False
+
+    def __post_init__(self) -> None:
+        check_refine(self.method, self.refine)
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Setting:
+        """The setting among other values, such as flags or the fields of a result."""
+        return cls(**{field.name: values[field.name] for field in fields(cls)})
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @property
+    def layout(self) -> Layout:
+        return DATASETS[self.dataset]
+
+    @property
+    def name(self) -> str:
+        """The start of a run's file names; for SSP it is the one that the authors' release gives."""
+        return f"{'baseline_' if self.method == 'baseline' else ''}{self.backbone}_{self.shot}shot"
+
+    def folder(self, out: str | Path) -> Path:
+        """OUT/models/DATASET/fold_K, with DATASET coco_interleaved for that order, and no fold_K without folds."""
+        order = f"_{INTERLEAVED}" if self.class_order == INTERLEAVED else ""
+        folder = Path(out) / "models" / f"{self.dataset}{order}"
+        return folder if self.fold is None else folder / f"fold_{self.fold}"
+
+    def describe(self) -> str:
+        """What is trained or tested on, for people: pascal fold 0; coco fold 2 (interleaved); fss."""
+        fold = "" if self.fold is None else f" fold {self.fold}"
+        return f"{self.dataset}{fold}{f' ({self.class_order})' if self.class_order else ''}"
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long a run trains, in episodes, and at which rate (docs/method.md, section 4)."""
+
+    episodes: int  # in all
+    snapshot: int  # episodes between two evaluations
+    batch_size: int  # episodes of a step
+    lr: float  # initial learning rate
+
+    @property
+    def snapshots(self) -> int:
+        return self.episodes // self.snapshot
+
+    @property
+    def steps(self) -> int:
+        """Steps of a snapshot; the last short batch is dropped."""
+        return self.snapshot // self.batch_size
+
+    @property
+    def iterations(self) -> int:
+        """The steps that the learning rate's thirds are counted in."""
+        return self.episodes // self.batch_size
+
+    @property
+    def drops(self) -> list[int]:
+        """The steps from which on the learning rate is a tenth of what it was."""
+        return [step for step in (self.iterations // 3, self.iterations * 2 // 3) if step]
+
+    def learning_rate(self, iteration: int) -> float:
+        """The rate of a step, counted from 0: divided by ten after one third and after two thirds."""
+        return self.lr * 0.1 ** sum(iteration >= step for step in self.drops)
+
+
+RECIPE = Schedule(episodes=24000, snapshot=1200, batch_size=4, lr=1e-3)  # the paper's; crop sizes are the datasets'
+
+
+def spans(classes: Sequence[int]) -> str:
+    """Sorted class numbers for people, three and more in a row as one span: classes 1-5, 7, 8."""
+    runs: list[list[int]] = []
+    for cls in classes:
+        if runs and cls == runs[-1][-1] + 1:
+            runs[-1].append(cls)
+        else:
+            runs.append([cls])
+    shown = [f"{run[0]}-{run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs]
+    return f"classes {', '.join(shown)}"
