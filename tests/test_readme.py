@@ -1,4 +1,4 @@
-"""What the README and the pages of docs/ tell people to type is understood by the scripts; what they point at is there."""
+"""The scripts understand what the README and the pages of docs/ tell people to type; what the pages link to exists."""
 
 from __future__ import annotations
 
@@ -91,9 +91,7 @@ def test_the_scripts_understand_their_commands(
 
 
 @pytest.mark.parametrize("words", [words for _, words in COMMANDS if words[0] in SHELL], ids=" ".join)
-def test_the_shell_scripts_understand_theirs(
-    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_shell_scripts_understand_theirs(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With echo in place of Python; the flags that they pass are understood too."""
     monkeypatch.chdir(tmp_path)
     done = subprocess.run(
