@@ -1,9 +1,11 @@
-"""What the README tells people to type is understood by the scripts; what it points at is there."""
+"""The scripts understand what the README and the pages of docs/ tell people to type; what the pages link to exists."""
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,10 +16,13 @@ import predict
 import prepare
 import report
 import test as testing
-from tests.files import CHECKOUT
 from util.errors import UserError
 
-README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+CHECKOUT = Path(__file__).resolve().parents[1]
+README = CHECKOUT / "README.md"
+PAGES = [README, *sorted((CHECKOUT / "docs").glob("*.md")), CHECKOUT / "pretrained" / "README.md"]
+LARGEST = 10_000  # bytes of the README
+LARGEST_PICTURE = 250_000
 SCRIPTS: dict[str, Callable[[list[str]], object]] = {
     "main.py": training.parse,
     "test.py": testing.parse,
@@ -25,36 +30,86 @@ SCRIPTS: dict[str, Callable[[list[str]], object]] = {
     "report.py": report.parse,
     "predict.py": predict.parse,
 }
+SHELL = {"./all.sh": "main.py", "./test.sh": "test.py", "./hsnet_test.sh": "test.py"}  # what each runs
 OTHERS = {  # flags of other programs
     "--nproc-per-node", "--nnodes", "--rdzv-backend", "--rdzv-endpoint", "--logdir", "--shm-size", "--help",
 }  # fmt: skip
 
 
-def commands() -> Iterator[list[str]]:
-    """The words of every line of the README that is to be typed and calls a script of ours."""
-    for line in README.splitlines():
-        if line.startswith(("    python ", "    ./")):
-            yield shlex.split(line, comments=True)
+def read(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
 
 
-def test_there_are_commands() -> None:
-    assert {words[1] for words in commands() if words[0] == "python"} == set(SCRIPTS)
-    assert {words[0] for words in commands()} == {"python", "./all.sh", "./test.sh", "./hsnet_test.sh"}
+def name(page: Path) -> str:
+    return page.relative_to(CHECKOUT).as_posix()
 
 
-@pytest.mark.parametrize("words", [words for words in commands() if words[1] in SCRIPTS], ids=" ".join)
-def test_the_scripts_understand_their_commands(
-    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def command_lines() -> Iterator[tuple[str, str]]:
+    """The page and the text of every line, indented or fenced, that is to be typed and calls a script of ours."""
+    for page in PAGES:
+        fenced = False
+        for line in read(page).splitlines():
+            if line.startswith("```"):
+                fenced = not fenced
+            elif (fenced or line.startswith("    ")) and line.lstrip().startswith(("python ", "./")):
+                yield name(page), line.strip()
+
+
+def words_of(line: str) -> list[str]:
+    """The words of a command, without its comment and what its output is sent to."""
+    words = shlex.split(line, comments=True)
+    return words[: words.index(">")] if ">" in words else words
+
+
+COMMANDS = [(page, words_of(line)) for page, line in command_lines()]
+
+
+def check_understood(script: str, arguments: list[str]) -> None:
     """Data and checkpoints are not there; that is all that may be wrong."""
-    monkeypatch.chdir(tmp_path)
-    arguments = words[2 : words.index(">")] if ">" in words else words[2:]
     wrong = ""
     try:
-        SCRIPTS[words[1]](arguments)
+        SCRIPTS[script](arguments)
     except UserError as error:
         wrong = str(error)
     assert not wrong or "no such checkpoint" in wrong
+
+
+def test_there_are_commands() -> None:
+    readmes = [words for page, words in COMMANDS if page == "README.md"]
+    assert {words[1] for words in readmes if words[0] == "python"} == set(SCRIPTS)
+    assert {words[0] for words in readmes} == {"python", *SHELL}
+    assert {words[1] for _, words in COMMANDS if words[0] == "python"} == {*SCRIPTS, "-m"}
+    assert {words[0] for _, words in COMMANDS} == {"python", *SHELL}
+
+
+@pytest.mark.parametrize("words", [words for _, words in COMMANDS if words[1] in SCRIPTS], ids=" ".join)
+def test_the_scripts_understand_their_commands(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    check_understood(words[1], words[2:])
+
+
+@pytest.mark.parametrize("words", [words for _, words in COMMANDS if words[0] in SHELL], ids=" ".join)
+def test_the_shell_scripts_understand_theirs(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With echo in place of Python; the flags that they pass are understood too."""
+    monkeypatch.chdir(tmp_path)
+    done = subprocess.run(
+        [CHECKOUT / words[0], *words[1:]], env={**os.environ, "PYTHON": "echo"}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    script = CHECKOUT / SHELL[words[0]]
+    passed = [shlex.split(line) for line in done.stdout.splitlines() if line.startswith(f"{script} ")]
+    assert len(passed) == 4  # folds
+    for _, *arguments in passed:
+        check_understood(script.name, arguments)
+
+
+@pytest.mark.parametrize("words", [words for _, words in COMMANDS if words[1] == "-m"], ids=" ".join)
+def test_the_modules_that_are_run_exist(words: list[str]) -> None:
+    file = CHECKOUT / f"{words[2].replace('.', '/')}.py"
+    assert file.is_file()
+    assert all(f'"{flag}"' in read(file) for flag in words[3:] if flag.startswith("--"))
 
 
 def test_flags_exist(capsys: pytest.CaptureFixture[str]) -> None:
@@ -64,23 +119,51 @@ def test_flags_exist(capsys: pytest.CaptureFixture[str]) -> None:
             with pytest.raises(SystemExit):
                 script([*subcommand, "--help"])
     known = set(re.findall(r"--[a-z][a-z-]*", capsys.readouterr().out))
-    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", README)) - OTHERS <= known
+    for page in PAGES:
+        assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", read(page))) - OTHERS <= known, name(page)
 
 
-def test_links_lead_somewhere() -> None:
-    headings = [line.lstrip("# ") for line in README.splitlines() if line.startswith("#")]
-    anchors = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
-    for target in re.findall(r"\]\(([^)]+)\)", README):
+def anchors(page: Path) -> set[str]:
+    """Those that GitHub gives to the headings of a page."""
+    outside_fences = re.sub(r"^```.*?^```", "", read(page), flags=re.MULTILINE | re.DOTALL)
+    headings = [line.lstrip("# ") for line in outside_fences.splitlines() if line.startswith("#")]
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", read(page)):
         file, _, anchor = target.partition("#")
-        assert not file or (CHECKOUT / file).is_file(), target
-        assert file or anchor in anchors, target
+        there = page.parent / file if file else page
+        assert there.is_file(), target
+        assert not anchor or anchor in anchors(there), target
 
 
 def test_the_files_of_the_code_exist() -> None:
-    """Those named in the table under "The code", a folder's in a row after its first."""
-    table = README.split("## The code")[1].split("##")[0]
-    for row in (line for line in table.splitlines() if line.startswith("| `")):
-        folder = ""
-        for name in re.findall(r"`([\w/.]+\.(?:py|sh)|[\w/]+/)`", row.split("|")[1]):
-            folder = str(Path(name).parent) if "/" in name.rstrip("/") else folder
-            assert (CHECKOUT / name).exists() or (CHECKOUT / folder / name).exists(), name
+    """Those named in the table under "The code": a row names a folder, or "top", and files in it."""
+    table = read(README).split("\n## The code\n")[1].split("\n## ")[0]
+    rows = [line.split("|")[1:3] for line in table.splitlines() if line.startswith("|")][2:]
+    assert len(rows) > 5
+    for room, files in rows:
+        folder = CHECKOUT / room.strip().strip("`").replace("top", "")
+        assert folder.is_dir(), room
+        for file in re.findall(r"`([\w/.]+\.\w+|[\w/]+/)`", files):
+            assert (folder / file).exists() or (CHECKOUT / file).exists(), f"{room}: {file}"
+
+
+def test_the_readme_is_short() -> None:
+    assert README.stat().st_size <= LARGEST
+
+
+def test_the_figures_are_there() -> None:
+    svg, png = CHECKOUT / "docs" / "method.svg", CHECKOUT / "docs" / "episodes.png"
+    assert read(svg).startswith("<svg ")
+    assert png.read_bytes().startswith(b"\x89PNG")
+    assert png.stat().st_size <= LARGEST_PICTURE
+    for picture in (svg, png):
+        assert f"]({name(picture)})" in read(README)
+
+
+def test_every_page_is_linked() -> None:
+    linked = {target.partition("#")[0] for page in PAGES for target in re.findall(r"\]\(([^)]+)\)", read(page))}
+    assert {page.name for page in PAGES if page.parent.name == "docs"} <= {Path(target).name for target in linked}

@@ -53,7 +53,7 @@ def save_result(
     amp: bool = False,
     warnings: Sequence[str] = (),
 ) -> None:
-    """Write an evaluation as JSON (docs/method.md, section 9), atomically.
+    """Write an evaluation as JSON (docs/results-format.md), atomically.
 
     Arguments:
         path: the file.
