@@ -119,23 +119,35 @@ class _Product(torch.autograd.Function):
 
 
 def match(features: Tensor, fg: Tensor, bg: Tensor, refine: bool) -> dict[str, Tensor]:
-    """Match query features (B, C, h, w) with support prototypes (B, C, 1, 1): steps 2 to 5 of the method.
+    """Match a query with the supports: steps 2 to 5 of docs/method.md, section 3.
 
-    Returns logits (B, 2, h, w): "final" and, when refining, "out1", the matching before refinement.
+    Arguments:
+        features: of the query, (B, C, h, w).
+        fg, bg: the supports' mean prototypes FP and BP, (B, C, 1, 1), of step 1.
+        refine: whether step 5 is taken.
+    Returns:
+        Logits (B, 2, h, w), background first: "final" and, when refining, "out1", the matching before refinement.
     """
     lengths = norm(features)
 
     def mixed(own: SelfSupport) -> tuple[Tensor, Tensor]:
+        """The prototypes of step 4: the supports' foreground with the query's own, two kinds of own background."""
         return (
             FG_MIX * own.fg + (1 - FG_MIX) * fg,
             torch.add(BG_MIX * own.bg, own.adaptive_bg, alpha=1 - BG_MIX),
         )
 
-    fg1, bg1 = mixed(self_support(features, score(features, fg, bg, lengths), lengths))
+    # Step 2: the first match, with the supports' prototypes.
+    first = score(features, fg, bg, lengths)
+    # Step 3: the query's confident pixels make prototypes of its own: SSFP, SSBP, ASBP.
+    own = self_support(features, first, lengths)
+    # Step 4: mixed prototypes FP1 and BP1, and the second match.
+    fg1, bg1 = mixed(own)
     out1 = score(features, fg1, bg1, lengths)
     if not refine:
         return {"final": out1}
 
+    # Step 5: self-support again, under the second match; FP2 and BP2 mix all that came before.
     fg_again, bg_again = mixed(self_support(features, out1, lengths))
     support, once, again = REFINE_MIX
     fg2 = support * fg + once * fg1 + again * fg_again

@@ -124,7 +124,7 @@ def _self_support(query: Query, fg_cosine: Tensor, bg_cosine: Tensor) -> tuple[T
     """SSFP and SSBP, each (E, C), and the background sets (E, N) under cosines (E, N)."""
     logits = TEMPERATURE * torch.stack((bg_cosine, fg_cosine))
     p_bg, p_fg = logits.softmax(0)
-    fg_set, bg_set = confident(p_fg, FG_THRESHOLD), confident(p_bg, BG_THRESHOLD)
+    fg_set, bg_set = confident_sets(p_fg, FG_THRESHOLD), confident_sets(p_bg, BG_THRESHOLD)
     own_fg, own_bg = (
         chosen.to(query.pixels) @ query.pixels.t() / chosen.sum(1, keepdim=True) for chosen in (fg_set, bg_set)
     )
@@ -144,7 +144,7 @@ def _cosine(query: Query, fixed: Tensor, adaptive: list[tuple[float, Adaptive]])
     return along / squared.clamp_min(1e-16).sqrt()
 
 
-def confident(probability: Tensor, threshold: float) -> Tensor:
+def confident_sets(probability: Tensor, threshold: float) -> Tensor:
     """Pixels above the threshold in each episode, (E, N) bool; the 12 likeliest where there is none."""
     chosen = probability > threshold
     empty = ~chosen.any(1)

@@ -47,9 +47,12 @@ def test_without_confident_pixels() -> None:
 
 def test_confident_by_hand() -> None:
     probability = torch.tensor([[0.9, 0.2, 0.8, 0.1], [0.3, 0.5, 0.1, 0.2]])
-    assert shared_query.confident(probability, 0.7).tolist() == [[True, False, True, False], [True, True, True, True]]
+    assert shared_query.confident_sets(probability, 0.7).tolist() == [
+        [True, False, True, False],
+        [True, True, True, True],
+    ]
     many = torch.linspace(0, 0.5, 20)[None]
-    assert shared_query.confident(many, 0.6)[0].nonzero().flatten().tolist() == list(range(8, 20))
+    assert shared_query.confident_sets(many, 0.6)[0].nonzero().flatten().tolist() == list(range(8, 20))
 
 
 @pytest.mark.parametrize("name", ["eval_r50_refine_1shot", "eval_r50_5shot", "eval_r50_refine_fallback"])
