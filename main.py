@@ -28,7 +28,7 @@ from typing import Any
 from dataset import Episode, Part, open_fold, open_pool
 from dataset.samples import TrainingSamples
 from engine.evaluation.estimate import cost, duration, unit_seconds
-from engine.evaluation.evaluate import evaluate, result_table
+from engine.evaluation.evaluate import evaluate, result_table, summary
 from engine.evaluation.protocol import PAPER, plan_seeds
 from engine.options import default_device, make_parser, positive, settle, whole
 from engine.setting import RECIPE, Schedule, Setting
@@ -156,8 +156,7 @@ def train(args: argparse.Namespace, asked: Interrupts) -> Path:
     result = test(fold.test, final)
     best = run.finish(result, episodes, args.engine)
     distributed.say(result_table(result, fold.test.images.class_names))
-    summary = f"mIoU {result['miou']:.4f} (std {result['miou_std']:.2f}), FB-IoU {result['fb_iou']:.4f}"
-    distributed.say(f"{summary}: {best.with_suffix('.pth')}")
+    distributed.say(f"{summary(result)}: {best.with_suffix('.pth')}")
     return best
 
 

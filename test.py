@@ -24,18 +24,17 @@ from typing import Any
 from dataset import DATASETS, Episode, ImageSet, hsnet_classes, open_listed, open_part, plan_hsnet
 from engine.checkpoint import Checkpoint, find_checkpoint, load_checkpoint, load_network
 from engine.evaluation.estimate import cost, duration, unit_seconds
-from engine.evaluation.evaluate import evaluate, result_table
+from engine.evaluation.evaluate import evaluate, result_table, summary
 from engine.evaluation.gallery import PICTURES, choose, write_gallery
 from engine.evaluation.protocol import (
     HSNET,
     PAPER,
     PROTOCOLS,
     SAVED,
-    list_doubts,
+    doubts_of,
     load_episodes,
     plan_seeds,
     save_episodes,
-    training_doubts,
 )
 from engine.options import default_device, make_parser, settle, whole
 from engine.report.results import result_path, save_result
@@ -62,11 +61,7 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]
     add("--save-episodes", metavar="FILE", help="write the episodes here, as JSON")
     add("--episodes-from", metavar="FILE", help="run the episodes of such a file instead of drawing them")
     add("--json", metavar="FILE", help="write the result here")
-    add(
-        "--results",
-        metavar="DIR",
-        help="write it here under a name of its own; one that is there is not computed again",
-    )
+    add("--results", metavar="DIR", help="keep the result here, under a name of its own; none is computed twice")
     add("--visualize", metavar="DIR", help="draw best, worst and random episodes, with a page")
     add("--visualize-episodes", type=whole(3, 999), default=60, metavar="N", help="how many (default %(default)s)")
     add("--amp", action="store_true", help="the trunk in bfloat16, meant for CUDA; results differ slightly")
@@ -129,12 +124,10 @@ def plan(args: argparse.Namespace) -> tuple[ImageSet, Plans, list[int]]:
         plans = args.plans or {0: plan_hsnet(args.dataset, args.splits, args.fold, args.shot)}
         plans = {seed: episodes[: args.episodes] for seed, episodes in plans.items()}
         everything = [episode for episodes in plans.values() for episode in episodes]
-        if args.protocol == HSNET.name:
-            classes = hsnet_classes(args.dataset, args.fold, everything)
-        else:
-            classes = sorted({episode.cls for episode in everything})
+        whole_fold = args.protocol == HSNET.name
+        classes = hsnet_classes(args.dataset, args.fold, everything) if whole_fold else {e.cls for e in everything}
         images = open_listed(args.dataset, args.data_root, everything)
-        return images, plans, [cls for cls in classes if cls in images.class_names]
+        return images, plans, [cls for cls in sorted(classes) if cls in images.class_names]
     part = open_part(args.dataset, args.data_root, "test", args.fold, args.class_order, args.splits)
     seeds, episodes = range(args.seed, args.seed + args.seeds), args.episodes or PAPER.episodes(args.dataset)
     with distributed.first_process_first():
@@ -147,8 +140,8 @@ def kept_result(args: argparse.Namespace, path: Path) -> Path | None:
     if not args.results:
         return None
     choices = {name: getattr(args, name) for name in ("seed", "seeds", "episodes", "engine", "amp")}
-    places = {name: getattr(args, name) for name in ("data_root", "splits")}
-    choices |= {name: str(Path(value).resolve()) for name, value in places.items() if value}
+    places = [name for name in ("data_root", "splits") if getattr(args, name)]
+    choices |= {name: str(Path(getattr(args, name)).resolve()) for name in places}
     files = list(filter(None, (path, args.episodes_from)))
     return result_path(args.results, Setting.of(vars(args)), PROTOCOLS[args.protocol], choices, files)
 
@@ -174,12 +167,11 @@ def test(args: argparse.Namespace, path: Path, checkpoint: Checkpoint) -> dict[s
     net = build_model(setting.method, setting.backbone, setting.refine)
     load_network(net, checkpoint.state_dict, path)
     net.to(args.device)
-    doubts = list_doubts(setting, args.splits) if protocol == HSNET and args.plans is None else []
-    doubts += training_doubts(setting, classes, images.class_names, checkpoint.info, path)
+    splits = args.splits if protocol == HSNET and args.plans is None else None
+    doubts = doubts_of(setting, classes, images.class_names, checkpoint.info, path, splits)
     for line in doubts:
         distributed.say(f"WARNING: {line}", sys.stderr)
-    is_first = distributed.rank() == 0
-    if args.save_episodes and is_first:
+    if args.save_episodes and distributed.rank() == 0:
         save_episodes(args.save_episodes, setting, protocol, plans)
     work = cost(plans, args.engine)
     if work > WORTH_ESTIMATING:
@@ -190,9 +182,8 @@ def test(args: argparse.Namespace, path: Path, checkpoint: Checkpoint) -> dict[s
     how = {"engine": args.engine, "amp": args.amp}
     result = evaluate(net, images, plans, protocol, classes, args.workers, cache_gb=args.cache_gb, **how)
     distributed.say(result_table(result, images.class_names))
-    summary = f"mIoU {result['miou']:.4f} (std {result['miou_std']:.2f}), FB-IoU {result['fb_iou']:.4f}"
-    distributed.say(f"{summary}: {path}")
-    if is_first:
+    distributed.say(f"{summary(result)}: {path}")
+    if distributed.rank() == 0:
         trained, episodes = checkpoint.info.get("arguments", {}), len(next(iter(plans.values())))
         for file in filter(None, (args.json, kept)):
             save_result(file, setting, result, path, episodes, trained, protocol, warnings=doubts, **how)

@@ -131,7 +131,7 @@ def peak_memory_gb(device: torch.device) -> float:
 
 
 def result_table(result: Mapping[str, Any], class_names: Mapping[int, str]) -> str:
-    """The IoUs of a result, a line for each class, seeds side by side, the means, and what it cost."""
+    """A table of a result: a line for each class with its IoUs, seeds side by side, then the means and the cost."""
     seeds = result["seeds"]
     rows = [("", *(f"seed {seed['seed']}" for seed in seeds), "mean")]
 
@@ -151,3 +151,8 @@ def result_table(result: Mapping[str, Any], class_names: Mapping[int, str]) -> s
         f"peak memory {result['peak_memory_gb']:.2f} GB"
     )
     return "\n".join([*lines, cost])
+
+
+def summary(result: Mapping[str, Any]) -> str:
+    """The means of a result in a few words."""
+    return f"mIoU {result['miou']:.4f} (std {result['miou_std']:.2f}), FB-IoU {result['fb_iou']:.4f}"

@@ -86,16 +86,15 @@ def load_episodes(path: str | Path) -> dict[str, Any]:
     return {**known, "plans": plans}
 
 
-def list_doubts(setting: Setting, splits: str | Path) -> list[str]:
-    """A warning if HSNet's lists were made from masks."""
-    lists = hsnet_list(setting.dataset, splits, setting.fold)
-    return [f"{lists} was {hsnet.GENERATED}: its episodes are not HSNet's"] * hsnet.is_generated(lists)
-
-
-def training_doubts(
-    setting: Setting, classes: Sequence[int], names: Mapping[int, str], info: Mapping[str, Any], path: Path
+def doubts_of(
+    setting: Setting,
+    classes: Sequence[int],
+    names: Mapping[int, str],
+    info: Mapping[str, Any],
+    path: Path,
+    splits: str | Path | None = None,
 ) -> list[str]:
-    """Warn about test classes that a network was trained or chosen on, or may have been.
+    """Say why a result may mean nothing: lists that are not HSNet's own, classes that were trained on.
 
     Arguments:
         setting: what is tested.
@@ -103,9 +102,21 @@ def training_doubts(
         names: of the classes, by number.
         info: what the checkpoint knows of its training; a plain state dict knows nothing.
         path: of the checkpoint.
+        splits: HSNet's data/splits, if the episodes are drawn from there.
     Returns:
         Lines for people; none if nothing is wrong.
     """
+    lists = None if splits is None else hsnet_list(setting.dataset, splits, setting.fold)
+    if lists and hsnet.is_generated(lists):
+        line = f"{lists} was {hsnet.GENERATED}: its episodes are not HSNet's"
+        return [line, *training_doubts(setting, classes, names, info, path)]
+    return training_doubts(setting, classes, names, info, path)
+
+
+def training_doubts(
+    setting: Setting, classes: Sequence[int], names: Mapping[int, str], info: Mapping[str, Any], path: Path
+) -> list[str]:
+    """Warn about test classes that a network was trained or chosen on, or may have been. Arguments as doubts_of."""
 
     def named(some: Sequence[int]) -> str:
         return ", ".join(f"{cls} {names.get(cls, '')}".strip() for cls in some)
