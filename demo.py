@@ -49,7 +49,7 @@ def untrained_weights(path: Path) -> Path:
 
 
 def draw_episodes(path: Path, rows: dict[str, tuple[Path, list[str]]]) -> None:
-    """One line an episode of novel classes: support, query with the truth, what each network predicts."""
+    """Draw a line for each episode of novel classes: support, query with the truth, each network's prediction."""
     images, novel, _ = open_part("pascal", DATA, "test", FOLD)
     episodes = plan_episodes(class_index(images), novel, 1, seed=1, episodes=PICTURES)
     predictions = {}

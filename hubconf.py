@@ -48,9 +48,12 @@ def predictor(
     device: str | torch.device | None = None,
     max_side: int = engine.prediction.predictor.MAX_SIDE,
 ) -> engine.prediction.predictor.Predictor:
-    """What segments images like a few supports (engine.prediction.predictor), with the network that the weights are of.
+    """Build what segments images like a few supports (engine.prediction), with the network that the weights are of.
 
-    device: None for CUDA where there is one, else the CPU; max_side: larger images are resized to so many pixels.
+    Arguments:
+        weights, refine: as above.
+        device: None for CUDA if there is one, else the CPU.
+        max_side: larger images are resized to so many pixels.
     """
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"

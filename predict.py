@@ -93,7 +93,7 @@ def probability(text: str) -> float:
 
 
 def check_out(out: Path, inputs: Sequence[Path]) -> None:
-    """Raise UserError where what is written could replace an image or a mask that was given."""
+    """Raise UserError if a file that is written could replace an image or a mask that was given."""
     for path in inputs:
         if os.path.realpath(path.parent) == os.path.realpath(out):
             raise UserError(
@@ -155,7 +155,16 @@ def output_names(paths: Sequence[Path]) -> list[str]:
 def segment(
     predictor: Predictor, queries: Sequence[Path], out: Path, threshold: float | None
 ) -> tuple[dict[Path, float], list[tuple[str, Image.Image]]]:
-    """Segment the queries one by one and write their files; the share of the object, and captioned thumbnails."""
+    """Segment the queries one by one and write their files.
+
+    Arguments:
+        predictor: with its supports.
+        queries: image files.
+        out: the folder to write.
+        threshold: of the probability, None for one half.
+    Returns:
+        The share of the object in each query, and captioned thumbnails.
+    """
     shares, thumbnails = {}, []
     pairs = list(zip(queries, output_names(queries), strict=True))
     for path, name in progress(pairs, "segmenting", len(pairs), "image"):

@@ -153,7 +153,15 @@ def training_command(setting: Setting, out: str, data_root: str) -> str:
 
 
 def test_command(setting: Setting, protocol: list[str], checkpoint: Path | None, out: str, data_root: str) -> str:
-    """protocol: its flags; checkpoint: None if the training comes first, whose checkpoint test.py finds."""
+    """The command that tests a cell.
+
+    Arguments:
+        setting: what is tested.
+        protocol: its flags.
+        checkpoint: None if the training comes first, whose checkpoint test.py finds.
+        out: main.py's folder.
+        data_root: of the datasets.
+    """
     words = ["python", "test.py", *_flags(setting, data_root)]
     if setting.method == "ssp":
         words.append("--refine" if setting.refine else "--no-refine")

@@ -50,7 +50,7 @@ class Fold(NamedTuple):
 def open_fold(
     dataset: str, root: str | Path, fold: int | None = None, class_order: str | None = None, splits: str | None = None
 ) -> Fold:
-    """All parts of a fold; arguments and errors as for :func:`open_part`."""
+    """Open all parts of a fold. Arguments and errors as open_part's."""
     parts = {part: open_part(dataset, root, part, fold, class_order, splits) for part in DATASETS[dataset].PARTS}
     return Fold(**{"select": parts["test"], **parts})
 
@@ -63,10 +63,17 @@ def open_part(
     class_order: str | None = None,
     splits: str | None = None,
 ) -> Part:
-    """Find one part ("train", "test", of fss also "select") of a dataset, at its folder or in the one that holds it.
+    """Find one part of a dataset.
 
-    fold: None for fss, which has none. class_order: of coco. splits: HSNet's data/splits, for the lists of fss.
-    Raises UserError naming what is missing: a folder, a list, the image of a listed name.
+    Arguments:
+        dataset: "pascal", "coco" or "fss".
+        root: the dataset's folder, or the folder that holds it.
+        part: "train", "test" or, of fss, "select".
+        fold: 0 to 3; None for fss, which has no folds.
+        class_order: of coco, "contiguous" or "interleaved".
+        splits: HSNet's data/splits, for the lists of fss.
+    Raises:
+        UserError: names what is missing: a folder, a list, the image of a listed name.
     """
     layout = DATASETS[dataset]
     found = layout.open_part(locate(root, layout.FOLDER), part, fold, class_order, splits)

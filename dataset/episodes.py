@@ -67,7 +67,16 @@ def make_pool(index: Mapping[str, Mapping[int, int]], classes: Collection[int], 
 
 
 def check_pool(pool: Pool, shot: int, source: str, names: Mapping[int, str] | None = None) -> None:
-    """Raise UserError where an episode cannot be drawn; the release loops forever or crashes there."""
+    """Check that episodes can be drawn; without enough images the release loops forever or crashes.
+
+    Arguments:
+        pool: what is drawn from.
+        shot: supports of an episode.
+        source: of the images, for messages.
+        names: of the classes, for messages.
+    Raises:
+        UserError: there is no image, or a class has too few.
+    """
     if not pool.names:
         raise UserError(f"{source}: no image holds {pool.min_pixels} pixels of any of the classes {list(pool.members)}")
     for cls, large in pool.large.items():
@@ -106,11 +115,18 @@ def plan_episodes(
     episodes: int,
     workers: int = 4,
 ) -> list[Episode]:
-    """The validation episodes of one seed, the same that the authors' release draws.
+    """Draw the validation episodes of one seed, the same that the authors' release draws.
 
-    index: {image: {class: pixels}} in list order. workers: the release's loader workers, each with a
-    random stream of its own; the four is part of the protocol, not a matter of this machine.
-    Raises UserError where a class has too few images for the shot.
+    Arguments:
+        index: {image: {class: pixels}} in list order.
+        classes: the test classes.
+        shot: supports of an episode.
+        seed: of the release's evaluation, 0 to 4 in the paper.
+        episodes: how many.
+        workers: the release's loader workers, each with a random stream of its own. The four is part of the protocol;
+            it has nothing to do with this machine.
+    Raises:
+        UserError: a class has too few images for the shot.
     """
     pool = make_pool(index, classes)
     check_pool(pool, shot, "the validation images")

@@ -39,7 +39,14 @@ def choice(items: Sequence[Any], rng: np.random.RandomState) -> Any:
 
 
 def draw_supports(images: Sequence[str], query: str, shot: int, rng: np.random.RandomState) -> tuple[str, ...]:
-    """Draw supports; one is drawn again only if it equals the query, so that supports can repeat."""
+    """Draw supports as HSNet does; one is drawn again only if it equals the query, so that supports can repeat.
+
+    Arguments:
+        images: of the class, in list order.
+        query: the episode's query.
+        shot: how many.
+        rng: numpy's legacy generator.
+    """
     supports: list[str] = []
     while len(supports) < shot:
         support = choice(images, rng)

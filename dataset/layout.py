@@ -36,7 +36,17 @@ class Layout(Protocol):
         """The classes that a fold tests on, ascending."""
 
     def open_part(self, root: Path, part: str, fold: int | None, class_order: str | None, splits: str | None) -> Part:
-        """The images and classes of a part. Raises UserError naming the folder or list that is missing."""
+        """The images and classes of a part.
+
+        Arguments:
+            root: the dataset's own folder.
+            part: one of PARTS.
+            fold: one of FOLDS.
+            class_order: one of CLASS_ORDERS.
+            splits: HSNet's data/splits, for a dataset whose classes are listed there.
+        Raises:
+            UserError: names the folder or list that is missing.
+        """
 
     def any_image(self, root: Path) -> ImageSet:
         """Every test image by its name; ids are left empty."""
@@ -48,7 +58,16 @@ class Layout(Protocol):
         """The file in HSNet's data/splits that a fold's test episodes are drawn from; new: one that we write."""
 
     def plan_hsnet(self, path: Path, fold: int | None, shot: int, rng: np.random.RandomState) -> list[Episode]:
-        """HSNet's test episodes from such a file. Raises UserError naming the list that is missing or damaged."""
+        """HSNet's test episodes.
+
+        Arguments:
+            path: what hsnet_list names.
+            fold: one of FOLDS.
+            shot: supports of an episode.
+            rng: numpy's legacy generator, seeded with 0.
+        Raises:
+            UserError: names the list that is missing or damaged.
+        """
 
     def hsnet_lines(self, pairs: Sequence[tuple[str, int]], source: str) -> list[str]:
         """Such a file's lines for (image, class) pairs. source: where the pairs are from, for formats that say it."""

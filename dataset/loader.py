@@ -41,7 +41,16 @@ def _leave_interrupts_to_parent(_worker: int) -> None:
 
 
 def batches(dataset: Dataset, batch_size: int, workers: int, pin_memory: bool = False) -> Iterator[Any]:
-    """The dataset's items in order, collated; the last short batch is dropped. Raises their UserErrors."""
+    """Load a dataset's items in order, collated; the last short batch is dropped.
+
+    Arguments:
+        dataset: of tensors, or of tuples of them.
+        batch_size: items of a batch.
+        workers: loader processes; 0 for none but this.
+        pin_memory: whether batches are copied to a GPU next.
+    Raises:
+        UserError: one that an item raised, in whichever process.
+    """
     loader = DataLoader(
         _ErrorsAsItems(dataset),
         batch_size=batch_size,

@@ -55,7 +55,15 @@ def keep_decoded(load: Load, budget: int) -> Load:
 def training_sample(
     images: ImageSet, pool: Pool, shot: int, crop_size: int, rng: random.Random, load: Load | None = None
 ) -> tuple[Episode, Sample]:
-    """Draw an episode, then crop and mirror the query and each support, in this order of random calls."""
+    """Draw an episode, then crop and mirror the query and each support, in this order of random calls.
+
+    Arguments:
+        images, pool: what is drawn from.
+        shot: supports of the episode.
+        crop_size: side of the crops, pixels.
+        rng: the source of all random draws.
+        load: in place of images.load.
+    """
     load = load or images.load
     episode = draw_episode(pool, shot, rng)
     pairs = []
@@ -100,7 +108,7 @@ class TrainingSamples(Dataset):
         self.seed = seed
 
     def __len__(self) -> int:
-        """Of an epoch; a run goes on after it."""
+        """Samples of an epoch; a run goes on after it."""
         return self.length
 
     def __getitem__(self, number: int) -> Sample:

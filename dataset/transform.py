@@ -67,7 +67,14 @@ def square(image: Image.Image, labels: np.ndarray, side: int) -> tuple[Image.Ima
 
 
 def crop(image: Image.Image, labels: np.ndarray, size: int, rng: random.Random) -> tuple[Image.Image, np.ndarray]:
-    """A random square; where the image is smaller it is padded right and bottom, with 0 and labels 255."""
+    """Cut out a random square.
+
+    Arguments:
+        image: RGB, of any size; a smaller one is padded right and bottom with 0.
+        labels: (H, W) uint8, padded with 255.
+        size: side of the square, pixels.
+        rng: draws x, then y.
+    """
     x = rng.randint(0, max(image.width - size, 0))
     y = rng.randint(0, max(image.height - size, 0))
     part = labels[y : y + size, x : x + size]

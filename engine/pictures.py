@@ -47,10 +47,14 @@ def episode_panel(
     predictions: Sequence[tuple[str, np.ndarray]],
     outlines: bool = False,
 ) -> Image.Image:
-    """Supports and the query with their masks outlined, and each prediction with what it got wrong.
+    """Draw supports and the query with their masks outlined, and each prediction with what it got wrong.
 
-    Masks are (H, W) with 1 the target and 255 ignored; predictions are (caption, (H, W) 0/1), which outlines shows
-    by themselves as well. Green is right, yellow missed, red too much, light grey ignored (see :func:`legend`).
+    Green is right, yellow missed, red too much, light grey ignored (see :func:`legend`).
+
+    Arguments:
+        supports, query: images with masks (H, W), 1 the target, 255 ignored.
+        predictions: captions with masks (H, W) of 0 and 1.
+        outlines: whether each prediction is also shown by itself.
     """
     tiles = [(f"support {number}", outlined(image, mask == 1)) for number, (image, mask) in enumerate(supports, 1)]
     image, truth = query

@@ -24,11 +24,14 @@ def loss_terms(
     support_masks: Sequence[Tensor],
     counts: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
-    """Cross-entropy of each output of a network (unweighted scalars); 255 in a mask is left out.
+    """Cross-entropy of each output of a network, unweighted scalars; pixels of 255 in a mask are left out.
 
-    out: logits (B, 2, H, W), "support_self" (K*B, 2, H, W) k-major; query_mask and each of the K
-    support_masks (B, H, W) int64. counts: :func:`valid_pixels` of the batch that these are a part of, so that the
-    terms of all parts add up to those of the batch.
+    Arguments:
+        out: logits (B, 2, H, W); "support_self" (K*B, 2, H, W), k-major.
+        query_mask: (B, H, W) int64.
+        support_masks: K of (B, H, W) int64.
+        counts: :func:`valid_pixels` of the batch that these are a part of, so that the terms of all parts add up to
+            those of the batch.
     """
     counts = counts or valid_pixels(query_mask, support_masks)
     terms = {}

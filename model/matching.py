@@ -44,9 +44,14 @@ def prototypes(features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def score(features: Tensor, fg: Tensor, bg: Tensor, lengths: Tensor | None = None) -> Tensor:
-    """Logits (B, 2, h, w), background first, of features against prototypes (B, C, 1, 1 or h, w).
+    """Score features against two prototypes by cosine.
 
-    lengths: the features' norms, if they are known.
+    Arguments:
+        features: (B, C, h, w).
+        fg, bg: prototypes (B, C, 1, 1), or one a pixel (B, C, h, w).
+        lengths: the features' norms (B, h, w), if they are known.
+    Returns:
+        Logits (B, 2, h, w), background first.
     """
     lengths = norm(features) if lengths is None else lengths
     return TEMPERATURE * torch.stack([cosine(features, lengths, bg), cosine(features, lengths, fg)], 1)

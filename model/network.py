@@ -45,7 +45,14 @@ class FewShotNetwork(nn.Module, ABC):
     def self_scores(
         self, query: Tensor, query_mask: Tensor, supports: Sequence[Tensor], support_masks: Sequence[Tensor]
     ) -> dict[str, Tensor]:
-        """Further outputs that only the training loss needs, at image size, from features and masks."""
+        """Further outputs, at image size, that only the training loss needs; none by default.
+
+        Arguments:
+            query: features (B, C, h, w).
+            query_mask: (B, H, W).
+            supports: K of (B, C, h, w).
+            support_masks: K of (B, H, W).
+        """
         return {}
 
     def forward(
@@ -57,11 +64,16 @@ class FewShotNetwork(nn.Module, ABC):
     ) -> dict[str, Tensor]:
         """Segment the query like the supports.
 
-        support_images: K of (B, 3, H, W); support_masks: K of (B, H, W) int64, 1 target, 0 background,
-        255 ignore; query_image (B, 3, H, W); query_mask (B, H, W), needed when training.
-        Returns logits at query size, (B, 2, H, W), background first: "final", "out1" when refining,
-        and when SSP trains "query_self" and "support_self" (K*B, 2, H, W), k-major.
-        Raises ValueError where training lacks the query's mask.
+        Arguments:
+            support_images: K of (B, 3, H, W), normalised.
+            support_masks: K of (B, H, W) int64, 1 target, 0 background, 255 ignored.
+            query_image: (B, 3, H, W), normalised.
+            query_mask: (B, H, W) int64; needed to train.
+        Returns:
+            Logits at query size, (B, 2, H, W), background first: "final", "out1" when refining, and when SSP trains
+            "query_self" and "support_self" (K*B, 2, H, W), k-major.
+        Raises:
+            ValueError: training lacks the query's mask.
         """
         if self.training and query_mask is None:
             raise ValueError("training needs query_mask; call eval() to segment without it")

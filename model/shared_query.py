@@ -36,7 +36,7 @@ KEPT_SETS = 16  # of the sets seen last the sums are kept to start from
 
 
 def squared_norms(x: Tensor) -> Tensor:
-    """Of the columns of (C, N); torch.norm walks them one by one."""
+    """The squared norms of the columns of (C, N); torch.norm walks them one by one."""
     return (x * x).sum(0)
 
 
@@ -53,7 +53,7 @@ class Query:
         self.seen: deque[tuple[Tensor, Tensor]] = deque(maxlen=KEPT_SETS)  # background sets and their S
 
     def cosine(self, prototypes: Tensor) -> Tensor:
-        """Of every pixel with prototypes (E, C): (E, N)."""
+        """The cosine of every pixel with prototypes (E, C): (E, N)."""
         return F.normalize(prototypes, dim=1) @ self.unit
 
     def weighted_sum(self, chosen: Tensor) -> Tensor:
@@ -96,7 +96,15 @@ class Adaptive:
 
 
 def match_episodes(features: Tensor, fg: Tensor, bg: Tensor, refine: bool) -> Tensor:
-    """Final logits (E, 2, h, w) of one query, features (1, C, h, w), in E episodes, prototypes (E, C, 1, 1)."""
+    """Match one query with many episodes.
+
+    Arguments:
+        features: of the query, (1, C, h, w).
+        fg, bg: prototypes of E episodes, (E, C, 1, 1).
+        refine: whether step 5 of the method is taken.
+    Returns:
+        Final logits (E, 2, h, w).
+    """
     query = Query(features[0].flatten(1))
     parts = zip(fg.flatten(1).split(TOGETHER), bg.flatten(1).split(TOGETHER), strict=True)
     logits = torch.cat([_match(query, *part, refine) for part in parts])
@@ -132,7 +140,7 @@ def _self_support(query: Query, fg_cosine: Tensor, bg_cosine: Tensor) -> tuple[T
 
 
 def _cosine(query: Query, fixed: Tensor, adaptive: list[tuple[float, Adaptive]]) -> Tensor:
-    """Of every pixel i with fixed (E, C) + sum of a * A_i over the given (a, A): (E, N)."""
+    """The cosine of every pixel i with fixed (E, C) + sum of a * A_i over the given (a, A): (E, N)."""
     along = fixed @ query.unit
     squared = fixed.square().sum(1, keepdim=True)
     for factor, prototypes in adaptive:

@@ -22,10 +22,16 @@ CHUNK = 64  # files a process takes at a time
 def map_files(
     work: Callable[..., Any], *arguments: Iterable[Any], count: int, what: str, unit: str, workers: int | None = None
 ) -> Iterator[Any]:
-    """work(*one of each of the arguments) of each file, in order, under a progress bar.
+    """Work on many files under a progress bar, in several processes; gives the results in order.
 
-    count: files in all. workers: processes, all cores by default, none but this one for 0 or for few files.
-    The first error ends it; so does Ctrl-C, without a word from the processes, and they never outlive this one.
+    The first error ends it; so does Ctrl-C, without a word from the processes, which never outlive this one.
+
+    Arguments:
+        work: called with one of each of the arguments.
+        arguments: iterables of equal length.
+        count: files in all.
+        what, unit: words for the bar.
+        workers: processes, all cores by default; none but this one for 0, or for few files.
     """
     workers = min((os.cpu_count() or 1) if workers is None else workers, -(-count // CHUNK))
     if workers <= 1:

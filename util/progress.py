@@ -11,7 +11,17 @@ from util.distributed import rank
 
 
 def progress(items: Iterable[Any] | None, what: str, total: int, unit: str, initial: int = 0) -> tqdm:
-    """The items under a bar that goes when it is done; none where stderr is a file or this is not the first process."""
+    """Give the items under a bar that vanishes when it is done.
+
+    There is no bar if stderr is a file, or if this is not the first process.
+
+    Arguments:
+        items: None for a bar that the caller moves.
+        what: what is done.
+        total: number of items.
+        unit: the word for one item.
+        initial: items that are done already.
+    """
     return tqdm(
         items, what, total, unit=unit, initial=initial, leave=False, delay=1, disable=None if rank() == 0 else True
     )

@@ -123,10 +123,17 @@ def _lengths(code: str | bytes) -> list[int]:
 
 
 def make_masks(instances: Instances, folder: Path, again: bool = False, workers: int | None = None) -> tuple[int, int]:
-    """Write NAME.png for each image of a split, in parallel; what is there is kept unless again. (made, kept).
+    """Write NAME.png for each image of a split, in parallel and atomically: an interrupted run goes on where it was.
 
-    Each is written whole or not at all, so that an interrupted run goes on where it was.
-    Raises UserError naming the image whose annotations are damaged.
+    Arguments:
+        instances: the annotations of the split.
+        folder: of the masks.
+        again: make the masks that are there anew.
+        workers: processes, all cores by default.
+    Returns:
+        How many were made, and how many were kept.
+    Raises:
+        UserError: names the image whose annotations are damaged.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with os.scandir(folder) as entries:

@@ -36,7 +36,15 @@ def import_lists(source: Path, out: Path) -> list[Path]:
 def generate_lists(dataset: str, root: Path, out: Path, workers: int | None = None) -> list[Path]:
     """Write lists made from a dataset's own masks: each test image with each class that is large enough in it.
 
-    Their episodes are not HSNet's; every list says so at its start. Returns the files that were written.
+    Their episodes are not HSNet's; every list says so at its start.
+
+    Arguments:
+        dataset: "pascal", "coco" or "fss".
+        root: the dataset's own folder.
+        out: the folder to write, for --splits.
+        workers: processes, all cores by default.
+    Returns:
+        The files that were written.
     """
     layout = DATASETS[dataset]
     images = layout.image_set(root, layout.SPLITS[-1])

@@ -153,7 +153,7 @@ def _eroded(inside: np.ndarray) -> np.ndarray:
 
 
 def make_pascal(out: Path, train: int, val: int, seed: int) -> None:
-    """Write images, masks and lists in VOC2012's layout."""
+    """Write images, masks and lists in VOC2012's layout. Arguments as make_toy's."""
     names = [f"toy_{number:05d}" for number in range(train + val)]
     for number, name in enumerate(progress(names, "painting", len(names), "image")):
         image, objects = scene(number, seed)
@@ -166,7 +166,7 @@ def make_pascal(out: Path, train: int, val: int, seed: int) -> None:
 
 
 def make_coco(out: Path, train: int, val: int, seed: int) -> None:
-    """Write images and instances JSONs in COCO2014's layout; prepare.py coco makes the masks, as for COCO itself."""
+    """Write images and instances JSONs in COCO2014's layout; prepare.py coco makes masks. Arguments as make_toy's."""
     numbers = iter(range(train + val))
     for split, count in (("train", train), ("val", val)):
         images, annotations = [], []

@@ -146,7 +146,14 @@ def _survey_split(
 
 
 def examine(image_path: str, mask_path: str, binary: bool, labels: frozenset[int], quick: bool) -> Pair:
-    """Open one image and its mask. labels: that a mask may hold (of a binary one, 0 and 1)."""
+    """Open one image and its mask.
+
+    Arguments:
+        image_path, mask_path: the two files.
+        binary: whether the mask shows one object; its labels are then 0 and 1.
+        labels: that the mask may hold.
+        quick: read only the image's header.
+    """
     found = []
     image_size = mask_size = None
     pixels: dict[int, int] = {}

@@ -24,7 +24,12 @@ def unit_seconds(
     protocol: Protocol = PAPER,
     amp: bool = False,
 ) -> float:
-    """Seconds of a unit of :func:`cost`: the faster of two runs of a plan's first episodes. Arguments as evaluate."""
+    """Seconds of a unit of :func:`cost`: the faster of two runs of a plan's first episodes.
+
+    Arguments:
+        plan: episodes of a seed.
+        net, images, engine, protocol, amp: as of evaluate.
+    """
     few = {0: plan[: TIMED_EPISODES * world()]}
     times = [evaluate(net, images, few, protocol, engine=engine, amp=amp)["seconds"] for _ in range(2)]
     return min(times) / cost(few, engine)

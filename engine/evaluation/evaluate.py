@@ -88,7 +88,10 @@ def evaluate(
 def count_plainly(
     net: FewShotNetwork, images: ImageSet, episodes: Sequence[Episode], workers: int = 0, protocol: Protocol = PAPER
 ) -> Tensor:
-    """Pixel counts of each episode (E, 4), one at a time, every image through the trunk each time."""
+    """Count the pixels of each episode (E, 4), one at a time, every image through the trunk each time: the reference.
+
+    Arguments as evaluate's.
+    """
     predictions = _segmented(net, images, episodes, workers, protocol)
     return torch.stack([count_pixels(prediction, mask).cpu() for prediction, mask in predictions])
 
@@ -97,7 +100,10 @@ def count_plainly(
 def segment(
     net: FewShotNetwork, images: ImageSet, episodes: Sequence[Episode], workers: int = 0, protocol: Protocol = PAPER
 ) -> list[Tensor]:
-    """The predicted mask (H, W) uint8 of each episode's query, 1 the target, on the CPU; episode by episode."""
+    """Predict the mask (H, W) uint8 of each episode's query, 1 the target, on the CPU; one episode after the other.
+
+    Arguments as evaluate's.
+    """
     return [prediction.to("cpu", torch.uint8) for prediction, _ in _segmented(net, images, episodes, workers, protocol)]
 
 

@@ -116,7 +116,15 @@ def masked(images: ImageSet, image: str, cls: int, side: int | None = None) -> t
 def html_page(
     title: str, shown: Sequence[Shown], names: Sequence[str], width: int, class_names: Mapping[int, str]
 ) -> str:
-    """The page of panels with these file names, so many pixels wide; it sorts and filters itself."""
+    """The page of panels, which sorts and filters itself.
+
+    Arguments:
+        title: of the page.
+        shown: the episodes.
+        names: of the panels' files, one an episode.
+        width: of a panel, pixels.
+        class_names: by class number.
+    """
     figures = []
     for (kind, seed, number, iou, episode), name in zip(shown, names, strict=True):
         cls = f"{episode.cls} {class_names.get(episode.cls, '')}".strip()

@@ -43,7 +43,17 @@ PROTOCOLS = {protocol.name: protocol for protocol in (PAPER, HSNET)}
 def plan_seeds(
     part: Part, shot: int, seeds: Iterable[int], episodes: int, workers: int | None = None
 ) -> dict[int, list[Episode]]:
-    """The episodes of each seed, as the authors draw them (docs/method.md, section 5)."""
+    """Plan the episodes of each seed, as the authors draw them (docs/method.md, section 5).
+
+    Arguments:
+        part: images and test classes.
+        shot: supports of an episode.
+        seeds: which to plan.
+        episodes: of a seed.
+        workers: processes that read masks, all cores by default.
+    Raises:
+        UserError: a class has too few images for the shot.
+    """
     pool = open_pool(part, shot, workers)
     return {seed: plan_from_pool(pool, shot, seed, episodes) for seed in seeds}
 
@@ -51,7 +61,13 @@ def plan_seeds(
 def save_episodes(
     path: str | Path, setting: Setting, protocol: Protocol, plans: Mapping[int, Sequence[Episode]]
 ) -> None:
-    """Write the episodes of each seed, [QUERY, CLASS, [SUPPORT, ...]], as JSON, atomically."""
+    """Write the episodes of each seed, [QUERY, CLASS, [SUPPORT, ...]], as JSON, atomically.
+
+    Arguments:
+        path: the file.
+        setting, protocol: what the episodes belong to.
+        plans: episodes by seed.
+    """
     known = {**setting.as_dict(), "protocol": protocol.name}
     content = {
         "format": EPISODES_FORMAT,

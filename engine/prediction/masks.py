@@ -47,7 +47,15 @@ def read_support(
 def turn_that_fits(
     path: str | Path, size: tuple[int, int], image_path: str | Path, image_size: tuple[int, int], turn: Turn | None
 ) -> Turn | None:
-    """How to turn a mask of this size to an image that was turned: not at all, or as the image."""
+    """How to turn a mask to an image that was turned: not at all, or as the image.
+
+    Arguments:
+        path, size: of the mask; a size is (width, height).
+        image_path, image_size: of the image as it is shown.
+        turn: that made the image upright.
+    Raises:
+        UserError: the mask has another size.
+    """
     if size == image_size:
         return None
     if turn in SIDEWAYS and size[::-1] == image_size:
@@ -82,7 +90,18 @@ def objects(values: np.ndarray, mode: str) -> np.ndarray:
 
 
 def labelled(values: np.ndarray, mode: str, label: str, path: str | Path) -> np.ndarray:
-    """(H, W) uint8: 1 where pixels are the label, else 255 where they are 255, else 0."""
+    """Find the pixels of a label.
+
+    Arguments:
+        values: (H, W) or (H, W, channels) of the mask.
+        mode: Pillow's, of the mask.
+        label: the number, as text.
+        path: of the mask, for messages.
+    Returns:
+        (H, W) uint8: 1 for the label, 255 for 255, else 0.
+    Raises:
+        UserError: the mask has colours, or no pixel of the label.
+    """
     if values.ndim == 3:
         colours = values[..., :-1] if mode in ALPHA else values
         if (colours != colours[..., :1]).any():

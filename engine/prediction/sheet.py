@@ -62,5 +62,5 @@ def _line(text: str) -> Image.Image:
 
 
 def _length(text: str) -> float:
-    """Of a line, in pixels."""
+    """The length of a line, in pixels."""
     return ImageDraw.Draw(Image.new("L", (1, 1))).textlength(text)

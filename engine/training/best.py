@@ -31,7 +31,14 @@ def free_stem(stem: Path, own: Path | None = None) -> Path:
 
 
 def save_run(stem: Path, state: Mapping[str, Tensor], info: dict[str, Any], previous: Path | None) -> None:
-    """Write STEM.pth and STEM.ckpt; then remove the previous pair of this run."""
+    """Write STEM.pth and STEM.ckpt; then remove the previous pair of this run.
+
+    Arguments:
+        stem: of the two files.
+        state: the weights.
+        info: what the checkpoint says of its training.
+        previous: the stem of the former pair, None if there is none.
+    """
     save_weights(f"{stem}.pth", state)
     save_checkpoint(f"{stem}{SUFFIX}", Checkpoint(dict(state), info))
     if previous is not None and previous != stem:
@@ -40,7 +47,14 @@ def save_run(stem: Path, state: Mapping[str, Tensor], info: dict[str, Any], prev
 
 
 def save_best(training: Training, setting: Setting, fold: Fold, folder: Path, former: str = "") -> None:
-    """Write the best weights, then remove the former best ones of this run."""
+    """Write the best weights, then remove the former best ones of this run.
+
+    Arguments:
+        training: holds the weights, their mIoU and their name.
+        setting, fold: what the weights were trained on.
+        folder: of the run.
+        former: the name of the former best weights.
+    """
     info = {
         **setting.as_dict(),
         "base_classes": fold.train.classes,
@@ -56,7 +70,7 @@ def save_best(training: Training, setting: Setting, fold: Fold, folder: Path, fo
 
 
 def restore_best(training: Training, setting: Setting, fold: Fold, folder: Path) -> None:
-    """Write the best weights again if someone has removed them, or their folder."""
+    """Write the best weights again if someone has removed them, or their folder. Arguments as save_best's."""
     stem = folder / training.best_name
     if not all(Path(f"{stem}{suffix}").is_file() for suffix in (".pth", SUFFIX)):
         print(f"note: {stem}{SUFFIX} had vanished, it is written again", file=sys.stderr)

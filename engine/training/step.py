@@ -27,7 +27,13 @@ def make_optimizer(net: nn.Module, lr: float) -> torch.optim.Optimizer:
 
 
 def own_samples(samples: TrainingSamples, batch_size: int, first_step: int, steps: int) -> Subset:
-    """This process's part of the batches of some steps, numbered over the whole run."""
+    """This process's part of the batches of some steps.
+
+    Arguments:
+        samples: of a snapshot; those of later ones follow.
+        batch_size: of all processes together.
+        first_step, steps: which, counted over the whole run.
+    """
     per_snapshot = samples.length // batch_size
     share = batch_size // world()
     numbers = []
@@ -46,9 +52,16 @@ def train_step(
     accumulate: int = 1,
     scaler: torch.amp.GradScaler | None = None,
 ) -> float:
-    """One step of SGD on the processes' parts of a batch; returns the loss of the whole batch before the step.
+    """Take a step of SGD on the processes' parts of a batch.
 
-    Arguments as for :func:`loss_and_gradients`. Raises UserError, before the step, on a loss that is not finite.
+    Arguments:
+        net, batch, accumulate, scaler: as of loss_and_gradients.
+        optimizer: of the network's parameters.
+        lr: the learning rate of the step.
+    Returns:
+        The loss of the whole batch before the step.
+    Raises:
+        UserError: the loss is not finite; no step was taken.
     """
     optimizer.zero_grad()
     value = loss_and_gradients(net, batch, accumulate, scaler).item()
@@ -67,10 +80,15 @@ def train_step(
 def loss_and_gradients(
     net: nn.Module, batch: Sample, accumulate: int = 1, scaler: torch.amp.GradScaler | None = None
 ) -> Tensor:
-    """The loss of the whole batch, of which each process holds a part; its gradients are added up in the parameters.
+    """The loss of the whole batch, of which each process holds a part; gradients are added up in the parameters.
 
-    accumulate: parts that a process's batch is taken in, for less memory. However it is divided, every loss term is
-    the mean over the valid pixels of the whole batch.
+    However the batch is divided, every loss term is the mean over the valid pixels of the whole batch.
+
+    Arguments:
+        net: in training mode.
+        batch: this process's part, normalised, on the network's device.
+        accumulate: parts that it is taken in, for less memory.
+        scaler: of float16's gradients.
     """
     counts = {
         name: sum_over_processes(count) for name, count in valid_pixels(batch.query_mask, batch.support_masks).items()
