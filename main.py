@@ -1,21 +1,21 @@
-"""Train SSP or its baseline on the base classes of a fold, evaluating on the novel ones.
+"""Train SSP or its baseline on the base classes of a fold and evaluate it on the novel ones.
 
     python main.py --data-root ../Datasets_SSP --fold 0 --shot 1 --refine
     python main.py --dataset coco --class-order contiguous --data-root ../Datasets_SSP --fold 0 --refine
     python main.py --dataset fss --data-root ../Datasets_SSP --refine
     torchrun --nproc-per-node 4 main.py ...        the same losses, each batch shared among four processes
 
-After every snapshot the network is evaluated on one seed and the best weights are kept; at the end the
-best are evaluated on five seeds. FSS-1000 chooses the best on its validation classes. Written to
-OUT/models/DATASET/fold_K/ (coco_interleaved for that order, fss without folds):
+After every snapshot the program evaluates the network on one seed and keeps the best weights. At the end it
+evaluates the best weights on five seeds. On FSS-1000 the validation classes choose the best weights. The files in
+OUT/models/DATASET/fold_K/ (DATASET is coco_interleaved for that order; fss has no fold_K):
   BACKBONE_SHOTshot_MIOU.pth    the best weights, a plain state dict that the authors' release can load
   BACKBONE_SHOTshot_MIOU.ckpt   the same with arguments and classes: test.py needs no more flags
   BACKBONE_SHOTshot_MIOU.json   the five-seed result
   BACKBONE_SHOTshot.history.jsonl and .png   losses, learning rate and mIoU of each snapshot
-  BACKBONE_SHOTshot.last        the state of the run: with --resume it goes on from there
+  BACKBONE_SHOTshot.last        the state of the run, from which --resume goes on
   BACKBONE_SHOTshot.tensorboard the same as the history, with --tensorboard
 
-Ctrl-C and SIGTERM save the state and leave.
+After Ctrl-C or SIGTERM the program saves the state and ends.
 """
 
 from __future__ import annotations
@@ -49,25 +49,34 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = make_parser(__doc__)
     add = parser.add_argument
     add("--pretrained", metavar="FILE", help="ImageNet weights, or none (default pretrained/BACKBONE.pth here)")
-    add("--out", default="outdir", metavar="DIR", help="folder for everything written (default %(default)s)")
-    add("--resume", action="store_true", help="go on with a run that was interrupted, if there is one")
+    add("--out", default="outdir", metavar="DIR", help="folder for all output files (default %(default)s)")
+    add("--resume", action="store_true", help="go on with an interrupted run, if there is one")
     add(
         "--batch-size",
         type=whole(1),
         default=RECIPE.batch_size,
-        help="training episodes of a step, of all processes (default %(default)s)",
+        help="training episodes of a step, in all processes together (default %(default)s)",
     )
     add(
-        "--accumulate", type=whole(1), default=1, help="parts to take a batch in, for less memory (default %(default)s)"
+        "--accumulate",
+        type=whole(1),
+        default=1,
+        help="split a batch into so many parts, for less memory (default %(default)s)",
     )
     add("--lr", type=positive, default=RECIPE.lr, help="initial learning rate (default %(default)s)")
     add("--crop-size", type=whole(33, 4096), help="side of training crops (default 473, fss 225)")
-    add("--episode", type=whole(1), default=RECIPE.episodes, help="training episodes in all (default %(default)s)")
+    add("--episode", type=whole(1), default=RECIPE.episodes, help="number of training episodes (default %(default)s)")
     add("--snapshot", type=whole(1), default=RECIPE.snapshot, help="episodes between evaluations (default %(default)s)")
     add("--test-episodes", type=whole(1), help="episodes of an evaluation seed (default the protocol's)")
-    add("--amp", nargs="?", const="bf16", choices=("bf16", "fp16"), help="train the trunk in bfloat16 (or half, CUDA)")
+    add(
+        "--amp",
+        nargs="?",
+        const="bf16",
+        choices=("bf16", "fp16"),
+        help="train the trunk in bfloat16, or in float16 on CUDA",
+    )
     add("--compile", action="store_true", help="compile the trunk with torch.compile")
-    add("--tensorboard", action="store_true", help="also write what TensorBoard shows")
+    add("--tensorboard", action="store_true", help="also write events for TensorBoard")
     args = parser.parse_args(argv)
     setting = settle(vars(args))
     vars(args).update(setting.as_dict())

@@ -1,20 +1,20 @@
-"""Segment your own images like a few supports of yours: images in which the object is marked.
+"""Segment your own images like a few supports: images in which you have marked the object.
 
     python predict.py --checkpoint resnet50_1shot_61.40.ckpt --support cat.jpg --query photos
     python predict.py --checkpoint ... --support a.jpg b.jpg --mask a_cat.png b.json --label cat --query 'photos/*.jpg'
     python predict.py --checkpoint ... --support marked_images --query photos new.png --out found
 
-The more supports (one to five are usual), the better. A mask is found beside its image, as NAME.png,
-NAME_mask.png or NAME.json, or named with --mask, in the order of the supports:
-  PNG     every pixel that is not 0 is the object (black in RGB), or with --label N the pixels of value N, and
-          then 255 is neither object nor background
-  JSON    of LabelMe: polygons, rectangles and circles, or with --label NAME those of one label (which then says
-          nothing of PNGs beside them)
-Images may be turned by EXIF, grey, 16-bit, transparent (then on white). A query may be a file, a folder (all
-images in it but the supports' masks) or a quoted pattern; all are opened before the first is segmented.
+One to five supports are usual; more are better. The program finds a mask beside its image, as NAME.png, NAME_mask.png
+or NAME.json. --mask names masks elsewhere, in the order of the supports. A mask is one of two:
+  PNG     every non-zero pixel belongs to the object (in RGB, every pixel that is not black); with --label N the pixels
+          of value N do, and 255 is neither object nor background
+  JSON    LabelMe's: polygons, rectangles and circles; with --label NAME only those of this label (PNG masks of other
+          supports then keep all their pixels)
+Images may have an EXIF orientation, be grey or have 16 bits; transparent ones are put on white. A query is a file, a
+folder (all its images but the supports' masks) or a quoted pattern. All files are opened before the first is segmented.
 
-For each query NAME, --out gets NAME_mask.png (255 the object, 0 background, of the image's own size as it is
-shown) and NAME_overlay.jpg; sheet.png shows supports and queries together. Files of the same names are replaced.
+For each query NAME the program writes NAME_mask.png (255 the object, 0 background, in the size of the image as it is
+shown) and NAME_overlay.jpg to --out. sheet.png shows supports and queries together. Files of these names are replaced.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--query", required=True, nargs="+", metavar="PATH", help="images to segment: files, folders, quoted patterns")
     add("--mask", nargs="+", metavar="FILE", help="the supports' masks, in order (default: found beside the images)")
     add("--label", metavar="LABEL", help="which label of the masks is the object: a number (PNG) or a name (JSON)")
-    add("--out", default="outdir/predict", metavar="DIR", help="where masks and pictures go (default %(default)s)")
+    add("--out", default="outdir/predict", metavar="DIR", help="folder for masks and pictures (default %(default)s)")
     add(
         "--max-side",
         type=whole(MIN_SIDE),
@@ -74,10 +74,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         metavar="PIXELS",
         help="larger images are segmented in this size; memory grows with its fourth power (default %(default)s)",
     )
-    add("--threshold", type=probability, metavar="P", help="the object is where its probability is above (default 0.5)")
+    add(
+        "--threshold", type=probability, metavar="P", help="probability above which a pixel is the object (default 0.5)"
+    )
     refine = argparse.BooleanOptionalAction
-    add("--refine", action=refine, help="the self-support refinement (default what the checkpoint says, else off)")
-    add("--device", type=device, help="cpu, cuda, cuda:1 (default cuda where there is one)")
+    add("--refine", action=refine, help="the self-support refinement (default: as the checkpoint says, else off)")
+    add("--device", type=device, help="cpu, cuda, cuda:1 (default: cuda if there is one)")
     return parser.parse_args(argv)
 
 

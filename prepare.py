@@ -8,7 +8,7 @@
     python prepare.py toy     --out data/toy                              painted images, to try everything on
     python prepare.py verify  --dataset coco --data-root ../Datasets_SSP  every file opened; exit code 1 if any is wrong
 
-An interrupted run goes on where it was. prepare.py COMMAND --help tells the flags of each.
+An interrupted run goes on where it was. prepare.py COMMAND --help explains the flags of a command.
 """
 
 from __future__ import annotations
@@ -52,41 +52,48 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         sub = commands.add_parser(work.__name__.removeprefix("prepare_"), description=work.__doc__, help=text)
         sub.set_defaults(work=work)
         if data:
-            sub.add_argument("--data-root", metavar="DIR", required=True, help="the dataset's folder or the one above")
+            sub.add_argument(
+                "--data-root", metavar="DIR", required=True, help="the dataset's folder, or the folder that holds it"
+            )
         if workers:
             sub.add_argument("--workers", type=whole(0, 256), help="processes (default all cores)")
         return sub.add_argument
 
     add = subcommand(prepare_coco, "label masks from the instances JSONs, and lists")
-    add("--split", choices=("train", "val"), help="one of the two only")
-    add("--again", action="store_true", help="make masks and lists that are there already again")
+    add("--split", choices=("train", "val"), help="only this split")
+    add("--again", action="store_true", help="replace masks and lists that exist")
     add("--authors", choices=("link", "copy"), help="also build train_coco and val_coco, the authors' layout")
     subcommand(prepare_pascal, "lists of images; checks that the masks are the augmented ones", workers=False)
     add = subcommand(prepare_fss, "lists, and a check of all images and masks")
     add("--splits", metavar="DIR", help="take HSNet's lists, from its data/splits")
     add("--test-list", metavar="FILE", help="or the official list of 240 test classes")
     add = subcommand(prepare_weights, "ImageNet weights", data=False, workers=False)
-    add("--backbone", choices=BACKBONES, default="resnet50", help="(default %(default)s)")
-    add("--from", dest="source", metavar="FILE", help="a file that you have, instead of timm's")
-    add("--out", metavar="DIR", default=str(PRETRAINED), help="(default pretrained/ of this project)")
-    add("--again", action="store_true", help="replace the file that is there")
+    add("--backbone", choices=BACKBONES, default="resnet50", help="trunk (default %(default)s)")
+    add("--from", dest="source", metavar="FILE", help="take the weights from this file, not from timm")
+    add("--out", metavar="DIR", default=str(PRETRAINED), help="folder to write (default: pretrained/ of this project)")
+    add("--again", action="store_true", help="replace an existing file")
     add = subcommand(prepare_splits, "lists for HSNet's protocol", data=False)
     add("--from", dest="source", metavar="DIR", help="data/splits of an HSNet checkout")
     add("--dataset", choices=tuple(DATASETS), help="or make lists from this dataset's masks (NOT HSNet's episodes)")
-    add("--data-root", metavar="DIR", help="of --dataset: its folder or the one above")
+    add("--data-root", metavar="DIR", help="the folder of --dataset, or the folder that holds it")
     add("--out", metavar="DIR", required=True, help="folder to write, for --splits of test.py")
     add = subcommand(prepare_toy, "a painted dataset of 20 classes", data=False, workers=False)
     add("--out", metavar="DIR", required=True, help="a new folder for the dataset")
-    add("--layout", choices=tuple(DATASETS), default="pascal", help="of folders (default %(default)s)")
+    add("--layout", choices=tuple(DATASETS), default="pascal", help="layout of the folders (default %(default)s)")
     add("--train", type=whole(1), help="training images of pascal and coco (default 400)")
     add("--val", type=whole(1), help="their validation images (default 200)")
-    add("--seed", type=whole(0), default=0, help="another seed, other images (default 0)")
+    add("--seed", type=whole(0), default=0, help="another seed paints other images (default 0)")
     add = subcommand(verify, "open every file and list what is wrong")
-    add("--dataset", choices=tuple(DATASETS), default="pascal", help="(default %(default)s)")
-    add("--shot", type=whole(1, 100), default=5, help="that every class must suffice for (default %(default)s)")
+    add("--dataset", choices=tuple(DATASETS), default="pascal", help="benchmark (default %(default)s)")
+    add(
+        "--shot",
+        type=whole(1, 100),
+        default=5,
+        help="supports for which every class must have images (default %(default)s)",
+    )
     add("--splits", metavar="DIR", help="HSNet's data/splits, for the classes of fss")
-    add("--quick", action="store_true", help="read only the images' headers, which misses truncated ones")
-    add("--json", metavar="FILE", help="write the tables and every finding")
+    add("--quick", action="store_true", help="read only the headers of images; truncated images go unnoticed")
+    add("--json", metavar="FILE", help="write the tables and all findings to a file")
     return parser.parse_args(argv)
 
 

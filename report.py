@@ -1,11 +1,11 @@
-"""Tables of measured results beside the published ones, and the commands for what is missing.
+"""Print measured results beside the published ones, or the commands that measure what is missing.
 
     python report.py                                      all results below outdir
     python report.py outdir old/resnet50_1shot_61.40.json --csv report.csv --picture report.png
     python report.py --commands --dataset coco --backbone resnet50 > missing.sh
 
-Reads the JSONs of main.py and test.py --json. The newest result of a cell counts. What may not be what the
-paper's number is (fewer episodes or seeds, --amp, test classes that were trained on) has a mark and a note.
+The program reads the JSON files of main.py and test.py. The newest result of a cell counts. A result that may not
+compare with the paper's (fewer episodes or seeds, --amp, test classes that were trained on) gets a mark and a note.
 """
 
 from __future__ import annotations
@@ -38,17 +38,32 @@ UNREFINED = "unrefined"  # folder in --out for SSP trained without refinement, w
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = OneLineParser(__doc__)
     add = parser.add_argument
-    add("paths", nargs="*", metavar="PATH", help="results, or folders that hold some (default what --out says)")
-    add("--dataset", choices=tuple(DATASETS), help="this benchmark only")
-    add("--shot", type=whole(1, 100), help="this number of supports only")
-    add("--backbone", choices=BACKBONES, help="this trunk only")
-    add("--markdown", metavar="FILE", help="write the tables")
-    add("--csv", metavar="FILE", help="write one line a cell")
+    add("paths", nargs="*", metavar="PATH", help="result files, or folders that hold some (default: --out)")
+    add("--dataset", choices=tuple(DATASETS), help="only this benchmark")
+    add("--shot", type=whole(1, 100), help="only this number of supports")
+    add("--backbone", choices=BACKBONES, help="only this trunk")
+    add("--markdown", metavar="FILE", help="write the tables to a file")
+    add("--csv", metavar="FILE", help="write a line for each cell")
     add("--picture", metavar="FILE.png", help="draw the tables (needs matplotlib)")
     add("--commands", action="store_true", help="print the shell commands for what is missing instead of the tables")
-    add("--data-root", default="../Datasets_SSP", metavar="DIR", help="in these commands (default %(default)s)")
-    add("--splits", default="data/splits", metavar="DIR", help="in these commands (default %(default)s)")
-    add("--out", default="outdir", metavar="DIR", help="in these commands, and to read (default %(default)s)")
+    add(
+        "--data-root",
+        default="../Datasets_SSP",
+        metavar="DIR",
+        help="the flag of this name in these commands (default %(default)s)",
+    )
+    add(
+        "--splits",
+        default="data/splits",
+        metavar="DIR",
+        help="the flag of this name in these commands (default %(default)s)",
+    )
+    add(
+        "--out",
+        default="outdir",
+        metavar="DIR",
+        help="main.py's folder, which is read and stands in these commands (default %(default)s)",
+    )
     args = parser.parse_args(argv)
     if args.picture:
         figure_class()

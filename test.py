@@ -4,12 +4,13 @@
     python test.py --data-root ../Datasets_SSP --checkpoint ... --protocol hsnet --splits ../hsnet/data/splits
     torchrun --nproc-per-node 4 test.py ...        the same result, the images shared among four processes
 
-A .ckpt tells dataset, fold, shot, backbone, method and refinement; flags override all but backbone and
-method. A plain state dict (.pth), such as the authors' release writes, tells method and backbone only.
-Without --checkpoint the one in the run's own folder, OUT/models/DATASET/fold_K/, is taken.
+A .ckpt holds its dataset, fold, shot, backbone, method and refinement; flags override all but backbone and
+method. A plain state dict (.pth), such as the authors' release writes, tells only method and backbone.
+Without --checkpoint the program takes the checkpoint in the run's own folder, OUT/models/DATASET/fold_K/.
 
-The paper's own protocol (ssp) draws 1,000 episodes from each of five seeds and takes images at their own
-size. HSNet's takes its lists' 1,000 episodes (FSS-1000: 2,400), 400x400, and refines only with --refine.
+The paper's own protocol (ssp) draws 1,000 episodes (COCO: 4,000) for each of five seeds and keeps the size of
+images. HSNet's protocol takes 1,000 episodes (FSS-1000: 2,400) from HSNet's lists, resizes images to 400x400, and
+refines only with --refine.
 """
 
 from __future__ import annotations
@@ -55,16 +56,16 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]
     parser = make_parser(__doc__)
     add = parser.add_argument
     add("--checkpoint", metavar="PATH", help="weights, or a folder that holds exactly one")
-    add("--out", default="outdir", metavar="DIR", help="main.py's folder, without --checkpoint (default %(default)s)")
+    add("--out", default="outdir", metavar="DIR", help="main.py's folder (default %(default)s)")
     add("--protocol", choices=tuple(PROTOCOLS), help="the paper's own, or HSNet's (default ssp)")
     add("--episodes", type=whole(1), help="episodes of a seed (default the protocol's)")
     add("--save-episodes", metavar="FILE", help="write the episodes here, as JSON")
-    add("--episodes-from", metavar="FILE", help="run the episodes of such a file instead of drawing them")
+    add("--episodes-from", metavar="FILE", help="run the episodes of a file that --save-episodes wrote")
     add("--json", metavar="FILE", help="write the result here")
     add("--results", metavar="DIR", help="keep the result here, under a name of its own; none is computed twice")
-    add("--visualize", metavar="DIR", help="draw best, worst and random episodes, with a page")
-    add("--visualize-episodes", type=whole(3, 999), default=60, metavar="N", help="how many (default %(default)s)")
-    add("--amp", action="store_true", help="the trunk in bfloat16, meant for CUDA; results differ slightly")
+    add("--visualize", metavar="DIR", help="draw the best, the worst and random episodes on a page")
+    add("--visualize-episodes", type=whole(3, 999), default=60, metavar="N", help="drawn episodes (default 60)")
+    add("--amp", action="store_true", help="run the trunk in bfloat16, meant for CUDA; results differ slightly")
     args = parser.parse_args(argv)
     if args.checkpoint:
         path = find_checkpoint(args.checkpoint)

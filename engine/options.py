@@ -37,30 +37,35 @@ def make_parser(description: str) -> argparse.ArgumentParser:
     add("--data-root", required=True, metavar="DIR", help="the dataset's folder, or the folder that holds it")
     add("--backbone", choices=BACKBONES, help="trunk (default resnet50)")
     add("--method", choices=METHODS, help="the paper's network or its baseline (default ssp)")
-    add("--fold", type=whole(0, 3), help="which classes are novel, 0 to 3 (default 0, of a checkpoint its own)")
+    add("--fold", type=whole(0, 3), help="which classes are novel, 0 to 3 (default: the checkpoint's, else 0)")
     add(
         "--class-order",
         choices=CLASS_ORDERS,
-        help="coco: contiguous folds (the paper's own) or interleaved (HSNet's)",
+        help="folds of coco: contiguous (the paper's own) or interleaved (HSNet's)",
     )
     add("--splits", metavar="DIR", help="HSNet's data/splits: the classes of fss, the episodes of HSNet's protocol")
-    add("--shot", type=whole(1, 100), help="support images of an episode (default 1, of a checkpoint its own)")
+    add("--shot", type=whole(1, 100), help="support images of an episode (default: the checkpoint's, else 1)")
     add("--refine", action=argparse.BooleanOptionalAction, help="the self-support refinement (default off)")
-    add("--seed", type=whole(0, 2**31 - 1), default=0, help="all random draws follow from it (default 0)")
+    add("--seed", type=whole(0, 2**31 - 1), default=0, help="seed of all random draws (default 0)")
     add(
         "--seeds",
         type=whole(1, 1000),
         default=PAPER.seeds,
-        help="test on this many seeds, from --seed on (default %(default)s)",
+        help="number of seeds to test on, from --seed on (default %(default)s)",
     )
-    add("--engine", choices=ENGINES, default="planned", help="evaluation: planned, or the plain reference")
+    add(
+        "--engine",
+        choices=ENGINES,
+        default="planned",
+        help="engine of evaluation: planned, or the plain reference (default planned)",
+    )
     add(
         "--cache-gb",
         type=positive,
         default=CACHE_GB,
         help="memory for images and features (default %(default)s)",
     )
-    add("--device", type=device, default=None, help="cpu, cuda, cuda:1 (default cuda where there is one)")
+    add("--device", type=device, default=None, help="cpu, cuda, cuda:1 (default: cuda if there is one)")
     workers = min(4, os.cpu_count() or 1)
     add("--workers", type=whole(0, 256), default=workers, help="loader processes (default %(default)s)")
     return parser
