@@ -104,7 +104,7 @@ def check_out(out: Path, inputs: Sequence[Path]) -> None:
 
 
 def check_size(path: Path, size: tuple[int, int], max_side: int) -> None:
-    """Raise UserError where an image is too small, or too narrow once it is resized."""
+    """Raise UserError if an image is too small, or too narrow once it is resized."""
     width, height = working_size(size, max_side)
     if min(width, height) >= MIN_SIDE:
         return

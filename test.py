@@ -141,9 +141,8 @@ def kept_result(args: argparse.Namespace, path: Path) -> Path | None:
     if not args.results:
         return None
     choices = {name: getattr(args, name) for name in ("seed", "seeds", "episodes", "engine", "amp")}
-    places = [name for name in ("data_root", "splits") if getattr(args, name)]
-    choices |= {name: str(Path(getattr(args, name)).resolve()) for name in places}
-    files = list(filter(None, (path, args.episodes_from)))
+    choices |= {name: str(Path(x).resolve()) for name in ("data_root", "splits") if (x := getattr(args, name))}
+    files = (path, args.episodes_from) if args.episodes_from else (path,)
     return result_path(args.results, Setting.of(vars(args)), PROTOCOLS[args.protocol], choices, files)
 
 

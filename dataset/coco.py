@@ -67,7 +67,7 @@ def any_image(root: Path, split: str = "val") -> ImageSet:
 
 
 def image_set(root: Path, split: str, splits: str | None = None) -> ImageSet:
-    """The "train" or "val" images, in the order of their list, or of their names where there is none.
+    """The "train" or "val" images, in the order of their list, or of their names if there is none.
 
     Raises UserError naming what is missing: folders, or masks of images that no list leaves out.
     """

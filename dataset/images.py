@@ -52,7 +52,7 @@ class ImageSet:
                 )
 
     def load(self, image: str) -> tuple[Image.Image, np.ndarray]:
-        """An image (RGB) and its labels (H, W) uint8. Raises UserError where they are not a pair."""
+        """An image (RGB) and its labels (H, W) uint8. Raises UserError if they are not a pair."""
         picture = read_image(self.image_path(image))
         labels = read_object(self.mask_path(image)) if self.binary else read_mask(self.mask_path(image))
         if picture.size != labels.shape[::-1]:
@@ -83,13 +83,13 @@ def need_folders(root: Path, dataset: str, *names: str) -> None:
 
 
 def read_image(path: str | Path) -> Image.Image:
-    """An image as RGB. Raises UserError naming the file where it is missing or damaged."""
+    """An image as RGB. Raises UserError naming the file if it is missing or damaged."""
     with _opened(path, "image") as image:
         return image.convert("RGB")
 
 
 def read_mask(path: str | Path) -> np.ndarray:
-    """A label mask as (H, W) uint8. Raises UserError naming the file where it cannot be one."""
+    """A label mask as (H, W) uint8. Raises UserError naming the file if it cannot be one."""
     with _opened(path, "mask") as image:
         _check_labels(image, path)
         return np.array(image, dtype=np.uint8)

@@ -117,7 +117,7 @@ def _save(path: Path, masks: dict[str, Mask]) -> None:
 
 
 def _load(path: Path) -> dict[str, Mask]:
-    """The cache's entries; none where there is no cache or it is not whole."""
+    """The cache's entries; none if there is no cache or it is not whole."""
     try:
         with np.load(path, allow_pickle=False) as file:
             if file["version"] != VERSION:

@@ -10,7 +10,7 @@ from util.files import atomic_write
 
 
 def read_lines(path: Path, missing: str) -> list[str]:
-    """The lines of a list, without blank ones and # comments. missing: the way out where there is no such file."""
+    """The lines of a list, without blank ones and # comments. missing: the way out if there is no such file."""
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
     except FileNotFoundError as error:

@@ -68,7 +68,7 @@ def image_set(root: Path, split: str, splits: str | None = None) -> ImageSet:
 
 
 def mask_folder(root: Path) -> Path:
-    """SegmentationClassAug, or where there is none SegmentationClass."""
+    """SegmentationClassAug, or if there is none SegmentationClass."""
     folders = [root / name for name in ("SegmentationClassAug", "SegmentationClass")]
     found = next((folder for folder in folders if folder.is_dir()), None)
     if found is None:

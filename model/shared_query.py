@@ -153,7 +153,7 @@ def _cosine(query: Query, fixed: Tensor, adaptive: list[tuple[float, Adaptive]])
 
 
 def confident_sets(probability: Tensor, threshold: float) -> Tensor:
-    """Pixels above the threshold in each episode, (E, N) bool; the 12 likeliest where there is none."""
+    """Pixels above the threshold in each episode, (E, N) bool; the 12 likeliest if there is none."""
     chosen = probability > threshold
     empty = ~chosen.any(1)
     if empty.any():

@@ -39,7 +39,7 @@ class Instances(NamedTuple):
 
 
 def read_instances(path: Path) -> Instances:
-    """Read instances_{train,val}2014.json. Raises UserError where it is missing, damaged or no such file."""
+    """Read instances_{train,val}2014.json. Raises UserError if it is missing, damaged or no such file."""
     try:
         content = json.loads(path.read_bytes())
         categories = sorted({category["id"] for category in content["categories"]})

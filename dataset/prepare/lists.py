@@ -86,7 +86,7 @@ def read_official_list(path: Path) -> list[str]:
 
 
 def write_fss_lists(lists: dict[str, list[str]], root: Path) -> None:
-    """Write splits/trn.txt, val.txt and test.txt of FSS-1000. Raises UserError where root holds few of the classes."""
+    """Write splits/trn.txt, val.txt and test.txt of FSS-1000. Raises UserError if root holds few of the classes."""
     names = [name for part in lists.values() for name in part]
     absent = [name for name in names if not (root / name).is_dir()]
     if len(absent) > len(names) / 2:

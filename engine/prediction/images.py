@@ -30,7 +30,7 @@ def find_images(names: Sequence[str], flag: str, left_out: Collection[Path] = ()
     """The image files that are named: files, all images of folders (not of folders in them), quoted patterns.
 
     Each file once, in the order of the names, folders and patterns sorted. left_out: files, such as the masks
-    of supports, that folders and patterns do not mean. Raises UserError where a name means none.
+    of supports, that folders and patterns do not mean. Raises UserError if a name means none.
     """
     unwanted = {os.path.abspath(path) for path in left_out}
     found: dict[str, Path] = {}
@@ -104,7 +104,7 @@ def _some(items: Sequence[object], shown: int = 5) -> str:
 
 
 def read_image(path: str | Path) -> Image.Image:
-    """An image file as RGB, upright. Raises UserError naming it where it is missing, damaged, or far too large."""
+    """An image file as RGB, upright. Raises UserError naming it if it is missing, damaged, or far too large."""
     return read_turned(path)[0]
 
 

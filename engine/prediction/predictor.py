@@ -65,7 +65,7 @@ class Predictor:
 
         images: PIL images, or uint8 (H, W, 3) RGB, of any sizes; masks: (H, W) of its image's size each, 1 the
         object, 0 background, 255 neither; names: what errors call them (default "support 1", ...).
-        Raises ValueError, and keeps the former supports, where there is none, or more of the one than of the
+        Raises ValueError, and keeps the former supports, if there is none, or more of the one than of the
         others, a mask has another size, other values or no object, or an image or its object is too small.
         """
         images, masks = list(images), list(masks)
@@ -80,7 +80,7 @@ class Predictor:
     def predict(self, image: Image.Image | np.ndarray) -> Prediction:
         """Find the supports' object in an image, PIL or uint8 (H, W, 3) RGB; the result has the image's own size.
 
-        Raises ValueError before :meth:`set_support`, and where the image is too small.
+        Raises ValueError before :meth:`set_support`, and if the image is too small.
         """
         if self._prototypes is None:
             raise ValueError("no supports: call set_support before predict")
@@ -149,7 +149,7 @@ def as_picture(image: Image.Image | np.ndarray, name: str) -> Image.Image:
 
 
 def as_mask(mask: np.ndarray, name: str) -> np.ndarray:
-    """A mask as uint8 (H, W), 1, 0 or 255. Raises ValueError where it is none, or holds no object."""
+    """A mask as uint8 (H, W), 1, 0 or 255. Raises ValueError if it is none, or holds no object."""
     mask = np.asarray(mask)
     if mask.ndim != 2 or not (mask.dtype == bool or np.issubdtype(mask.dtype, np.integer)):
         raise ValueError(f"{name}: the mask is {mask.dtype} {mask.shape}, expected whole numbers (H, W)")

@@ -21,7 +21,7 @@ STAR = "*: look at the notes under the table"
 
 
 def figure_class() -> Any:
-    """matplotlib's Figure. Raises UserError where matplotlib is absent."""
+    """matplotlib's Figure. Raises UserError if matplotlib is absent."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:

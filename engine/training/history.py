@@ -18,7 +18,7 @@ History = Sequence[Mapping[str, Any]]
 
 
 def need_tensorboard() -> None:
-    """Raise UserError where tensorboard is absent."""
+    """Raise UserError if tensorboard is absent."""
     if find_spec("tensorboard") is None:
         raise UserError("--tensorboard needs the package tensorboard (pip install tensorboard)")
 
