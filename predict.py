@@ -38,7 +38,7 @@ from engine.options import OneLineParser, device, whole
 from engine.pictures import TILE, save_png
 from engine.prediction.images import check_image, find_images, find_supports, read_image
 from engine.prediction.masks import read_support
-from engine.prediction.predictor import MAX_SIDE, MIN_SIDE, OBJECT, Predictor, fitted, working_size
+from engine.prediction.predictor import MAX_SIDE, MIN_SIDE, OBJECT, Predictor, fitted, size_problem, working_size
 from engine.prediction.sheet import contact_sheet, highlighted
 from util.errors import UserError
 from util.files import atomic_write, check_writable, remove_leftovers
@@ -105,20 +105,12 @@ def check_out(out: Path, inputs: Sequence[Path]) -> None:
 
 def check_size(path: Path, size: tuple[int, int], max_side: int) -> None:
     """Raise UserError if an image is too small, or too narrow once it is resized."""
-    width, height = working_size(size, max_side)
-    if min(width, height) >= MIN_SIDE:
-        return
-    wanted = -(-MIN_SIDE * max(size) // min(size))
-    if min(size) < MIN_SIDE:
-        raise UserError(f"{path}: {size[0]}x{size[1]} pixels; at least {MIN_SIDE} on either side are needed")
-    raise UserError(
-        f"{path}: {size[0]}x{size[1]} pixels would be segmented as {width}x{height}, too narrow; raise --max-side to "
-        f"{wanted}, or crop the image"
-    )
+    if problem := size_problem(size, max_side, flag="--max-side"):
+        raise UserError(f"{path}: {problem}")
 
 
 def resizing(size: tuple[int, int], max_side: int) -> str:
-    """What is to be said of an image that is resized."""
+    """The end of a message about an image: the size that it is segmented in, if that is another one."""
     width, height = working_size(size, max_side)
     return f", {size[0]}x{size[1]} seen as {width}x{height}" if (width, height) != size else ""
 
@@ -131,7 +123,7 @@ def label_in(mask: Path, label: str | None, pairs: Sequence[tuple[Path, Path]]) 
 
 
 def load_supports(pairs: Sequence[tuple[Path, Path]], label: str | None, max_side: int) -> list[Support]:
-    """Read the supports, keep them in working size, and say what was found."""
+    """Read the supports, keep them in working size, and print what was found."""
     supports = []
     for image_path, mask_path in pairs:
         image, mask = read_support(image_path, mask_path, label_in(mask_path, label, pairs))
@@ -187,7 +179,7 @@ def segment(
 
 @contextmanager
 def memory_errors(max_side: int) -> Iterator[None]:
-    """Say in one line that memory, the GPU's or the machine's, does not suffice."""
+    """Turn a lack of memory, the GPU's or the machine's, into a UserError."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:

@@ -109,12 +109,9 @@ class Predictor:
 
     def _features(self, image: Image.Image, name: str) -> Tensor:
         """Features (1, C, h, w) of an RGB image, made smaller where it is large."""
+        if problem := size_problem(image.size, self.max_side):
+            raise ValueError(f"{name}: {problem}")
         size = working_size(image.size, self.max_side)
-        if min(size) < MIN_SIDE:
-            resized = f" ({size[0]}x{size[1]} under max_side {self.max_side})" if size != image.size else ""
-            raise ValueError(
-                f"{name}: {image.width}x{image.height} pixels{resized}, at least {MIN_SIDE}x{MIN_SIDE} are needed"
-            )
         weight = next(self.net.parameters())
         return self.net.features(normalise(_resized(image, size))[None].to(weight))
 
@@ -124,6 +121,18 @@ def working_size(size: tuple[int, int], max_side: int) -> tuple[int, int]:
     scale = min(1, max_side / max(size))
     width, height = (max(1, round(side * scale)) for side in size)
     return width, height
+
+
+def size_problem(size: tuple[int, int], max_side: int, flag: str = "max_side") -> str | None:
+    """Why an image of this (width, height) cannot be segmented, None if it can; flag: what callers call max_side."""
+    width, height = working_size(size, max_side)
+    if min(size) < MIN_SIDE:
+        return f"{size[0]}x{size[1]} pixels; at least {MIN_SIDE} on either side are needed"
+    if min(width, height) < MIN_SIDE:
+        wanted = -(-MIN_SIDE * max(size) // min(size))
+        narrow = f"{size[0]}x{size[1]} pixels would be segmented as {width}x{height}, too narrow"
+        return f"{narrow}; raise {flag} to {wanted}, or crop the image"
+    return None
 
 
 def fitted(image: Image.Image, mask: np.ndarray, max_side: int) -> tuple[Image.Image, np.ndarray]:

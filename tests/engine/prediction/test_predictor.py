@@ -198,7 +198,11 @@ TINY[2, 2] = 1  # between the centres of four features
         ([np.zeros((48, 64), np.uint8)], MASKS[:1], r"support 1: uint8 \(48, 64\), expected a PIL image or uint8"),
         ([np.zeros((48, 64, 3))], MASKS[:1], r"support 1: float64 \(48, 64, 3\), expected"),
         (["a.jpg"], MASKS[:1], r"support 1: str, expected a PIL image"),
-        ([Image.new("RGB", (1, 1))], [np.ones((1, 1), int)], "support 1: 1x1 pixels, at least 32x32 are needed"),
+        (
+            [Image.new("RGB", (1, 1))],
+            [np.ones((1, 1), int)],
+            "support 1: 1x1 pixels; at least 32 on either side are needed",
+        ),
         ([Image.new("RGB", (64, 64), "red")], [TINY], "support 1: the object's 1 pixels in 64x64 are too few"),
     ],
 )
@@ -215,9 +219,12 @@ def test_supports_are_named_as_asked(net: nn.Module) -> None:
 @pytest.mark.parametrize(
     ("size", "says"),
     [
-        ((1, 1), "the image: 1x1 pixels, at least"),
-        ((31, 60), "the image: 31x60 pixels, at least"),
-        ((2000, 50), r"the image: 2000x50 pixels \(64x2 under max_side 64\), at least"),
+        ((1, 1), "the image: 1x1 pixels; at least"),
+        ((31, 60), "the image: 31x60 pixels; at least"),
+        (
+            (2000, 50),
+            "the image: 2000x50 pixels would be segmented as 64x2, too narrow; raise max_side to 1280, or crop",
+        ),
     ],
 )
 def test_queries_that_are_too_small(net: nn.Module, size: tuple[int, int], says: str) -> None:
