@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from engine.checkpoint import load_checkpoint, save_weights
 from engine.setting import Schedule
 from tests.files import GOLDEN
 from util.errors import UserError
+from util.launch import command
 
 CURVE = {"resnet50_1shot.history.png"} if importlib.util.find_spec("matplotlib") else set()
 
@@ -281,3 +284,20 @@ def test_results_are_kept_and_not_computed_again(
     save_weights(weights, {key: value + 1 for key, value in state(run).items()})
     evaluated(toy, [*flags, "--fold", "0", "--refine"])
     assert len(evaluations) == len(list((tmp_path / "results").iterdir())) == 5
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_test_as_it_ends_a_training(
+    toy: Path, run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int
+) -> None:
+    """One word, exit code 130, the process group left, the handlers of before in place."""
+    left = []
+    monkeypatch.setattr(testing, "evaluate", lambda *_, **__: os.kill(os.getpid(), number))
+    monkeypatch.setattr("util.distributed.finish", lambda: left.append(1))
+    before = signal.getsignal(number)
+    with pytest.raises(SystemExit) as ended:
+        command(lambda: evaluated(toy, ["--checkpoint", run]))
+    assert ended.value.code == 130
+    assert capsys.readouterr().err.strip() == "interrupted"
+    assert left == [1]
+    assert signal.getsignal(number) == before
