@@ -1,7 +1,7 @@
 # make demo   train baseline and SSP on a toy dataset, evaluate them on novel classes, draw pictures
 # make test   the test suite (make test-slow: the long ones)
 # make lint   ruff
-# make bench  planned against plain evaluation, planning and sampling at COCO's size, class index against opening masks
+# make bench  planned against plain evaluation and training, planning and sampling at COCO's size, class index against masks
 #             (DATA_ROOT=... for a VOC2012 folder of yours)
 
 PYTHON ?= python3
@@ -34,7 +34,7 @@ lint: install
 data/toy: | install
 	$(RUN) prepare.py toy --out data/toy
 
-bench: install data/toy
+bench: install $(filter data/toy,$(DATA_ROOT))
 	$(RUN) -m benchmarks.evaluation --data-root $(DATA_ROOT)
 	$(RUN) -m benchmarks.training --data-root $(DATA_ROOT)
 	$(RUN) -m benchmarks.planning

@@ -2,7 +2,7 @@
 
 Makes 20 classes of colour and texture, trains the baseline and SSP on fifteen of them from random
 weights, evaluates untrained, baseline, SSP and SSP with refinement on the other five over five seeds,
-prints the table and draws episodes with predictions. Everything is written to outdir_demo.
+prints the table and draws episodes with predictions. It writes to data/toy and outdir_demo.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ TRAINING = [
     "--test-episodes", "100", "--seeds", "1", "--resume",
 ]  # fmt: skip
 TEST_EPISODES = 200
-PICTURES = 6
+DRAWN_EPISODES = 6
 
 
 def untrained_weights(path: Path) -> Path:
@@ -51,7 +51,7 @@ def untrained_weights(path: Path) -> Path:
 def draw_episodes(path: Path, rows: dict[str, tuple[Path, list[str]]]) -> None:
     """Draw a line for each episode of novel classes: support, query with the truth, each network's prediction."""
     images, novel, _ = open_part("pascal", DATA, "test", FOLD)
-    episodes = plan_episodes(class_index(images), novel, 1, seed=1, episodes=PICTURES)
+    episodes = plan_episodes(class_index(images), novel, 1, seed=1, episodes=DRAWN_EPISODES)
     predictions = {}
     for name, (checkpoint, flags) in rows.items():
         known = load_checkpoint(checkpoint)

@@ -3,9 +3,9 @@
     net = torch.hub.load("PATH/TO/SSP", "ssp_resnet50", source="local", weights="resnet50_1shot_61.40.ckpt")
     predictor = torch.hub.load("PATH/TO/SSP", "predictor", source="local", weights="resnet50_1shot_61.40.ckpt")
 
-weights: what main.py writes or the authors' release wrote; None: random ones. refine: the self-support
-refinement of SSP; None: what the weights say of themselves, no if nothing. Raises util.errors.UserError, one
-line, where the weights cannot be read or are another network's.
+weights is a file of main.py or of the authors' release; None gives random weights. refine says whether SSP
+refines; None takes what the weights say, else no. Weights that cannot be read, or that belong to another network,
+raise util.errors.UserError, one line.
 """
 
 from __future__ import annotations
@@ -54,6 +54,8 @@ def predictor(
         weights, refine: as above.
         device: None for CUDA if there is one, else the CPU.
         max_side: larger images are resized to so many pixels.
+    Returns:
+        A Predictor without supports.
     """
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -74,10 +76,11 @@ def _network(
                 f"{weights}: holds the weights of {found}, not of {method}_{backbone}; ask for it"
             )
     refine = bool(info.get("refine")) if refine is None else refine
-    if refine and info["method"] == "baseline":
+    try:
+        net = model.build_model(info["method"], info["backbone"], refine)
+    except ValueError as error:
         where = "" if weights is None else f"{weights}: "
-        raise util.errors.UserError(f"{where}refine belongs to ssp, the baseline has nothing to refine; leave it out")
-    net = model.build_model(info["method"], info["backbone"], refine)
+        raise util.errors.UserError(f"{where}{error}; leave it out") from error
     if state is not None:
         engine.checkpoint.load_network(net, state, weights)
     return net.eval()

@@ -21,27 +21,26 @@ After Ctrl-C or SIGTERM the program saves the state and ends.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dataset import Episode, Part, open_fold, open_pool
+from dataset import Part, Plans, open_fold, open_pool
 from dataset.samples import TrainingSamples
 from engine.evaluation.estimate import cost, duration, unit_seconds
 from engine.evaluation.evaluate import evaluate, result_table, summary
 from engine.evaluation.protocol import PAPER, plan_seeds
-from engine.options import default_device, make_parser, positive, settle, whole
+from engine.options import check_engine, make_parser, positive, settle, whole
 from engine.setting import RECIPE, Schedule, Setting
 from engine.training.history import need_tensorboard
 from engine.training.run import Means, TrainingRun, find_training, finished_checkpoint
-from engine.training.start import describe
+from engine.training.start import what_will_run
 from engine.training.state import plain_values
 from util import distributed
 from util.errors import UserError
 from util.interrupts import Interrupts, interrupts
 from util.launch import command
 
-WORTH_ESTIMATING = 20  # steps: a longer run times two of them to say how long it takes
+MANY_STEPS = 20  # steps: a longer run times two of them to say how long it takes
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -80,8 +79,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     setting = settle(vars(args))
     vars(args).update(setting.as_dict())
-    args.device = args.device or default_device()
     args.crop_size = args.crop_size or setting.layout.CROP_SIZE
+    check_engine(args.engine)
     if args.tensorboard:
         need_tensorboard()
     if args.snapshot > args.episode:
@@ -134,7 +133,7 @@ def train(args: argparse.Namespace, asked: Interrupts) -> Path:
     # The network, its optimizer and the state of the run (sections 2 to 4).
     run = TrainingRun(setting, schedule, fold, samples, last, flags, means, args.pretrained, earlier)
 
-    def test(part: Part, plans: Mapping[int, Sequence[Episode]]) -> dict[str, Any]:
+    def test(part: Part, plans: Plans) -> dict[str, Any]:
         return evaluate(run.net, part.images, plans, workers=args.workers, engine=args.engine, cache_gb=args.cache_gb)
 
     def time_left(unit: float) -> str:
@@ -144,8 +143,8 @@ def train(args: argparse.Namespace, asked: Interrupts) -> Path:
 
     evaluated, tested = (sum(map(len, plans.values())) for plans in (selection, final))
     done = run.training.snapshot
-    distributed.say(describe(setting, schedule, fold, run.net, len(pool.names), done, evaluated, tested))
-    if run.time_a_step(WORTH_ESTIMATING):
+    distributed.say(what_will_run(setting, schedule, fold, run.net, len(pool.names), done, evaluated, tested))
+    if run.time_a_step(MANY_STEPS):
         unit = unit_seconds(run.net, fold.select.images, selection[args.seed], args.engine)
         distributed.say(f"about {time_left(unit)}, at {run.step_seconds:.2g} s a step")
 

@@ -135,7 +135,7 @@ def load_supports(pairs: Sequence[tuple[Path, Path]], label: str | None, max_sid
 
 
 def output_names(paths: Sequence[Path]) -> list[str]:
-    """The stem of each file; of those that are taken (upper case or not), with _2, _3 ..."""
+    """The stem of each file; a stem that is taken, in upper or lower case, gets _2, _3 ..."""
     names: dict[str, str] = {}
     for path in paths:
         name, number = path.stem, 1

@@ -35,7 +35,7 @@ from engine.checkpoint import PRETRAINED, blaming, read, save_weights
 from engine.options import OneLineParser, whole
 from model import BACKBONES, build_model
 from model.weights import adapt_pretrained, flat_key, unwrap
-from util.errors import UserError
+from util.errors import UserError, first_line
 from util.files import atomic_write, check_file, check_writable, remove_leftovers
 from util.launch import command
 from util.progress import progress
@@ -181,8 +181,7 @@ def prepare_fss(args: argparse.Namespace) -> None:
         raise UserError(
             f"{folder}: no lists there; pass --splits (HSNet's data/splits) or --test-list (the official one)"
         )
-    args.dataset, args.shot, args.splits, args.quick, args.json = "fss", 5, None, False, None
-    verify(args)
+    report_survey(fss.NAME, root, 5, args.workers)
 
 
 def prepare_weights(args: argparse.Namespace) -> None:
@@ -200,7 +199,7 @@ def prepare_weights(args: argparse.Namespace) -> None:
         adapt_pretrained(net, state)
     trunk = {flat_key(key): value for key, value in net.state_dict().items()}
     save_weights(path, trunk)
-    rest = len(state) - sum(not key.startswith(("layer4.", "fc.")) for key in state)
+    rest = sum(key.startswith(("layer4.", "fc.")) for key in state)
     print(
         f"{path}: all {len(trunk)} keys of the trunk matched, from {source}; {rest} keys of layer4 and fc are not used"
     )
@@ -217,10 +216,9 @@ def fetch_from_timm(name: str, path: Path) -> dict[str, Any]:
     try:
         return timm.create_model(name, pretrained=True).state_dict()
     except Exception as error:  # timm and what it downloads with raise all sorts of errors
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
-            f"{path}: {name} cannot be downloaded ({reason}); where there is a network, download timm/{name} from the "
-            f"Hugging Face hub in a browser and pass its model.safetensors with --from"
+            f"{path}: {name} cannot be downloaded ({first_line(error)}); where there is a network, download "
+            f"timm/{name} from the Hugging Face hub in a browser and pass its model.safetensors with --from"
         ) from error
     finally:
         logging.disable(logging.NOTSET)
@@ -258,12 +256,30 @@ def verify(args: argparse.Namespace) -> None:
     if args.json:
         check_file(args.json)
     root = locate(args.data_root, DATASETS[args.dataset].FOLDER)
-    found = survey(args.dataset, root, args.shot, args.splits, args.quick, args.workers)
+    report_survey(args.dataset, root, args.shot, args.workers, args.splits, args.quick, args.json)
+
+
+def report_survey(
+    dataset: str,
+    root: Path,
+    shot: int,
+    workers: int | None,
+    splits: str | None = None,
+    quick: bool = False,
+    json_file: str | None = None,
+) -> None:
+    """Survey a dataset and print what was found; ends the program with 1 if anything is wrong.
+
+    Arguments:
+        dataset, root, shot, splits, quick, workers: as of survey.
+        json_file: where tables and findings are written.
+    """
+    found = survey(dataset, root, shot, splits, quick, workers)
     for rows in (found.splits, found.folds):
         if rows:
             print(table(rows), end="\n\n")
-    if args.json:
-        with atomic_write(args.json) as file:
+    if json_file:
+        with atomic_write(json_file) as file:
             file.write(json.dumps({**found._asdict(), "findings": [f._asdict() for f in found.findings]}).encode())
     shown: Counter[str] = Counter()
     for finding in found.findings:
@@ -272,7 +288,7 @@ def verify(args: argparse.Namespace) -> None:
             print(f"{finding.kind}: {finding.text}")
     for kind, count in shown.items():
         if count > SHOWN:
-            print(f"{kind}: {count - SHOWN} more like it{'' if args.json else ' (--json FILE writes them all)'}")
+            print(f"{kind}: {count - SHOWN} more like it{'' if json_file else ' (--json FILE writes them all)'}")
     if found.findings:
         print(f"{root}: {len(found.findings)} findings")
         sys.exit(1)
@@ -291,7 +307,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def write_list(path: Path, names: Callable[[], Sequence[str]], again: bool = False) -> None:
-    """Write a list of images, where it is there already only if asked to again; names is called to write it."""
+    """Write a list of images; one that is there stays, unless ``again``. names: gives the images, to be written."""
     if path.is_file() and not again:
         print(f"{path}: there, {len(read_ids(path))} images")
         return

@@ -24,7 +24,7 @@ from engine.evaluation.protocol import HSNET, PAPER, Protocol
 from engine.options import OneLineParser, whole
 from engine.report.picture import draw_tables, figure_class
 from engine.report.results import Result, find_results, read_result
-from engine.report.tables import Cell, Row, Table, describe, make_tables, title, to_csv, to_markdown
+from engine.report.tables import Cell, Row, Table, make_tables, row_name, title, to_csv, to_markdown
 from engine.setting import Setting
 from engine.training.state import load_training
 from model import BACKBONES
@@ -50,19 +50,19 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--data-root",
         default="../Datasets_SSP",
         metavar="DIR",
-        help="the flag of this name in these commands (default %(default)s)",
+        help="--data-root of the commands that --commands prints (default %(default)s)",
     )
     add(
         "--splits",
         default="data/splits",
         metavar="DIR",
-        help="the flag of this name in these commands (default %(default)s)",
+        help="--splits of these commands (default %(default)s)",
     )
     add(
         "--out",
         default="outdir",
         metavar="DIR",
-        help="main.py's folder, which is read and stands in these commands (default %(default)s)",
+        help="main.py's folder: results are read from it, and these commands write to it (default %(default)s)",
     )
     args = parser.parse_args(argv)
     if args.picture:
@@ -104,9 +104,9 @@ def commands(tables: Iterable[Table], out: str, data_root: str, splits: str) -> 
         checkpoint = newest_checkpoint(setting, home)
         fold = "" if cell.fold is None else f", fold {cell.fold}"
         paper = "not in the paper" if cell.paper is None else f"paper {cell.paper:.1f}"
-        lines.append(f"# {title(row)}: {describe(row.setting)}{fold} ({paper})")
+        lines.append(f"# {title(row)}: {row_name(row.setting)}{fold} ({paper})")
         if cell.measured is not None:
-            lines.append(f"#   is there, not as in the paper: {'; '.join(cell.notes)}")
+            lines.append(f"#   measured, but not as in the paper: {'; '.join(cell.notes)}")
             continue
         training = training_command(setting, home, data_root)
         if not checkpoint and training not in trained:

@@ -18,11 +18,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dataset import DATASETS, Episode, ImageSet, hsnet_classes, open_listed, open_part, plan_hsnet
+from dataset import DATASETS, ImageSet, Plans, hsnet_classes, open_listed, open_part, plan_hsnet
 from engine.checkpoint import Checkpoint, find_checkpoint, load_checkpoint, load_network
 from engine.evaluation.estimate import cost, duration, unit_seconds
 from engine.evaluation.evaluate import evaluate, result_table, summary
@@ -37,7 +36,7 @@ from engine.evaluation.protocol import (
     plan_seeds,
     save_episodes,
 )
-from engine.options import default_device, make_parser, settle, whole
+from engine.options import check_engine, make_parser, settle, whole
 from engine.report.results import result_path, save_result
 from engine.setting import Setting
 from model import build_model
@@ -47,13 +46,12 @@ from util.files import check_file, check_writable
 from util.interrupts import interrupts
 from util.launch import command
 
-WORTH_ESTIMATING = 2000  # in units of estimate.cost: half a minute on two cores, of ResNet-50 and images of VOC's size
-Plans = Mapping[int, Sequence[Episode]]
+LONG_EVALUATION = 2000  # in units of estimate.cost: half a minute on two cores, of ResNet-50 and images of VOC's size
 
 
 def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]:
     """The settled flags, the checkpoint's path and the checkpoint."""
-    parser = make_parser(__doc__)
+    parser = make_parser(__doc__, "the checkpoint's, else ")
     add = parser.add_argument
     add("--checkpoint", metavar="PATH", help="weights, or a folder that holds exactly one")
     add("--out", default="outdir", metavar="DIR", help="main.py's folder (default %(default)s)")
@@ -62,11 +60,14 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]
     add("--save-episodes", metavar="FILE", help="write the episodes here, as JSON")
     add("--episodes-from", metavar="FILE", help="run the episodes of a file that --save-episodes wrote")
     add("--json", metavar="FILE", help="write the result here")
-    add("--results", metavar="DIR", help="keep the result here, under a name of its own; none is computed twice")
+    add("--results", metavar="DIR", help="keep results in this folder; one that is there is not computed again")
     add("--visualize", metavar="DIR", help="draw the best, the worst and random episodes on a page")
     add("--visualize-episodes", type=whole(3, 999), default=60, metavar="N", help="drawn episodes (default 60)")
     add("--amp", action="store_true", help="run the trunk in bfloat16, meant for CUDA; results differ slightly")
     args = parser.parse_args(argv)
+    take_saved(args)
+    if args.protocol == HSNET.name and args.dataset:
+        args.class_order = args.class_order or DATASETS[args.dataset].HSNET_ORDER
     if args.checkpoint:
         path = find_checkpoint(args.checkpoint)
     else:
@@ -76,12 +77,11 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]
     for name in ("method", "backbone"):
         given, found = getattr(args, name), checkpoint.info[name]
         if given not in (None, found):
-            raise UserError(f"{path}: holds a {found} network, not --{name} {given}; leave the flag out")
+            raise UserError(f"{path}: its {name} is {found}, not {given}; leave --{name} out")
     settle_episodes(args, dict(checkpoint.info), path)
     if args.amp and args.engine == "plain":
         raise UserError("--amp belongs to --engine planned, the plain one is the reference")
-    if args.engine == "plain" and distributed.launched():
-        raise UserError("--engine plain, the reference, runs in one process; start it with python, not torchrun")
+    check_engine(args.engine)
     for file in filter(None, (args.json, args.save_episodes)):
         check_file(file)
     for folder in filter(None, (args.visualize and Path(args.visualize) / PICTURES, args.results)):
@@ -89,11 +89,8 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]
     return args, path, checkpoint
 
 
-def settle_episodes(args: argparse.Namespace, known: dict[str, Any], path: Path) -> None:
-    """Settle which episodes are run: those of a file, or of a dataset's fold in a protocol.
-
-    known: what the checkpoint at ``path`` says of itself.
-    """
+def take_saved(args: argparse.Namespace) -> None:
+    """Take the episodes of --episodes-from, and what they belong to."""
     saved = load_episodes(args.episodes_from) if args.episodes_from else None
     for name in SAVED if saved else ():
         if getattr(args, name) not in (None, saved[name]):
@@ -102,21 +99,23 @@ def settle_episodes(args: argparse.Namespace, known: dict[str, Any], path: Path)
         setattr(args, name, saved[name])
     args.plans = saved["plans"] if saved else None
     args.protocol = args.protocol or PAPER.name
+
+
+def settle_episodes(args: argparse.Namespace, known: dict[str, Any], path: Path) -> None:
+    """Settle the dataset, fold, shot and refinement; known: what the checkpoint at ``path`` says of itself."""
     layout = DATASETS[args.dataset or known.get("dataset", "pascal")]
     if known.get("dataset") != layout.NAME:
         known = {name: value for name, value in known.items() if name not in ("fold", "class_order")}
     if args.protocol == HSNET.name:
         known.pop("refine", None)  # the release does not refine in this protocol
         if args.class_order not in (None, layout.HSNET_ORDER) and args.class_order in layout.CLASS_ORDERS:
-            tested = f"HSNet's protocol tests {layout.HSNET_ORDER} folds"
-            raise UserError(f"--class-order {args.class_order}: {tested}; leave the flag out")
+            raise UserError(f"--class-order: HSNet's protocol tests {layout.HSNET_ORDER} folds; leave the flag out")
         args.class_order = args.class_order or layout.HSNET_ORDER
-        if not (args.splits or saved):
+        if not (args.splits or args.plans):
             raise UserError("--protocol hsnet needs --splits, the data/splits of an HSNet checkout")
     if layout.FOLDS[0] is not None and args.fold is None and known.get("fold") is None:
         raise UserError(f"{path}: does not say which fold of {layout.NAME} to test; pass --fold")
     vars(args).update(settle(vars(args), known).as_dict())
-    args.device = args.device or default_device()
 
 
 def plan(args: argparse.Namespace) -> tuple[ImageSet, Plans, list[int]]:
@@ -174,7 +173,7 @@ def test(args: argparse.Namespace, path: Path, checkpoint: Checkpoint) -> dict[s
     if args.save_episodes and distributed.rank() == 0:
         save_episodes(args.save_episodes, setting, protocol, plans)
     work = cost(plans, args.engine)
-    if work > WORTH_ESTIMATING:
+    if work > LONG_EVALUATION:
         unit = unit_seconds(net, images, next(iter(plans.values())), args.engine, protocol, args.amp)
         distributed.say(f"{sum(map(len, plans.values()))} episodes, about {duration(work * unit)}")
 

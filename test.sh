@@ -33,9 +33,6 @@ TEXT
 MORE_NAMES="PROTOCOL CHECKPOINT"
 . "$(dirname -- "$0")/setting.sh"
 PROTOCOL=${PROTOCOL:-ssp}
-if [ "$PROTOCOL" = hsnet ] && [ "${DATASET:-}" = coco ] && [ -z "${CLASS_ORDER:-}" ]; then
-    flags+=(--class-order interleaved)
-fi
 
 evaluate() {
     local checkpoint=()

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dataset import coco, fss, pascal
-from dataset.episodes import Episode, Pool, check_pool, images_of, make_pool, plan_episodes
+from dataset.episodes import Episode, Plans, Pool, check_pool, images_of, make_pool, plan_episodes
 from dataset.images import ImageSet, Part
 from dataset.index import ClassIndex, class_index
 from dataset.layout import Layout
@@ -27,6 +27,7 @@ __all__ = [
     "ImageSet",
     "Layout",
     "Part",
+    "Plans",
     "class_index",
     "hsnet_classes",
     "hsnet_list",
@@ -132,5 +133,5 @@ def locate(root: str | Path, folder: str) -> Path:
     """The dataset's folder: root itself, or the one of that name in it."""
     root = Path(root)
     if not root.is_dir():
-        raise UserError(f"{root}: no such folder; --data-root must be {folder} or the folder that holds it")
+        raise UserError(f"{root}: no such folder; the data root must be {folder} or the folder that holds it")
     return root / folder if (root / folder).is_dir() else root

@@ -50,7 +50,9 @@ def novel_classes(fold: int, class_order: str | None) -> list[int]:
     """The twenty classes that a fold tests on: 20k+1 .. 20k+20 (the paper's own), or k+1, k+5 .. k+77 (HSNet's)."""
     if class_order == CONTIGUOUS:
         return list(range(20 * fold + 1, 20 * fold + 21))
-    return list(range(fold + 1, 81, 4))
+    if class_order == INTERLEAVED:
+        return list(range(fold + 1, 81, 4))
+    raise ValueError(f"class_order {class_order!r} is not one of {CLASS_ORDERS}")
 
 
 def open_part(root: Path, part: str, fold: int | None, class_order: str | None, splits: str | None) -> Part:
@@ -108,7 +110,7 @@ def _folders(root: Path, split: str) -> tuple[Path, Path, Path]:
     if (root / year).is_dir():
         raise UserError(f"{root}: no masks in annotations/{year}; make them: python prepare.py coco --data-root {root}")
     raise UserError(
-        f"{root}: no folder {year} (nor {split}_coco); --data-root must be {FOLDER} or the folder that holds it"
+        f"{root}: no folder {year} (nor {split}_coco); the data root must be {FOLDER} or the folder that holds it"
     )
 
 
@@ -135,7 +137,7 @@ def plan_hsnet(path: Path, fold: int, shot: int, rng: np.random.RandomState) -> 
 
 
 def hsnet_lines(pairs: Sequence[tuple[str, int]], source: str) -> list[str]:
-    """Such a list of (image, class) pairs as one line of JSON."""
+    """HSNet's list of (image, class) pairs, as one line of JSON."""
     lists: dict[int, list[str]] = {}
     for image, cls in pairs:
         lists.setdefault(cls, []).append(image)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +20,9 @@ class Episode(NamedTuple):
     query: str
     cls: int
     supports: tuple[str, ...]
+
+
+Plans = Mapping[int, Sequence[Episode]]  # the episodes of each seed
 
 
 def images_of(episodes: Iterable[Episode]) -> list[str]:
@@ -85,7 +88,7 @@ def check_pool(pool: Pool, shot: int, source: str, names: Mapping[int, str] | No
             name = f" ({names[cls]})" if names else ""
             raise UserError(
                 f"{source}: class {cls}{name} has {have} images with at least {pool.min_pixels} pixels of it, "
-                f"--shot {shot} needs {shot + 1} (a query and its supports)"
+                f"{shot}-shot episodes need {shot + 1} (a query and its supports)"
             )
 
 
@@ -134,7 +137,12 @@ def plan_episodes(
 
 
 def plan_from_pool(pool: Pool, shot: int, seed: int, episodes: int, workers: int = 4) -> list[Episode]:
-    """:func:`plan_episodes` from a pool that was made and checked before."""
+    """:func:`plan_episodes` from a pool that was made and checked before.
+
+    Arguments:
+        pool: what is drawn from.
+        shot, seed, episodes, workers: as of plan_episodes.
+    """
     generator = torch.Generator().manual_seed(seed)
     base = torch.empty((), dtype=torch.int64).random_(generator=generator).item()
     streams = [random.Random(base + worker) for worker in range(workers)]

@@ -1,7 +1,7 @@
-"""FSS-1000: a folder for each class with ten images and ten object masks (docs/method.md, section 7).
+"""FSS-1000: a folder for each class with ten images and ten object masks (docs/data.md).
 
-520 classes to train on, 240 to choose the best weights on, 240 to test on, no folds. Which is which say three
-lists, in the dataset's folder splits (prepare.py fss makes them) or in an HSNet checkout's data/splits/fss.
+520 classes to train on, 240 to choose the best weights on, 240 to test on, no folds. Three lists name the
+classes of each part: in the dataset's folder splits (prepare.py fss makes them), or in HSNet's data/splits/fss.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def lists_folder(root: Path, splits: str | None) -> Path:
 def class_list(folder: Path, part: str) -> list[str]:
     """The class names of a part, as listed. Raises UserError on a name that is listed twice."""
     path = folder / LISTS[part]
-    names = read_lines(path, "python prepare.py fss makes it, or name an HSNet checkout's data/splits with --splits")
+    names = read_lines(path, "python prepare.py fss makes it, or pass an HSNet checkout's data/splits")
     if len(set(names)) < len(names):
         raise UserError(f"{path}: lists {next(name for name in names if names.count(name) > 1)} twice")
     return names
@@ -92,6 +92,6 @@ def plan_hsnet(path: Path, fold: int | None, shot: int, rng: np.random.RandomSta
 
 
 def hsnet_lines(pairs: Sequence[tuple[str, int]], source: str) -> list[str]:
-    """The lines of such a list: the classes, which are the folders of the images."""
+    """The lines of a list of HSNet: the classes, which are the folders of the images."""
     note = [] if source == hsnet.HSNET else [f"# {source}"]
     return [*note, *dict.fromkeys(image.split("/")[0] for image, _ in pairs)]

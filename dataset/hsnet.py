@@ -23,7 +23,7 @@ EPISODES = 1000  # of pascal and coco
 SIDE = 400  # images and masks are resized to this square
 HSNET = "HSNet"  # the source of a list that was imported
 GENERATED = "made from masks by prepare.py splits"  # near the start of a list that was made so
-MISSING = "--splits must be the data/splits of an HSNet checkout, or what prepare.py splits made"
+MISSING = "pass the data/splits of an HSNet checkout, or what prepare.py splits made"
 
 
 def is_generated(path: Path) -> bool:

@@ -53,8 +53,8 @@ class ImageSet:
 
     def load(self, image: str) -> tuple[Image.Image, np.ndarray]:
         """An image (RGB) and its labels (H, W) uint8. Raises UserError if they are not a pair."""
-        picture = read_image(self.image_path(image))
-        labels = read_object(self.mask_path(image)) if self.binary else read_mask(self.mask_path(image))
+        picture = read_rgb(self.image_path(image))
+        labels = read_binary_mask(self.mask_path(image)) if self.binary else read_mask(self.mask_path(image))
         if picture.size != labels.shape[::-1]:
             raise UserError(
                 f"{self.mask_path(image)}: mask of {labels.shape[1]}x{labels.shape[0]} pixels beside an image of "
@@ -79,10 +79,10 @@ def need_folders(root: Path, dataset: str, *names: str) -> None:
     """Raise UserError naming the first of a dataset's folders that is missing."""
     for name in names:
         if not (root / name).is_dir():
-            raise UserError(f"{root}: no folder {name}; --data-root must be {dataset} or the folder that holds it")
+            raise UserError(f"{root}: no folder {name}; the data root must be {dataset} or the folder that holds it")
 
 
-def read_image(path: str | Path) -> Image.Image:
+def read_rgb(path: str | Path) -> Image.Image:
     """An image as RGB. Raises UserError naming the file if it is missing or damaged."""
     with _opened(path, "image") as image:
         return image.convert("RGB")
@@ -95,7 +95,7 @@ def read_mask(path: str | Path) -> np.ndarray:
         return np.array(image, dtype=np.uint8)
 
 
-def read_object(path: str | Path) -> np.ndarray:
+def read_binary_mask(path: str | Path) -> np.ndarray:
     """A mask of one object as (H, W) uint8, 1 where it is at least 128 (of any mode; FSS-1000's are RGB)."""
     with _opened(path, "mask") as image:
         return (np.array(image.convert("L")) >= 128).astype(np.uint8)
@@ -104,7 +104,7 @@ def read_object(path: str | Path) -> np.ndarray:
 def read_histogram(path: str | Path, binary: bool = False) -> tuple[tuple[int, int], dict[int, int]]:
     """A mask's (width, height) and pixels of each label that occurs; errors as :func:`read_mask`.
 
-    binary: the mask is of one object, as for :func:`read_object`, and its labels are 0 and 1.
+    binary: the mask is of one object, as for :func:`read_binary_mask`, and its labels are 0 and 1.
     """
     with _opened(path, "mask") as image:
         if binary:

@@ -70,4 +70,4 @@ class Layout(Protocol):
         """
 
     def hsnet_lines(self, pairs: Sequence[tuple[str, int]], source: str) -> list[str]:
-        """Such a file's lines for (image, class) pairs. source: where the pairs are from, for formats that say it."""
+        """The lines of an HSNet list of (image, class) pairs. source: of the pairs, for formats that name it."""

@@ -32,12 +32,12 @@ def _collate(items: list[Any]) -> Any:
     return next((item for item in items if isinstance(item, UserError)), None) or default_collate(items)
 
 
-GRACE = 10  # seconds that a loader process outlives a SIGTERM, which the first process may want to save at
+OUTLIVES_SIGTERM = 10  # seconds that a loader process outlives a SIGTERM, which the first process may want to save at
 
 
 def _leave_interrupts_to_parent(_worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE))
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(OUTLIVES_SIGTERM))
 
 
 def batches(dataset: Dataset, batch_size: int, workers: int, pin_memory: bool = False) -> Iterator[Any]:

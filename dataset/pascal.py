@@ -108,7 +108,7 @@ def plan_hsnet(path: Path, fold: int, shot: int, rng: np.random.RandomState) -> 
 
 
 def hsnet_lines(pairs: Sequence[tuple[str, int]], source: str) -> list[str]:
-    """The lines of such a list, IMAGE__CLASS; a source other than HSNet is named in a comment.
+    """The lines of HSNet's list, IMAGE__CLASS; a source other than HSNet is named in a comment.
 
     Raises ValueError if there are no pairs: HSNet's reader and ours refuse an empty list.
     """

@@ -20,8 +20,8 @@ from dataset.transform import crop, mirror, normalise, pixels, small_mask, squar
 class Sample(NamedTuple):
     """An episode's arguments of a network; batched, each tensor has a leading B.
 
-    A training sample has uint8 images (H, W, 3) and masks, for fewer bytes between processes; what goes into a
-    network :func:`as_input` makes of them, on its device.
+    A training sample has uint8 images (H, W, 3) and masks, for fewer bytes between processes; :func:`as_input`
+    turns them into what a network takes, on its device.
     """
 
     support_images: list[Tensor]  # K of (3, H, W)
@@ -90,7 +90,16 @@ def as_input(sample: Sample, device: torch.device) -> Sample:
 
 
 class TrainingSamples(Dataset):
-    """The samples of a run, number (epoch * length + n); each depends on (seed, epoch, n) only, not on workers."""
+    """The samples of a run, number (epoch * length + n); each depends on (seed, epoch, n) only, not on workers.
+
+    Arguments:
+        images, pool: what is drawn from.
+        shot: supports of an episode.
+        crop_size: side of the crops, pixels.
+        length: samples of an epoch.
+        seed: of all draws.
+        cache_bytes: memory of each loader process for decoded images.
+    """
 
     def __init__(
         self,
@@ -119,9 +128,12 @@ class TrainingSamples(Dataset):
 
 
 class EvaluationEpisodes(Dataset):
-    """Planned episodes, every image at its own size (side None) or resized to a square.
+    """Planned episodes as samples.
 
-    ignored_is_background: whether a support's pixels labelled 255 count as background.
+    Arguments:
+        images, episodes: what is evaluated.
+        side: of the square that images are resized to, pixels; None: they keep their size.
+        ignored_is_background: whether a support's pixels labelled 255 count as background.
     """
 
     def __init__(

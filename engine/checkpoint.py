@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from model.weights import OtherStem, adapt_pretrained, describe, load_strict, read_tensors, unwrap
+from model.weights import OtherStem, adapt_pretrained, load_strict, method_and_backbone, read_tensors, unwrap
 from util.errors import UserError
 from util.files import atomic_write
 
@@ -39,8 +39,6 @@ def blaming(source: str | Path) -> Iterator[None]:
     """Turn ValueErrors of the block into UserErrors that name where the weights come from."""
     try:
         yield
-    except OtherStem as error:
-        raise UserError(f"{source}: {error}; {GET_PRETRAINED}") from error
     except ValueError as error:
         raise UserError(f"{source}: {error}") from error
 
@@ -56,7 +54,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     content = read(path)
     with blaming(path):
         state = unwrap(content)
-    known = describe(state)
+    known = method_and_backbone(state)
     if known is None:
         raise UserError(
             f"{path}: not the weights of an SSP or baseline network with a ResNet-50 or -101 "
@@ -113,8 +111,13 @@ def load_pretrained(net: nn.Module, path: str | Path) -> None:
     if not Path(path).is_file():
         raise UserError(f"{path}: no ImageNet weights there: {GET_PRETRAINED}")
     content = read(path)
-    with blaming(path):
-        adapt_pretrained(net, unwrap(content))
+    try:
+        with blaming(path):
+            adapt_pretrained(net, unwrap(content))
+    except UserError as error:
+        if isinstance(error.__cause__, OtherStem):
+            raise UserError(f"{error}; {GET_PRETRAINED}") from error
+        raise
 
 
 def find_pretrained(path: str | None, backbone: str) -> Path:

@@ -15,7 +15,8 @@ from engine.evaluation.evaluate import CACHE_GB, ENGINES
 from engine.evaluation.protocol import PAPER
 from engine.setting import Setting
 from model import BACKBONES, METHODS
-from util.errors import UserError
+from util.distributed import launched
+from util.errors import UserError, first_line
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -29,23 +30,26 @@ class OneLineParser(argparse.ArgumentParser):
         raise UserError(f"{message} (see {self.prog} --help)")
 
 
-def make_parser(description: str) -> argparse.ArgumentParser:
-    """A parser with the flags that main.py and test.py share. A default of None is settled later."""
+def make_parser(description: str, known: str = "") -> argparse.ArgumentParser:
+    """A parser with the flags that main.py and test.py share. A default of None is settled later.
+
+    known: for the help, what comes before the defaults, such as "the checkpoint's, else ".
+    """
     parser = OneLineParser(description)
     add = parser.add_argument
-    add("--dataset", choices=tuple(DATASETS), help="benchmark (default pascal)")
+    add("--dataset", choices=tuple(DATASETS), help=f"benchmark (default {known}pascal)")
     add("--data-root", required=True, metavar="DIR", help="the dataset's folder, or the folder that holds it")
-    add("--backbone", choices=BACKBONES, help="trunk (default resnet50)")
-    add("--method", choices=METHODS, help="the paper's network or its baseline (default ssp)")
-    add("--fold", type=whole(0, 3), help="which classes are novel, 0 to 3 (default: the checkpoint's, else 0)")
+    add("--backbone", choices=BACKBONES, help=f"trunk (default {known}resnet50)")
+    add("--method", choices=METHODS, help=f"the paper's network or its baseline (default {known}ssp)")
+    add("--fold", type=whole(0, 3), help=f"which classes are novel, 0 to 3 (default {known}0)")
     add(
         "--class-order",
         choices=CLASS_ORDERS,
         help="folds of coco: contiguous (the paper's own) or interleaved (HSNet's)",
     )
     add("--splits", metavar="DIR", help="HSNet's data/splits: the classes of fss, the episodes of HSNet's protocol")
-    add("--shot", type=whole(1, 100), help="support images of an episode (default: the checkpoint's, else 1)")
-    add("--refine", action=argparse.BooleanOptionalAction, help="the self-support refinement (default off)")
+    add("--shot", type=whole(1, 100), help=f"support images of an episode (default {known}1)")
+    add("--refine", action=argparse.BooleanOptionalAction, help=f"the self-support refinement (default {known}off)")
     add("--seed", type=whole(0, 2**31 - 1), default=0, help="seed of all random draws (default 0)")
     add(
         "--seeds",
@@ -65,7 +69,7 @@ def make_parser(description: str) -> argparse.ArgumentParser:
         default=CACHE_GB,
         help="memory for images and features (default %(default)s)",
     )
-    add("--device", type=device, default=None, help="cpu, cuda, cuda:1 (default: cuda if there is one)")
+    add("--device", type=device, default=default_device(), help="cpu, cuda, cuda:1 (default: cuda if there is one)")
     workers = min(4, os.cpu_count() or 1)
     add("--workers", type=whole(0, 256), default=workers, help="loader processes (default %(default)s)")
     return parser
@@ -104,9 +108,14 @@ def device(text: str) -> torch.device:
         chosen = torch.device(text)
         torch.zeros(1, device=chosen).item()
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise argparse.ArgumentTypeError(f"{text!r} cannot be used: {reason}") from error
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be used: {first_line(error)}") from error
     return chosen
+
+
+def check_engine(engine: str) -> None:
+    """Raise UserError if the plain engine, which is the reference, is to run in several processes."""
+    if engine == "plain" and launched():
+        raise UserError("--engine plain, the reference, runs in one process; start it with python, not torchrun")
 
 
 def default_device() -> torch.device:

@@ -89,6 +89,7 @@ class Schedule:
         return self.lr * 0.1 ** sum(iteration >= step for step in self.drops)
 
 
+RANDOM = "none"  # of main.py's --pretrained: random weights instead of a file of ImageNet weights
 RECIPE = Schedule(episodes=24000, snapshot=1200, batch_size=4, lr=1e-3)  # the paper's; crop sizes are the datasets'
 
 

@@ -47,7 +47,10 @@ def build_model(
     check_refine(method, refine)
     net = SSP(backbone, refine) if method == "ssp" else Baseline(backbone)
     if pretrained is not None:
-        adapt_pretrained(net, unwrap(read_tensors(pretrained)))
+        try:
+            adapt_pretrained(net, unwrap(read_tensors(pretrained)))
+        except ValueError as error:
+            raise ValueError(f"{pretrained}: {error}") from error
     return net
 
 

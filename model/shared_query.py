@@ -7,7 +7,7 @@ k_ij F_j, z_i that of k_ij, and k_ij = exp(2 cos(F_i, F_j)) the query's own. Two
 cheap. The sets of a query's episodes differ in few pixels: S of one follows from S of the most similar
 one seen before, by adding and taking away the pixels in which they differ. And a cosine needs A_i only in
 products: with fixed vectors p they are sums over B of k_ij (F_j . p), a matrix product for all episodes
-at once, so that of S itself no more than norms and pairwise products are ever taken.
+at once, so that of S only norms and pairwise products are needed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from model.matching import (
 )
 
 TOGETHER = 8  # episodes matched at a time; each holds 4 N C bytes
-KEPT_SETS = 16  # of the sets seen last the sums are kept to start from
+KEPT_SETS = 16  # background sets whose sums are kept to start from
 
 
 def squared_norms(x: Tensor) -> Tensor:

@@ -78,7 +78,7 @@ def unwrap(content: Mapping[str, Any]) -> dict[str, Tensor]:
     return state
 
 
-def describe(state: Mapping[str, Tensor]) -> dict[str, str] | None:
+def method_and_backbone(state: Mapping[str, Tensor]) -> dict[str, str] | None:
     """Read the method and the backbone of a few-shot network off its keys; None for any other network."""
     prefix = {"backbone.": "baseline", "layer0.": "ssp"}
     method = next((name for start, name in prefix.items() if any(key.startswith(start) for key in state)), None)
@@ -113,7 +113,7 @@ def adapt_pretrained(net: nn.Module, state: Mapping[str, Tensor]) -> None:
 
     Raises ValueError if they are the weights of another network, OtherStem if that begins otherwise.
     """
-    if describe(state):
+    if method_and_backbone(state):
         raise ValueError("is a trained few-shot network, not ImageNet weights")
     state = {key: value for key, value in state.items() if not key.startswith(("layer4.", "fc."))}
     if "conv2.weight" in state:

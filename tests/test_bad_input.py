@@ -71,9 +71,9 @@ def listed(root: Path, *names: str) -> None:
 LAST = "toy_00099"  # of the val list, and made a training image by the damages below
 
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "no root": (shutil.rmtree, r"VOC2012: no such folder; --data-root must be"),
-    "empty root": (lambda root: (shutil.rmtree(root), root.mkdir()), r"VOC2012: no folder JPEGImages; --data-root"),
-    "no images": (lambda root: shutil.rmtree(root / "JPEGImages"), r"VOC2012: no folder JPEGImages; --data-root"),
+    "no root": (shutil.rmtree, r"VOC2012: no such folder; the data root must be"),
+    "empty root": (lambda root: (shutil.rmtree(root), root.mkdir()), r"VOC2012: no folder JPEGImages; the data root"),
+    "no images": (lambda root: shutil.rmtree(root / "JPEGImages"), r"VOC2012: no folder JPEGImages; the data root"),
     "no masks": (
         lambda root: shutil.rmtree(root / "SegmentationClassAug"),
         r"VOC2012: no folder SegmentationClassAug \(or SegmentationClass\)",
@@ -160,7 +160,7 @@ def test_a_novel_class_with_too_few_images(
     have = large_enough(toy, "val", 1)
     expected = (
         f"error: pascal val: class 1 ({class_name(toy, 1)}) has {have} images with at least 2048 pixels of it, "
-        "--shot 90 needs 91 (a query and its supports)"
+        "90-shot episodes need 91 (a query and its supports)"
     )
     flags = ["--data-root", str(toy), "--out", str(tmp_path / "out")]
     assert one_line_error(training.main, [*flags, *quick, "--shot", "90"]) == expected
@@ -179,7 +179,7 @@ def test_a_base_class_with_too_few_images(
     flags = ["--data-root", str(toy_copy), "--out", str(tmp_path / "out"), *quick]
     line = one_line_error(training.main, flags)
     has = f"pascal train: class 9 ({class_name(toy_copy, 9)}) has 1 images with at least 2048 pixels of it"
-    assert f"{has}, --shot 1 needs 2" in line
+    assert f"{has}, 1-shot episodes need 2" in line
     assert_nothing_written(tmp_path / "out")
 
 
@@ -337,7 +337,7 @@ def test_a_checkpoint_of_another_network(
 ) -> None:
     found = {"--backbone": "resnet50", "--method": "ssp"}[flag]
     line = refused(toy, one_line_error, checkpoint, flag, value)
-    assert line == f"holds a {found} network, not {flag} {value}; leave the flag out"
+    assert line == f"its {flag[2:]} is {found}, not {value}; leave {flag} out"
 
 
 def test_a_checkpoint_with_missing_keys(
@@ -402,5 +402,5 @@ def test_a_process_ends_with_one_line_and_code_2(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 2
     assert done.stdout == ""
-    assert done.stderr == f"error: {root}: no such folder; --data-root must be VOC2012 or the folder that holds it\n"
+    assert done.stderr == f"error: {root}: no such folder; the data root must be VOC2012 or the folder that holds it\n"
     assert list(tmp_path.iterdir()) == []

@@ -356,7 +356,10 @@ def test_too_few_images_for_the_shot(
 ) -> None:
     argv = ["--out", str(tmp_path / "out"), *quick, "--shot", "10"]
     line = one_line_error(training.main, ["--data-root", str(toy_fss), "--dataset", "fss", *argv])
-    assert "fss select: class 521 (blue_checks) has 10 images with at least 1 pixels of it, --shot 10 needs 11" in line
+    assert (
+        "fss select: class 521 (blue_checks) has 10 images with at least 1 pixels of it, 10-shot episodes need 11"
+        in line
+    )
     flags = ["--dataset", "coco", "--class-order", "interleaved", "--fold", "1"]
     line = one_line_error(training.main, ["--data-root", str(toy_coco), *flags, *argv])
     assert line.startswith("error: coco val: class 6 (yellow checks) has ")

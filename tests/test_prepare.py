@@ -246,7 +246,7 @@ def test_coco_without_its_annotations(bare: Path, one_line_error: OneLine, damag
 
 def test_no_coco_at_all(tmp_path: Path, one_line_error: OneLine) -> None:
     line = one_line_error(prepare.main, ["coco", "--data-root", str(tmp_path / "nowhere")])
-    assert line.endswith("nowhere: no such folder; --data-root must be COCO2014 or the folder that holds it")
+    assert line.endswith("nowhere: no such folder; the data root must be COCO2014 or the folder that holds it")
 
 
 # Killed in the middle
@@ -622,7 +622,9 @@ def test_weights_that_cannot_replace_the_old_leave_them(
     mine = write(out / "resnet50.pth", "mine")
     torch.save(torchvision(flat(trained)), tmp_path / "theirs.pth")
     flags = ["weights", "--from", str(tmp_path / "theirs.pth"), "--out", str(out), "--again"]
-    assert "torchvision's 7x7 stem" in one_line_error(prepare.main, flags)
+    line = one_line_error(prepare.main, flags)
+    assert "torchvision's 7x7 stem" in line
+    assert "--pretrained" not in line  # a flag of main.py
     assert contents(out) == {mine.name: b"mine"}
 
 

@@ -17,8 +17,11 @@ import torch
 from PIL import Image
 
 import test as testing
+from dataset import Episode
 from dataset.pascal import image_set
 from engine.checkpoint import Checkpoint, save_checkpoint
+from engine.evaluation.protocol import PAPER, save_episodes
+from engine.setting import Setting
 from model import build_model
 from tests.files import CHECKOUT, OneLine, write
 from tests.model import recipe
@@ -82,6 +85,20 @@ def test_saved_episodes_give_the_same_result(
         assert again["miou"] == first["miou"]
 
 
+def test_saved_episodes_and_hsnets_protocol_say_whose_checkpoint_is_looked_for(
+    tmp_path: Path, one_line_error: OneLine
+) -> None:
+    """Without --checkpoint: the run's own, of the fold of the file, or in HSNet's class order."""
+    saved = tmp_path / "e.json"
+    setting = Setting("coco", "contiguous", 2, 5)
+    save_episodes(saved, setting, PAPER, {0: [Episode("a", 41, tuple("bcdef"))]})
+    root = ["--data-root", str(tmp_path), "--out", str(tmp_path)]
+    line = one_line_error(testing.main, [*root, "--episodes-from", str(saved)])
+    assert line.startswith(f"error: {setting.folder(tmp_path)}: no such checkpoint or folder")
+    line = one_line_error(testing.main, [*root, "--protocol", "hsnet", "--dataset", "coco", "--fold", "1"])
+    assert line.startswith(f"error: {tmp_path / 'models' / 'coco_interleaved' / 'fold_1'}: no such checkpoint")
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -106,7 +123,7 @@ def test_episodes_from_another_file(
 @pytest.mark.parametrize(
     ("listed", "message"),
     [
-        (None, "fold0.txt: no such list; --splits must be"),
+        (None, "fold0.txt: no such list; pass the data/splits"),
         ("toy_00060__01\nnobody__01", "JPEGImages/nobody.jpg: no such image"),
         ("toy_00060__01\ntoy_00061__01\ntoy_00062__", "is not IMAGE__CLASS"),
         ("toy_00060__01\ntoy_00061__02\ntoy_00062__02", "lists 1 images of class 1"),

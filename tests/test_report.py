@@ -318,7 +318,7 @@ def test_named_files_must_be_results(tmp_path: Path, one_line_error: OneLine) ->
     other.write_text("{}")
     damaged.write_text("{")
     for path, says in (
-        (absent, "no such file or folder"),
+        (absent, "does not exist or cannot be read"),
         (other, "not a result of"),
         (damaged, "damaged, or not JSON"),
     ):
@@ -572,10 +572,10 @@ def test_a_real_run_is_reported(
     assert cell.notes == (
         "2 of the protocol's 1000 episodes",
         "2 of the protocol's 5 seeds",
-        "trained with --episode 4 --batch-size 2 --crop-size 65",
+        "trained with --episode 4 --batch-size 2 --crop-size 65 --pretrained none",
     )
     assert load_checkpoint(cell.checkpoint).info["fold"] == 0
     lines = commands_of(capsys, out, "--dataset", "pascal", "--backbone", "resnet50", "--shot", 1, "--out", out)
     at = next(n for n, words in enumerate(lines) if "SSP 1-shot ResNet-50 refine, fold 0" in words[1])
-    assert lines[at + 1][1].strip().startswith("is there, not as in the paper: 2 of the protocol's 1000 episodes; ")
+    assert lines[at + 1][1].strip().startswith("measured, but not as in the paper: 2 of the protocol's 1000 episodes; ")
     assert "fold 1" in lines[at + 2][1]

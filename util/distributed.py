@@ -30,7 +30,7 @@ def start(device: torch.device) -> torch.device:
             if device.index is not None and int(os.environ["WORLD_SIZE"]) > 1:
                 raise UserError(f"--device {device} is one GPU for all processes; leave the number out")
             if local >= gpus:
-                raise UserError(f"process {local} has no GPU of the {gpus}; lower --nproc-per-node, or --device cpu")
+                raise UserError(f"only {gpus} GPUs, none for process {local}; lower --nproc-per-node, or --device cpu")
             device = torch.device("cuda", local)
             torch.cuda.set_device(device)
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")

@@ -1,7 +1,12 @@
-"""The one kind of error for everything a user can mend."""
+"""The one kind of error for everything a user can mend, and the first line of any other."""
 
 from __future__ import annotations
 
 
 class UserError(Exception):
     """Something the user can mend; the message is one line that names the file or flag and the way out."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, or its type if it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

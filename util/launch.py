@@ -18,7 +18,7 @@ import torch
 from util.distributed import launched
 from util.errors import UserError
 
-GRACE = 2  # seconds that a process waits for another one to name the cause of a run's end
+WAIT_FOR_CAUSE = 2  # seconds that a process waits for another one to name the cause of a run's end
 
 
 def command(main: Callable[[], object]) -> None:
@@ -61,7 +61,7 @@ def _speaks(is_cause: bool) -> bool:
         return True
     if not is_cause:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun sends it when another process has ended
-        time.sleep(GRACE)
+        time.sleep(WAIT_FOR_CAUSE)
     try:
         address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         store = torch.distributed.TCPStore(*address, is_master=False, timeout=timedelta(seconds=5))

@@ -1,4 +1,4 @@
-"""COCO's label masks from its instance annotations (docs/method.md, section 7).
+"""COCO's label masks from its instance annotations (docs/data.md).
 
 Where objects overlap, COCO does not say which is in front, and its order of annotations is arbitrary. The rule
 here: crowds first, then objects from the largest to the smallest, of equal ones the higher id last. So a tie on a

@@ -131,12 +131,12 @@ def scene(number: int, seed: int, holes: bool = False) -> Scene:
     return Scene(Image.fromarray(canvas.clip(0, 255).astype(np.uint8)), objects)
 
 
-def paint_labels(objects: list[tuple[int, np.ndarray]], outlines: bool) -> np.ndarray:
+def paint_labels(objects: list[tuple[int, np.ndarray]], edges: bool) -> np.ndarray:
     """The labels (SIDE, SIDE) uint8 of a scene, nearer objects over farther ones; 255 on outlines as VOC has."""
     labels = np.zeros((SIDE, SIDE), np.uint8)
     for cls, inside in objects:
         labels[inside] = cls
-        if outlines:
+        if edges:
             labels[inside & ~_eroded(inside)] = IGNORE
     return labels
 
@@ -158,7 +158,7 @@ def make_pascal(out: Path, train: int, val: int, seed: int) -> None:
     for number, name in enumerate(progress(names, "painting", len(names), "image")):
         image, objects = scene(number, seed)
         _save_jpeg(image, out / "JPEGImages" / f"{name}.jpg")
-        _save_png(paint_labels(objects, outlines=True), out / "SegmentationClassAug" / f"{name}.png")
+        _save_png(paint_labels(objects, edges=True), out / "SegmentationClassAug" / f"{name}.png")
     write_lines(out / "ImageSets" / "classes.txt", [_name(cls) for cls in range(1, 21)])
     write_lines(out / "ImageSets" / "train.txt", names[:train])
     write_lines(out / "ImageSets" / "val.txt", names[train:])
@@ -322,7 +322,7 @@ def make_toy(out: Path, layout: str, train: int, val: int, seed: int) -> None:
         UserError: the folder holds something, or cannot be written.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out}: exists and is not an empty folder; --out must name a new one")
+        raise UserError(f"{out}: exists and is not an empty folder; name a new one")
     check_writable(out.parent)
     partial = out.with_name(f".{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from dataset import DATASETS, Layout
 from dataset.episodes import make_pool
-from dataset.images import IGNORE, ImageSet, read_histogram, read_image
+from dataset.images import IGNORE, ImageSet, read_histogram, read_rgb
 from util.errors import UserError
 from util.processes import map_files
 
@@ -158,7 +158,7 @@ def examine(image_path: str, mask_path: str, binary: bool, labels: frozenset[int
     image_size = mask_size = None
     pixels: dict[int, int] = {}
     try:
-        image_size = _header_size(image_path) if quick else read_image(image_path).size
+        image_size = _header_size(image_path) if quick else read_rgb(image_path).size
     except UserError as error:
         found.append(Finding("image", str(error)))
     try:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from dataset.episodes import Episode, images_of
+from dataset.episodes import Episode, Plans, images_of
 from dataset.images import ImageSet
 from engine.evaluation.evaluate import evaluate
 from engine.evaluation.planned import TRUNK_COST
@@ -12,7 +12,6 @@ from engine.evaluation.protocol import PAPER, Protocol
 from model import FewShotNetwork
 from util.distributed import world
 
-Plans = Mapping[int, Sequence[Episode]]
 TIMED_EPISODES = 2  # of each process
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import sys
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dataset.episodes import Episode, images_of
+from dataset.episodes import Episode, Plans, images_of
 from dataset.images import ImageSet
 from dataset.loader import batches, to_device
 from dataset.samples import EvaluationEpisodes
@@ -28,7 +29,7 @@ CACHE_GB = 1.0  # features of about 80 images of VOC's size
 def evaluate(
     net: FewShotNetwork,
     images: ImageSet,
-    plans: Mapping[int, Sequence[Episode]],
+    plans: Plans,
     protocol: Protocol = PAPER,
     classes: Collection[int] | None = None,
     workers: int = 0,
@@ -90,7 +91,9 @@ def count_plainly(
 ) -> Tensor:
     """Count the pixels of each episode (E, 4), one at a time, every image through the trunk each time: the reference.
 
-    Arguments as evaluate's.
+    Arguments:
+        episodes: of all seeds.
+        net, images, workers, protocol: as of evaluate.
     """
     predictions = _segmented(net, images, episodes, workers, protocol)
     return torch.stack([count_pixels(prediction, mask).cpu() for prediction, mask in predictions])
@@ -102,7 +105,9 @@ def segment(
 ) -> list[Tensor]:
     """Predict the mask (H, W) uint8 of each episode's query, 1 the target, on the CPU; one episode after the other.
 
-    Arguments as evaluate's.
+    Arguments:
+        episodes: of all seeds.
+        net, images, workers, protocol: as of evaluate.
     """
     return [prediction.to("cpu", torch.uint8) for prediction, _ in _segmented(net, images, episodes, workers, protocol)]
 
@@ -128,10 +133,6 @@ def peak_memory_gb(device: torch.device) -> float:
     """The most that this process has held so far, in 2**30 bytes; on CUDA, what the device has held for it."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
-    try:
-        import resource
-    except ImportError:  # Windows does not tell
-        return 0.0
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from dataset.episodes import Episode
+from dataset.episodes import Episode, Plans
 from dataset.images import ImageSet
 from dataset.transform import square, target_mask
 from engine.evaluation.evaluate import segment
@@ -37,7 +37,7 @@ class Shown(NamedTuple):
     episode: Episode
 
 
-def choose(plans: Mapping[int, Sequence[Episode]], result: Mapping[str, Any], count: int) -> list[Shown]:
+def choose(plans: Plans, result: Mapping[str, Any], count: int) -> list[Shown]:
     """At most so many episodes of a result of evaluate: thirds of best, worst and random ones.
 
     None twice, whatever seed drew it; the same ones for the same result.
@@ -106,7 +106,14 @@ def write_gallery(
 
 
 def masked(images: ImageSet, image: str, cls: int, side: int | None = None) -> tuple[Image.Image, np.ndarray]:
-    """An image and its episode mask (H, W) of a class, in its own size or resized to a square."""
+    """An image and its episode mask (H, W) of a class.
+
+    Arguments:
+        images: the set that holds the image.
+        image: its id.
+        cls: the class.
+        side: of the square that both are resized to, pixels; None: they keep their size.
+    """
     picture, labels = images.load(image)
     if side is not None:
         picture, labels = square(picture, labels, side)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dataset import DATASETS, FOLDS, Episode, Part, hsnet, hsnet_list, open_pool
+from dataset import DATASETS, FOLDS, Episode, Part, Plans, hsnet, hsnet_list, open_pool
 from dataset.episodes import plan_from_pool
 from engine.setting import Setting
 from util.errors import UserError
@@ -58,9 +58,7 @@ def plan_seeds(
     return {seed: plan_from_pool(pool, shot, seed, episodes) for seed in seeds}
 
 
-def save_episodes(
-    path: str | Path, setting: Setting, protocol: Protocol, plans: Mapping[int, Sequence[Episode]]
-) -> None:
+def save_episodes(path: str | Path, setting: Setting, protocol: Protocol, plans: Plans) -> None:
     """Write the episodes of each seed, [QUERY, CLASS, [SUPPORT, ...]], as JSON, atomically.
 
     Arguments:

@@ -15,6 +15,7 @@ from dataset.transform import FLOATS, to_rgb
 from util.errors import UserError
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")  # of images in folders
+SHOWN = 5  # names that a message lists
 MASK_NAMES = ("{}.png", "{}_mask.png", "{}.json")  # beside an image, with its stem
 Turn = Image.Transpose
 TURNS = {  # what makes an image upright, by its EXIF orientation
@@ -94,10 +95,10 @@ def _masks_beside(image: Path) -> list[Path]:
     return [path for path in candidates if path.is_file() and not path.samefile(image)]
 
 
-def _some(items: Sequence[object], shown: int = 5) -> str:
+def _some(items: Sequence[object]) -> str:
     """A list for people, cut short."""
-    more = f" and {len(items) - shown} more" if len(items) > shown else ""
-    return ", ".join(map(str, items[:shown])) + more
+    more = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
+    return ", ".join(map(str, items[:SHOWN])) + more
 
 
 # What is in them

@@ -25,10 +25,16 @@ def read_support(
 ) -> tuple[Image.Image, np.ndarray]:
     """A support: its image, RGB and upright, and its mask (H, W) uint8, 1 the object, 0 background, 255 neither.
 
-    A mask is an image, of which all that is not 0 (of RGB, black) is the object, or with a label the pixels of
-    that number, and then 255 is neither; or a LabelMe JSON, of which all shapes are the object, or those of the
-    label. It belongs to the image as it is shown, or, if it fits in size only so, as it is stored.
-    Raises UserError naming the file: missing, damaged, of another size, without object, without the label.
+    In a mask image every non-zero pixel belongs to the object (in RGB, every pixel that is not black). With a label
+    the pixels of that number do, and 255 is neither object nor background. In a LabelMe JSON all shapes belong to the
+    object, or those of the label.
+
+    Arguments:
+        image_path: the image; its EXIF turn is applied.
+        mask_path: the mask, which fits the image as it is shown or as it is stored.
+        label: a pixel value, or the label of LabelMe's shapes; None for all.
+    Raises:
+        UserError: names the file that is missing, damaged, of another size, without object, or without the label.
     """
     picture, turn = read_turned(image_path)
     if Path(mask_path).suffix.lower() == ".json":

@@ -4,8 +4,8 @@
     predictor.set_support(images, masks)
     mask, probability = predictor.predict(image)
 
-The network's own operations in its own order: of an image that is not resized the mask is the argmax of
-what ``net(...)["final"]`` gives. Large images are made smaller, for matching compares each of the N = H W / 64
+The network's own operations in its own order: if an image is not resized, its mask is the argmax of
+``net(...)["final"]``. Large images are made smaller, for matching compares each of the N = H W / 64
 features of an image with up to all of them: memory grows with the square of the area.
 """
 
@@ -39,7 +39,7 @@ class Prediction(NamedTuple):
 class Predictor:
     """A network with the supports that it is to segment images like; works on the network's device.
 
-    Args:
+    Arguments:
         net: SSP or baseline, which is put into eval mode. ``model.fold_batch_norms(net)`` in the memory format
             ``torch.channels_last`` is about a sixth faster on CPUs and gives the same up to rounding:
             probabilities within 1e-4, masks equal but for pixels that close to 0.5.
@@ -63,10 +63,13 @@ class Predictor:
     ) -> None:
         """Encode one or more supports, each once, in place of those set before.
 
-        images: PIL images, or uint8 (H, W, 3) RGB, of any sizes; masks: (H, W) of its image's size each, 1 the
-        object, 0 background, 255 neither; names: what errors call them (default "support 1", ...).
-        Raises ValueError, and keeps the former supports, if there is none, or more of the one than of the
-        others, a mask has another size, other values or no object, or an image or its object is too small.
+        Arguments:
+            images: PIL images, or uint8 (H, W, 3) RGB, of any sizes.
+            masks: (H, W) of its image's size each, 1 the object, 0 background, 255 neither.
+            names: what errors call them (default "support 1", ...).
+        Raises:
+            ValueError: there is no support; the numbers of images, masks and names differ; a mask has another size,
+                other values or no object; an image or its object is too small. The former supports stay.
         """
         images, masks = list(images), list(masks)
         names = [f"support {number}" for number in range(1, len(images) + 1)] if names is None else list(names)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dataset import FOLDS
-from engine.report.tables import Row, Table, describe, shown_difference
+from engine.report.tables import Row, Table, row_name, shown_difference
 from util.errors import UserError
 from util.files import atomic_write
 
@@ -15,8 +15,8 @@ WIDTH, ROW, AROUND = 10.5, 0.3, 0.8  # inches: the picture; a row; title and axi
 DPI = 120
 SPAN = 10.0  # mIoU, the least that an axis shows: a tenth is no gulf
 COLOURS = {None: "black", **dict(zip(FOLDS, ("tab:blue", "tab:orange", "tab:green", "tab:purple"), strict=True))}
-PAPER = {"markerfacecolor": "none", "markersize": 8.5, "linestyle": "none"}  # a ring that a dot fits into
-MEASURED = {"markersize": 4.5, "linestyle": "none", "elinewidth": 1.2, "capsize": 2.5}
+RING = {"markerfacecolor": "none", "markersize": 8.5, "linestyle": "none"}  # a ring that a dot fits into
+DOT = {"markersize": 4.5, "linestyle": "none", "elinewidth": 1.2, "capsize": 2.5}
 STAR = "*: look at the notes under the table"
 
 
@@ -50,9 +50,9 @@ def _draw_table(axes: Any, table: Table) -> None:
             mean = cell.fold is None
             look = {"color": COLOURS[cell.fold], "marker": "D" if mean else "o", "zorder": 4 if mean else 3}
             if cell.paper is not None:
-                axes.plot(cell.paper, line, **look, **PAPER)
+                axes.plot(cell.paper, line, **look, **RING)
             if cell.measured is not None:
-                axes.errorbar(cell.measured, line, xerr=cell.std, **look, **MEASURED)
+                axes.errorbar(cell.measured, line, xerr=cell.std, **look, **DOT)
     low, high = axes.get_xlim()
     wider = max(0.0, SPAN - (high - low)) / 2
     axes.set_xlim(low - wider, high + wider)
@@ -61,7 +61,7 @@ def _draw_table(axes: Any, table: Table) -> None:
     axes.grid(color="0.9")
     axes.set_axisbelow(True)
     right = axes.twinx()
-    for side, words in ((axes, [describe(row.setting) for row in table.rows]), (right, [*map(_summary, table.rows)])):
+    for side, words in ((axes, [row_name(row.setting) for row in table.rows]), (right, [*map(_summary, table.rows)])):
         side.set_ylim(len(table.rows) - 0.5, -0.5)
         side.set_yticks(lines, words, fontsize=9)
         side.tick_params(axis="both", length=0, labelsize=9)
@@ -86,7 +86,7 @@ def _draw_legend(figure: Any, tables: Sequence[Table]) -> None:
     named = [*((fold, f"fold {fold}") for fold in FOLDS), (None, "mean")]
     folds = named if any(len(row.cells) > 1 for row in rows) else []
     handles = [
-        Line2D([], [], color="0.4", marker="o", label="published", **PAPER),
+        Line2D([], [], color="0.4", marker="o", label="published", **RING),
         Line2D([], [], color="0.4", marker="o", markersize=4.5, label="measured, ± std over seeds"),
         *(
             Line2D([], [], color=COLOURS[fold], marker="o" if fold in FOLDS else "D", linestyle="none", label=name)

@@ -104,13 +104,13 @@ def result_path(
 def find_results(paths: Sequence[str | Path]) -> list[Result]:
     """The results among the files given and in all .json files below the folders given.
 
-    Of a folder, other JSONs are passed over, and damaged ones with a line on stderr. Raises UserError for a path
-    that is not there, and for a file given by name that is no result.
+    In a folder, JSONs that are no results are skipped, and damaged ones with a warning on stderr. Raises UserError
+    for a path that is not there, and for a file given by name that is no result.
     """
     found: dict[Path, Result] = {}
     for path in map(Path, paths):
         if not os.access(path, os.R_OK):
-            raise UserError(f"{path}: no such file or folder, or none to read; name results, or their folder")
+            raise UserError(f"{path}: does not exist or cannot be read; name result files or their folder")
         for file in _jsons_below(path) if path.is_dir() else (path,):
             try:
                 result = read_result(file)

@@ -17,15 +17,15 @@ from dataset import DATASETS, FOLDS
 from engine.evaluation.protocol import PAPER, Protocol
 from engine.report.paper import PUBLISHED, SOURCES, Published, mean_of_folds
 from engine.report.results import Result
-from engine.setting import RECIPE, Setting
+from engine.setting import RANDOM, RECIPE, Setting
 from model import BACKBONES
 
 METHOD_NAMES = {"baseline": "Baseline", "ssp": "SSP"}
 EQUAL = 1e-6  # results of one cell that differ by less are the same, such as main.py's and test.py's of one checkpoint
 
 LEGEND = (
-    "mIoU in percent: measured (published, difference). Measured is the mean over seeds ± their standard deviation, "
-    "which one seed has not. A row's mean is that of its four folds ± the standard deviation over seeds of that mean, "
+    "mIoU in percent: measured (published, difference). Measured is the mean over seeds ± their standard deviation; "
+    "a single seed has no ±. A row's mean is that of its four folds ± the standard deviation over seeds of that mean, "
     "where all four ran the same seeds. [n]: see the note."
 )
 COCO_NOTES = (
@@ -38,8 +38,8 @@ COCO_NOTES = (
 NOTES = {
     "coco": COCO_NOTES,
     "fss": (
-        "The published values are set beside each backbone that was measured, for theirs is not known here; nor is "
-        "their protocol released.",
+        "The paper does not state the backbone of these values, so they stand beside every backbone that was measured. "
+        "Their protocol is not released.",
     ),
 }
 
@@ -57,7 +57,7 @@ class Cell(NamedTuple):
     checkpoint: str = ""
     file: str = ""
     notes: tuple[str, ...] = ()  # what to know of the measured value
-    gap: str = "missing"  # said where nothing was measured
+    gap: str = "missing"  # shown where nothing was measured
 
 
 class Row(NamedTuple):
@@ -174,13 +174,13 @@ def doubts(result: Result) -> list[str]:
         found.append(f"{result.episodes} of the protocol's {episodes} episodes")
     if len(result.seeds) < seeds:
         found.append(f"{len(result.seeds)} of the protocol's {seeds} seeds")
-    usual = {"episode": RECIPE.episodes, "batch_size": RECIPE.batch_size, "lr": RECIPE.lr}
+    usual = {"episode": RECIPE.episodes, "batch_size": RECIPE.batch_size, "lr": RECIPE.lr, "amp": None}
     if layout.CROP_IS_PUBLISHED:
         usual["crop_size"] = layout.CROP_SIZE
     other = [
         f"--{name.replace('_', '-')} {value}"
         for name, value in result.trained.items()
-        if usual.get(name) not in (None, value)
+        if (name in usual and value != usual[name]) or (name == "pretrained" and value == RANDOM)
     ]
     if other:
         found.append(f"trained with {' '.join(other)}")
@@ -201,7 +201,7 @@ def _table_notes(rows: Sequence[Row], published: Mapping[Line, Published]) -> It
     for setting, row in known:
         mean = mean_of_folds(row)
         if mean is not None:
-            yield f"{describe(setting)}: the published mean is {row.mean}, that of the published folds {mean:.1f}."
+            yield f"{row_name(setting)}: the published mean is {row.mean}, that of the published folds {mean:.1f}."
 
 
 def difference(cell: Cell) -> float | None:
@@ -220,7 +220,7 @@ def title(row: Row) -> str:
     return f"{row.setting.layout.TITLE}, {row.protocol.title}{order}"
 
 
-def describe(setting: Setting) -> str:
+def row_name(setting: Setting) -> str:
     """A row in words: SSP 1-shot ResNet-50 refine."""
     method, shot, backbone, _ = labels(setting)
     return " ".join([method, shot, *([backbone] if setting.backbone else []), *(["refine"] if setting.refine else [])])

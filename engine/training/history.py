@@ -24,10 +24,10 @@ def need_tensorboard() -> None:
 
 
 def tensorboard_log(folder: Path) -> Callable[[History], None]:
-    """What writes a run's history, as it grows, into a folder of events that is the run's own.
+    """Make a function that writes a run's history, as it grows, into a folder of events that is the run's own.
 
-    The first call writes the whole history anew, so that a run that was interrupted has every step once; so does
-    one that finds the folder gone. That raises UserError where it cannot be written.
+    Its first call writes the whole history anew, so that a run that was interrupted has every step once; so does a
+    call that finds the folder gone. It raises UserError if it cannot write.
     """
     from torch.utils.tensorboard import SummaryWriter
 
@@ -49,7 +49,7 @@ def tensorboard_log(folder: Path) -> Callable[[History], None]:
             writer.flush()
         except OSError as error:
             raise UserError(
-                f"cannot write {folder}: {error.strerror or error}; free it, or no --tensorboard"
+                f"cannot write {folder}: {error.strerror or error}; make room there, or leave --tensorboard out"
             ) from error
         written = len(history)
 
@@ -87,7 +87,7 @@ def draw_history(history: History, path: str | Path, rates: Mapping[int, float])
     axes.set_ylabel("loss", color="tab:blue")
     other = axes.twinx()
     other.plot(ends, [line["miou"] for line in history], color="tab:red", marker="s", label="mIoU")
-    other.set_ylabel("mIoU on the novel classes", color="tab:red")
+    other.set_ylabel("mIoU of the evaluation", color="tab:red")
     for step, rate in rates.items():
         if step:
             axes.axvline(step, color="0.6", linestyle=":")

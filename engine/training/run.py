@@ -33,7 +33,7 @@ DTYPES = {None: None, "bf16": torch.bfloat16, "fp16": torch.float16}  # of --amp
 
 @dataclass(frozen=True)
 class Means:
-    """With what a run computes; but for rounding, nothing of it changes a result."""
+    """What a run computes with; it changes results by rounding only."""
 
     device: torch.device
     workers: int = 0
@@ -82,7 +82,7 @@ class TrainingRun:
         samples: the training samples of a snapshot.
         last: the file of the run's state; the other files are written beside it.
         flags: of main.py, to be kept in the files.
-        means: with what the run computes.
+        means: what the run computes with.
         pretrained: as of start_network.
         training: the state to go on from; None to start.
     Raises:

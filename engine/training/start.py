@@ -12,14 +12,13 @@ from dataset import Fold
 from dataset.samples import Sample, TrainingSamples, as_input
 from dataset.transform import crop, normalise
 from engine.checkpoint import find_pretrained, load_pretrained
-from engine.setting import Schedule, Setting, spans
+from engine.setting import RANDOM, Schedule, Setting, spans
 from engine.training.step import own_samples
 from model import FewShotNetwork, build_model, calibrate_batch_norms
 from util import distributed
-from util.errors import UserError
+from util.errors import UserError, first_line
 
 CALIBRATION_IMAGES = 16
-RANDOM = "none"  # in place of a file of ImageNet weights
 
 
 def start_network(
@@ -55,7 +54,7 @@ def compile_trunk(net: FewShotNetwork, images: int, crop_size: int) -> None:
     try:
         net.train().training_features(torch.zeros(images, 3, crop_size, crop_size, device=device))
     except Exception as error:  # whatever is missing to compile with
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise UserError(f"--compile: the trunk cannot be compiled here ({reason}); leave the flag out") from error
 
 
@@ -66,7 +65,7 @@ def first_batch(samples: TrainingSamples, batch_size: int, device: torch.device)
     return as_input(default_collate([own[number] for number in numbers]), device)
 
 
-def describe(
+def what_will_run(
     setting: Setting,
     schedule: Schedule,
     fold: Fold,

@@ -51,6 +51,8 @@ def failure(root: Path) -> str:
 
 
 def test_contiguous_folds_by_hand() -> None:
+    with pytest.raises(ValueError, match=r"^class_order None is not one of"):
+        novel_classes(0, None)
     assert novel_classes(0, "contiguous") == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20]
     for fold, (first, last) in enumerate(((1, 20), (21, 40), (41, 60), (61, 80))):
         classes = novel_classes(fold, "contiguous")
@@ -172,7 +174,7 @@ def test_missing_folders_are_named(root: Path) -> None:
     expected = f"{root}: no masks in annotations/train2014; make them: python prepare.py coco --data-root {root}"
     assert failure(root) == expected
     shutil.rmtree(root / "train2014")
-    way_out = "--data-root must be COCO2014 or the folder that holds it"
+    way_out = "the data root must be COCO2014 or the folder that holds it"
     assert failure(root) == f"{root}: no folder train2014 (nor train_coco); {way_out}"
     assert failure(root / "nowhere") == f"{root / 'nowhere'}: no such folder; {way_out}"
 

@@ -121,15 +121,15 @@ def test_too_few_images_are_named() -> None:
         check_pool(pool, 2, "some val", {4: "boat", 5: "bottle"})
     assert str(excinfo.value) == (
         "some val: class 5 (bottle) has 2 images with at least 2048 pixels of it, "
-        "--shot 2 needs 3 (a query and its supports)"
+        "2-shot episodes need 3 (a query and its supports)"
     )
-    with pytest.raises(UserError, match=r"class 4 has 3 images .* --shot 5 needs 6"):
+    with pytest.raises(UserError, match=r"class 4 has 3 images .* 5-shot episodes need 6"):
         plan_episodes(index, [4], 5, seed=0, episodes=1)
 
 
 def test_a_class_that_is_only_small_cannot_be_drawn() -> None:
     index = {**enough(4, 1), "1_0": {1: MIN_PIXELS, 2: MIN_PIXELS - 1}, "1_1": {1: MIN_PIXELS, 2: 1}}
-    with pytest.raises(UserError, match=r"class 2 has 0 images with at least 2048 pixels of it, --shot 1 needs 2"):
+    with pytest.raises(UserError, match=r"class 2 has 0 images with at least 2048 pixels of it, 1-shot .* need 2 "):
         plan_episodes(index, [1, 2], 1, seed=0, episodes=1)
 
 

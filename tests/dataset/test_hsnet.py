@@ -75,7 +75,7 @@ def test_small_list_by_hand(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (None, "no such list; --splits must be"),
+        (None, "no such list; pass the data/splits"),
         ("", "the list is empty"),
         ("2007_000033", "is not IMAGE__CLASS"),
         ("2007_000033__", "is not IMAGE__CLASS"),

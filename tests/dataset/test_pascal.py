@@ -58,12 +58,12 @@ def test_augmented_masks_are_preferred(root: Path) -> None:
 
 def test_missing_folders_are_named(root: Path) -> None:
     (root / "JPEGImages").rename(root / "Images")
-    assert failure(root) == f"{root}: no folder JPEGImages; --data-root must be VOC2012 or the folder that holds it"
+    assert failure(root) == f"{root}: no folder JPEGImages; the data root must be VOC2012 or the folder that holds it"
     (root / "Images").rename(root / "JPEGImages")
     (root / "SegmentationClassAug").rename(root / "Masks")
     assert failure(root) == f"{root}: no folder SegmentationClassAug (or SegmentationClass) with the masks"
     nowhere = root / "nowhere"
-    assert failure(nowhere) == f"{nowhere}: no such folder; --data-root must be VOC2012 or the folder that holds it"
+    assert failure(nowhere) == f"{nowhere}: no such folder; the data root must be VOC2012 or the folder that holds it"
 
 
 def test_missing_lists_are_named(root: Path) -> None:

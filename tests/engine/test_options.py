@@ -7,7 +7,7 @@ import argparse
 import pytest
 import torch
 
-from engine.options import default_device, make_parser, positive, settle, whole
+from engine.options import check_engine, make_parser, positive, settle, whole
 from util.errors import UserError
 
 ROOT = ["--data-root", "somewhere"]
@@ -72,6 +72,14 @@ def test_wrong_flags_are_one_line(flags: str, says: str) -> None:
     assert message.endswith("--help)")
 
 
+def test_the_reference_engine_runs_in_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_engine("plain")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")  # as torchrun does
+    check_engine("planned")
+    with pytest.raises(UserError, match=r"^--engine plain, the reference, runs in one process"):
+        check_engine("plain")
+
+
 @pytest.mark.parametrize("name", ["nowhere", "cuda:99", "cpu:x", "", "meta"])
 def test_devices_that_are_not_there_are_one_line(name: str) -> None:
     message = failure([*ROOT, "--device", name])
@@ -85,7 +93,6 @@ def test_data_root_is_required() -> None:
 def settled(flags: str, known: dict | None = None) -> argparse.Namespace:
     args = make_parser("description").parse_args([*ROOT, *flags.split()])
     vars(args).update(settle(vars(args), known).as_dict())
-    args.device = args.device or default_device()
     return args
 
 

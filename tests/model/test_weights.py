@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from model import build_model
-from model.weights import OtherStem, adapt_pretrained, describe, load_strict, unwrap
+from model.weights import OtherStem, adapt_pretrained, load_strict, method_and_backbone, unwrap
 from tests.engine.test_checkpoint import constants, flat
 from tests.files import GOLDEN
 
@@ -29,15 +29,15 @@ def weights() -> dict[str, Tensor]:
 )
 def test_describe_reads_method_and_backbone(file: str, expected: dict[str, str]) -> None:
     keys = json.loads((GOLDEN / f"{file}.json").read_text())
-    assert describe(dict.fromkeys(keys, torch.empty(0))) == expected
+    assert method_and_backbone(dict.fromkeys(keys, torch.empty(0))) == expected
 
 
 def test_describe_knows_what_is_no_network_of_ours(weights: dict[str, Tensor]) -> None:
-    assert describe({}) is None
-    assert describe({"weight": torch.empty(0)}) is None
-    assert describe(flat(weights)) is None
+    assert method_and_backbone({}) is None
+    assert method_and_backbone({"weight": torch.empty(0)}) is None
+    assert method_and_backbone(flat(weights)) is None
     without_a_block = {key: value for key, value in weights.items() if not key.startswith("layer3.5.")}
-    assert describe(without_a_block) is None
+    assert method_and_backbone(without_a_block) is None
 
 
 def test_wrong_weights_are_value_errors(weights: dict[str, Tensor]) -> None:
@@ -51,5 +51,5 @@ def test_wrong_weights_are_value_errors(weights: dict[str, Tensor]) -> None:
         adapt_pretrained(net, weights)
     with pytest.raises(OtherStem, match=r"^its stem has the stem keys \[\]"):
         adapt_pretrained(net, {"weight": torch.zeros(1)})
-    with pytest.raises(ValueError, match=r"^no such file$"):
+    with pytest.raises(ValueError, match=r"^nowhere.pth: no such file$"):
         build_model("ssp", pretrained="nowhere.pth")

@@ -300,7 +300,7 @@ def test_a_mask_that_cannot_be_made_is_named(tmp_path: Path, where: str, values:
 def scene_labels(number: int) -> np.ndarray:
     """What a scene of the toy dataset shows, from its regions and not from its annotations."""
     objects = scene(number, seed=0, holes=True).objects
-    return paint_labels([(coco_class(cls), region) for cls, region in objects], outlines=False)
+    return paint_labels([(coco_class(cls), region) for cls, region in objects], edges=False)
 
 
 def test_masks_of_the_toy_dataset_are_what_its_images_show(toy_coco: Path) -> None:

@@ -171,7 +171,7 @@ def test_nothing_is_overwritten(tmp_path: Path, kind: str) -> None:
     kept = out if kind == "file" else out / "kept.txt"
     kept.parent.mkdir(exist_ok=True)
     kept.write_text("mine")
-    with pytest.raises(UserError, match=r"exists and is not an empty folder; --out must name a new one$"):
+    with pytest.raises(UserError, match=r"exists and is not an empty folder; name a new one$"):
         main(["--out", str(out), "--train", "1", "--val", "1"])
     assert contents(tmp_path) == {str(kept.relative_to(tmp_path)): b"mine"}
 
@@ -358,6 +358,6 @@ def test_fss_masks_show_the_nearest_object(toy_fss: Path) -> None:
         picture, labels = fold.test.images.load(f"{name}/3")
         assert picture.size == (SIDE, SIDE)
         assert np.array_equal(labels == 1, objects[-1][1])
-        assert np.array_equal(labels == 1, paint_labels(objects, outlines=False) == cls)
+        assert np.array_equal(labels == 1, paint_labels(objects, edges=False) == cls)
         with Image.open(toy_fss / name / "3.png") as mask:
             assert mask.mode == "RGB"

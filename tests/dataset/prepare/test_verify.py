@@ -464,7 +464,7 @@ def test_lists_of_classes_from_an_hsnet_checkout(
 
 
 def test_no_dataset_at_all_is_a_user_error(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"nowhere: no such folder; --data-root must be COCO2014 or the folder that "):
+    with pytest.raises(UserError, match=r"nowhere: no such folder; the data root must be COCO2014 or the folder that "):
         verify(tmp_path / "nowhere", "coco")
 
 
