@@ -75,6 +75,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         help="train the trunk in bfloat16, or in float16 on CUDA",
     )
     add("--compile", action="store_true", help="compile the trunk with torch.compile")
+    add("--released-order", type=whole(2, 64), metavar="N", help="train as the release on N GPUs, fault included")
     add("--tensorboard", action="store_true", help="also write events for TensorBoard")
     args = parser.parse_args(argv)
     setting = settle(vars(args))
@@ -83,6 +84,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     check_engine(args.engine)
     if args.tensorboard:
         need_tensorboard()
+    if args.released_order and (setting.method != "ssp" or setting.shot == 1):
+        raise UserError("--released-order belongs to --method ssp and --shot 2 or more; without it nothing changes")
     if args.snapshot > args.episode:
         raise UserError(f"--snapshot {args.snapshot} is larger than --episode {args.episode}")
     if args.batch_size > args.snapshot:
@@ -131,7 +134,8 @@ def train(args: argparse.Namespace, asked: Interrupts) -> Path:
     )  # fmt: skip
 
     # The network, its optimizer and the state of the run (sections 2 to 4).
-    run = TrainingRun(setting, schedule, fold, samples, last, flags, means, args.pretrained, earlier)
+    how = {"training": earlier, "released_order": args.released_order}
+    run = TrainingRun(setting, schedule, fold, samples, last, flags, means, args.pretrained, **how)
 
     def test(part: Part, plans: Plans) -> dict[str, Any]:
         return evaluate(run.net, part.images, plans, workers=args.workers, engine=args.engine, cache_gb=args.cache_gb)

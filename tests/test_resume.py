@@ -17,6 +17,7 @@ import pytest
 import torch
 
 import main as training
+from engine.checkpoint import find_checkpoint, load_checkpoint
 from engine.training import run
 from engine.training.state import load_training
 from tests.files import CHECKOUT, OneLine
@@ -241,6 +242,7 @@ def launch(toy: Path, out: Path, *more: str, script: str = "main.py") -> subproc
 
 FAILING = """
 import main
+from engine.checkpoint import find_checkpoint, load_checkpoint
 from engine.training import run
 from util.distributed import rank
 from util.errors import UserError
@@ -313,6 +315,22 @@ def test_torchrun_and_accumulation_give_the_losses_of_one_process(toy: Path, tmp
     assert losses["parts"] == pytest.approx(losses["one"], rel=1e-4)
     assert losses["two"] == pytest.approx(losses["one"], rel=1e-4)
     assert len(list((tmp_path / "two").rglob("*.pth"))) == 1
+
+
+@pytest.mark.slow
+def test_the_released_order_is_the_same_on_any_hardware(toy: Path, tmp_path: Path) -> None:
+    more = ("--lr", "2e-5", "--batch-size", "4", "--episode", "16", "--snapshot", "16", "--shot", "2")
+    training.main(flags(toy, tmp_path / "right", *more))
+    more = (*more, "--released-order", "2")
+    training.main(flags(toy, tmp_path / "one", *more))
+    process = launch(toy, tmp_path / "two", *more)
+    assert process.wait(300) == 0
+    last = LAST.replace("1shot", "2shot")
+    right, one, two = (load_training(tmp_path / name / last).history[0]["losses"] for name in ("right", "one", "two"))
+    assert two == pytest.approx(one, rel=1e-4)
+    assert abs(right[0] / one[0] - 1) > 1e-3
+    checkpoint = load_checkpoint(find_checkpoint((tmp_path / "one" / last).parent))
+    assert checkpoint.info["arguments"]["released_order"] == 2
 
 
 def test_a_batch_that_cannot_be_divided(toy: Path, tmp_path: Path, one_line_error: OneLine) -> None:

@@ -69,6 +69,15 @@ def sum_over_processes(x: Tensor) -> Tensor:
     return x
 
 
+def from_all(x: Tensor) -> Tensor:
+    """The tensors of all processes, of one shape, one after the other along the first dimension."""
+    if not dist.is_initialized():
+        return x
+    gathered = [torch.empty_like(x) for _ in range(world())]
+    dist.all_gather(gathered, x.contiguous())
+    return torch.cat(gathered)
+
+
 def say(line: str, file: TextIO | None = None) -> None:
     """Print a line once, in the first process."""
     if rank() == 0:

@@ -34,6 +34,24 @@ def k_major(x: Tensor, batches: Sequence[int]) -> Tensor:
     return torch.cat([part.unflatten(0, (shot, -1)) for part in parts], 1).flatten(0, 1)
 
 
+def released_masks(masks: Sequence[Tensor], replicas: int) -> list[Tensor]:
+    """The masks that the release's loss compares each support's self-score with, under DataParallel.
+
+    It gathers the scores replica after replica, and compares them with the masks, shot after shot: with two or more
+    supports mostly those of other images (docs/reproduce.md).
+
+    Arguments:
+        masks: K of (B, H, W), of the whole batch.
+        replicas: among which DataParallel divides the batch.
+    Returns:
+        K of (B, H, W): at [k][b] the mask for the score of support k of episode b.
+    """
+    shot, batch = len(masks), len(masks[0])
+    parts = [len(part) for part in torch.arange(batch).chunk(replicas)]
+    place = k_major(torch.arange(shot * batch), parts)  # of score [k, b] among those that the release gathers
+    return list(torch.cat(list(masks))[place.to(masks[0].device)].split(batch))
+
+
 def spread(net: FewShotNetwork, device: torch.device) -> nn.Module:
     """The network on all GPUs: DistributedDataParallel under torchrun, else DataParallel where there are several."""
     if launched():

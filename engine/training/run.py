@@ -85,6 +85,7 @@ class TrainingRun:
         means: what the run computes with.
         pretrained: as of start_network.
         training: the state to go on from; None to start.
+        released_order: as of loss_and_gradients.
     Raises:
         UserError: the weights cannot be read, or the folder cannot be written.
     """
@@ -100,9 +101,13 @@ class TrainingRun:
         means: Means,
         pretrained: str | None,
         training: Training | None,
+        released_order: int | None = None,
     ) -> None:
         self.setting, self.schedule, self.fold, self.samples = setting, schedule, fold, samples
         self.last, self.folder, self.means = last, last.parent, means
+        self.released_order = released_order
+        if released_order:
+            distributed.say(f"supports are compared with masks in the release's order on {released_order} GPUs")
         self.is_first = distributed.rank() == 0
         device = means.device
         self.net = net = start_network(setting, samples, pretrained, device)
@@ -201,7 +206,8 @@ class TrainingRun:
                 lr = schedule.learning_rate(iteration)
                 inputs = as_input(batch, means.device)
                 try:
-                    loss = train_step(self.parallel, self.optimizer, inputs, lr, means.accumulate, self.scaler)
+                    how = means.accumulate, self.scaler, self.released_order
+                    loss = train_step(self.parallel, self.optimizer, inputs, lr, *how)
                 except UserError as error:
                     best = self.folder / f"{training.best_name}.pth" if training.best_name else "none"
                     raise UserError(

@@ -13,8 +13,9 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import Subset
 
 from dataset.samples import Sample, TrainingSamples
+from engine.training.parallel import released_masks
 from model.loss import loss_terms, total_loss, valid_pixels
-from util.distributed import rank, sum_over_processes, world
+from util.distributed import from_all, rank, sum_over_processes, world
 from util.errors import UserError
 
 MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
@@ -51,11 +52,12 @@ def train_step(
     lr: float,
     accumulate: int = 1,
     scaler: torch.amp.GradScaler | None = None,
+    released_order: int | None = None,
 ) -> float:
     """Take a step of SGD on the processes' parts of a batch.
 
     Arguments:
-        net, batch, accumulate, scaler: as of loss_and_gradients.
+        net, batch, accumulate, scaler, released_order: as of loss_and_gradients.
         optimizer: of the network's parameters.
         lr: the learning rate of the step.
     Returns:
@@ -64,7 +66,7 @@ def train_step(
         UserError: the loss is not finite; no step was taken.
     """
     optimizer.zero_grad()
-    value = loss_and_gradients(net, batch, accumulate, scaler).item()
+    value = loss_and_gradients(net, batch, accumulate, scaler, released_order).item()
     if not math.isfinite(value):
         raise UserError(f"the loss is {value}")
     for group in optimizer.param_groups:
@@ -78,7 +80,11 @@ def train_step(
 
 
 def loss_and_gradients(
-    net: nn.Module, batch: Sample, accumulate: int = 1, scaler: torch.amp.GradScaler | None = None
+    net: nn.Module,
+    batch: Sample,
+    accumulate: int = 1,
+    scaler: torch.amp.GradScaler | None = None,
+    released_order: int | None = None,
 ) -> Tensor:
     """The loss of the whole batch, of which each process holds a part; gradients are added up in the parameters.
 
@@ -89,19 +95,30 @@ def loss_and_gradients(
         batch: this process's part, normalised, on the network's device.
         accumulate: parts that it is taken in, for less memory.
         scaler: of float16's gradients.
+        released_order: None, or compare the supports' self-scores with the masks with which the release compares them
+            on so many GPUs (engine.training.parallel.released_masks).
     """
+    compared = batch.support_masks if released_order is None else masks_of_release(batch, released_order)
     counts = {
         name: sum_over_processes(count) for name, count in valid_pixels(batch.query_mask, batch.support_masks).items()
     }
     total = torch.zeros((), device=batch.query_mask.device)
-    for number, part in enumerate(parts(batch, accumulate)):
+    pairs = zip(parts(batch, accumulate), parts(batch._replace(support_masks=compared), accumulate), strict=True)
+    for number, (part, other) in enumerate(pairs):
         waits = isinstance(net, DistributedDataParallel) and number + 1 < accumulate
         with net.no_sync() if waits else nullcontext():
-            loss = total_loss(loss_terms(net(*part), part.query_mask, part.support_masks, counts))
+            loss = total_loss(loss_terms(net(*part), part.query_mask, other.support_masks, counts))
             scaled = loss * world()  # of which DistributedDataParallel takes the mean
             (scaled if scaler is None else scaler.scale(scaled)).backward()
         total += loss.detach()
     return sum_over_processes(total)
+
+
+def masks_of_release(batch: Sample, replicas: int) -> list[Tensor]:
+    """This process's part of released_masks, which are chosen among those of the whole batch."""
+    share = len(batch.query_mask)
+    chosen = released_masks([from_all(mask) for mask in batch.support_masks], replicas)
+    return [mask[rank() * share : (rank() + 1) * share] for mask in chosen]
 
 
 def parts(batch: Sample, count: int) -> list[Sample]:

@@ -7,8 +7,8 @@ import torch
 
 from benchmarks.plain import PlainSSP, plain_step
 from dataset.samples import Sample
-from engine.training.step import make_optimizer, train_step
-from model import build_model, calibrate_batch_norms
+from engine.training.step import loss_and_gradients, make_optimizer, parts, train_step
+from model import FewShotNetwork, build_model, calibrate_batch_norms
 from model.matching import product
 
 SIDE = 97
@@ -40,6 +40,50 @@ def test_four_steps(shot: int, accumulate: int, memory_format: torch.memory_form
     for _ in range(4):
         expected = plain_step(plain, of_plain, batch(shot))
         assert train_step(ours, of_ours, batch(shot), 1e-5, accumulate) == pytest.approx(expected, rel=1e-4)
+
+
+def four_episodes(shot: int) -> Sample:
+    """A batch of four different episodes, float64."""
+    generator = torch.Generator().manual_seed(7)
+    images = [torch.randn(4, 3, 65, 65, generator=generator).double() for _ in range(shot + 1)]
+    masks = [(torch.rand(4, 65, 65, generator=generator) > 0.5 + 0.1 * k).long() for k in range(shot + 1)]
+    masks[1][2, :20] = 255
+    return Sample(images[1:], masks[1:], images[0], masks[0])
+
+
+def release_loss(net: FewShotNetwork, sample: Sample, replicas: int) -> torch.Tensor:
+    """The release's loss under DataParallel: outputs of the replicas one after the other, masks shot after shot."""
+    outs = [net(*part) for part in parts(sample, replicas)]
+    out = {name: torch.cat([each[name] for each in outs]) for name in outs[0]}
+    weights = {"final": 1.0, "out1": 1.0, "query_self": 1.0, "support_self": 0.2}
+    loss = 0.0
+    for name, weight in weights.items():
+        mask = torch.cat(list(sample.support_masks)) if name == "support_self" else sample.query_mask
+        loss = loss + weight * torch.nn.functional.cross_entropy(out[name], mask, ignore_index=255)
+    return loss
+
+
+@pytest.mark.parametrize("replicas", [2, 4])
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_the_released_order_is_that_of_data_parallel(replicas: int, accumulate: int) -> None:
+    """Loss and gradients of the release on so many GPUs, and on none of them."""
+    torch.manual_seed(0)
+    net = build_model("ssp", refine=True)
+    calibrate_batch_norms(net, torch.randn(4, 3, 65, 65))
+    net.double().train()
+    sample = four_episodes(2)
+    expected = release_loss(net, sample, replicas)
+    expected.backward()
+    gradients = {name: p.grad for name, p in net.named_parameters() if p.grad is not None}
+    net.zero_grad(set_to_none=True)
+    loss = loss_and_gradients(net, sample, accumulate, released_order=replicas)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)  # it is summed in float32
+    for name, p in net.named_parameters():
+        if name in gradients:
+            torch.testing.assert_close(p.grad, gradients[name], rtol=1e-8, atol=1e-12)
+    right = loss_and_gradients(net, sample, accumulate)
+    assert abs(right.item() / expected.item() - 1) > 1e-4
+    assert right.item() == pytest.approx(release_loss(net, sample, 1).item(), rel=1e-6)
 
 
 def test_product_and_its_gradients() -> None:
