@@ -4,6 +4,7 @@
     python prepare.py pascal  --data-root ../Datasets_SSP                 lists of VOC 2012, masks counted
     python prepare.py fss     --data-root ../Datasets_SSP --splits ../hsnet/data/splits
     python prepare.py weights --backbone resnet50                         ImageNet weights into pretrained/
+    python prepare.py checkpoints --dataset pascal --shot 1               the authors' trained networks
     python prepare.py splits  --from ../hsnet/data/splits --out data/splits   HSNet's lists, as text and JSON
     python prepare.py toy     --out data/toy                              painted images, to try everything on
     python prepare.py verify  --dataset coco --data-root ../Datasets_SSP  every file opened; exit code 1 if any is wrong
@@ -33,20 +34,26 @@ from dataset.prepare.toy import make_toy
 from dataset.prepare.verify import survey
 from engine.checkpoint import PRETRAINED, blaming, read, save_weights
 from engine.options import OneLineParser, whole
-from model import BACKBONES, build_model
+from engine.report.paper import DRIVE
+from engine.reproduction.authors import FOLDER as AUTHORS_FOLDER
+from engine.reproduction.authors import choose
+from engine.reproduction.download import need_gdown
+from engine.reproduction.provide import fetch_imagenet, provide
+from model import BACKBONES, METHODS, build_model
 from model.weights import adapt_pretrained, flat_key, unwrap
 from util.errors import UserError, first_line
 from util.files import atomic_write, check_file, check_writable, remove_leftovers
 from util.launch import command
 from util.progress import progress
 
+COMMANDS = "coco|pascal|fss|weights|checkpoints|splits|toy|verify"
 SHOWN = 5  # findings of a kind that verify prints; --json has all
 TIMM = {"resnet50": "resnet50s.gluon_in1k", "resnet101": "resnet101s.gluon_in1k"}
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = OneLineParser(__doc__)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="coco|pascal|fss|weights|splits|toy|verify")
+    commands = parser.add_subparsers(dest="command", required=True, metavar=COMMANDS)
 
     def subcommand(work: Any, text: str, data: bool = True, workers: bool = True) -> Any:
         sub = commands.add_parser(work.__name__.removeprefix("prepare_"), description=work.__doc__, help=text)
@@ -69,9 +76,24 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--test-list", metavar="FILE", help="or the official list of 240 test classes")
     add = subcommand(prepare_weights, "ImageNet weights", data=False, workers=False)
     add("--backbone", choices=BACKBONES, default="resnet50", help="trunk (default %(default)s)")
-    add("--from", dest="source", metavar="FILE", help="take the weights from this file, not from timm")
+    add(
+        "--from",
+        dest="source",
+        metavar="FILE",
+        help="take the weights from this file; authors: fetch theirs",
+    )
     add("--out", metavar="DIR", default=str(PRETRAINED), help="folder to write (default: pretrained/ of this project)")
     add("--again", action="store_true", help="replace an existing file")
+    add = subcommand(prepare_checkpoints, "the authors' trained networks", data=False, workers=False)
+    add("--dataset", choices=tuple(dict.fromkeys(key[0] for key in DRIVE)), help="only of this benchmark")
+    add("--method", choices=METHODS, help="only of this method")
+    add("--backbone", choices=BACKBONES, help="only of this trunk")
+    add("--shot", type=int, choices=(1, 5), help="only of this number of supports")
+    add("--fold", type=whole(0, 3), help="only of this fold")
+    add("--to", metavar="DIR", default=str(AUTHORS_FOLDER), help="folder to write (default: pretrained/authors here)")
+    add("--list", action="store_true", help="print name and link of each, to download them with a browser")
+    add("--from", dest="source", metavar="DIR", help="take files that were downloaded under these names")
+    add("--mirror", metavar="URL", help="fetch URL/NAME from a server of your own, not from Google Drive")
     add = subcommand(prepare_splits, "lists for HSNet's protocol", data=False)
     add("--from", dest="source", metavar="DIR", help="data/splits of an HSNet checkout")
     add("--dataset", choices=tuple(DATASETS), help="or make lists from this dataset's masks (NOT HSNet's episodes)")
@@ -185,12 +207,16 @@ def prepare_fss(args: argparse.Namespace) -> None:
 
 
 def prepare_weights(args: argparse.Namespace) -> None:
-    """ImageNet weights of the trunk, from timm or a file of any accepted spelling, into pretrained/BACKBONE.pth."""
+    """ImageNet weights of the trunk, from timm, the authors or a file, into pretrained/BACKBONE.pth."""
     path = Path(args.out) / f"{args.backbone}.pth"
     if path.is_file() and not args.again:
         print(f"{path}: is there; --again replaces it")
         return
     check_writable(path.parent)
+    if args.source == "authors":
+        fetch_imagenet(args.backbone, path)
+        print(f"{path}: fetched, the authors' ImageNet weights; all keys of the trunk matched")
+        return
     source = args.source or f"timm's {TIMM[args.backbone]}"
     net = build_model("ssp", args.backbone)
     content = read(args.source) if args.source else fetch_from_timm(TIMM[args.backbone], path)
@@ -222,6 +248,34 @@ def fetch_from_timm(name: str, path: Path) -> dict[str, Any]:
         ) from error
     finally:
         logging.disable(logging.NOTSET)
+
+
+def prepare_checkpoints(args: argparse.Namespace) -> None:
+    """Download the authors' trained networks, check each and remember its size and sha256 in checkpoints.json."""
+    if args.source and args.mirror:
+        raise UserError("--from and --mirror: pass one of the two")
+    folds = None if args.fold is None else (args.fold,)
+    chosen = choose(folds, **{name: getattr(args, name) for name in ("dataset", "method", "backbone", "shot")})
+    if not chosen:
+        raise UserError("the authors published no such checkpoint; --list without other flags prints all")
+    for weights in chosen if args.list else ():
+        print(f"{weights.name} {weights.link}")
+    if args.list:
+        return
+    if not args.source:
+        need_gdown()
+    failed = []
+    for number, weights in enumerate(chosen, start=1):
+        try:
+            done = provide(Path(args.to), weights, args.mirror, args.source and Path(args.source))
+            print(f"{number}/{len(chosen)} {Path(args.to) / weights.name}: {done}", flush=True)
+        except UserError as error:
+            if len(chosen) == 1:
+                raise
+            failed.append(weights)
+            print(f"error: {error}", file=sys.stderr)
+    if failed:
+        raise UserError(f"{len(failed)} of {len(chosen)} checkpoints are missing, for the reasons above; run it again")
 
 
 def prepare_splits(args: argparse.Namespace) -> None:
@@ -280,7 +334,11 @@ def report_survey(
             print(table(rows), end="\n\n")
     if json_file:
         with atomic_write(json_file) as file:
-            file.write(json.dumps({**found._asdict(), "findings": [f._asdict() for f in found.findings]}).encode())
+            file.write(
+                json.dumps(
+                    {"root": str(root.resolve()), **found._asdict(), "findings": [f._asdict() for f in found.findings]}
+                ).encode()
+            )
     shown: Counter[str] = Counter()
     for finding in found.findings:
         shown[finding.kind] += 1

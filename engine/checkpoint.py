@@ -19,6 +19,7 @@ from util.errors import UserError
 from util.files import atomic_write
 
 FORMAT = "ssp-checkpoint-1"  # of our own files: weights and what they were trained on
+WEIGHTS = OWN, AUTHORS = ("own", "authors")  # who trained them
 SUFFIX = ".ckpt"  # of our own files; plain state dicts are .pth
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
 GET_PRETRAINED = (

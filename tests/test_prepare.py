@@ -47,7 +47,7 @@ def times(folder: Path) -> dict[str, tuple[int, int]]:
 
 
 def test_a_command_is_required(one_line_error: OneLine) -> None:
-    expected = "error: the following arguments are required: coco|pascal|fss|weights|splits|toy|verify (see "
+    expected = f"error: the following arguments are required: {prepare.COMMANDS} (see "
     assert one_line_error(prepare.main, []).startswith(expected)
     assert "invalid choice: 'voc'" in one_line_error(prepare.main, ["voc"])
     for name in ("coco", "pascal", "fss", "verify"):

@@ -34,6 +34,13 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
             temporary.unlink()
 
 
+def blocks(path: str | Path) -> Iterator[bytes]:
+    """The content of a file, a megabyte at a time."""
+    with open(path, "rb") as file:
+        while block := file.read(2**20):
+            yield block
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove the temporary files of :func:`atomic_write` whose process has ended."""
     for path in folder.glob(".*.tmp"):

@@ -10,7 +10,9 @@ from tqdm import tqdm
 from util.distributed import rank
 
 
-def progress(items: Iterable[Any] | None, what: str, total: int, unit: str, initial: int = 0) -> tqdm:
+def progress(
+    items: Iterable[Any] | None, what: str, total: int, unit: str, initial: int = 0, scale: bool = False
+) -> tqdm:
     """Give the items under a bar that vanishes when it is done.
 
     There is no bar if stderr is a file, or if this is not the first process.
@@ -22,6 +24,5 @@ def progress(items: Iterable[Any] | None, what: str, total: int, unit: str, init
         unit: the word for one item.
         initial: items that are done already.
     """
-    return tqdm(
-        items, what, total, unit=unit, initial=initial, leave=False, delay=1, disable=None if rank() == 0 else True
-    )
+    hidden = None if rank() == 0 else True
+    return tqdm(items, what, total, unit=unit, initial=initial, unit_scale=scale, leave=False, delay=1, disable=hidden)

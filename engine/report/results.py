@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dataset import DATASETS
+from engine.checkpoint import OWN, WEIGHTS
 from engine.evaluation.protocol import PAPER, PROTOCOLS, Protocol
 from engine.setting import Setting
 from model import BACKBONES, METHODS
 from util.errors import UserError
-from util.files import atomic_write
+from util.files import atomic_write, blocks
 
-TRAINED = ("episode", "batch_size", "lr", "crop_size", "pretrained", "seed", "amp")  # of main.py
+TRAINED = ("episode", "batch_size", "lr", "crop_size", "pretrained", "seed", "amp", "released_order")  # of main.py
 # A JSON with all of these is a result; older ones lack others.
 FIELDS = "dataset fold shot backbone method refine protocol episodes seeds miou miou_std fb_iou".split()
 
@@ -37,6 +38,7 @@ class Result(NamedTuple):
     checkpoint: str
     warnings: tuple[str, ...]  # of the evaluation: why the numbers may mean nothing
     trained: dict[str, Any]  # flags of the training, as far as they are known
+    weights: str  # whose they are: one of WEIGHTS
     file: Path
     written: float  # seconds since the epoch
 
@@ -52,6 +54,7 @@ def save_result(
     engine: str = "planned",
     amp: bool = False,
     warnings: Sequence[str] = (),
+    weights: str = OWN,
 ) -> None:
     """Write an evaluation as JSON (docs/results-format.md), atomically.
 
@@ -64,12 +67,13 @@ def save_result(
         trained: main.py's flags, as far as they are known.
         protocol, engine, amp: how it was evaluated.
         warnings: why the result may mean nothing, such as test classes that were trained on.
+        weights: whose they are, one of WEIGHTS.
     """
     summary = {
         **setting.as_dict(), "protocol": protocol.name, "engine": engine, "amp": amp, "checkpoint": str(checkpoint),
         "episodes": episodes, "warnings": list(warnings),
         "trained_with": {name: trained[name] for name in TRAINED if name in trained},
-        **result,
+        **result, "weights": weights,
     }  # fmt: skip
     lists = re.compile(r"\[\n[-\d.,\s]+\]")  # of numbers; no string holds a bare line break
     text = lists.sub(lambda numbers: " ".join(numbers[0].split()), json.dumps(summary, indent=2))
@@ -91,9 +95,8 @@ def result_path(
     inputs = {**setting.as_dict(), "protocol": protocol.name, **choices}
     digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode())
     for path in files:
-        with open(path, "rb") as file:
-            while block := file.read(2**20):
-                digest.update(block)
+        for block in blocks(path):
+            digest.update(block)
     order = f"_{setting.class_order}" if setting.class_order else ""
     fold = "" if setting.fold is None else f"_fold_{setting.fold}"
     refine = "_refine" if setting.refine else ""
@@ -177,6 +180,7 @@ def read_result(path: Path) -> Result | None:
         str(content.get("checkpoint", "")),
         tuple(" ".join(line.split()) for line in warnings),
         trained,
+        _one_of(content, "weights", WEIGHTS) if "weights" in content else OWN,
         path,
         written,
     )

@@ -396,7 +396,8 @@ def test_the_json(toy_copy: Path, tmp_path: Path) -> None:
     out = tmp_path / "new folder" / "found.json"
     assert verify(toy_copy, "pascal", "--shot", "1", "--json", str(out)) == 1
     found = json.loads(out.read_text())
-    assert found.keys() == {"splits", "folds", "findings"}
+    assert found.keys() == {"root", "splits", "folds", "findings"}
+    assert found["root"] == str(toy_copy.resolve())
     assert found["splits"][1] == {
         "split": "val", "listed": 40, "images": 40, "masks": 40, "pairs": 40, "sides": "129-129", "faults": 1,
     }  # fmt: skip

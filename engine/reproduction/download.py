@@ -1,0 +1,134 @@
+"""Fetch files over the network with gdown, an optional package: resumed, checked, then renamed."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from util.errors import UserError
+from util.files import check_writable
+from util.progress import progress
+
+TIMEOUT = (20.0, 60.0)  # seconds to connect, and between two pieces
+RETRIES = 2  # of a connection that fails; each goes on where it was
+PARTIAL = "run the same command again, it goes on from there"
+
+
+def need_gdown() -> Callable[..., Any]:
+    """gdown's download. Raises UserError, one sentence, where the package is missing or too old."""
+    try:
+        import gdown
+    except ImportError as error:
+        raise UserError("to download, install gdown (pip install gdown), or pass files of yours with --from") from error
+    if not {"progress", "resume", "retries", "timeout"} <= inspect.signature(gdown.download).parameters.keys():
+        raise UserError(f"gdown {gdown.__version__} is too old; update it (pip install --upgrade gdown)")
+    return gdown.download
+
+
+def fetch(path: Path, check: Callable[[Path], object], url: str | None = None, drive: str | None = None) -> None:
+    """Download a file, check it, and give it its name; until then it lies in a folder .incoming beside.
+
+    An interrupted download goes on where it was. A file that fails the check is removed.
+
+    Arguments:
+        path: the file.
+        check: called with the downloaded file; raises UserError, whose message names it, if the file is no good.
+        url: where it is, or
+        drive: Google Drive's id of it.
+    Raises:
+        UserError: names the file, its source and the way out; no file is at ``path`` then.
+    """
+    download = need_gdown()
+    source = url or f"https://drive.google.com/uc?id={drive}"
+    incoming = path.parent / ".incoming" / path.name
+    check_writable(incoming.parent)
+    try:
+        _download(download, incoming, path.name, url=url, drive=drive)
+    except OSError as error:
+        if type(error).__module__.startswith(("requests", "urllib3")):
+            raise UserError(f"{path}: {source} {_of_connection(error)}") from error
+        _discard(incoming)  # on a full disk a part of a file only makes things worse
+        raise UserError(f"cannot write {path}: {error.strerror or error}; free some space and run it again") from error
+    except Exception as error:  # gdown's own
+        raise UserError(f"{path}: {source} {_of_gdown(error, incoming)}") from error
+    try:
+        check(incoming)
+        _publish(incoming, path)
+    except UserError as error:
+        reason = str(error).replace(str(incoming), source)
+        raise UserError(f"{path}: not kept: {reason}; fetch it with a browser, or from a --mirror") from error
+    finally:
+        _discard(incoming)
+
+
+def _download(download: Callable[..., Any], incoming: Path, name: str, url: str | None, drive: str | None) -> None:
+    """Download to ``incoming``, under a bar; the part of an interrupted download is gone on with."""
+    bar = progress(None, name, 0, "B", scale=True)
+
+    def move(received: int, total: int | None) -> None:
+        bar.total = total
+        bar.update(received - bar.n)
+
+    def once() -> None:
+        download(
+            url=url, id=drive, output=str(incoming), quiet=True, resume=True, use_cookies=False, progress=move,
+            timeout=TIMEOUT, retries=RETRIES,
+        )  # fmt: skip
+
+    with bar:
+        try:
+            once()
+        except Exception as error:
+            if "byte range" not in str(error):
+                raise
+            _discard(incoming)  # a server that cannot go on in the middle
+            once()
+
+
+def _publish(incoming: Path, path: Path) -> None:
+    """Sync a file to the disk and rename it."""
+    with incoming.open("rb+") as file:
+        os.fsync(file.fileno())
+    incoming.replace(path)
+
+
+def _discard(incoming: Path) -> None:
+    """Remove a download, whole or in part, and its folder if nothing else is in it."""
+    for path in (incoming, *parts(incoming)):
+        path.unlink(missing_ok=True)
+    with suppress(OSError):
+        incoming.parent.rmdir()
+
+
+def parts(incoming: Path) -> list[Path]:
+    """What gdown keeps of an interrupted download: the name, eight characters and .part."""
+    return [path for path in incoming.parent.glob("*.part") if path.name[:-13] == incoming.name]
+
+
+def _of_connection(error: OSError) -> str:
+    """What is wrong with a connection, from the errors of requests."""
+    response = getattr(error, "response", None)
+    if response is not None:
+        return f"answered {response.status_code} {response.reason}; fetch it with a browser, or from a --mirror"
+    kind = "did not answer in time" if "timed out" in str(error).lower() else "cannot be reached"
+    return f"{kind}; check the network and the address, then {PARTIAL}"
+
+
+def _of_gdown(error: Exception, incoming: Path) -> str:
+    """What is wrong with a download, from gdown's errors."""
+    received = sum(path.stat().st_size for path in parts(incoming))
+    if type(error).__name__ == "FileURLRetrievalError":
+        return (
+            "is not given out: it is gone, or too many have fetched it lately (Google Drive's quota); try again "
+            "tomorrow, fetch it with a browser, or from a --mirror"
+        )
+    cause: BaseException | None = error.__cause__
+    if received or "incomplete" in str(error).lower():
+        return f"broke off after {received / 2**20:.1f} MB; {PARTIAL}"
+    if isinstance(cause, OSError):
+        return _of_connection(cause)
+    return f"cannot be downloaded ({' '.join(str(error).split())[:200]}); fetch it with a browser"
