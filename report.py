@@ -11,7 +11,6 @@ compare with the paper's (fewer episodes or seeds, --amp, test classes that were
 from __future__ import annotations
 
 import argparse
-import glob
 import shlex
 import sys
 from collections.abc import Iterable, Iterator
@@ -19,20 +18,23 @@ from dataclasses import replace
 from pathlib import Path
 
 from dataset import DATASETS, FOLDS
-from engine.checkpoint import SUFFIX
-from engine.evaluation.protocol import HSNET, PAPER, Protocol
+from engine.checkpoint import AUTHORS, OWN, WEIGHTS
+from engine.evaluation.protocol import HSNET
 from engine.options import OneLineParser, whole
 from engine.report.picture import draw_tables, figure_class
-from engine.report.results import Result, find_results, read_result
+from engine.report.results import Result, find_results
 from engine.report.tables import Cell, Row, Table, make_tables, row_name, title, to_csv, to_markdown
-from engine.setting import Setting
-from engine.training.state import load_training
+from engine.reproduction.commands import (
+    home_of,
+    newest_checkpoint,
+    test_command,
+    training_command,
+    training_setting,
+)
 from model import BACKBONES
 from util.errors import UserError
 from util.files import atomic_write, check_file
 from util.launch import command
-
-UNREFINED = "unrefined"  # folder in --out for SSP trained without refinement, whose files have the same names as with
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -42,6 +44,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--dataset", choices=tuple(DATASETS), help="only this benchmark")
     add("--shot", type=whole(1, 100), help="only this number of supports")
     add("--backbone", choices=BACKBONES, help="only this trunk")
+    add("--weights", choices=WEIGHTS, help="only trainings of your own, or only the authors' weights")
     add("--markdown", metavar="FILE", help="write the tables to a file")
     add("--csv", metavar="FILE", help="write a line for each cell")
     add("--picture", metavar="FILE.png", help="draw the tables (needs matplotlib)")
@@ -65,6 +68,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         help="main.py's folder: results are read from it, and these commands write to it (default %(default)s)",
     )
     args = parser.parse_args(argv)
+    if args.commands and args.weights == AUTHORS:
+        raise UserError("--commands prints trainings; ./reproduce.sh fetches and tests the authors' weights")
     if args.picture:
         figure_class()
     for file in filter(None, (args.markdown, args.csv, args.picture)):
@@ -100,7 +105,7 @@ def commands(tables: Iterable[Table], out: str, data_root: str, splits: str) -> 
     trained: set[str] = set()
     for row, cell in open_cells(tables):
         setting = training_setting(row.setting, cell.fold, row.protocol)
-        home = out if setting.refine or setting.method == "baseline" else str(Path(out) / UNREFINED)
+        home = home_of(setting, out)
         checkpoint = newest_checkpoint(setting, home)
         fold = "" if cell.fold is None else f", fold {cell.fold}"
         paper = "not in the paper" if cell.paper is None else f"paper {cell.paper:.1f}"
@@ -108,89 +113,26 @@ def commands(tables: Iterable[Table], out: str, data_root: str, splits: str) -> 
         if cell.measured is not None:
             lines.append(f"#   measured, but not as in the paper: {'; '.join(cell.notes)}")
             continue
-        training = training_command(setting, home, data_root)
+        training = shlex.join(training_command(setting, home, data_root))
         if not checkpoint and training not in trained:
             trained.add(training)
             lines.append(training)
         if checkpoint or row.protocol == HSNET:
-            flags = [] if row.protocol == PAPER else ["--protocol", row.protocol.name, "--splits", splits]
             tested = replace(setting, refine=row.setting.refine)
-            lines.append(test_command(tested, flags, checkpoint, home, data_root))
+            lines.append(shlex.join(test_command(tested, row.protocol, splits, checkpoint, home, data_root)))
     stop = "set -e  # the first failure, and Ctrl-C, stop it"
     return "".join(f"{line}\n" for line in ([stop, *lines] if lines else ["# nothing is missing"]))
-
-
-def training_setting(setting: Setting, fold: int | None, protocol: Protocol) -> Setting:
-    """What the training for a cell is about; for HSNet's protocol SSP is trained with refinement too."""
-    refine = setting.method == "ssp" and (setting.refine or protocol == HSNET)
-    return replace(setting, fold=fold, backbone=setting.backbone or BACKBONES[0], refine=refine)
-
-
-def newest_checkpoint(setting: Setting, out: str) -> Path | None:
-    """The newest one of the finished runs in the setting's folder."""
-    pattern = f"{glob.escape(setting.name)}_*{SUFFIX}"
-    found = [path for path in setting.folder(out).glob(pattern) if _is_finished(path, setting)]
-    return max(found, key=lambda path: path.stat().st_mtime, default=None)
-
-
-def _is_finished(path: Path, setting: Setting) -> bool:
-    """Whether a checkpoint is the last of such a run: its result says so, or there is no run to go on with."""
-    try:
-        result = read_result(path.with_suffix(".json"))
-    except ValueError:
-        result = None
-    if result:
-        return result.setting.refine == setting.refine
-    try:
-        training = load_training(path.with_name(f"{setting.name}.last"))
-    except UserError:
-        return False  # main.py says what to do
-    return training is None or (training.finished and training.best_name == path.stem)
-
-
-def _flags(setting: Setting, data_root: str) -> list[str]:
-    """What training and test have in common."""
-    given = {
-        "dataset": setting.dataset,
-        "class-order": setting.class_order,
-        "data-root": data_root,
-        "backbone": setting.backbone,
-        "fold": setting.fold,
-        "shot": setting.shot,
-        "method": "baseline" if setting.method == "baseline" else None,
-    }
-    return [part for name, value in given.items() if value is not None for part in (f"--{name}", str(value))]
-
-
-def training_command(setting: Setting, out: str, data_root: str) -> str:
-    refine = ["--refine"] if setting.refine else []
-    return shlex.join(["python", "main.py", *_flags(setting, data_root), *refine, "--out", out, "--resume"])
-
-
-def test_command(setting: Setting, protocol: list[str], checkpoint: Path | None, out: str, data_root: str) -> str:
-    """The command that tests a cell.
-
-    Arguments:
-        setting: what is tested.
-        protocol: its flags.
-        checkpoint: None if the training comes first, whose checkpoint test.py finds.
-        out: main.py's folder.
-        data_root: of the datasets.
-    """
-    words = ["python", "test.py", *_flags(setting, data_root)]
-    if setting.method == "ssp":
-        words.append("--refine" if setting.refine else "--no-refine")
-    words += protocol
-    words += ["--checkpoint", str(checkpoint)] if checkpoint else ["--out", out]
-    return shlex.join([*words, "--results", str(Path(out) / "results")])
 
 
 def main(argv: list[str] | None = None) -> list[Table]:
     """Report as the flags say; returns the tables."""
     args = parse(argv)
-    tables = make_tables(read_results(args.paths, args.out), args.dataset, args.shot, args.backbone)
+    weights = OWN if args.commands else args.weights
+    tables = make_tables(read_results(args.paths, args.out), args.dataset, args.shot, args.backbone, weights)
     if not tables:
-        raise UserError("nothing is measured or published for these --dataset, --shot and --backbone; leave some out")
+        raise UserError(
+            "nothing is measured or published for these --dataset, --shot, --backbone and --weights; leave some out"
+        )
     print(commands(tables, args.out, args.data_root, args.splits) if args.commands else to_markdown(tables), end="")
     for file, text in ((args.markdown, to_markdown), (args.csv, to_csv)):
         if file:

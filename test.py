@@ -22,22 +22,14 @@ from pathlib import Path
 from typing import Any
 
 from dataset import DATASETS, ImageSet, Plans, hsnet_classes, open_listed, open_part, plan_hsnet
-from engine.checkpoint import Checkpoint, find_checkpoint, load_checkpoint, load_network
+from engine.checkpoint import OWN, Checkpoint, find_checkpoint, load_network
 from engine.evaluation.estimate import cost, duration, unit_seconds
 from engine.evaluation.evaluate import evaluate, result_table, summary
 from engine.evaluation.gallery import PICTURES, choose, write_gallery
-from engine.evaluation.protocol import (
-    HSNET,
-    PAPER,
-    PROTOCOLS,
-    SAVED,
-    doubts_of,
-    load_episodes,
-    plan_seeds,
-    save_episodes,
-)
+from engine.evaluation.protocol import HSNET, PAPER, PROTOCOLS, doubts_of, load_episodes, plan_seeds, save_episodes
 from engine.options import check_engine, make_parser, settle, whole
 from engine.report.results import result_path, save_result
+from engine.reproduction.authors import load_known
 from engine.setting import Setting
 from model import build_model
 from util import distributed
@@ -73,7 +65,7 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]
     else:
         run = settle(vars(args))
         path = find_checkpoint(run.folder(args.out), f"{run.name}_*")
-    checkpoint = load_checkpoint(path)
+    checkpoint = load_known(path)
     for name in ("method", "backbone"):
         given, found = getattr(args, name), checkpoint.info[name]
         if given not in (None, found):
@@ -92,7 +84,7 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]
 def take_saved(args: argparse.Namespace) -> None:
     """Take the episodes of --episodes-from, and what they belong to."""
     saved = load_episodes(args.episodes_from) if args.episodes_from else None
-    for name in SAVED if saved else ():
+    for name in [name for name in saved or () if name != "plans"]:
         if getattr(args, name) not in (None, saved[name]):
             flag = name.replace("_", "-")
             raise UserError(f"{args.episodes_from}: its {flag} is {saved[name]}, not --{flag} {getattr(args, name)}")
@@ -184,8 +176,9 @@ def test(args: argparse.Namespace, path: Path, checkpoint: Checkpoint) -> dict[s
     distributed.say(f"{summary(result)}: {path}")
     if distributed.rank() == 0:
         trained, episodes = checkpoint.info.get("arguments", {}), len(next(iter(plans.values())))
+        known = {"warnings": doubts, "weights": checkpoint.info.get("weights", OWN)}
         for file in filter(None, (args.json, kept)):
-            save_result(file, setting, result, path, episodes, trained, protocol, warnings=doubts, **how)
+            save_result(file, setting, result, path, episodes, trained, protocol, **known, **how)
         if args.visualize:
             title = f"{path.name}, {setting.describe()}, {setting.shot}-shot: mIoU {result['miou']:.2f}"
             shown = choose(plans, result, args.visualize_episodes)

@@ -90,6 +90,7 @@ class Schedule:
 
 
 RANDOM = "none"  # of main.py's --pretrained: random weights instead of a file of ImageNet weights
+RELEASED_ORDER = 2  # GPUs of the published trainings of several supports (docs/reproduce.md)
 RECIPE = Schedule(episodes=24000, snapshot=1200, batch_size=4, lr=1e-3)  # the paper's; crop sizes are the datasets'
 
 

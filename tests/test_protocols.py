@@ -19,7 +19,7 @@ from PIL import Image
 import test as testing
 from dataset import Episode
 from dataset.pascal import image_set
-from engine.checkpoint import Checkpoint, save_checkpoint
+from engine.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from engine.evaluation.protocol import PAPER, save_episodes
 from engine.setting import Setting
 from model import build_model
@@ -250,7 +250,7 @@ def test_a_checkpoint_of_another_dataset(
     assert "does not say which fold of coco to test; pass --fold" in one_line_error(testing.main, argv)
     info = {"dataset": "coco", "base_classes": [1, 2]}
     path = tmp_path / "other.ckpt"
-    save_checkpoint(path, Checkpoint(testing.load_checkpoint(checkpoint).state_dict, info))
+    save_checkpoint(path, Checkpoint(load_checkpoint(checkpoint).state_dict, info))
     testing.main(flags(toy, path, "--dataset", "pascal", "--fold", 0, "--episodes", 1, "--seeds", 1))
     warning = capsys.readouterr().err
     assert warning == f"WARNING: {path} was trained on coco, whose classes may be among those of pascal\n"

@@ -17,7 +17,7 @@ import main as training
 import report
 import test as testing
 from engine.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from engine.report.tables import Cell, Row, Table, cell_text, signed
+from engine.report.tables import Cell, Row, Table, cell_text, make_tables, signed
 from engine.setting import Setting
 from engine.training.state import Training, save_training
 from model import build_model
@@ -97,6 +97,7 @@ def test_a_row_against_numbers_worked_out_by_hand(four_folds: Path, capsys: pyte
         "1-shot",
         "ResNet-50",
         "Yes",
+        "own",
         *expected,
     ]
 
@@ -114,12 +115,12 @@ def test_nothing_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert [len(table.rows) for table in tables.values()] == [8, 4, 4, 2]
     printed = capsys.readouterr()
     assert printed.err == f"{tmp_path / 'none'}: no such folder, nothing is measured yet\n"
-    assert lines_of(printed.out, "SSP,5-shot,ResNet-101,Yes")[0][4:] == [
+    assert lines_of(printed.out, "SSP,5-shot,ResNet-101,Yes")[0][5:] == [
         "missing (paper 70.9)", "missing (paper 77.1)", "missing (paper 78.9)", "missing (paper 66.1)",
         "missing (paper 73.3)",
     ]  # fmt: skip
     assert lines_of(printed.out, "SSP,1-shot,not stated,Yes") == [
-        ["SSP", "1-shot", "not stated", "Yes", "missing (paper 87.3)"]
+        ["SSP", "1-shot", "not stated", "Yes", "own", "missing (paper 87.3)"]
     ]
     assert "SSP 5-shot ResNet-101: the published mean is 50.2, that of the published folds 50.5." in printed.out
     assert printed.out.count("share only five of the twenty test classes") == 2
@@ -131,7 +132,7 @@ def test_no_mean_of_some_folds(four_folds: Path, capsys: pytest.CaptureFixture[s
     assert row.cells[2] == Cell(2, 66.5)
     assert (row.cells[4].measured, row.cells[4].gap) == (None, "3 of 4 folds")
     shown = lines_of(capsys.readouterr().out, "SSP,1-shot,ResNet-50,Yes")[0]
-    assert shown[6:] == ["missing (paper 66.5)", "50.3 ±0.2 (paper 50.9, -0.6)", "3 of 4 folds (paper 61.7)"]
+    assert shown[7:] == ["missing (paper 66.5)", "50.3 ±0.2 (paper 50.9, -0.6)", "3 of 4 folds (paper 61.7)"]
 
 
 def test_no_spread_of_a_mean_over_other_seeds(four_folds: Path) -> None:
@@ -151,7 +152,7 @@ def test_hsnets_protocol_has_one_seed(tmp_path: Path, capsys: pytest.CaptureFixt
         (value, None, ()) for value in (35.0, 40.0, 38.0, 36.0, 37.25)
     ]
     shown = lines_of(capsys.readouterr().out, "SSP,1-shot,ResNet-50,No")[0]
-    assert shown[4] == "35.0 (paper 35.5, -0.5)"
+    assert shown[5] == "35.0 (paper 35.5, -0.5)"
 
 
 def test_rows_and_tables_that_are_not_in_the_paper(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -164,7 +165,7 @@ def test_rows_and_tables_that_are_not_in_the_paper(tmp_path: Path, capsys: pytes
     assert len(tables[PASCAL].rows) == 9
     assert tables[PASCAL].rows[8].cells[0].paper is None
     printed = capsys.readouterr().out
-    assert lines_of(printed, "SSP,1-shot,ResNet-50,No")[0][4:] == ["60.0 ±0.2", *["missing"] * 3, "1 of 4 folds"]
+    assert lines_of(printed, "SSP,1-shot,ResNet-50,No")[0][5:] == ["60.0 ±0.2", *["missing"] * 3, "1 of 4 folds"]
     assert tables[extra[0]].rows[0].cells[3].measured == 55.0
     assert tables[extra[0]].notes == ("Nothing is published for this benchmark and protocol.",)
 
@@ -192,7 +193,7 @@ def test_filters(four_folds: Path, one_line_error: OneLine) -> None:
         ("ssp", True, 5, "resnet101"),
     ]
     line = one_line_error(report.main, [str(four_folds), "--shot", "3"])
-    assert line.startswith("error: nothing is measured or published for these --dataset, --shot and --backbone")
+    assert line.startswith("error: nothing is measured or published for these --dataset, --shot, --backbone and ")
 
 
 # What is doubtful
@@ -235,7 +236,7 @@ def test_a_mean_has_the_marks_of_its_folds(four_folds: Path, capsys: pytest.Capt
     assert mean.notes == ("10 of the protocol's 1000 episodes", "the trunk in bfloat16 (--amp)")
     assert (mean.seeds, mean.episodes) == (5, None)
     shown = lines_of(capsys.readouterr().out, "SSP,1-shot,ResNet-50,Yes")[0]
-    assert [cell.partition(") ")[2] for cell in shown[4:]] == ["", "[1]", "[1] [2]", "", "[1] [2]"]
+    assert [cell.partition(") ")[2] for cell in shown[5:]] == ["", "[1]", "[1] [2]", "", "[1] [2]"]
 
 
 def test_the_newest_result_counts(tmp_path: Path) -> None:
@@ -350,7 +351,7 @@ def test_csv(four_folds: Path) -> None:
         lines = list(csv.DictReader(file))
     assert ",".join(lines[0]) == (
         "dataset,protocol,class_order,method,refine,shot,backbone,fold,paper,measured,std,difference,fb_iou,seeds,"
-        "episodes,checkpoint,file,note"
+        "episodes,checkpoint,file,note,weights"
     )
     assert len(lines) == 16 * 5 + 2
     ours = [line for line in lines if [line[k] for k in ("dataset", "method", "shot", "backbone")] == [
@@ -363,6 +364,7 @@ def test_csv(four_folds: Path) -> None:
         "fb_iou": "70.0", "seeds": "5", "episodes": "10", "checkpoint": 'a, "b".ckpt',
         "file": str(four_folds / "fold_1" / "r.json"),
         "note": "10 of the protocol's 1000 episodes; the trunk in bfloat16 (--amp)",
+        "weights": "own",
     }  # fmt: skip
     assert [line["note"] for line in ours[2:]] == ["", "missing", "3 of 4 folds"]
     assert [(ours[4][name], ours[3][name]) for name in ("paper", "measured")] == [("61.7", "50.9"), ("", "")]
@@ -389,6 +391,57 @@ def test_picture_without_matplotlib(four_folds: Path, one_line_error: OneLine, m
     assert line == "error: --picture needs the package matplotlib: pip install matplotlib"
     assert not (four_folds / "new").exists()
     assert tables_of(four_folds)
+
+
+# Whose weights
+
+
+def test_the_authors_weights_have_rows_of_their_own(four_folds: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Never one mean over both; each can be shown alone."""
+    for fold, miou in enumerate((61.4, 67.8, 66.5, 50.9)):
+        write_result(four_folds / "results" / f"{fold}.json", miou, fold=fold, miou_std=0.2, weights="authors")
+    table = tables_of(four_folds)[PASCAL]
+    rows = [row for row in table.rows if row.setting.as_dict().items() >= SSP_1SHOT.items()]
+    assert [(row.weights, round(row.cells[4].measured, 2)) for row in rows] == [("own", 61.5), ("authors", 61.65)]
+    assert len(table.rows) == 9
+    assert [line[4] for line in lines_of(capsys.readouterr().out, "SSP,1-shot,ResNet-50,Yes")[:2]] == ["own", "authors"]
+    own = tables_of(four_folds, "--weights", "own")[PASCAL]
+    assert {row.weights for row in own.rows} == {"own"}
+    authors = tables_of(four_folds, "--weights", "authors")
+    assert list(authors) == [PASCAL, COCO, COCO_BY_HSNET]  # there are none of fss
+    assert {row.weights for table in authors.values() for row in table.rows} == {"authors"}
+    assert [cell.measured for cell in row_of(authors, PASCAL, **SSP_1SHOT).cells[:4]] == [61.4, 67.8, 66.5, 50.9]
+
+
+def test_the_classes_that_the_authors_weights_may_have_been_trained_on() -> None:
+    tables = {table.title: table for table in make_tables([], "coco", weights="authors")}
+    (note,) = [note for note in tables[COCO].notes if "interleaved order, they have been trained on" in note]
+    assert "fold 0: 2, 3, 4, 6, 7, 8, 10, 11, 12, 14, 15, 16, 18, 19, 20; fold 1: 21, 23, 24, 25, 27, " in note
+    (note,) = [note for note in tables[COCO_BY_HSNET].notes if "contiguous order, they have been trained on" in note]
+    assert "fold 0: 21, 25, 29, 33, 37, 41, 45, 49, 53, 57, 61, 65, 69, 73, 77; fold 1: 2, 6, 10, 14, 18, 42, " in note
+
+
+def test_commands_are_for_trainings(tmp_path: Path, one_line_error: OneLine) -> None:
+    line = one_line_error(report.main, ["--commands", "--weights", "authors", "--out", str(tmp_path)])
+    assert line.startswith("error: --commands prints trainings; ./reproduce.sh")
+
+
+def test_five_shot_rows_say_in_which_order_of_masks_they_were_trained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    five = {**SSP_1SHOT, "shot": 5}
+    for name, trained in (("released", {"released_order": 2}), ("right", {"released_order": None}), ("unknown", {})):
+        write_result(tmp_path / name / "r.json", 67.5, **five, trained_with=trained)
+    cells = {name: row_of(tables_of(tmp_path / name), PASCAL, **five).cells[0] for name in ("released", "right")}
+    assert cells["released"].remarks == ("trained with --released-order 2, as the published models were (N = 2)",)
+    assert cells["right"].remarks[0].startswith("trained with the right order of masks; the published models were not")
+    assert [cell.notes for cell in cells.values()] == [(), ()]  # neither is a fault
+    assert "[1] trained with the right order of masks" in capsys.readouterr().out
+    assert row_of(tables_of(tmp_path / "unknown"), PASCAL, **five).cells[0].remarks == ()
+    commands = commands_of(capsys, "--dataset", "pascal", "--shot", "5", "--backbone", "resnet50", "--out", tmp_path)
+    orders = {parsed_training(words).released_order for words in commands if "main.py" in words and "--refine" in words}
+    assert orders == {2}
+    assert {parsed_training(w).released_order for w in commands if "main.py" in w and "baseline" in w} == {None}
 
 
 # Commands

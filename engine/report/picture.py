@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dataset import FOLDS
+from engine.checkpoint import AUTHORS
 from engine.report.tables import Row, Table, row_name, shown_difference
 from util.errors import UserError
 from util.files import atomic_write
@@ -61,11 +62,15 @@ def _draw_table(axes: Any, table: Table) -> None:
     axes.grid(color="0.9")
     axes.set_axisbelow(True)
     right = axes.twinx()
-    for side, words in ((axes, [row_name(row.setting) for row in table.rows]), (right, [*map(_summary, table.rows)])):
+    for side, words in ((axes, [_name(row) for row in table.rows]), (right, [*map(_summary, table.rows)])):
         side.set_ylim(len(table.rows) - 0.5, -0.5)
         side.set_yticks(lines, words, fontsize=9)
         side.tick_params(axis="both", length=0, labelsize=9)
         side.spines[:].set_visible(False)
+
+
+def _name(row: Row) -> str:
+    return f"{row_name(row.setting)}{', authors' if row.weights == AUTHORS else ''}"
 
 
 def _summary(row: Row) -> str:

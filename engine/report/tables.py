@@ -14,10 +14,11 @@ from statistics import fmean, pstdev
 from typing import NamedTuple
 
 from dataset import DATASETS, FOLDS
+from engine.checkpoint import AUTHORS, OWN
 from engine.evaluation.protocol import PAPER, Protocol
-from engine.report.paper import PUBLISHED, SOURCES, Published, mean_of_folds
+from engine.report.paper import DRIVE, PUBLISHED, SOURCES, Published, mean_of_folds
 from engine.report.results import Result
-from engine.setting import RANDOM, RECIPE, Setting
+from engine.setting import RANDOM, RECIPE, RELEASED_ORDER, Setting
 from model import BACKBONES
 
 METHOD_NAMES = {"baseline": "Baseline", "ssp": "SSP"}
@@ -56,13 +57,15 @@ class Cell(NamedTuple):
     episodes: int | None = None  # of a seed
     checkpoint: str = ""
     file: str = ""
-    notes: tuple[str, ...] = ()  # what to know of the measured value
+    notes: tuple[str, ...] = ()  # why the measured value may not compare
+    remarks: tuple[str, ...] = ()  # what else to know of it
     gap: str = "missing"  # shown where nothing was measured
 
 
 class Row(NamedTuple):
     protocol: Protocol
     setting: Setting  # its fold is None
+    weights: str  # who trained them: one of WEIGHTS
     cells: tuple[Cell, ...]  # fold 0 to 3, mean; without folds the mean alone
 
 
@@ -72,58 +75,76 @@ class Table(NamedTuple):
     notes: tuple[str, ...]
 
 
-Line = tuple[Protocol, Setting]  # what a row is about, or with a fold in the setting a cell
+Line = tuple[Protocol, Setting, str]  # what a row is about, the weights' last, or with a fold in the setting a cell
 
 
 def make_tables(
-    results: Iterable[Result], dataset: str | None = None, shot: int | None = None, backbone: str | None = None
+    results: Iterable[Result],
+    dataset: str | None = None,
+    shot: int | None = None,
+    backbone: str | None = None,
+    weights: str | None = None,
 ) -> list[Table]:
     """The tables of all published and measured settings.
+
+    Results of the authors' weights and of trainings here are in rows of their own.
 
     Arguments:
         results: what was measured; the newest result of a cell counts.
         dataset, shot, backbone: limit the rows to these.
+        weights: "own" or "authors", to limit the rows to these. Without it the authors' rows are those measured.
     """
     by_cell: dict[Line, list[Result]] = {}
     for result in sorted(results, key=lambda result: (-result.written, str(result.file))):
-        by_cell.setdefault((result.protocol, result.setting), []).append(result)
-    measured = {(protocol, replace(setting, fold=None)) for protocol, setting in by_cell}
-    published = {line: row for row in PUBLISHED for line in _lines(row, measured, backbone)}
+        by_cell.setdefault((result.protocol, result.setting, result.weights), []).append(result)
+    measured = {(protocol, replace(setting, fold=None), whose) for protocol, setting, whose in by_cell}
+    published = {
+        line: row for row in PUBLISHED for line in (*_own_lines(row, measured, backbone), *_authors_lines(row))
+    }
     groups: dict[tuple, list[Row]] = {}
-    for protocol, setting in [*published, *sorted(measured - published.keys(), key=_order)]:
+    for line in [*published, *sorted(measured - published.keys(), key=_order)]:
+        protocol, setting, whose = line
+        if whose == AUTHORS and weights is None and line not in measured:
+            continue
         wanted = {"dataset": dataset, "shot": shot, "backbone": backbone}
-        if all(value in (None, getattr(setting, name)) for name, value in wanted.items()):
-            cells = _cells(by_cell, protocol, setting, published.get((protocol, setting)))
+        if weights in (None, whose) and all(x in (None, getattr(setting, name)) for name, x in wanted.items()):
+            cells = _cells(by_cell, line, published.get(line))
             group = setting.dataset, protocol, setting.class_order
-            groups.setdefault(group, []).append(Row(protocol, setting, cells))
+            groups.setdefault(group, []).append(Row(*line, cells))
     return [Table(title(rows[0]), tuple(rows), tuple(_table_notes(rows, published))) for rows in groups.values()]
 
 
-def _lines(row: Published, measured: Collection[Line], backbone: str | None) -> list[Line]:
+def _own_lines(row: Published, measured: Collection[Line], backbone: str | None) -> list[Line]:
     """What a published row is about; if its backbone is not stated, each that was measured, or the one wanted."""
     if row.setting.backbone is not None:
-        return [(row.protocol, row.setting)]
-    of_each = {name: (row.protocol, replace(row.setting, backbone=name)) for name in BACKBONES}
+        return [(row.protocol, row.setting, OWN)]
+    of_each = {name: (row.protocol, replace(row.setting, backbone=name), OWN) for name in BACKBONES}
     found = [name for name, line in of_each.items() if line in measured]
     chosen = [backbone] if backbone else found
-    return [of_each[name] for name in chosen] or [(row.protocol, row.setting)]
+    return [of_each[name] for name in chosen] or [(row.protocol, row.setting, OWN)]
+
+
+def _authors_lines(row: Published) -> list[Line]:
+    """The row of the authors' weights, where they are published."""
+    setting = row.setting
+    has_files = (setting.dataset, setting.method, setting.shot, setting.backbone) in DRIVE
+    return [(row.protocol, setting, AUTHORS)] if has_files else []
 
 
 def _order(line: Line) -> tuple:
     """Rows that are not in the paper: benchmarks in their order, the paper's protocol first."""
-    protocol, setting = line
+    protocol, setting, weights = line
     group = list(DATASETS).index(setting.dataset), protocol != PAPER, setting.class_order or ""
-    return *group, setting.method, setting.refine, setting.shot, BACKBONES.index(setting.backbone)
+    return *group, setting.method, setting.refine, setting.shot, BACKBONES.index(setting.backbone), weights
 
 
-def _cells(
-    by_cell: Mapping[Line, Sequence[Result]], protocol: Protocol, setting: Setting, row: Published | None
-) -> tuple[Cell, ...]:
+def _cells(by_cell: Mapping[Line, Sequence[Result]], line: Line, row: Published | None) -> tuple[Cell, ...]:
     """The cells of a row; by_cell: newest results first."""
     mean = row and row.mean
+    protocol, setting, weights = line
     if setting.layout.FOLDS == (None,):
-        return (_cell(None, mean, by_cell.get((protocol, setting), ())),)
-    folds = [by_cell.get((protocol, replace(setting, fold=fold)), ()) for fold in FOLDS]
+        return (_cell(None, mean, by_cell.get(line, ())),)
+    folds = [by_cell.get((protocol, replace(setting, fold=fold), weights), ()) for fold in FOLDS]
     cells = (_cell(fold, row and row.folds[fold], found) for fold, found in zip(FOLDS, folds, strict=True))
     return (*cells, _mean_cell(mean, [found[0] for found in folds if found]))
 
@@ -138,6 +159,7 @@ def _cell(fold: int | None, paper: float | None, found: Sequence[Result]) -> Cel
     return Cell(
         fold, paper, newest.miou, newest.std if len(newest.seeds) > 1 else None, newest.fb_iou, len(newest.seeds),
         newest.episodes, newest.checkpoint, str(newest.file), (*doubts(newest), *passed_over),
+        remarks(newest),
     )  # fmt: skip
 
 
@@ -157,6 +179,7 @@ def _mean_cell(paper: float | None, folds: Sequence[Result]) -> Cell:
         _shared(len(fold.seeds) for fold in folds),
         _shared(fold.episodes for fold in folds),
         notes=tuple(dict.fromkeys(line for fold in folds for line in doubts(fold))),
+        remarks=tuple(dict.fromkeys(line for fold in folds for line in remarks(fold))),
     )
 
 
@@ -189,19 +212,48 @@ def doubts(result: Result) -> list[str]:
     return found
 
 
+def remarks(result: Result) -> tuple[str, ...]:
+    """In which order of masks an SSP of several supports was trained (docs/reproduce.md), as far as it is known."""
+    if result.setting.method != "ssp" or result.setting.shot == 1 or not result.trained:
+        return ()
+    replicas = result.trained.get("released_order")
+    if replicas is None:
+        return ("trained with the right order of masks; the published models were not, see docs/reproduce.md",)
+    return (f"trained with --released-order {replicas}, as the published models were (N = {RELEASED_ORDER})",)
+
+
 def _table_notes(rows: Sequence[Row], published: Mapping[Line, Published]) -> Iterator[str]:
-    lines = [(row.protocol, row.setting) for row in rows]
-    known = [(setting, published[protocol, setting]) for protocol, setting in lines if (protocol, setting) in published]
+    lines = [(row.protocol, row.setting, row.weights) for row in rows]
+    known = {line[1]: published[line] for line in lines if line in published}
     if not known:
         yield "Nothing is published for this benchmark and protocol."
         return
     dataset = rows[0].setting.dataset
     yield f"Published: {SOURCES[dataset]}."
     yield from NOTES.get(dataset, ())
-    for setting, row in known:
+    if any(row.weights == AUTHORS for row in rows):
+        yield from _class_order_notes(rows[0].setting)
+    for setting, row in known.items():
         mean = mean_of_folds(row)
         if mean is not None:
             yield f"{row_name(setting)}: the published mean is {row.mean}, that of the published folds {mean:.1f}."
+
+
+def _class_order_notes(setting: Setting) -> Iterator[str]:
+    """For the authors' weights: which test classes they have been trained on, if in the other order of classes."""
+    layout = setting.layout
+    for other in layout.CLASS_ORDERS:
+        if other != setting.class_order:
+            seen = [
+                f"fold {fold}: {', '.join(str(cls) for cls in novel if cls not in layout.novel_classes(fold, other))}"
+                for fold in FOLDS
+                for novel in [layout.novel_classes(fold, setting.class_order)]
+            ]
+            yield (
+                f"If the authors' weights were trained in {other} order, they have been trained on these test classes, "
+                f"{'; '.join(seen)}. They did not say which order it was: the protocol in which the measured numbers "
+                "are the published ones, and not far above, tells."
+            )
 
 
 def difference(cell: Cell) -> float | None:
@@ -239,12 +291,12 @@ def to_markdown(tables: Sequence[Table]) -> str:
 
 def _markdown(table: Table) -> str:
     folds = [] if len(table.rows[0].cells) == 1 else [f"Fold {fold}" for fold in FOLDS]
-    lines = [["Method", "Setting", "Backbone", "Refine", *folds, "Mean" if folds else "mIoU"]]
+    lines = [["Method", "Setting", "Backbone", "Refine", "Weights", *folds, "Mean" if folds else "mIoU"]]
     marks: dict[str, int] = {}  # the number of each note, from 1
     for row in table.rows:
-        for note in (note for cell in row.cells for note in cell.notes):
+        for note in (note for cell in row.cells for note in (*cell.notes, *cell.remarks)):
             marks.setdefault(note, len(marks) + 1)
-        lines.append([*labels(row.setting), *(cell_text(cell, marks) for cell in row.cells)])
+        lines.append([*labels(row.setting), row.weights, *(cell_text(cell, marks) for cell in row.cells)])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     lines.insert(1, [":" + "-" * (width - 1) for width in widths])
     shown = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines]
@@ -259,7 +311,8 @@ def cell_text(cell: Cell, marks: Mapping[str, int]) -> str:
         return f"{cell.gap} ({paper})" if paper else cell.gap
     spread = "" if cell.std is None else f" ±{cell.std:.1f}"
     beside = f" ({paper}, {shown_difference(cell)})" if paper else ""
-    return f"{cell.measured:.1f}{spread}{beside}" + "".join(f" [{marks[note]}]" for note in cell.notes)
+    shown = [f" [{marks[note]}]" for note in (*cell.notes, *cell.remarks)]
+    return f"{cell.measured:.1f}{spread}{beside}{''.join(shown)}"
 
 
 def signed(value: float) -> str:
@@ -269,7 +322,7 @@ def signed(value: float) -> str:
 
 CSV_FIELDS = (
     "dataset,protocol,class_order,method,refine,shot,backbone,fold,paper,measured,std,difference,fb_iou,seeds,episodes,"
-    "checkpoint,file,note"
+    "checkpoint,file,note,weights"
 ).split(",")
 
 
@@ -282,14 +335,14 @@ def to_csv(tables: Sequence[Table]) -> str:
         setting = row.setting
         for cell in row.cells:
             numbers = (cell.paper, cell.measured, cell.std, difference(cell), cell.fb_iou)
-            notes = (*([cell.gap] if cell.measured is None else []), *cell.notes)
+            notes = (*([cell.gap] if cell.measured is None else []), *cell.notes, *cell.remarks)
             writer.writerow(
                 [
                     *(setting.dataset, row.protocol.name, setting.class_order, setting.method, setting.refine),
                     *(setting.shot, setting.backbone),
                     "mean" if cell.fold is None else cell.fold,
                     *(value if value is None else round(value, 4) for value in numbers),
-                    *(cell.seeds, cell.episodes, cell.checkpoint, cell.file, "; ".join(notes)),
+                    *(cell.seeds, cell.episodes, cell.checkpoint, cell.file, "; ".join(notes), row.weights),
                 ]
             )
     return text.getvalue()

@@ -1,0 +1,103 @@
+"""About how long evaluations and trainings take, before any of them starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import islice
+
+import torch
+
+from dataset import Plans, open_fold, open_listed, open_part, open_pool, plan_hsnet
+from dataset.images import ImageSet
+from dataset.samples import Pictures, TrainingSamples
+from engine.evaluation.estimate import cost, unit_seconds
+from engine.evaluation.protocol import HSNET, PAPER, Protocol, plan_seeds
+from engine.setting import RANDOM, RECIPE, Schedule, Setting
+from engine.training.start import first_batch, start_network
+from engine.training.step import step_seconds
+from model import build_model, calibrate_batch_norms
+
+ENGINE = "planned"
+
+
+Work = tuple[Protocol, Setting]  # an evaluation, or a training with the evaluations in it
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How much is evaluated and trained, where it is not as published."""
+
+    device: torch.device
+    seeds: int = PAPER.seeds
+    episodes: int | None = None  # of a seed; None: the protocol's
+    schedule: Schedule = RECIPE
+    crop_size: int | None = None  # None: the dataset's
+
+
+def seconds_of_tests(work: Sequence[Work], data_root: str, splits: str | None, extent: Extent) -> float:
+    """Estimate evaluations: their distinct images and episodes are counted, and two
+    episodes of each protocol, dataset and trunk are timed.
+
+    Arguments:
+        work: the evaluations.
+        data_root, splits: of the datasets, and HSNet's data/splits.
+        extent: how much of each.
+    """
+
+    @cache
+    def plans(protocol: Protocol, dataset: str, order: str | None, fold: int | None, shot: int) -> tuple:
+        return plans_of((protocol, Setting(dataset, order, fold, shot)), data_root, splits, extent)
+
+    @cache
+    def unit(protocol: Protocol, setting: Setting) -> float:
+        images, plan = plans(protocol, setting.dataset, setting.class_order, setting.fold, setting.shot)
+        return unit_of(setting, images, plan, protocol, extent.device)
+
+    seconds, first = 0.0, {}
+    for protocol, s in work:
+        kind = first.setdefault((protocol, s.dataset, s.backbone), s)
+        plan = plans(protocol, s.dataset, s.class_order, s.fold, s.shot)[1]
+        seconds += cost(plan, ENGINE) * unit(protocol, kind)
+    return seconds
+
+
+def plans_of(work: Work, data_root: str, splits: str | None, extent: Extent) -> tuple[ImageSet, Plans]:
+    """The images and episodes of an evaluation."""
+    protocol, setting = work
+    if protocol == HSNET:
+        plan = plan_hsnet(setting.dataset, splits, setting.fold, setting.shot)[: extent.episodes]
+        return open_listed(setting.dataset, data_root, plan), {0: plan}
+    part = open_part(setting.dataset, data_root, "test", setting.fold, setting.class_order, splits)
+    episodes = extent.episodes or PAPER.episodes(setting.dataset)
+    return part.images, plan_seeds(part, setting.shot, range(extent.seeds), episodes)
+
+
+def unit_of(setting: Setting, images: ImageSet, plans: Plans, protocol: Protocol, device: torch.device) -> float:
+    """Seconds of the unit of engine.evaluation.estimate.cost, with random weights."""
+    plan = next(iter(plans.values()))
+    net = build_model(setting.method, setting.backbone, setting.refine).eval()
+    calibrate_batch_norms(net, Pictures(images, [plan[0].query], protocol.side)[0][0][None])
+    return unit_seconds(net.to(device), images, plan, ENGINE, protocol)
+
+
+def seconds_of_trainings(work: Sequence[Work], data_root: str, splits: str | None, extent: Extent) -> float:
+    """Estimate trainings with their evaluations: two steps of each kind are timed. Arguments as seconds_of_tests."""
+    schedule = extent.schedule
+    seconds, step = 0.0, {}
+    for s in dict.fromkeys(setting for _, setting in work):
+        images, plans = plans_of((PAPER, s), data_root, splits, extent)
+        kind = s.dataset, s.backbone, s.method, s.shot, s.refine
+        if kind not in step:
+            crop = extent.crop_size or s.layout.CROP_SIZE
+            part = open_fold(s.dataset, data_root, s.fold, s.class_order, splits).train
+            samples = TrainingSamples(part.images, open_pool(part, s.shot), s.shot, crop, schedule.snapshot, 0)
+            net = start_network(s, samples, RANDOM, extent.device).train()
+            unit = unit_of(s, images, plans, PAPER, extent.device)
+            step[kind] = step_seconds(net, first_batch(samples, schedule.batch_size, extent.device), 1), unit
+        of_step, unit = step[kind]
+        first = dict(islice(plans.items(), 1))
+        seconds += schedule.snapshots * (schedule.steps * of_step + cost(first, ENGINE) * unit)
+        seconds += cost(plans, ENGINE) * unit
+    return seconds
