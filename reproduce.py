@@ -103,10 +103,9 @@ def asked_for(args: argparse.Namespace) -> list[Cell]:
         raise UserError(f"{root}: holds none of {folders}; pass the folder that does, or --dataset")
     cells = []
     for row in PUBLISHED:
-        wanted = {"method": args.method, "backbone": args.backbone, "shot": args.shot}
         if row.setting.dataset not in datasets or args.protocol not in (None, row.protocol.name):
             continue
-        if not all(value in (None, getattr(row.setting, name)) for name, value in wanted.items()):
+        if not row.setting.matches(method=args.method, backbone=args.backbone, shot=args.shot):
             continue
         for fold in args.folds if row.folds else (None,):
             setting = training_setting(row.setting, fold, PAPER) if args.train else replace(row.setting, fold=fold)

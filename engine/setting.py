@@ -35,6 +35,10 @@ class Setting:
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
+    def matches(self, **wanted: Any) -> bool:
+        """Whether fields have the values that are wanted; None: any."""
+        return all(value in (None, getattr(self, name)) for name, value in wanted.items())
+
     @property
     def layout(self) -> Layout:
         return DATASETS[self.dataset]

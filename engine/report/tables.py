@@ -106,8 +106,7 @@ def make_tables(
         protocol, setting, whose = line
         if whose == AUTHORS and weights is None and line not in measured:
             continue
-        wanted = {"dataset": dataset, "shot": shot, "backbone": backbone}
-        if weights in (None, whose) and all(x in (None, getattr(setting, name)) for name, x in wanted.items()):
+        if weights in (None, whose) and setting.matches(dataset=dataset, shot=shot, backbone=backbone):
             cells = _cells(by_cell, line, published.get(line))
             group = setting.dataset, protocol, setting.class_order
             groups.setdefault(group, []).append(Row(*line, cells))

@@ -32,7 +32,7 @@ def verdicts(tables: Sequence[Table]) -> str:
                 if cell.measured is not None:
                     spread = "-" if cell.std is None else f"{cell.std:.2f}"
                     found = (f"{cell.measured:.2f}", f"{difference(cell):+.2f}", spread, verdict(cell))
-                rows.append((name if cell.fold in (0, None) and cell is row.cells[0] else "", fold, paper, *found))
+                rows.append((name if cell is row.cells[0] else "", fold, paper, *found))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     pads = (str.ljust, *[str.rjust] * 5, str.ljust)
     return "\n".join("  ".join(p(x, w) for p, x, w in zip(pads, row, widths, strict=True)).rstrip() for row in rows)

@@ -54,8 +54,7 @@ def choose(folds: Collection[int] | None = None, **wanted: Any) -> list[AuthorsW
     return [
         weights
         for weights in ALL
-        if (folds is None or weights.setting.fold in folds)
-        and all(value in (None, getattr(weights.setting, name)) for name, value in wanted.items())
+        if (folds is None or weights.setting.fold in folds) and weights.setting.matches(**wanted)
     ]
 
 
