@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import islice
 
@@ -20,8 +20,6 @@ from engine.training.step import step_seconds
 from model import build_model, calibrate_batch_norms
 
 ENGINE = "planned"
-
-
 Work = tuple[Protocol, Setting]  # an evaluation, or a training with the evaluations in it
 
 
@@ -46,21 +44,23 @@ def seconds_of_tests(work: Sequence[Work], data_root: str, splits: str | None, e
         extent: how much of each.
     """
 
-    @cache
-    def plans(protocol: Protocol, dataset: str, order: str | None, fold: int | None, shot: int) -> tuple:
-        return plans_of((protocol, Setting(dataset, order, fold, shot)), data_root, splits, extent)
-
-    @cache
-    def unit(protocol: Protocol, setting: Setting) -> float:
-        images, plan = plans(protocol, setting.dataset, setting.class_order, setting.fold, setting.shot)
-        return unit_of(setting, images, plan, protocol, extent.device)
-
-    seconds, first = 0.0, {}
-    for protocol, s in work:
-        kind = first.setdefault((protocol, s.dataset, s.backbone), s)
-        plan = plans(protocol, s.dataset, s.class_order, s.fold, s.shot)[1]
-        seconds += cost(plan, ENGINE) * unit(protocol, kind)
+    plans = planner(data_root, splits, extent)
+    seconds, unit = 0.0, {}
+    for protocol, setting in work:
+        images, plan = plans(protocol, setting)
+        kind = protocol, setting.dataset, setting.backbone
+        if kind not in unit:
+            unit[kind] = unit_of(setting, images, plan, protocol, extent.device)
+        seconds += cost(plan, ENGINE) * unit[kind]
     return seconds
+
+
+def planner(
+    data_root: str, splits: str | None, extent: Extent
+) -> Callable[[Protocol, Setting], tuple[ImageSet, Plans]]:
+    """What gives the images and episodes of an evaluation, planned once for all networks that are tested on them."""
+    once = cache(lambda protocol, setting: plans_of((protocol, setting), data_root, splits, extent))
+    return lambda protocol, setting: once(protocol, replace(setting, backbone=None, method="ssp", refine=False))
 
 
 def plans_of(work: Work, data_root: str, splits: str | None, extent: Extent) -> tuple[ImageSet, Plans]:
@@ -85,9 +85,10 @@ def unit_of(setting: Setting, images: ImageSet, plans: Plans, protocol: Protocol
 def seconds_of_trainings(work: Sequence[Work], data_root: str, splits: str | None, extent: Extent) -> float:
     """Estimate trainings with their evaluations: two steps of each kind are timed. Arguments as seconds_of_tests."""
     schedule = extent.schedule
+    plans_for = planner(data_root, splits, extent)
     seconds, step = 0.0, {}
     for s in dict.fromkeys(setting for _, setting in work):
-        images, plans = plans_of((PAPER, s), data_root, splits, extent)
+        images, plans = plans_for(PAPER, s)
         kind = s.dataset, s.backbone, s.method, s.shot, s.refine
         if kind not in step:
             crop = extent.crop_size or s.layout.CROP_SIZE
