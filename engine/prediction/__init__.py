@@ -2,6 +2,6 @@
 
 from engine.prediction.images import read_image
 from engine.prediction.masks import read_support
-from engine.prediction.predictor import Prediction, Predictor
+from engine.prediction.predictor import Encoded, Prediction, Predictor
 
-__all__ = ["Prediction", "Predictor", "read_image", "read_support"]
+__all__ = ["Encoded", "Prediction", "Predictor", "read_image", "read_support"]

@@ -36,6 +36,16 @@ class Prediction(NamedTuple):
     probability: np.ndarray  # (H, W) float32 in [0, 1], of the object
 
 
+class Encoded(NamedTuple):
+    """An image that has passed the trunk, for whoever asks for it again with other supports, masks or settings."""
+
+    image: Image.Image  # RGB, in its own size
+    features: Tensor  # (1, C, h, w), in working size
+
+
+Picture = Image.Image | np.ndarray | Encoded  # PIL of any mode, uint8 (H, W, 3) RGB, or encoded before
+
+
 class Predictor:
     """A network with the supports that it is to segment images like; works on the network's device.
 
@@ -57,14 +67,14 @@ class Predictor:
     @torch.inference_mode()
     def set_support(
         self,
-        images: Iterable[Image.Image | np.ndarray],
+        images: Iterable[Picture],
         masks: Iterable[np.ndarray],
         names: Iterable[str] | None = None,
     ) -> None:
         """Encode one or more supports, each once, in place of those set before.
 
         Arguments:
-            images: PIL images, or uint8 (H, W, 3) RGB, of any sizes.
+            images: PIL images, uint8 (H, W, 3) RGB, of any sizes, or what encode returned.
             masks: (H, W) of its image's size each, 1 the object, 0 background, 255 neither.
             names: what errors call them (default "support 1", ...).
         Raises:
@@ -80,27 +90,39 @@ class Predictor:
         )
 
     @torch.inference_mode()
-    def predict(self, image: Image.Image | np.ndarray) -> Prediction:
-        """Find the supports' object in an image, PIL or uint8 (H, W, 3) RGB; the result has the image's own size.
+    def encode(self, image: Image.Image | np.ndarray, name: str = "the image") -> Encoded:
+        """Pass an image, PIL or uint8 (H, W, 3) RGB, through the trunk; asking for it again costs matching alone.
+
+        Raises ValueError, which calls the image by its name, if it is too small or no picture.
+        """
+        image = as_picture(image, name)
+        return Encoded(image, self._features(image, name))
+
+    @torch.inference_mode()
+    def predict(self, image: Picture) -> Prediction:
+        """Find the supports' object in an image; the result has the image's own size.
 
         Raises ValueError before :meth:`set_support`, and if the image is too small.
         """
         if self._prototypes is None:
             raise ValueError("no supports: call set_support before predict")
-        image = as_picture(image, "the image")
-        size = image.height, image.width
-        logits = self.net.match(self._features(image, "the image"), *self._prototypes)["final"]
-        bg, fg = resize(logits, size)[0]
+        query = self._encoded(image, "the image")
+        logits = self.net.match(query.features, *self._prototypes)["final"]
+        bg, fg = resize(logits, (query.image.height, query.image.width))[0]
         margin = (fg - bg).cpu()
         return Prediction((margin > 0).numpy(), margin.float().sigmoid_().numpy())
 
-    def _encode_support(self, image: Image.Image | np.ndarray, mask: np.ndarray, name: str) -> tuple[Tensor, Tensor]:
+    def _encoded(self, image: Picture, name: str) -> Encoded:
+        return image if isinstance(image, Encoded) else self.encode(image, name)
+
+    def _encode_support(self, image: Picture, mask: np.ndarray, name: str) -> tuple[Tensor, Tensor]:
         """Foreground and background prototypes, each (1, C, 1, 1)."""
-        image, mask = as_picture(image, name), as_mask(mask, name)
-        if mask.shape != (image.height, image.width):
-            raise ValueError(f"{name}: the mask has shape {mask.shape}, the image {(image.height, image.width)}")
-        small, small_mask = fitted(image, mask, self.max_side)
-        features = self._features(small, name)
+        picture = image.image if isinstance(image, Encoded) else as_picture(image, name)
+        mask = as_mask(mask, name)
+        if mask.shape != (picture.height, picture.width):
+            raise ValueError(f"{name}: the mask has shape {mask.shape}, the image {(picture.height, picture.width)}")
+        small, small_mask = fitted(picture, mask, self.max_side)
+        features = image.features if isinstance(image, Encoded) else self._features(small, name)
         labels = torch.from_numpy(small_mask).to(features.device, torch.int64)[None]
         fg, bg = self.net.prototypes(features, labels)
         if not fg.any():  # between the features, which stand for 8 x 8 pixels each

@@ -246,3 +246,26 @@ def test_objects_do_not_vanish_when_an_image_becomes_smaller() -> None:
     assert np.argwhere(small == 1).tolist() == [[37, 10]]
     mask[:, :50] = 1
     assert fitted(Image.new("RGB", (100, 200)), mask, 50)[1].mean() == 12 / 25
+
+
+def test_an_encoded_image_passes_the_trunk_once(network: Callable[[str], nn.Module]) -> None:
+    """As support under two masks and as query, with and without refinement: what the images themselves give."""
+    net = network("ssp refine")
+    passes: list[Tensor] = []
+    plain = Predictor(net)
+    again = Predictor(net)
+    support, query = again.encode(PICTURES[0]), again.encode(IMAGE)
+    for mask in (MASKS[0], (MASKS[0] != 1).astype(np.uint8)):
+        plain.set_support([PICTURES[0]], [mask])
+        wanted = plain.predict(IMAGE)
+        hook = net.layer3.register_forward_hook(lambda *args: passes.append(args[-1]))
+        again.set_support([support], [mask])
+        found = again.predict(query)
+        hook.remove()
+        assert np.array_equal(found.mask, wanted.mask)
+        assert np.array_equal(found.probability, wanted.probability)
+    assert not passes
+    with pytest.raises(ValueError, match=r"support 1: the mask has shape \(3, 3\)"):
+        again.set_support([support], [np.ones((3, 3), np.uint8)])
+    with pytest.raises(ValueError, match=r"photo: .* at least 32"):
+        again.encode(PICTURES[0].resize((20, 20)), "photo")
