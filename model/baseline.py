@@ -28,8 +28,9 @@ class Baseline(FewShotNetwork):
         """Averaged at mask resolution: the features are resized up to the mask, not the mask down."""
         return upsampled_average(features, mask == 1), upsampled_average(features, mask == 0)
 
-    def match(self, features: Tensor, fg: Tensor, bg: Tensor) -> dict[str, Tensor]:
-        return {"final": matching.score(features, fg, bg)}
+    def trace(self, features: Tensor, fg: Tensor, bg: Tensor) -> matching.Trace:
+        logits = matching.score(features, fg, bg)
+        return matching.Trace(first=logits, final=logits)
 
     def match_episodes(self, features: Tensor, fg: Tensor, bg: Tensor) -> Tensor:
         unit = F.normalize(features, dim=1)[0].flatten(1)  # (C, N)

@@ -18,12 +18,37 @@ REFINE_MIX = (0.5, 0.2, 0.3)  # support, first self-support and second self-supp
 FINAL_MIX = 0.7  # weight of the refined logits, the rest is the first matching's
 
 
+class Chosen(NamedTuple):
+    """The confident pixels of one image, as indices into its h * w pixels."""
+
+    fg: Tensor  # (n,)
+    bg: Tensor  # (m,)
+
+
 class SelfSupport(NamedTuple):
     """What the query's own confident pixels say of its foreground and background."""
 
     fg: Tensor  # SSFP, (B, C, 1, 1)
     bg: Tensor  # SSBP, (B, C, 1, 1)
     adaptive_bg: Tensor  # ASBP, one per pixel, (B, C, h, w)
+    chosen: list[Chosen]  # of each of the B images
+
+
+class Trace(NamedTuple):
+    """What the steps of a matching gave: logits (B, 2, h, w), background first, and confident pixels."""
+
+    first: Tensor  # step 2
+    final: Tensor
+    chosen: list[Chosen] | None = None  # step 3, of each of the B images; None without self-support
+    out1: Tensor | None = None  # step 4
+    chosen_again: list[Chosen] | None = None  # step 5; None without refinement
+    out2: Tensor | None = None
+
+    @property
+    def outputs(self) -> dict[str, Tensor]:
+        """The logits that a network gives: "final" and, when refining, "out1"."""
+        refined = self.out1 is not None and self.out2 is not None
+        return {"final": self.final, "out1": self.out1} if refined else {"final": self.final}
 
 
 def resize(x: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
@@ -87,17 +112,30 @@ def self_support(features: Tensor, logits: Tensor, lengths: Tensor | None = None
     probability = logits.softmax(1).flatten(2)  # (B, 2, N)
     lengths = norm(features) if lengths is None else lengths
     unit = features / lengths[:, None]
-    parts = []
+    parts, sets = [], []
     images = zip(features.flatten(2), unit.flatten(2), lengths.flatten(1), probability, strict=True)
     for pixels, directions, length, (p_bg, p_fg) in images:  # (C, N), (C, N), (N,), (2, N)
         fg, chosen = confident(p_fg, FG_THRESHOLD), confident(p_bg, BG_THRESHOLD)
         share = torch.zeros_like(p_fg).index_fill(0, fg, 1 / len(fg))
         bg = pixels[:, chosen]  # (C, n)
-        similarity = product(directions.t(), bg / length[chosen])  # (N, n)
-        adaptive = product(bg, (ADAPTIVE_SCALE * similarity).softmax(1).t())  # (C, N)
+        adaptive = product(bg, adaptive_weights(directions, bg / length[chosen]).t())  # (C, N)
         parts.append((pixels @ share, bg.mean(1), adaptive))
+        sets.append(Chosen(fg, chosen))
     fg, bg, adaptive = (torch.stack(part) for part in zip(*parts, strict=True))
-    return SelfSupport(fg[..., None, None], bg[..., None, None], adaptive.view_as(features))
+    return SelfSupport(fg[..., None, None], bg[..., None, None], adaptive.view_as(features), sets)
+
+
+def adaptive_weights(pixels: Tensor, background: Tensor) -> Tensor:
+    """How much each confident background pixel counts in the ASBP of some pixels: softmax over 2 cosines.
+
+    Arguments:
+        pixels: features (C, M) of length 1.
+        background: features (C, n) of length 1, of the confident background pixels.
+    Returns:
+        Weights (M, n); those of a pixel sum up to 1.
+    """
+    similarity = product(pixels.t(), background)
+    return (ADAPTIVE_SCALE * similarity).softmax(1)
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:
@@ -124,7 +162,7 @@ class _Product(torch.autograd.Function):
 
 
 def match(features: Tensor, fg: Tensor, bg: Tensor, refine: bool) -> dict[str, Tensor]:
-    """Match a query with the supports: steps 2 to 5 of docs/method.md, section 3.
+    """Match a query with the supports.
 
     Arguments:
         features: of the query, (B, C, h, w).
@@ -132,6 +170,14 @@ def match(features: Tensor, fg: Tensor, bg: Tensor, refine: bool) -> dict[str, T
         refine: whether step 5 is taken.
     Returns:
         Logits (B, 2, h, w), background first: "final" and, when refining, "out1", the matching before refinement.
+    """
+    return trace(features, fg, bg, refine).outputs
+
+
+def trace(features: Tensor, fg: Tensor, bg: Tensor, refine: bool) -> Trace:
+    """Match a query with the supports, and keep what each step gave: steps 2 to 5 of docs/method.md, section 3.
+
+    Arguments: those of :func:`match`. The prototypes are not kept, for ASBP is as large as the features.
     """
     lengths = norm(features)
 
@@ -150,12 +196,16 @@ def match(features: Tensor, fg: Tensor, bg: Tensor, refine: bool) -> dict[str, T
     fg1, bg1 = mixed(own)
     out1 = score(features, fg1, bg1, lengths)
     if not refine:
-        return {"final": out1}
+        return Trace(first, out1, own.chosen, out1)
 
     # Step 5: self-support again, under the second match; FP2 and BP2 mix all that came before.
-    fg_again, bg_again = mixed(self_support(features, out1, lengths))
+    own_again = self_support(features, out1, lengths)
+    chosen_again = own_again.chosen
+    fg_again, bg_again = mixed(own_again)
+    del own_again  # its ASBP is in bg_again
     support, once, again = REFINE_MIX
     fg2 = support * fg + once * fg1 + again * fg_again
     bg2 = torch.add(support * bg, bg1, alpha=once).add(bg_again, alpha=again)
     out2 = score(features, fg2, bg2, lengths)
-    return {"final": FINAL_MIX * out2 + (1 - FINAL_MIX) * out1, "out1": out1}
+    final = FINAL_MIX * out2 + (1 - FINAL_MIX) * out1
+    return Trace(first, final, own.chosen, out1, chosen_again, out2)

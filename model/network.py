@@ -12,7 +12,7 @@ from model import matching
 
 
 class FewShotNetwork(nn.Module, ABC):
-    """A trunk and a matching. Subclasses give the four steps, :meth:`forward` puts them together.
+    """A trunk and a matching. Subclasses give the steps, :meth:`forward` puts them together.
 
     A step by itself is what planned evaluation calls: an image's features and a support's prototypes
     do not depend on the episode they are used in.
@@ -32,8 +32,12 @@ class FewShotNetwork(nn.Module, ABC):
         """Foreground and background prototypes, each (B, 1024, 1, 1), of a support and its mask (B, H, W)."""
 
     @abstractmethod
+    def trace(self, features: Tensor, fg: Tensor, bg: Tensor) -> matching.Trace:
+        """What each step of :meth:`match` gives, for whoever wants to look inside."""
+
     def match(self, features: Tensor, fg: Tensor, bg: Tensor) -> dict[str, Tensor]:
         """Logits (B, 2, h, w), background first, of the query's features against mean support prototypes."""
+        return self.trace(features, fg, bg).outputs
 
     @abstractmethod
     def match_episodes(self, features: Tensor, fg: Tensor, bg: Tensor) -> Tensor:

@@ -34,8 +34,8 @@ class SSP(FewShotNetwork):
     def prototypes(self, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         return matching.prototypes(features, mask)
 
-    def match(self, features: Tensor, fg: Tensor, bg: Tensor) -> dict[str, Tensor]:
-        return matching.match(features, fg, bg, self.refine)
+    def trace(self, features: Tensor, fg: Tensor, bg: Tensor) -> matching.Trace:
+        return matching.trace(features, fg, bg, self.refine)
 
     def match_episodes(self, features: Tensor, fg: Tensor, bg: Tensor) -> Tensor:
         return shared_query.match_episodes(features, fg, bg, self.refine)
