@@ -14,7 +14,8 @@ Images may have an EXIF orientation, be grey or have 16 bits; transparent ones a
 folder (all its images but the supports' masks) or a quoted pattern. All files are opened before the first is segmented.
 
 For each query NAME the program writes NAME_mask.png (255 the object, 0 background, in the size of the image as it is
-shown) and NAME_overlay.jpg to --out. sheet.png shows supports and queries together. Files of these names are replaced.
+shown) and NAME_overlay.jpg to --out. sheet.png shows supports and queries together. With --explain, NAME_explained.png
+shows how the method found the object, step by step. Files of these names are replaced.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ import hubconf
 from engine.checkpoint import find_checkpoint
 from engine.options import OneLineParser, device, whole
 from engine.pictures import TILE, save_png
+from engine.prediction.explain import Explanation, explanation_figure
 from engine.prediction.images import check_image, find_images, find_supports, read_image
 from engine.prediction.masks import read_support
 from engine.prediction.predictor import MAX_SIDE, MIN_SIDE, OBJECT, Predictor, fitted, size_problem, working_size
@@ -79,6 +81,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     refine = argparse.BooleanOptionalAction
     add("--refine", action=refine, help="the self-support refinement (default: as the checkpoint says, else off)")
+    add("--explain", action="store_true", help="also draw what each step of the method found, a figure for each query")
     add("--device", type=device, help="cpu, cuda, cuda:1 (default: cuda if there is one)")
     return parser.parse_args(argv)
 
@@ -147,7 +150,7 @@ def output_names(paths: Sequence[Path]) -> list[str]:
 
 
 def segment(
-    predictor: Predictor, queries: Sequence[Path], out: Path, threshold: float | None
+    predictor: Predictor, queries: Sequence[Path], out: Path, threshold: float | None, explain: bool = False
 ) -> tuple[dict[Path, float], list[tuple[str, Image.Image]]]:
     """Segment the queries one by one and write their files.
 
@@ -156,6 +159,7 @@ def segment(
         queries: image files.
         out: the folder to write.
         threshold: of the probability, None for one half.
+        explain: whether a figure tells what each step found.
     Returns:
         The share of the object in each query, and captioned thumbnails.
     """
@@ -163,13 +167,14 @@ def segment(
     pairs = list(zip(queries, output_names(queries), strict=True))
     for path, name in progress(pairs, "segmenting", len(pairs), "image"):
         image = read_image(path)
-        mask, likely = predictor.predict(image)
-        if threshold is not None:
-            mask = likely > threshold
+        found = predictor.explain(image) if explain else predictor.predict(image)
+        mask = found.mask if threshold is None else found.probability > threshold
         share = float(mask.mean())
         save_png(Image.fromarray(mask.astype(np.uint8) * 255), out / f"{name}_mask.png")
         with atomic_write(out / f"{name}_overlay.jpg") as file:
             picture(image, mask, OVERLAY_SIDE).save(file, "JPEG", quality=92, subsampling=0)
+        if isinstance(found, Explanation):
+            save_png(explanation_figure(found._replace(mask=mask)), out / f"{name}_explained.png")
         if len(thumbnails) < SHOWN:
             thumbnails.append((f"{path.name}: {share:.1%}", picture(image, mask, TILE)))
         shares[path] = share
@@ -217,7 +222,7 @@ def main(argv: list[str] | None = None) -> dict[Path, float]:
         check_writable(out)
         remove_leftovers(out)
         started = time.perf_counter()
-        shares, thumbnails = segment(predictor, queries, out, args.threshold)
+        shares, thumbnails = segment(predictor, queries, out, args.threshold, args.explain)
         seconds = (time.perf_counter() - started) / len(queries)
 
     cut = f", the first {SHOWN} are shown" if len(queries) > SHOWN else ""
@@ -227,7 +232,8 @@ def main(argv: list[str] | None = None) -> dict[Path, float]:
     ]
     save_png(contact_sheet(sections), out / "sheet.png")
     count = "1 image" if len(queries) == 1 else f"{len(queries)} images"
-    print(f"{count}, {seconds:.2f} s each; masks and overlays in {out}, all on {out / 'sheet.png'}")
+    kinds = "masks, overlays and explanations" if args.explain else "masks and overlays"
+    print(f"{count}, {seconds:.2f} s each; {kinds} in {out}, all on {out / 'sheet.png'}")
     return shares
 
 

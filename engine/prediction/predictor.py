@@ -11,7 +11,7 @@ features of an image with up to all of them: memory grows with the square of the
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from dataset.images import IGNORE
 from dataset.transform import normalise, to_rgb
+from engine.prediction.explain import Explanation, explained
 from model.matching import resize
 from model.network import FewShotNetwork, mean_prototypes
 
@@ -104,10 +105,34 @@ class Predictor:
 
         Raises ValueError before :meth:`set_support`, and if the image is too small.
         """
-        if self._prototypes is None:
-            raise ValueError("no supports: call set_support before predict")
+        prototypes = self._prototypes_for("predict")
         query = self._encoded(image, "the image")
-        logits = self.net.match(query.features, *self._prototypes)["final"]
+        return self._prediction(query, self.net.match(query.features, *prototypes)["final"])
+
+    @torch.inference_mode()
+    def explain(self, image: Picture, pixels: Sequence[tuple[int, int]] | None = None) -> Explanation:
+        """Find the supports' object in an image, and tell what each step of the method found.
+
+        Arguments:
+            image: as for :meth:`predict`, whose mask and probability the explanation holds too.
+            pixels: (x, y) in the image's own pixels, to see where the adaptive background prototypes (ASBP) of these
+                come from; None for the likeliest object, the least certain and the likeliest background.
+        Raises:
+            ValueError: as :meth:`predict`; a pixel is outside the image; pixels are named for the baseline, which
+                has no ASBP.
+        """
+        prototypes = self._prototypes_for("explain")
+        query = self._encoded(image, "the image")
+        trace = self.net.trace(query.features, *prototypes)
+        return explained(query.image, query.features, trace, self._prediction(query, trace.final), pixels)
+
+    def _prototypes_for(self, method: str) -> tuple[Tensor, Tensor]:
+        if self._prototypes is None:
+            raise ValueError(f"no supports: call set_support before {method}")
+        return self._prototypes
+
+    def _prediction(self, query: Encoded, logits: Tensor) -> Prediction:
+        """Mask and probability in the image's own size, by the final logits (1, 2, h, w)."""
         bg, fg = resize(logits, (query.image.height, query.image.width))[0]
         margin = (fg - bg).cpu()
         return Prediction((margin > 0).numpy(), margin.float().sigmoid_().numpy())
