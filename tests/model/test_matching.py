@@ -155,3 +155,55 @@ def test_match_equals_the_steps_of_the_method(refine: bool) -> None:
             final = 0.7 * slow_score(x, f2, b2) + 0.3 * out1
             np.testing.assert_allclose(columns(out["out1"][image]), out1, rtol=1e-9)
         np.testing.assert_allclose(columns(out["final"][image]), final, rtol=1e-9)
+
+
+@pytest.mark.parametrize("refine", [False, True])
+def test_a_trace_is_what_match_goes_through(refine: bool) -> None:
+    torch.manual_seed(3)
+    features = torch.randn(2, 6, 5, 4)
+    fg, bg = torch.randn(2, 2, 6, 1, 1)
+    trace = matching.trace(features, fg, bg, refine)
+    out = matching.match(features, fg, bg, refine)
+    assert torch.equal(trace.final, out["final"])
+    assert list(trace.outputs) == list(out)
+    lengths = matching.norm(features)
+    assert torch.equal(trace.first, matching.score(features, fg, bg, lengths))
+    pairs = [(trace.chosen, trace.first)]
+    if refine:
+        assert torch.equal(trace.out1, out["out1"])
+        assert torch.equal(trace.final, 0.7 * trace.out2 + (1 - 0.7) * trace.out1)
+        pairs.append((trace.chosen_again, trace.out1))
+    else:
+        assert trace.out1 is trace.final
+        assert (trace.chosen_again, trace.out2) == (None, None)
+    for chosen, logits in pairs:
+        p_bg, p_fg = logits.softmax(1).flatten(2).unbind(1)
+        own = matching.self_support(features, logits, lengths).chosen
+        assert len(chosen) == len(own) == 2
+        for image, pixels in enumerate(chosen):
+            assert torch.equal(pixels.fg, matching.confident(p_fg[image], 0.7))
+            assert torch.equal(pixels.bg, matching.confident(p_bg[image], 0.6))
+            assert torch.equal(pixels.fg, own[image].fg)
+            assert torch.equal(pixels.bg, own[image].bg)
+
+
+def test_a_trace_holds_no_tensor_as_large_as_the_features() -> None:
+    """The ASBPs and the similarities of all pixels are gone when the matching is done."""
+    features = torch.randn(1, 64, 8, 8)
+    trace = matching.trace(features, *torch.randn(2, 1, 64, 1, 1), True)
+    chosen = [pixels for sets in (trace.chosen, trace.chosen_again) for pair in sets for pixels in pair]
+    kept = [trace.first, trace.out1, trace.out2, trace.final, *chosen]
+    assert all(x.untyped_storage().nbytes() <= 8 * 64 * 2 for x in kept)
+
+
+def test_adaptive_weights_make_the_asbp() -> None:
+    torch.manual_seed(4)
+    features, logits = torch.randn(1, 6, 5, 4), 3 * torch.randn(1, 2, 5, 4)
+    own = matching.self_support(features, logits)
+    unit = (features / matching.norm(features)[:, None])[0].flatten(1)
+    background = own.chosen[0].bg
+    weights = matching.adaptive_weights(unit, unit[:, background])
+    assert weights.shape == (20, len(background))
+    torch.testing.assert_close(weights.sum(1), torch.ones(20))
+    made = features[0].flatten(1)[:, background] @ weights.t()
+    torch.testing.assert_close(made, own.adaptive_bg[0].flatten(1), rtol=1e-5, atol=1e-6)
