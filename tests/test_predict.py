@@ -22,7 +22,7 @@ from dataset.transform import normalise
 from engine.checkpoint import Checkpoint, save_checkpoint
 from engine.prediction.images import read_image
 from engine.prediction.masks import read_support
-from model import build_model, calibrate_batch_norms
+from model import SSP, build_model, calibrate_batch_norms
 from tests.files import CHECKOUT, OneLine
 
 
@@ -117,6 +117,43 @@ def test_masks_overlays_and_a_sheet(
     assert lines[4].endswith(f" s each; masks and overlays in {out}, all on {out}/sheet.png")
     with Image.open(out / "sheet.png") as sheet:
         assert sheet.height > 400
+
+
+def test_a_look_inside(
+    flags: list[str], checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """A figure beside each mask, which is the same as without; every image passes the trunk once."""
+    predict.main([*flags, "--threshold", "0.4"])
+    out = tmp_path / "out"
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    passes: list[int] = []
+    features = SSP.features
+    monkeypatch.setattr(SSP, "features", lambda net, x: passes.append(len(x)) or features(net, x))
+    capsys.readouterr()
+    predict.main([*flags, "--threshold", "0.4", "--explain"])
+    assert passes == [1] * 4  # two supports, two queries
+    figures = ["new_1_explained.png", "new_2_explained.png"]
+    assert written(out) == sorted([*before, *figures])
+    assert all((out / name).read_bytes() == data for name, data in before.items())
+    for name in figures:
+        with Image.open(out / name) as figure:
+            assert figure.width > 5 * 320
+    assert "masks, overlays and explanations in" in capsys.readouterr().out
+
+
+def test_an_image_s_figure_has_its_place(
+    flags: list[str], photos: Path, tmp_path: Path, one_line_error: OneLine
+) -> None:
+    """Names that are alike, and no figure where images lie."""
+    other = paint(tmp_path / "other" / "new_1_explained.png", (40, 40), 8)
+    same = paint(tmp_path / "other" / "new_1.png", (40, 40), 9)
+    predict.main([*changed(flags, "--query", photos / "new_1.jpg", other, same), "--explain"])
+    names = [name for name in written(tmp_path / "out") if name.endswith("_explained.png")]
+    assert names == ["new_1_2_explained.png", "new_1_explained.png", "new_1_explained_explained.png"]
+    before = other.read_bytes()
+    argv = [*changed(flags, "--query", other), "--explain", "--out", str(other.parent)]
+    assert "holds the input new_1_explained.png" in one_line_error(predict.main, argv)
+    assert other.read_bytes() == before
 
 
 def test_large_images_are_resized_with_a_note(
@@ -363,7 +400,7 @@ def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     for flag in (
         "--checkpoint", "--support", "--query", "--mask", "--label", "--out", "--max-side", "--threshold",
-        "--no-refine", "--device", "python predict.py --checkpoint",
+        "--no-refine", "--explain", "--device", "python predict.py --checkpoint",
     ):  # fmt: skip
         assert flag in text
 

@@ -160,12 +160,14 @@ def test_the_readme_is_short() -> None:
 
 
 def test_the_figures_are_there() -> None:
-    svg, png = CHECKOUT / "docs" / "method.svg", CHECKOUT / "docs" / "episodes.png"
+    svg, png, inside = (CHECKOUT / "docs" / file for file in ("method.svg", "episodes.png", "explained.png"))
     assert read(svg).startswith("<svg ")
-    assert png.read_bytes().startswith(b"\x89PNG")
-    assert png.stat().st_size <= LARGEST_PICTURE
+    for picture in (png, inside):
+        assert picture.read_bytes().startswith(b"\x89PNG")
+        assert picture.stat().st_size <= LARGEST_PICTURE
     for picture in (svg, png):
         assert f"]({name(picture)})" in read(README)
+    assert f"]({inside.name})" in read(CHECKOUT / "docs" / "method.md")
 
 
 def test_every_page_is_linked() -> None:
