@@ -196,7 +196,8 @@ def layout(finder: Finder, folder: Path, max_side: int) -> Any:
                 "concurrency_limit": 1, "concurrency_id": "network", "show_progress_on": message,
                 **private}  # fmt: skip
         for file, editor in zip(marked[::3], marked[2::3], strict=True):
-            file.change(place, file, [editor, message], show_progress="hidden", **private)
+            gr.on([file.upload, file.clear], place, file, [editor, message], show_progress="hidden", **private)
+            gr.on([editor.clear, editor.upload], lambda: None, None, file, show_progress="hidden", **private)
         changes = [x.change for x in (queries, *marked[1::3], *marked[2::3])]
         gr.on([go.click, refine.input, *changes], trigger_mode="always_last", **asks)
         gr.on([threshold.change], show, [found, threshold], shows, trigger_mode="always_last",

@@ -68,7 +68,7 @@ def read_picture(path: Path, max_side: int) -> Image.Image:
         UserError: it is no image, damaged, too large or too small.
     """
     with named(path):
-        check_limits(path)
+        check_limits(path.stat().st_size, path, path.name)
         image = read_image(path)
         check_side(image, path.name, max_side)
         return smaller(image)
@@ -79,16 +79,11 @@ def decode(content: bytes | str | Path, name: str) -> Image.Image:
 
     Raises UserError, which calls the image by its name.
     """
-    if isinstance(content, bytes):
-        if len(content) > MAX_BYTES:
-            raise UserError(f"{name}: more than {MAX_BYTES // 10**6} MB; make the image smaller.")
-        file = BytesIO(content)
-    else:
-        check_limits(Path(content))
-        file = content
+    size = len(content) if isinstance(content, bytes) else Path(content).stat().st_size
+    file = BytesIO(content) if isinstance(content, bytes) else content
+    check_limits(size, file, name)
     try:
         with opened(file) as image:
-            check_pixels(image.size, name)
             image.load()
             return image.convert("RGBA")
     except UserError as error:
@@ -134,7 +129,7 @@ def _with_mask(mask: Path, file: str | Path | None, image: Image.Image, folder: 
             copy.flush()
         path = Path(file or copy.name)
         with named(path, None if file else "the image"), named(mask):
-            check_limits(mask)
+            check_limits(mask.stat().st_size, mask, mask.name)
             return read_support(path, mask)
 
 
@@ -158,35 +153,22 @@ def smaller(image: Image.Image) -> Image.Image:
     return fitted(image, np.ones(image.size[::-1], np.uint8), MAX_SHOWN)[0]
 
 
-def check_limits(path: Path) -> None:
-    """Raise UserError if an upload has too many bytes or, by its header, too many pixels; JSONs have no pixels."""
-    if path.stat().st_size > MAX_BYTES:
-        raise UserError(f"{path.name}: more than {MAX_BYTES // 10**6} MB; make the file smaller.")
-    if path.suffix.lower() != ".json":
-        with pixel_errors(path), Image.open(path) as image:
-            check_pixels(image.size, path.name)
-
-
-@contextmanager
-def pixel_errors(path: Path) -> Iterator[None]:
-    """What Pillow itself raises for a header is left to read_image, but for its own limit of pixels."""
+def check_limits(size: int, file: str | Path | BytesIO, name: str) -> None:
+    """Raise UserError if an image has too many bytes or, by its header, too many pixels; the rest is for its reader."""
+    if size > MAX_BYTES:
+        raise UserError(f"{name}: more than {MAX_BYTES // 10**6} MB; make the file smaller.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of many pixels, or odd metadata
-            yield
+            with Image.open(file) as image:
+                width, height = image.size
     except Image.DecompressionBombError as error:
-        raise UserError(f"{path.name}: far too large; make the image smaller.") from error
-    except UserError:
-        raise
-    except Exception:  # a damaged file: read_image says so
+        raise UserError(f"{name}: far too large; make the image smaller.") from error
+    except Exception:  # no image, such as a mask in JSON, or damaged
         return
-
-
-def check_pixels(size: tuple[int, int], name: str) -> None:
-    """Raise UserError for more than MAX_PIXELS."""
-    if size[0] * size[1] > MAX_PIXELS:
+    if width * height > MAX_PIXELS:
         limit = f"{MAX_PIXELS // 10**6} million"
-        raise UserError(f"{name}: {size[0]}x{size[1]} pixels are more than {limit}; make the image smaller.")
+        raise UserError(f"{name}: {width}x{height} pixels are more than {limit}; make the image smaller.")
 
 
 def check_side(image: Image.Image, name: str, max_side: int) -> None:
