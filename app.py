@@ -44,6 +44,7 @@ FORGET = (600, 3600)  # seconds: every ten minutes, what gradio wrote an hour ag
 CSS = """
 footer {display: none !important}
 .gradio-container {max-width: 1200px !important; margin: auto}
+[id^=support_] {max-width: calc(100vw - 64px)}
 #toys .grid-wrap {min-height: 0 !important}
 """
 HEADING = "# Few-shot segmentation\nMark an object in one to five images; it is found in others."
@@ -102,7 +103,7 @@ def layout(finder: Finder, folder: Path, max_side: int) -> Any:
                 if support := read_marked(file, mask, strokes, number, folder):
                     supports.append(support)
             if not supports:
-                raise UserError("There is no support yet: drop an image and paint the object in it.")
+                raise UserError("Nothing is marked yet: drop a support and paint the object in it.")
             queries = check_queries(paths or [])
             with memory_errors(max_side):
                 found = finder.find(supports, queries, refine, lambda n, of, what: progress((n, of), desc=what))
@@ -113,7 +114,9 @@ def layout(finder: Finder, folder: Path, max_side: int) -> Any:
     def place(file: str | None) -> list[Any]:
         """The image of a file, to paint on; why it is none is a sentence."""
         try:
-            return [None if file is None else read_picture(Path(file), max_side), gr.skip()]
+            if file is None:
+                return [None, gr.skip()]
+            return [read_picture(Path(file), max_side), "Now paint the object, or drop its mask."]
         except UserError as error:
             return [None, str(error)]
 
@@ -197,7 +200,7 @@ def layout(finder: Finder, folder: Path, max_side: int) -> Any:
                 **private}  # fmt: skip
         for file, editor in zip(marked[::3], marked[2::3], strict=True):
             gr.on([file.upload, file.clear], place, file, [editor, message], show_progress="hidden", **private)
-            gr.on([editor.clear, editor.upload], lambda: None, None, file, show_progress="hidden", **private)
+            editor.clear(lambda: None, None, file, show_progress="hidden", **private)
         changes = [x.change for x in (queries, *marked[1::3], *marked[2::3])]
         gr.on([go.click, refine.input, *changes], trigger_mode="always_last", **asks)
         gr.on([threshold.change], show, [found, threshold], shows, trigger_mode="always_last",

@@ -449,8 +449,10 @@ def test_a_stroke_a_query_a_threshold_and_the_zip(
     tab: Any, served: Served, photos: Path, checkpoint: Path, tmp_path: Path
 ) -> None:
     drop(tab, "queries", photos / "new.png")
-    says(tab, "There is no support yet")
+    says(tab, "Nothing is marked yet")
     drop(tab, "image_1", photos / "a.png")
+    says(tab, "Now paint the object")
+    tab.locator("#go").click()
     says(tab, "Nothing is marked in support 1: paint the object")
     before = served.passes()
     paint(tab, 1)
@@ -492,7 +494,7 @@ def test_a_stroke_a_query_a_threshold_and_the_zip(
 def test_two_supports_one_by_a_mask(tab: Any, served: Served, photos: Path) -> None:
     drop(tab, "queries", photos / "new.png", photos / "other.png")
     drop(tab, "image_1", photos / "a.png")
-    says(tab, "Nothing is marked in support 1")
+    says(tab, "Now paint the object")
     drop(tab, "mask_1", photos / "a_mask.png")
     says(tab, "other: ")
     with Image.open(served.folder / "1_mask.png") as mask:
@@ -500,10 +502,10 @@ def test_two_supports_one_by_a_mask(tab: Any, served: Served, photos: Path) -> N
     tab.get_by_text("Another support").click()
     tab.wait_for_selector("#support_2 canvas")
     drop(tab, "image_2", photos / "b.png")
-    says(tab, "Nothing is marked in support 2")
+    says(tab, "Now paint the object")
     paint(tab, 2)
     says(tab, "% object")
-    assert served.said().splitlines()[-1] == "trunk pass" or "2 supports" in served.said()
+    assert "2 supports" in served.said()
     assert (served.folder / "2_mask.png").is_file()
 
 

@@ -96,7 +96,7 @@ def read_marked(
     """Put a support together from what was dropped and painted.
 
     Arguments:
-        file: the uploaded image, if it was uploaded and not pasted or photographed.
+        file: the uploaded image, if any; it does not count once another one was pasted or photographed.
         mask: an uploaded mask, PNG or LabelMe's JSON, which counts in place of strokes.
         strokes: what the painting area holds; its image is the file's, but for size.
         number: which support it is, from 1.
@@ -117,7 +117,8 @@ def read_marked(
         if not (marked == OBJECT).any():
             raise UserError(f"Nothing is marked in {name}: paint the object with the brush, or drop a mask.")
     else:
-        image, marked = _with_mask(Path(mask), file, image, folder)
+        same = file is not None and read_picture(Path(file), MAX_SHOWN).tobytes() == image.tobytes()
+        image, marked = _with_mask(Path(mask), file if same else None, image, folder)
     return Support(*fitted(image, marked, MAX_SHOWN), name)
 
 
