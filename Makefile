@@ -1,4 +1,5 @@
 # make demo   train baseline and SSP on a toy dataset, evaluate them on novel classes, draw pictures
+# make app    open a page to paint masks on, with the demo's weights (installs gradio)
 # make test   the test suite (make test-slow: the long ones)
 # make lint   ruff
 # make bench  planned against plain evaluation and training, planning and sampling at COCO's size, class index against masks
@@ -9,7 +10,7 @@ VENV ?= .venv
 RUN = $(VENV)/bin/python
 DATA_ROOT ?= data/toy
 
-.PHONY: install demo test test-slow lint bench
+.PHONY: install demo app test test-slow lint bench
 
 install: $(VENV)/.installed
 
@@ -20,6 +21,10 @@ $(VENV)/.installed: requirements.txt requirements-dev.txt
 
 demo: install
 	$(RUN) demo.py
+
+app: install
+	$(RUN) -c "import gradio" 2>/dev/null || $(VENV)/bin/pip install --quiet gradio
+	$(RUN) app.py
 
 test: install
 	$(RUN) -m pytest

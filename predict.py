@@ -38,7 +38,7 @@ from engine.checkpoint import find_checkpoint
 from engine.options import OneLineParser, device, whole
 from engine.pictures import TILE, save_png
 from engine.prediction.explain import Explanation, explanation_figure
-from engine.prediction.images import check_image, find_images, find_supports, read_image
+from engine.prediction.images import check_image, find_images, find_supports, output_names, read_image
 from engine.prediction.masks import read_support
 from engine.prediction.predictor import MAX_SIDE, MIN_SIDE, OBJECT, Predictor, fitted, size_problem, working_size
 from engine.prediction.sheet import contact_sheet, highlighted
@@ -135,18 +135,6 @@ def load_supports(pairs: Sequence[tuple[Path, Path]], label: str | None, max_sid
         print(f"support {image_path}: {share:.1%} object, by {mask_path.name}{resizing(image.size, max_side)}")
         supports.append(Support(image_path, *fitted(image, mask, max_side)))
     return supports
-
-
-def output_names(paths: Sequence[Path]) -> list[str]:
-    """The stem of each file; a stem that is taken, in upper or lower case, gets _2, _3 ..."""
-    names: dict[str, str] = {}
-    for path in paths:
-        name, number = path.stem, 1
-        while name.casefold() in names:
-            number += 1
-            name = f"{path.stem}_{number}"
-        names[name.casefold()] = name
-    return list(names.values())
 
 
 def segment(

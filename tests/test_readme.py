@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import app
 import main as training
 import predict
 import prepare
@@ -31,6 +32,7 @@ SCRIPTS: dict[str, Callable[[list[str]], object]] = {
     "report.py": report.parse,
     "predict.py": predict.parse,
     "reproduce.py": reproduce.parse,
+    "app.py": app.parse,
 }
 SHELL = {  # what each runs
     "./all.sh": "main.py", "./test.sh": "test.py", "./hsnet_test.sh": "test.py", "./reproduce.sh": "reproduce.py",
@@ -80,7 +82,7 @@ def check_understood(script: str, arguments: list[str]) -> None:
 
 def test_there_are_commands() -> None:
     readmes = [words for page, words in COMMANDS if page == "README.md"]
-    assert {words[1] for words in readmes if words[0] == "python"} == set(SCRIPTS) - {"reproduce.py"}
+    assert {words[1] for words in readmes if words[0] == "python"} == set(SCRIPTS) - {"reproduce.py", "app.py"}
     assert {words[0] for words in readmes} == {"python", *SHELL}
     assert {words[1] for _, words in COMMANDS if words[0] == "python"} == {*SCRIPTS, "-m"}
     assert {words[0] for _, words in COMMANDS} == {"python", *SHELL}

@@ -72,6 +72,18 @@ def find_supports(names: Sequence[str], masks: Sequence[str] | None = None) -> l
     return [(path, found[0]) for path, found in pairs]
 
 
+def output_names(paths: Sequence[Path]) -> list[str]:
+    """The stem of each file; a stem that is taken, in upper or lower case, gets _2, _3 ..."""
+    names: dict[str, str] = {}
+    for path in paths:
+        name, number = path.stem, 1
+        while name.casefold() in names:
+            number += 1
+            name = f"{path.stem}_{number}"
+        names[name.casefold()] = name
+    return list(names.values())
+
+
 def _listed(name: str, flag: str) -> list[Path]:
     """The images in a folder, or that match a pattern, sorted."""
     try:

@@ -1,0 +1,38 @@
+"""Toy images to click on the page, painted in memory: a support with its mask, and queries of its class."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from dataset.prepare.toy import scene
+
+NUMBERS = (3, 7, 12, 16)  # of scenes; every twentieth holds the same class
+QUERIES = 2
+
+
+class Example(NamedTuple):
+    """A support and queries, all RGB."""
+
+    support: Image.Image
+    mask: np.ndarray  # (H, W) bool
+    queries: list[Image.Image]
+
+
+def examples() -> list[Example]:
+    """One for each of NUMBERS; the same at every call."""
+    made = []
+    for number in NUMBERS:
+        image, objects = scene(number, seed=0)
+        queries = [scene(number + 20 * step, seed=0).image for step in range(1, QUERIES + 1)]
+        made.append(Example(image, objects[-1][1], queries))
+    return made
+
+
+def layer_of(mask: np.ndarray, colour: tuple[int, int, int, int]) -> Image.Image:
+    """A mask as a brush would have painted it: RGBA."""
+    pixels = np.zeros((*mask.shape, 4), np.uint8)
+    pixels[mask] = colour
+    return Image.fromarray(pixels)

@@ -1,0 +1,134 @@
+"""Find the object in queries; an image passes the trunk once, whatever is painted or chosen afterwards."""
+
+from __future__ import annotations
+
+import io
+import threading
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from engine.page.uploads import Query, Support, check_side, key_of, read_picture
+from engine.prediction.images import output_names
+from engine.prediction.predictor import Encoded, Predictor
+from engine.prediction.sheet import highlighted
+from util.errors import UserError
+
+CACHE_BYTES = 2**29  # of features and images; one of 640x640 takes 26 MB
+Report = Callable[[int, int, str], object]  # what is done, of how many, and what comes next
+
+
+class Found(NamedTuple):
+    """Where the object is in a query."""
+
+    name: str  # of the files that are packed, unique in any case of letters
+    image: Image.Image
+    probability: np.ndarray  # (H, W) float32
+
+    def mask(self, threshold: float) -> np.ndarray:
+        """(H, W) bool; at 0.5 what predict.py writes."""
+        return self.probability > threshold
+
+    def caption(self, threshold: float) -> str:
+        return f"{self.name}: {self.mask(threshold).mean():.1%} object"
+
+    def overlay(self, threshold: float) -> Image.Image:
+        """The object highlighted."""
+        return highlighted(self.image, self.mask(threshold))
+
+    def grey(self, _threshold: float = 0) -> Image.Image:
+        """The probability, white for 1."""
+        return Image.fromarray((self.probability * 255).round().astype(np.uint8))
+
+
+VIEWS = {"Overlay": Found.overlay, "Probability": Found.grey}  # a tab for each: a picture for a threshold
+
+
+class Finder:
+    """A predictor for several sessions, one after the other, and the images that were encoded last."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self.predictor = predictor
+        self._encoded: OrderedDict[str, Encoded] = OrderedDict()
+        self._lock = threading.Lock()
+        self.can_refine = predictor.net.method == "ssp"
+        self.refines = self.can_refine and predictor.net.refine  # as the weights say
+
+    def find(
+        self, supports: Sequence[Support], queries: Sequence[Query], refine: bool, report: Report = lambda *_: None
+    ) -> list[Found]:
+        """Find the supports' object in each query.
+
+        Arguments:
+            supports: at least one.
+            queries: at least one.
+            refine: whether SSP refines.
+            report: is told of each step.
+        Raises:
+            UserError: an image cannot be used.
+        """
+        names = output_names([query.path for query in queries])
+        steps = len(supports) + len(queries)
+        with self._lock:
+            if self.can_refine:
+                self.predictor.net.refine = refine
+            known = []
+            for number, support in enumerate(supports):
+                report(number, steps, f"reading {support.name}")
+                known.append(self._support(support))
+            try:
+                self.predictor.set_support(known, [x.mask for x in supports], [x.name for x in supports])
+            except ValueError as error:  # an object that is too small
+                raise UserError(f"{error}.") from error
+            found = []
+            for number, (query, name) in enumerate(zip(queries, names, strict=True), len(supports)):
+                report(number, steps, f"looking at {query.name}")
+                encoded = self._query(query)
+                found.append(Found(name, encoded.image, self.predictor.predict(encoded).probability))
+        return found
+
+    def _support(self, support: Support) -> Encoded:
+        check_side(support.image, support.name, self.predictor.max_side)
+        key = key_of(support.image.tobytes(), support.image.size)
+        return self._remembered(key, lambda: support.image)
+
+    def _query(self, query: Query) -> Encoded:
+        key = key_of(query.path.read_bytes())
+        return self._remembered(key, lambda: read_picture(query.path, self.predictor.max_side))
+
+    def _remembered(self, key: str, read: Callable[[], Image.Image]) -> Encoded:
+        """The encoded image of this key, read and encoded unless it is known; the least used ones are forgotten."""
+        if key not in self._encoded:
+            encoded = self.predictor.encode(read())
+            while self._encoded and self.held() + size_of(encoded) > CACHE_BYTES:
+                self._encoded.popitem(last=False)
+            self._encoded[key] = encoded
+        self._encoded.move_to_end(key)
+        return self._encoded[key]
+
+    def held(self) -> int:
+        """The bytes of all that is remembered."""
+        return sum(map(size_of, self._encoded.values()))
+
+
+def size_of(encoded: Encoded) -> int:
+    """Bytes of features and image."""
+    return encoded.features.nbytes + 3 * encoded.image.width * encoded.image.height
+
+
+def packed(found: Sequence[Found], threshold: float) -> bytes:
+    """A zip of NAME_mask.png, NAME_overlay.png and NAME_probability.png for each query."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:  # PNGs are compressed
+        for each in found:
+            mask = Image.fromarray(each.mask(threshold).astype(np.uint8) * 255)
+            pictures = {"mask": mask, "overlay": each.overlay(threshold), "probability": each.grey()}
+            for kind, picture in pictures.items():
+                png = io.BytesIO()
+                picture.save(png, "PNG")
+                archive.writestr(f"{each.name}_{kind}.png", png.getvalue())
+    return content.getvalue()

@@ -1,0 +1,537 @@
+"""The page: its logic without gradio, and with gradio and a Chromium what a person sees and does."""
+
+from __future__ import annotations
+
+import http.client
+import importlib.util
+import io
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import app
+import hubconf
+import predict
+from dataset.prepare.toy import scene
+from dataset.transform import normalise
+from engine.checkpoint import Checkpoint, save_checkpoint
+from engine.page import finder as finding
+from engine.page import uploads
+from engine.page.examples import examples, layer_of
+from engine.page.finder import Finder, packed
+from engine.page.guard import MAX_REQUEST
+from engine.page.uploads import Query, Strokes, Support, check_queries, decode, read_marked, read_picture
+from model import build_model, calibrate_batch_norms
+from tests.files import CHECKOUT, OneLine
+from util.errors import UserError
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+GRADIO, PLAYWRIGHT = (importlib.util.find_spec(name) is not None for name in ("gradio", "playwright"))
+needs_gradio = pytest.mark.skipif(not GRADIO, reason="gradio is not installed")
+needs_browser = pytest.mark.skipif(not (GRADIO and PLAYWRIGHT and BROWSER), reason="no gradio, playwright or Chromium")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights with calibrated batch norms; they refine."""
+    path = tmp_path_factory.mktemp("checkpoint") / "random.ckpt"
+    torch.manual_seed(0)
+    net = build_model("ssp")
+    calibrate_batch_norms(net, torch.stack([normalise(scene(number, 0).image) for number in range(3)]))
+    save_checkpoint(path, Checkpoint(net.state_dict(), {"refine": True}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Supports, queries, a mask, and files that cannot be used."""
+    folder = tmp_path_factory.mktemp("photos")
+    for name, number in (("a", 3), ("b", 7), ("new", 23), ("other", 27)):
+        scene(number, 0).image.save(folder / f"{name}.png")
+    Image.fromarray(scene(3, 0).objects[-1][1]).save(folder / "a_mask.png")
+    (folder / "text.jpg").write_text("not an image")
+    Image.new("RGB", (20, 20)).save(folder / "small.png")
+    Image.new("L", (12000, 9000)).save(folder / "large.png")
+    return folder
+
+
+# Without gradio
+
+
+@pytest.fixture(scope="module")
+def finder(checkpoint: Path) -> Finder:
+    return Finder(hubconf.predictor(checkpoint, device="cpu"))
+
+
+@pytest.fixture
+def passes(finder: Finder, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """An entry for each pass of the trunk."""
+    counted: list[int] = []
+    features = finder.predictor.net.features
+    monkeypatch.setattr(finder.predictor.net, "features", lambda x: counted.append(1) or features(x))
+    finder._encoded.clear()
+    return counted
+
+
+def toy_support(number: int = 3) -> Support:
+    image, objects = scene(number, 0)
+    return Support(image, objects[-1][1].astype(np.uint8), f"support {number}")
+
+
+def queries(photos: Path, *names: str) -> list[Query]:
+    return check_queries([photos / f"{name}.png" for name in names])
+
+
+def test_the_share_is_that_of_predict(finder: Finder, photos: Path, checkpoint: Path, tmp_path: Path) -> None:
+    [found] = finder.find([toy_support()], queries(photos, "new"), True)
+    flags = [
+        "--checkpoint",
+        checkpoint,
+        "--support",
+        photos / "a.png",
+        "--query",
+        photos / "new.png",
+        "--out",
+        tmp_path,
+    ]
+    for more, threshold in ([], 0.5), (["--threshold", "0.3"], 0.3):
+        shares = predict.main([*map(str, flags), "--device", "cpu", *more])
+        assert found.mask(threshold).mean() == shares[photos / "new.png"]
+    assert found.caption(0.3) == f"new: {found.mask(0.3).mean():.1%} object"
+
+
+def test_an_image_passes_the_trunk_once(finder: Finder, photos: Path, passes: list[int]) -> None:
+    first = finder.find([toy_support()], queries(photos, "new", "other"), True)
+    assert len(passes) == 3
+    other = toy_support()._replace(mask=1 - toy_support().mask)
+    for again in ([other], True), ([toy_support()], False), ([toy_support(), other], True):
+        found = finder.find(again[0], queries(photos, "new", "other"), again[1])
+        assert not np.array_equal(found[0].probability, first[0].probability)
+    assert len(passes) == 3
+    finder.find([toy_support(), toy_support(7)], queries(photos, "new"), True)
+    assert len(passes) == 4
+
+
+def test_what_is_remembered_is_bounded(
+    finder: Finder, photos: Path, passes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [found] = finder.find([toy_support()], queries(photos, "new"), True)
+    monkeypatch.setattr(finding, "CACHE_BYTES", finder.held())
+    finder.find([toy_support()], queries(photos, "other"), True)
+    assert finder.held() <= finding.CACHE_BYTES
+    assert len(passes) == 3
+    [again] = finder.find([toy_support()], queries(photos, "new"), True)
+    assert len(passes) == 4
+    assert np.array_equal(found.probability, again.probability)
+
+
+def test_the_zip(finder: Finder, photos: Path, tmp_path: Path) -> None:
+    same = shutil.copy(photos / "other.png", tmp_path / "NEW.png")
+    found = finder.find([toy_support()], [*queries(photos, "new"), *check_queries([same])], True)
+    with zipfile.ZipFile(io.BytesIO(packed(found, 0.4))) as archive:
+        kinds = ("mask", "overlay", "probability")
+        assert archive.namelist() == [f"{name}_{kind}.png" for name in ("new", "NEW_2") for kind in kinds]
+        assert np.array_equal(np.array(Image.open(archive.open("new_mask.png"))) == 255, found[0].mask(0.4))
+        grey = np.array(Image.open(archive.open("new_probability.png")))
+        assert np.abs(grey / 255 - found[0].probability).max() <= 0.5 / 255 + 1e-6
+        assert Image.open(archive.open("NEW_2_overlay.png")).size == (129, 129)
+
+
+def test_strokes_are_the_mask(tmp_path: Path) -> None:
+    """Soft edges count from a quarter on; layers are joined; transparency of the image is white."""
+    image, (first, second) = Image.new("RGBA", (40, 40)), (np.zeros((40, 40), bool) for _ in range(2))
+    first[:10], second[:, :10] = True, True
+    layers = [layer_of(first, (255, 0, 120, 64)), layer_of(second, (1, 2, 3, 255)), layer_of(~first, (9, 9, 9, 63))]
+    support = read_marked(None, None, Strokes(image, layers), 2, tmp_path)
+    assert np.array_equal(support.mask == 1, first | second)
+    assert support.image.getpixel((5, 5)) == (255, 255, 255)
+    assert support.name == "support 2"
+    assert read_marked(None, None, None, 1, tmp_path) is None
+    with pytest.raises(UserError, match="another size than its image"):
+        read_marked(None, None, Strokes(image, [layers[0].resize((9, 9))]), 1, tmp_path)
+
+
+def test_a_mask_that_is_dropped(photos: Path, tmp_path: Path) -> None:
+    """By predict.py's rules, on an image of a file or a pasted one; strokes then do not count."""
+    wanted = toy_support().mask
+    with Image.open(photos / "a.png") as image:
+        strokes = Strokes(image.convert("RGBA"), [])
+    for file in (photos / "a.png", None):
+        support = read_marked(file, photos / "a_mask.png", strokes, 1, tmp_path)
+        assert np.array_equal(support.mask, wanted)
+    assert not list(tmp_path.iterdir())
+    pasted = Strokes(strokes.image.resize((60, 60)), [])
+    with pytest.raises(UserError, match=r"^a_mask\.png: mask of 129x129 pixels for an image of 60x60, the image; "):
+        read_marked(None, photos / "a_mask.png", pasted, 1, tmp_path)
+    with pytest.raises(UserError, match=r"^text\.jpg: not an image, or damaged"):
+        read_marked(None, photos / "text.jpg", strokes, 1, tmp_path)
+    with pytest.raises(UserError, match="a mask for support 1, but no image"):
+        read_marked(None, photos / "a_mask.png", None, 1, tmp_path)
+
+
+def test_large_images_become_smaller_and_larger_ones_are_refused(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("RGB", (3000, 1500)).save(tmp_path / "wide.png")
+    assert read_picture(tmp_path / "wide.png", 640).size == (2048, 1024)
+    decoded = []
+    monkeypatch.setattr(uploads, "read_image", lambda path: decoded.append(path))
+    line = r"^large\.png: 12000x9000 pixels are more than 40 million; make the image smaller\.$"
+    with pytest.raises(UserError, match=line):
+        read_picture(photos / "large.png", 640)
+    with pytest.raises(UserError, match=r"^the support: 12000x9000 pixels are more"):
+        decode((photos / "large.png").read_bytes(), "the support")
+    assert not decoded
+    monkeypatch.setattr(uploads, "MAX_BYTES", 10)
+    for read in (lambda: read_picture(photos / "a.png", 640), lambda: decode(b"12345678901", "a.png")):
+        with pytest.raises(UserError, match=r"^a\.png: more than 0 MB; make the"):
+            read()
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("text.jpg", r"^text\.jpg: not an image, or damaged"),
+        ("small.png", r"^small\.png: 20x20 pixels; at least 32 on either side are needed\.$"),
+    ],
+)
+def test_images_that_cannot_be_used(photos: Path, name: str, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        read_picture(photos / name, 640)
+    if name == "text.jpg":
+        with pytest.raises(UserError, match=r"^pasted: not an image, or damaged"):
+            decode((photos / name).read_bytes(), "pasted")
+
+
+def test_numbers_of_queries_and_objects_too_small(finder: Finder, photos: Path) -> None:
+    with pytest.raises(UserError, match="There is no query yet"):
+        check_queries([])
+    with pytest.raises(UserError, match="13 queries are too many; drop at most 12"):
+        check_queries([photos / "new.png"] * 13)
+    speck = np.zeros((129, 129), np.uint8)
+    speck[2, 2] = 1
+    with pytest.raises(UserError, match=r"^support 3: the object's 1 pixels in 129x129 are too few"):
+        finder.find([toy_support()._replace(mask=speck)], queries(photos, "new"), True)
+
+
+def test_the_toy_images() -> None:
+    for toy in examples():
+        assert toy.mask.mean() > 0.05
+        assert len(toy.queries) == 2
+
+
+def test_without_gradio(one_line_error: OneLine, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    line = one_line_error(app.main, ["--checkpoint", str(checkpoint)])
+    assert line == 'error: the page needs the package gradio (pip install gradio); "make app" installs it'
+
+
+@needs_gradio
+def test_without_weights(one_line_error: OneLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(app, "DEMO", tmp_path / "nothing")
+    line = one_line_error(app.main, [])
+    assert line == "error: there are no weights of the demo; run make demo, or pass --checkpoint"
+
+
+def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        app.main(["--help"])
+    text = capsys.readouterr().out
+    for flag in ("--checkpoint", "--host", "--port", "--share", "--max-side", "--device", "python app.py"):
+        assert flag in text
+
+
+# With gradio
+
+RUNNER = """
+import sys
+from pathlib import Path
+import numpy as np
+from PIL import Image
+import app, hubconf
+from engine.prediction.predictor import Predictor
+from util.launch import command
+
+make, keep, dump = hubconf.predictor, Predictor.set_support, Path(sys.argv.pop())
+
+def counted(*args):
+    found = make(*args)
+    features = found.net.features
+    found.net.features = lambda x: print("trunk pass", flush=True) or features(x)
+    return found
+
+def kept(self, supports, masks, names):
+    keep(self, supports, masks, names)
+    for number, (support, mask) in enumerate(zip(supports, masks), 1):
+        support.image.save(dump / f"{number}.png")
+        Image.fromarray(mask * np.uint8(255)).save(dump / f"{number}_mask.png")
+    print(f"{len(masks)} supports", flush=True)
+
+hubconf.predictor, Predictor.set_support = counted, kept
+command(app.main)
+"""
+
+
+class Served:
+    """The page in a process of its own, which prints each pass of the trunk and keeps the last supports."""
+
+    def __init__(self, checkpoint: Path, folder: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.folder, self.log = folder, folder / "log"
+        (folder / "temporary").mkdir()
+        flags = ["--checkpoint", str(checkpoint), "--port", str(self.port), "--device", "cpu", str(folder)]
+        environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), "TMPDIR": str(folder / "temporary")}
+        with self.log.open("wb") as log:
+            command = [sys.executable, "-c", RUNNER, *flags]
+            self.process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=subprocess.STDOUT, env=environment)
+        wait(lambda: "the page: " in self.said() or self.process.poll() is not None, 120)
+        assert "the page: " in self.said(), self.said()
+
+    def said(self) -> str:
+        return self.log.read_text()
+
+    def passes(self) -> int:
+        return self.said().count("trunk pass")
+
+    def request(self, path: str, method: str = "GET", headers: dict[str, str] | None = None) -> int:
+        """The status of the answer."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection.request(method, path, headers=headers or {})
+        return connection.getresponse().status
+
+    def end(self, number: int) -> None:
+        self.process.send_signal(number)
+        self.process.wait(60)
+
+
+def wait(until: Callable[[], Any], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not until():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def served(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    page = Served(checkpoint, tmp_path_factory.mktemp("served"))
+    yield page
+    page.end(signal.SIGTERM)
+
+
+@needs_gradio
+@pytest.mark.slow
+def test_nothing_of_the_machine_is_served(served: Served) -> None:
+    assert served.request("/") == 200
+    (served.folder / "temporary" / "mine.png").write_bytes(b"beside the page's folder")
+    for file in (
+        "/etc/passwd", "%2Fetc%2Fpasswd", "log", str(served.log), str(CHECKOUT / "README.md"), "../../etc/passwd",
+        str(served.folder / "temporary" / "mine.png"), "http://127.0.0.1:1/", "https://example.com/a.png",
+        f"{next((served.folder / 'temporary').glob('ssp_page_*'))}/../mine.png",
+    ):  # fmt: skip
+        for prefix in ("/gradio_api", ""):
+            assert served.request(f"{prefix}/file={file}") == 403, file
+    assert served.request("/gradio_api/proxy=http://127.0.0.1:1/") == 403
+    assert served.request("/gradio_api/upload", "POST", {"Content-Length": str(MAX_REQUEST + 1)}) == 413
+
+
+@needs_gradio
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/net/tcp").is_file(), reason="no /proc")
+def test_it_listens_at_this_machine_only(served: Served) -> None:
+    sockets = {os.readlink(path) for path in Path(f"/proc/{served.process.pid}/fd").iterdir() if path.is_symlink()}
+    places = set()
+    for table in ("tcp", "tcp6"):
+        rows = [line.split() for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]]
+        places |= {row[1] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in sockets}
+    assert places == {f"0100007F:{served.port:04X}"}
+
+
+@needs_gradio
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_ends_without_traces(checkpoint: Path, tmp_path: Path, number: int) -> None:
+    page = Served(checkpoint, tmp_path)
+    page.end(number)
+    assert page.process.returncode == 130
+    assert page.said().splitlines() == [
+        f"the page: http://127.0.0.1:{page.port}/ (Ctrl-C closes it)",
+        "interrupted; the page is closed, its files are removed",
+    ]
+    assert not list((tmp_path / "temporary").iterdir())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["log", "temporary"]
+
+
+@needs_gradio
+@pytest.mark.slow
+def test_a_port_that_is_taken(served: Served, checkpoint: Path) -> None:
+    flags = ["--checkpoint", str(checkpoint), "--port", str(served.port)]
+    done = subprocess.run([sys.executable, CHECKOUT / "app.py", *flags], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    assert re.fullmatch(rf"error: --host 127.0.0.1 --port {served.port}: .*; choose others\n", done.stderr)
+
+
+# With a browser
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def tab(chromium: Any, served: Served) -> Iterator[Any]:
+    """The page in a new tab, which asks no other machine for anything."""
+    tab = chromium.new_page(viewport={"width": 1280, "height": 1100})
+    elsewhere: list[str] = []
+    ours = (f"http://127.0.0.1:{served.port}/", "blob:", "data:")
+    tab.on("request", lambda request: None if request.url.startswith(ours) else elsewhere.append(request.url))
+    tab.goto(f"http://127.0.0.1:{served.port}/")
+    tab.wait_for_selector("#support_1 canvas")
+    yield tab
+    tab.close()
+    assert not elsewhere
+
+
+def drop(tab: Any, where: str, *paths: Path) -> None:
+    tab.locator(f"#{where} input[type=file]").first.set_input_files(list(map(str, paths)))
+
+
+def message(tab: Any) -> str:
+    return tab.locator("#message").inner_text()
+
+
+def says(tab: Any, text: str) -> str:
+    """The message, once it holds a text."""
+    wait(lambda: text in message(tab))
+    return message(tab)
+
+
+def paint(tab: Any, number: int, shift: int = 0) -> None:
+    """A stroke over the middle of a support."""
+    tab.locator(f"#support_{number} canvas").last.scroll_into_view_if_needed()
+    box = tab.locator(f"#support_{number} canvas").last.bounding_box()
+    x, y = box["x"] + box["width"] / 2 + shift, box["y"] + box["height"] / 2
+    tab.mouse.move(x - 60, y)
+    tab.mouse.down()
+    tab.mouse.move(x, y + 30, steps=6)
+    tab.mouse.move(x + 60, y, steps=6)
+    tab.mouse.up()
+
+
+def shown_share(tab: Any) -> str:
+    return re.search(r"new: ([\d.]+%) object", message(tab))[1]
+
+
+@needs_browser
+@pytest.mark.slow
+def test_a_stroke_a_query_a_threshold_and_the_zip(
+    tab: Any, served: Served, photos: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    drop(tab, "queries", photos / "new.png")
+    says(tab, "Nothing is marked yet")
+    drop(tab, "image_1", photos / "a.png")
+    says(tab, "Now paint the object")
+    tab.locator("#go").click()
+    says(tab, "Nothing is marked in support 1: paint the object")
+    before = served.passes()
+    paint(tab, 1)
+    says(tab, "% object")
+    assert served.passes() - before == 2
+    tab.wait_for_selector("#overlay img")
+    with Image.open(served.folder / "1.png") as seen, Image.open(photos / "a.png") as dropped:
+        assert np.array_equal(np.array(seen), np.array(dropped))
+    flags = ["--checkpoint", checkpoint, "--support", served.folder / "1.png", "--query", photos / "new.png"]
+    [share] = predict.main([*map(str, flags), "--out", str(tmp_path), "--device", "cpu"]).values()
+    assert 0 < share < 1
+    assert shown_share(tab) == f"{share:.1%}"
+
+    former = message(tab)
+    tab.locator("#threshold input[type=number]").fill("0.3")
+    tab.locator("#threshold input[type=number]").press("Enter")
+    says(tab, "Probability above 0.3")
+    assert shown_share(tab) != f"{share:.1%}"
+    former = message(tab)
+    tab.get_by_label("Refinement").click()
+    wait(lambda: message(tab) != former and "% object" in message(tab))
+    former = message(tab)
+    paint(tab, 1, shift=-100)
+    wait(lambda: message(tab) != former and "% object" in message(tab))
+    assert served.passes() - before == 2
+
+    tab.locator("#pack").click()
+    tab.wait_for_selector("#zip a")
+    with tab.expect_download() as download:
+        tab.locator("#zip a").first.click()
+    with zipfile.ZipFile(download.value.path()) as archive:
+        assert archive.namelist() == ["new_mask.png", "new_overlay.png", "new_probability.png"]
+        mask = np.array(Image.open(archive.open("new_mask.png"))) == 255
+    assert f"{mask.mean():.1%}" == shown_share(tab)
+
+
+@needs_browser
+@pytest.mark.slow
+def test_two_supports_one_by_a_mask(tab: Any, served: Served, photos: Path) -> None:
+    drop(tab, "queries", photos / "new.png", photos / "other.png")
+    drop(tab, "image_1", photos / "a.png")
+    says(tab, "Now paint the object")
+    drop(tab, "mask_1", photos / "a_mask.png")
+    says(tab, "other: ")
+    with Image.open(served.folder / "1_mask.png") as mask:
+        assert np.array_equal(np.array(mask) == 255, toy_support().mask == 1)
+    tab.get_by_text("Another support").click()
+    tab.wait_for_selector("#support_2 canvas")
+    drop(tab, "image_2", photos / "b.png")
+    says(tab, "Now paint the object")
+    paint(tab, 2)
+    says(tab, "% object")
+    assert "2 supports" in served.said()
+    assert (served.folder / "2_mask.png").is_file()
+
+
+@needs_browser
+@pytest.mark.slow
+def test_what_is_wrong_is_a_sentence(tab: Any, served: Served, photos: Path) -> None:
+    expected = {
+        "text.jpg": "text.jpg: not an image, or damaged", "small.png": "small.png: 20x20 pixels; at least 32",
+        "large.png": "large.png: 12000x9000 pixels are more than 40 million; make the image smaller.",
+    }  # fmt: skip
+    for name, sentence in expected.items():
+        drop(tab, "image_1", photos / name)
+        says(tab, sentence)
+        tab.locator("#image_1").get_by_label("Clear").click()
+    tab.locator("#toys img").first.click()
+    says(tab, "toy_1_2: ")
+    for name, sentence in expected.items():
+        tab.locator("#queries").get_by_label("Clear").click()
+        says(tab, "There is no query yet")
+        drop(tab, "queries", photos / name)
+        says(tab, sentence)
+    assert "Traceback" not in served.said()
+
+
+@needs_browser
+@pytest.mark.slow
+def test_a_telephone_need_not_scroll_sideways(tab: Any) -> None:
+    tab.set_viewport_size({"width": 390, "height": 844})
+    wait(lambda: tab.evaluate("document.documentElement.scrollWidth") <= 390)
