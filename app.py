@@ -158,7 +158,7 @@ def layout(finder: Finder, folder: Path, max_side: int) -> Any:
                     with gr.Column(visible=number == 1) as group:
                         colour = f"rgba{(*BRUSH[:3], BRUSH[3] / 255)}"
                         with gr.Row():
-                            kind = {"height": 130, "min_width": 140}
+                            kind = {"height": 130, "min_width": 220}
                             file = gr.File(label=f"Image {number}", elem_id=f"image_{number}", **kind)
                             mask = gr.File(label="Mask, if you have one", elem_id=f"mask_{number}", **kind)
                         editor = gr.ImageEditor(
