@@ -29,7 +29,7 @@ import hubconf
 from engine.checkpoint import find_checkpoint
 from engine.options import OneLineParser, device, whole
 from engine.page.examples import examples, layer_of
-from engine.page.finder import VIEWS, Finder, Found, packed
+from engine.page.finder import VIEWS, Finder, Found, alike, packed
 from engine.page.guard import Guard
 from engine.page.uploads import MAX_BYTES, MAX_SUPPORTS, Strokes, check_queries, decode, read_marked, read_picture
 from engine.prediction.predictor import MAX_SIDE, MIN_SIDE
@@ -44,7 +44,7 @@ FORGET = (600, 3600)  # seconds: every ten minutes, what gradio wrote an hour ag
 CSS = """
 footer {display: none !important}
 .gradio-container {max-width: 1200px !important; margin: auto}
-[id^=support_] {max-width: calc(100vw - 64px)}
+#toys .grid-container {grid-template-columns: repeat(4, minmax(0, 1fr)) !important}
 #toys .grid-wrap {min-height: 0 !important}
 """
 HEADING = "# Few-shot segmentation\nMark an object in one to five images; it is found in others."
@@ -93,7 +93,16 @@ def layout(finder: Finder, folder: Path, max_side: int) -> Any:
         except UserError as error:
             raise gr.Error(str(error), title="Not read", print_exception=False) from error
 
-    def find(paths: list[str] | None, refine: bool, threshold: float, *marked: Any, progress=gr.Progress()):  # noqa: ANN001, ANN202, B008
+    progress = gr.Progress()  # gradio looks for it among the defaults
+
+    def find(
+        before: list[Found],
+        paths: list[str] | None,
+        refine: bool,
+        threshold: float,
+        *marked: Any,
+        progress: Any = progress,
+    ) -> Any:
         """Read all inputs and find the object; what is missing or wrong is a sentence."""
         try:
             supports = []
@@ -109,7 +118,7 @@ def layout(finder: Finder, folder: Path, max_side: int) -> Any:
                 found = finder.find(supports, queries, refine, lambda n, of, what: progress((n, of), desc=what))
         except UserError as error:
             return [], *show([], threshold, str(error))
-        return found, *show(found, threshold)
+        return found, *show(found, threshold, packed_before=alike(before, found))
 
     def place(file: str | None) -> list[Any]:
         """The image of a file, to paint on; why it is none is a sentence."""
@@ -120,12 +129,13 @@ def layout(finder: Finder, folder: Path, max_side: int) -> Any:
         except UserError as error:
             return [None, str(error)]
 
-    def show(found: list[Found], threshold: float, message: str = "") -> list[Any]:
+    def show(found: list[Found], threshold: float, message: str = "", packed_before: bool = False) -> list[Any]:
         """The message, then a gallery for each view, from what was found before."""
         if found and not message:
             message = f"Probability above {threshold:g}: " + ", ".join(each.caption(threshold) for each in found)
         pictures = [[(view(each, threshold), each.caption(threshold)) for each in found] for view in VIEWS.values()]
-        return [message, *pictures, gr.update(visible=bool(found)), gr.update(value=None, visible=False)]
+        file = gr.skip() if packed_before else gr.update(value=None, visible=False)  # a stroke may ask twice
+        return [message, *pictures, gr.update(visible=bool(found)), file]
 
     def pack(found: list[Found], threshold: float, request: gr.Request) -> Any:
         """The zip of this session, in place of its last one."""
@@ -158,9 +168,9 @@ def layout(finder: Finder, folder: Path, max_side: int) -> Any:
                     with gr.Column(visible=number == 1) as group:
                         colour = f"rgba{(*BRUSH[:3], BRUSH[3] / 255)}"
                         with gr.Row():
-                            kind = {"height": 130, "min_width": 220}
+                            kind = {"height": 130, "min_width": 140}
                             file = gr.File(label=f"Image {number}", elem_id=f"image_{number}", **kind)
-                            mask = gr.File(label="Mask, if you have one", elem_id=f"mask_{number}", **kind)
+                            mask = gr.File(label="Mask (optional)", elem_id=f"mask_{number}", **kind)
                         editor = gr.ImageEditor(
                             label=f"Support {number}", type="pil", format="png", image_mode="RGBA", transforms=(),
                             brush=gr.Brush(colors=[colour], color_mode="fixed"), layers=False, height=420,
@@ -187,7 +197,7 @@ def layout(finder: Finder, folder: Path, max_side: int) -> Any:
                 with gr.Tabs():
                     for name in VIEWS:
                         with gr.Tab(name, render_children=True):
-                            view = gr.Gallery(show_label=False, columns=2, format="png", interactive=False, buttons=[],
+                            view = gr.Gallery(show_label=False, columns=2, format="jpeg", interactive=False, buttons=[],
                                               object_fit="contain", elem_id=name.lower())  # fmt: skip
                             views.append(view)
                 zip_button = gr.Button("Pack the results into a zip", visible=False, size="sm", elem_id="pack")
@@ -195,7 +205,7 @@ def layout(finder: Finder, folder: Path, max_side: int) -> Any:
 
         private = {"api_visibility": "private"}
         shows = [message, *views, zip_button, zip_file]
-        asks = {"fn": find, "inputs": [queries, refine, threshold, *marked], "outputs": [found, *shows],
+        asks = {"fn": find, "inputs": [found, queries, refine, threshold, *marked], "outputs": [found, *shows],
                 "concurrency_limit": 1, "concurrency_id": "network", "show_progress_on": message,
                 **private}  # fmt: skip
         for file, editor in zip(marked[::3], marked[2::3], strict=True):

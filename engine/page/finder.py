@@ -120,6 +120,14 @@ def size_of(encoded: Encoded) -> int:
     return encoded.features.nbytes + 3 * encoded.image.width * encoded.image.height
 
 
+def alike(before: Sequence[Found], now: Sequence[Found]) -> bool:
+    """Whether the same was found again, so that a zip of it still holds."""
+    return [each.name for each in before] == [each.name for each in now] and all(
+        np.array_equal(x.probability, y.probability) and x.image.tobytes() == y.image.tobytes()
+        for x, y in zip(before, now, strict=True)
+    )
+
+
 def packed(found: Sequence[Found], threshold: float) -> bytes:
     """A zip of NAME_mask.png, NAME_overlay.png and NAME_probability.png for each query."""
     content = io.BytesIO()
