@@ -27,12 +27,11 @@ from PIL import Image
 
 import hubconf
 from engine.checkpoint import find_checkpoint
-from engine.options import OneLineParser, device, whole
+from engine.options import OneLineParser, add_max_side, device, whole
 from engine.page.examples import examples, layer_of
 from engine.page.finder import VIEWS, Finder, Found, alike, packed
 from engine.page.guard import Guard
 from engine.page.uploads import MAX_BYTES, MAX_SUPPORTS, Strokes, check_queries, decode, read_marked, read_picture
-from engine.prediction.predictor import MAX_SIDE, MIN_SIDE
 from predict import memory_errors
 from util.errors import UserError, first_line
 from util.interrupts import interrupts
@@ -58,20 +57,14 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0: the whole network (default %(default)s)")
     add("--port", type=whole(1, 65535), default=7860, help="(default %(default)s)")
     add("--share", action="store_true", help="make a public address through gradio's servers (default: off)")
-    add(
-        "--max-side",
-        type=whole(MIN_SIDE),
-        default=MAX_SIDE,
-        metavar="PIXELS",
-        help="larger images are segmented in this size; memory grows with its fourth power (default %(default)s)",
-    )
+    add_max_side(parser)
     add("--device", type=device, help="cpu, cuda, cuda:1 (default: cuda if there is one)")
     return parser.parse_args(argv)
 
 
 def import_gradio(folder: Path) -> None:
     """Import gradio, as gr, so that it writes to the folder only. Raises UserError if it is not installed."""
-    global gr
+    global gr  # by this name gradio looks up the annotations of handlers, in this module
     os.environ |= {
         "GRADIO_TEMP_DIR": str(folder), "GRADIO_EXAMPLES_CACHE": str(folder / "examples"),
         "GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_ALLOWED_PATHS": "", "HF_HUB_OFFLINE": "1",

@@ -35,12 +35,12 @@ from tqdm import tqdm
 
 import hubconf
 from engine.checkpoint import find_checkpoint
-from engine.options import OneLineParser, device, whole
+from engine.options import OneLineParser, add_max_side, device
 from engine.pictures import TILE, save_png
 from engine.prediction.explain import Explanation, explanation_figure
 from engine.prediction.images import check_image, find_images, find_supports, output_names, read_image
 from engine.prediction.masks import read_support
-from engine.prediction.predictor import MAX_SIDE, MIN_SIDE, OBJECT, Predictor, fitted, size_problem, working_size
+from engine.prediction.predictor import OBJECT, Predictor, fitted, size_problem, working_size
 from engine.prediction.sheet import contact_sheet, highlighted
 from util.errors import UserError
 from util.files import atomic_write, check_writable, remove_leftovers
@@ -69,13 +69,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--mask", nargs="+", metavar="FILE", help="the supports' masks, in order (default: found beside the images)")
     add("--label", metavar="LABEL", help="which label of the masks is the object: a number (PNG) or a name (JSON)")
     add("--out", default="outdir/predict", metavar="DIR", help="folder for masks and pictures (default %(default)s)")
-    add(
-        "--max-side",
-        type=whole(MIN_SIDE),
-        default=MAX_SIDE,
-        metavar="PIXELS",
-        help="larger images are segmented in this size; memory grows with its fourth power (default %(default)s)",
-    )
+    add_max_side(parser)
     add(
         "--threshold", type=probability, metavar="P", help="probability above which a pixel is the object (default 0.5)"
     )

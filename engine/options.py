@@ -13,6 +13,7 @@ from dataset import DATASETS
 from dataset.coco import CLASS_ORDERS
 from engine.evaluation.evaluate import CACHE_GB, ENGINES
 from engine.evaluation.protocol import PAPER
+from engine.prediction.predictor import MAX_SIDE, MIN_SIDE
 from engine.setting import Setting
 from model import BACKBONES, METHODS
 from util.distributed import launched
@@ -73,6 +74,17 @@ def make_parser(description: str, known: str = "") -> argparse.ArgumentParser:
     workers = min(4, os.cpu_count() or 1)
     add("--workers", type=whole(0, 256), default=workers, help="loader processes (default %(default)s)")
     return parser
+
+
+def add_max_side(parser: argparse.ArgumentParser) -> None:
+    """The flag of the size in which a user's own images are segmented."""
+    parser.add_argument(
+        "--max-side",
+        type=whole(MIN_SIDE),
+        default=MAX_SIDE,
+        metavar="PIXELS",
+        help="larger images are segmented in this size; memory grows with its fourth power (default %(default)s)",
+    )
 
 
 def whole(low: int, high: int | None = None) -> Callable[[str], int]:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from engine.prediction.images import opened, read_image
 from engine.prediction.masks import read_support
-from engine.prediction.predictor import OBJECT, fitted, size_problem
+from engine.prediction.predictor import OBJECT, fitted, shrunk, size_problem
 from util.errors import UserError
 
 MAX_SUPPORTS = 5
@@ -71,7 +71,7 @@ def read_picture(path: Path, max_side: int) -> Image.Image:
         check_limits(path.stat().st_size, path, path.name)
         image = read_image(path)
         check_side(image, path.name, max_side)
-        return smaller(image)
+        return shrunk(image, MAX_SHOWN)
 
 
 def decode(content: bytes | str | Path, name: str) -> Image.Image:
@@ -147,11 +147,6 @@ def brush_mask(layers: Sequence[Image.Image], size: tuple[int, int], name: str) 
 def on_white(image: Image.Image) -> Image.Image:
     """An RGBA image as RGB."""
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-
-
-def smaller(image: Image.Image) -> Image.Image:
-    """An RGB image of at most MAX_SHOWN pixels on the longer side."""
-    return fitted(image, np.ones(image.size[::-1], np.uint8), MAX_SHOWN)[0]
 
 
 def check_limits(size: int, file: str | Path | BytesIO, name: str) -> None:

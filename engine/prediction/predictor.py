@@ -161,9 +161,8 @@ class Predictor:
         """Features (1, C, h, w) of an RGB image, made smaller where it is large."""
         if problem := size_problem(image.size, self.max_side):
             raise ValueError(f"{name}: {problem}")
-        size = working_size(image.size, self.max_side)
         weight = next(self.net.parameters())
-        return self.net.features(normalise(_resized(image, size))[None].to(weight))
+        return self.net.features(normalise(shrunk(image, self.max_side))[None].to(weight))
 
 
 def working_size(size: tuple[int, int], max_side: int) -> tuple[int, int]:
@@ -194,7 +193,13 @@ def fitted(image: Image.Image, mask: np.ndarray, max_side: int) -> tuple[Image.I
     if not (small == OBJECT).any():
         rows, columns = np.nonzero(mask == OBJECT)
         small[rows * size[1] // image.height, columns * size[0] // image.width] = OBJECT
-    return _resized(image, size), small
+    return shrunk(image, max_side), small
+
+
+def shrunk(image: Image.Image, max_side: int) -> Image.Image:
+    """An image in working size."""
+    size = working_size(image.size, max_side)
+    return image if size == image.size else image.resize(size, Image.Resampling.BILINEAR)
 
 
 def as_picture(image: Image.Image | np.ndarray, name: str) -> Image.Image:
@@ -217,7 +222,3 @@ def as_mask(mask: np.ndarray, name: str) -> np.ndarray:
         found = ", ".join(map(str, values[:5].tolist()))
         raise ValueError(f"{name}: the mask holds {found}; 1 is the object, 0 background, 255 neither")
     return mask.astype(np.uint8)
-
-
-def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    return image if size == image.size else image.resize(size, Image.Resampling.BILINEAR)
