@@ -29,8 +29,8 @@ import hubconf
 from engine.checkpoint import find_checkpoint
 from engine.options import OneLineParser, add_max_side, device, whole
 from engine.page.examples import examples, layer_of
-from engine.page.finder import VIEWS, Finder, Found, alike, packed
-from engine.page.guard import Guard
+from engine.page.finder import INSIDE, VIEWS, Finder, Found, alike, packed
+from engine.page.guard import Guard, Paintings, few_layers
 from engine.page.uploads import MAX_BYTES, MAX_SUPPORTS, Strokes, check_queries, decode, read_marked, read_picture
 from predict import memory_errors
 from util.errors import UserError, first_line
@@ -92,6 +92,7 @@ def layout(finder: Finder, folder: Path, max_side: int) -> Any:
         before: list[Found],
         paths: list[str] | None,
         refine: bool,
+        inside: bool,
         threshold: float,
         *marked: Any,
         progress: Any = progress,
@@ -108,7 +109,7 @@ def layout(finder: Finder, folder: Path, max_side: int) -> Any:
                 raise UserError("Nothing is marked yet: drop a support and paint the object in it.")
             queries = check_queries(paths or [])
             with memory_errors(max_side):
-                found = finder.find(supports, queries, refine, lambda n, of, what: progress((n, of), desc=what))
+                found = finder.find(supports, queries, refine, inside, lambda n, of, what: progress((n, of), desc=what))
         except UserError as error:
             return [], *show([], threshold, str(error))
         return found, *show(found, threshold, packed_before=alike(before, found))
@@ -126,7 +127,10 @@ def layout(finder: Finder, folder: Path, max_side: int) -> Any:
         """The message, then a gallery for each view, from what was found before."""
         if found and not message:
             message = f"Probability above {threshold:g}: " + ", ".join(each.caption(threshold) for each in found)
-        pictures = [[(view(each, threshold), each.caption(threshold)) for each in found] for view in VIEWS.values()]
+        pictures = [
+            [(picture, each.caption(threshold)) for each in found if (picture := view(each, threshold)) is not None]
+            for view in VIEWS.values()
+        ]
         file = gr.skip() if packed_before else gr.update(value=None, visible=False)  # a stroke may ask twice
         return [message, *pictures, gr.update(visible=bool(found)), file]
 
@@ -156,7 +160,7 @@ def layout(finder: Finder, folder: Path, max_side: int) -> Any:
         with gr.Row():
             with gr.Column():
                 gr.Markdown("### 1. Supports: paint the object")
-                marked, groups = [], []
+                marked, groups, paintings = [], [], Paintings()
                 for number in range(1, MAX_SUPPORTS + 1):
                     with gr.Column(visible=number == 1) as group:
                         colour = f"rgba{(*BRUSH[:3], BRUSH[3] / 255)}"
@@ -170,7 +174,8 @@ def layout(finder: Finder, folder: Path, max_side: int) -> Any:
                             sources=("webcam", "clipboard"), buttons=[], elem_id=f"support_{number}",
                             placeholder="Drop an image above, paste one here, or use the camera",
                         )  # fmt: skip
-                        editor.convert_and_format_image = read
+                        editor.convert_and_format_image, editor.blob_storage = read, paintings
+                        editor.accept_blobs = few_layers(editor.accept_blobs)
                         groups.append(group)
                         marked += [file, mask, editor]
                 more = gr.Button("Another support", size="sm")
@@ -186,19 +191,20 @@ def layout(finder: Finder, folder: Path, max_side: int) -> Any:
                     refine = gr.Checkbox(finder.refines, label="Refinement", visible=finder.can_refine)
                 go = gr.Button("Find the object", variant="primary", elem_id="go")
                 message = gr.Markdown("Paint a support and drop a query, or choose a toy image.", elem_id="message")
-                views = []
+                inside, tabs, views = gr.State(False), {}, []
                 with gr.Tabs():
                     for name in VIEWS:
-                        with gr.Tab(name, render_children=True):
-                            view = gr.Gallery(show_label=False, columns=2, format="jpeg", interactive=False, buttons=[],
-                                              object_fit="contain", elem_id=name.lower())  # fmt: skip
+                        with gr.Tab(name, render_children=True) as tabs[name]:
+                            view = gr.Gallery(show_label=False, columns=1 if name == INSIDE else 2, format="jpeg",
+                                              height=None if name == INSIDE else 320, interactive=False, buttons=[],
+                                              object_fit="contain", elem_id=name.lower().replace(" ", "_"))  # fmt: skip
                             views.append(view)
                 zip_button = gr.Button("Pack the results into a zip", visible=False, size="sm", elem_id="pack")
                 zip_file = gr.File(label="Results", interactive=False, visible=False, elem_id="zip")
 
         private = {"api_visibility": "private"}
         shows = [message, *views, zip_button, zip_file]
-        asks = {"fn": find, "inputs": [found, queries, refine, threshold, *marked], "outputs": [found, *shows],
+        asks = {"fn": find, "inputs": [found, queries, refine, inside, threshold, *marked], "outputs": [found, *shows],
                 "concurrency_limit": 1, "concurrency_id": "network", "show_progress_on": message,
                 **private}  # fmt: skip
         for file, editor in zip(marked[::3], marked[2::3], strict=True):
@@ -206,6 +212,10 @@ def layout(finder: Finder, folder: Path, max_side: int) -> Any:
             editor.clear(lambda: None, None, file, show_progress="hidden", **private)
         changes = [x.change for x in (queries, *marked[1::3], *marked[2::3])]
         gr.on([go.click, refine.input, *changes], trigger_mode="always_last", **asks)
+        for name, opened in tabs.items():
+            chosen = opened.select(lambda name=name: name == INSIDE, None, inside, show_progress="hidden", **private)
+            if name == INSIDE:
+                chosen.then(**asks)
         gr.on([threshold.change], show, [found, threshold], shows, trigger_mode="always_last",
               show_progress="hidden", **private)  # fmt: skip
         zip_button.click(pack, [found, threshold], zip_file, **private)

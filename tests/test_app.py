@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import importlib.util
 import io
+import json
 import os
 import re
 import shutil
@@ -13,9 +14,11 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -32,9 +35,10 @@ from engine.checkpoint import Checkpoint, save_checkpoint
 from engine.page import finder as finding
 from engine.page import uploads
 from engine.page.examples import examples, layer_of
-from engine.page.finder import Finder, alike, packed
-from engine.page.guard import MAX_REQUEST
-from engine.page.uploads import Query, Strokes, Support, check_queries, decode, read_marked, read_picture
+from engine.page.finder import INSIDE, VIEWS, Finder, alike, packed
+from engine.page.guard import MAX_LAYERS, MAX_MESSAGE, MAX_PAINTINGS, MAX_REQUEST, Paintings, few_layers, names_address
+from engine.page.uploads import MAX_BYTES, Query, Strokes, Support, check_queries, decode, read_marked, read_picture
+from engine.prediction.explain import explanation_figure
 from model import build_model, calibrate_batch_norms
 from tests.files import CHECKOUT, OneLine
 from util.errors import UserError
@@ -140,6 +144,20 @@ def test_what_is_remembered_is_bounded(
     assert not alike([found], [again._replace(name="other")])
     assert not alike([found], [again._replace(probability=1 - again.probability)])
     assert not alike([], [again])
+
+
+def test_a_look_inside(finder: Finder, photos: Path, passes: list[int]) -> None:
+    asked = [toy_support()], queries(photos, "new"), True
+    [plain], [found] = finder.find(*asked), finder.find(*asked, inside=True)
+    assert len(passes) == 2
+    assert np.array_equal(plain.probability, found.probability)
+    assert VIEWS[INSIDE](plain, 0.5) is None
+    whole = explanation_figure(finder.predictor.explain(found.image))
+    assert VIEWS[INSIDE](found, 0.5).width < whole.width / 2
+    assert not alike([plain], [found])
+    assert alike([found], [found])
+    names = zipfile.ZipFile(io.BytesIO(packed([found], 0.5))).namelist()
+    assert names == ["new_mask.png", "new_overlay.png", "new_probability.png", "new_explained.png"]
 
 
 def test_the_zip(finder: Finder, photos: Path, tmp_path: Path) -> None:
@@ -258,6 +276,37 @@ def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
         assert flag in text
 
 
+@pytest.mark.parametrize(
+    ("body", "refused"),
+    [
+        (b'{"data": [{"path": "/tmp/page/a.png", "url": "http://127.0.0.1/file=/tmp/page/a.png"}]}', False),
+        (b"", False),
+        (b'{"data": [{"path": "http://10.0.0.1/secret"}]}', True),
+        (b'{"data": {"deep": [[{"path": "\\u0048TTPS://example.com/a.png"}]]}}', True),
+        ('{"path": "http://example.com"}'.encode("utf-16"), True),
+        (b"path=http://example.com", True),
+        (b"[" * 100_000, True),
+    ],
+)
+def test_a_message_that_names_an_address(body: bytes, refused: bool) -> None:
+    assert names_address(body) is refused
+
+
+def test_paintings_are_bounded() -> None:
+    kept = Paintings()
+    for number in range(MAX_PAINTINGS + 2):
+        kept[str(number)] = number
+    kept["5"] = "again"
+    assert list(kept.values()) == [2, 3, 4, "again", 6, 7, 8, 9]
+    taken: list[Any] = []
+    accept = few_layers(taken.append)
+    for index in ("null", None, "0", MAX_LAYERS - 1):
+        accept(SimpleNamespace(data={"index": index}))
+    with pytest.raises(ValueError, match="at most 4 layers"):
+        accept(SimpleNamespace(data={"index": "1000000000"}))
+    assert len(taken) == 4
+
+
 # With gradio
 
 RUNNER = """
@@ -312,11 +361,17 @@ class Served:
     def passes(self) -> int:
         return self.said().count("trunk pass")
 
-    def request(self, path: str, method: str = "GET", headers: dict[str, str] | None = None) -> int:
+    def request(
+        self, path: str, method: str = "GET", headers: dict[str, str] | None = None, body: str | None = None
+    ) -> int:
         """The status of the answer."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        connection.request(method, path, headers=headers or {})
+        connection.request(method, path, body, headers=headers or {})
         return connection.getresponse().status
+
+    def get(self, path: str) -> bytes:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=30) as answer:
+            return answer.read()
 
     def end(self, number: int) -> None:
         self.process.send_signal(number)
@@ -350,7 +405,32 @@ def test_nothing_of_the_machine_is_served(served: Served) -> None:
         for prefix in ("/gradio_api", ""):
             assert served.request(f"{prefix}/file={file}") == 403, file
     assert served.request("/gradio_api/proxy=http://127.0.0.1:1/") == 403
-    assert served.request("/gradio_api/upload", "POST", {"Content-Length": str(MAX_REQUEST + 1)}) == 413
+    form = {"Content-Type": "multipart/form-data; boundary=x"}
+    for path, most in (("upload", MAX_REQUEST), ("component_server", MAX_BYTES)):
+        assert served.request(f"/gradio_api/{path}", "POST", {**form, "Content-Length": str(most + 1)}) == 413
+    assert served.request("/gradio_api/queue/join", "POST", {"Content-Length": str(MAX_MESSAGE + 1)}) == 413
+
+
+@needs_gradio
+@pytest.mark.slow
+def test_no_address_is_fetched(served: Served) -> None:
+    """gradio would fetch a file's path that is an address; it is asked here as the page's own queries are."""
+    config = json.loads(served.get("/config"))
+    [queries] = (each["id"] for each in config["components"] if each["props"].get("elem_id") == "queries")
+    event = next(number for number, each in enumerate(config["dependencies"]) if queries in each["inputs"])
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        listener.settimeout(3)
+        address = f"http://localhost:{listener.getsockname()[1]}/a.png"
+        for path, status in ((address, 403), ("/nowhere/a.png", 200)):
+            file = {"path": path, "meta": {"_type": "gradio.FileData"}}
+            message = {"data": [[file] for _ in config["dependencies"][event]["inputs"]], "fn_index": event,
+                       "session_hash": "x"}  # fmt: skip
+            headers = {"Content-Type": "application/json"}
+            assert served.request("/gradio_api/queue/join", "POST", headers, json.dumps(message)) == status
+        with pytest.raises(TimeoutError):
+            listener.accept()
 
 
 @needs_gradio
@@ -424,9 +504,9 @@ def message(tab: Any) -> str:
     return tab.locator("#message").inner_text()
 
 
-def says(tab: Any, text: str) -> str:
-    """The message, once it holds a text."""
-    wait(lambda: text in message(tab))
+def says(tab: Any, *texts: str) -> str:
+    """The message, once it holds one of the texts."""
+    wait(lambda: any(text in message(tab) for text in texts))
     return message(tab)
 
 
@@ -454,7 +534,7 @@ def test_a_stroke_a_query_a_threshold_and_the_zip(
     drop(tab, "queries", photos / "new.png")
     says(tab, "Nothing is marked yet")
     drop(tab, "image_1", photos / "a.png")
-    says(tab, "Now paint the object")
+    says(tab, "Now paint the object", "Nothing is marked in")  # the second follows at once
     tab.locator("#go").click()
     says(tab, "Nothing is marked in support 1: paint the object")
     before = served.passes()
@@ -481,13 +561,16 @@ def test_a_stroke_a_query_a_threshold_and_the_zip(
     paint(tab, 1, shift=-100)
     wait(lambda: message(tab) != former and "% object" in message(tab))
     assert served.passes() - before == 2
+    tab.get_by_role("tab", name="Look inside").click()
+    tab.wait_for_selector("#look_inside img")
+    assert served.passes() - before == 2
 
     tab.locator("#pack").click()
     tab.wait_for_selector("#zip a")
     with tab.expect_download() as download:
         tab.locator("#zip a").first.click()
     with zipfile.ZipFile(download.value.path()) as archive:
-        assert archive.namelist() == ["new_mask.png", "new_overlay.png", "new_probability.png"]
+        assert archive.namelist() == [f"new_{kind}.png" for kind in ("mask", "overlay", "probability", "explained")]
         mask = np.array(Image.open(archive.open("new_mask.png"))) == 255
     assert f"{mask.mean():.1%}" == shown_share(tab)
 
@@ -496,8 +579,9 @@ def test_a_stroke_a_query_a_threshold_and_the_zip(
 @pytest.mark.slow
 def test_two_supports_one_by_a_mask(tab: Any, served: Served, photos: Path) -> None:
     drop(tab, "queries", photos / "new.png", photos / "other.png")
+    says(tab, "Nothing is marked yet")
     drop(tab, "image_1", photos / "a.png")
-    says(tab, "Now paint the object")
+    says(tab, "Now paint the object", "Nothing is marked in")  # the second follows at once
     drop(tab, "mask_1", photos / "a_mask.png")
     says(tab, "other: ")
     with Image.open(served.folder / "1_mask.png") as mask:
@@ -505,7 +589,7 @@ def test_two_supports_one_by_a_mask(tab: Any, served: Served, photos: Path) -> N
     tab.get_by_text("Another support").click()
     tab.wait_for_selector("#support_2 canvas")
     drop(tab, "image_2", photos / "b.png")
-    says(tab, "Now paint the object")
+    says(tab, "Now paint the object", "Nothing is marked in")  # the second follows at once
     paint(tab, 2)
     says(tab, "% object")
     assert "2 supports" in served.said()

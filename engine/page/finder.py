@@ -13,12 +13,14 @@ import numpy as np
 from PIL import Image
 
 from engine.page.uploads import Query, Support, check_side, key_of, read_picture
+from engine.prediction.explain import explanation_figure
 from engine.prediction.images import output_names
 from engine.prediction.predictor import Encoded, Predictor
 from engine.prediction.sheet import highlighted
 from util.errors import UserError
 
 CACHE_BYTES = 2**29  # of features and images; one of 640x640 takes 26 MB
+INSIDE_COLUMNS = 2  # tiles in a row of a look inside, which stands in half the page's width
 Report = Callable[[int, int, str], object]  # what is done, of how many, and what comes next
 
 
@@ -28,6 +30,7 @@ class Found(NamedTuple):
     name: str  # of the files that are packed, unique in any case of letters
     image: Image.Image
     probability: np.ndarray  # (H, W) float32
+    inside: Image.Image | None = None  # the figure of what each step found, if it was asked for
 
     def mask(self, threshold: float) -> np.ndarray:
         """(H, W) bool; at 0.5 what predict.py writes."""
@@ -45,7 +48,13 @@ class Found(NamedTuple):
         return Image.fromarray((self.probability * 255).round().astype(np.uint8))
 
 
-VIEWS = {"Overlay": Found.overlay, "Probability": Found.grey}  # a tab for each: a picture for a threshold
+INSIDE = "Look inside"  # drawn only while its tab is open, for it takes as long as all the rest
+# A tab for each: the picture for a threshold, None where there is none.
+VIEWS: dict[str, Callable[[Found, float], Image.Image | None]] = {
+    "Overlay": Found.overlay,
+    "Probability": Found.grey,
+    INSIDE: lambda found, _threshold: found.inside,
+}
 
 
 class Finder:
@@ -59,7 +68,12 @@ class Finder:
         self.refines = self.can_refine and predictor.net.refine  # as the weights say
 
     def find(
-        self, supports: Sequence[Support], queries: Sequence[Query], refine: bool, report: Report = lambda *_: None
+        self,
+        supports: Sequence[Support],
+        queries: Sequence[Query],
+        refine: bool,
+        inside: bool = False,
+        report: Report = lambda *_: None,
     ) -> list[Found]:
         """Find the supports' object in each query.
 
@@ -67,6 +81,7 @@ class Finder:
             supports: at least one.
             queries: at least one.
             refine: whether SSP refines.
+            inside: whether a look inside is drawn, too.
             report: is told of each step.
         Raises:
             UserError: an image cannot be used.
@@ -87,9 +102,15 @@ class Finder:
             found = []
             for number, (query, name) in enumerate(zip(queries, names, strict=True), len(supports)):
                 report(number, steps, f"looking at {query.name}")
-                encoded = self._query(query)
-                found.append(Found(name, encoded.image, self.predictor.predict(encoded).probability))
+                found.append(self._found(name, self._query(query), inside))
         return found
+
+    def _found(self, name: str, query: Encoded, inside: bool) -> Found:
+        if not inside:
+            return Found(name, query.image, self.predictor.predict(query).probability)
+        explanation = self.predictor.explain(query)
+        figure = explanation_figure(explanation, INSIDE_COLUMNS)
+        return Found(name, query.image, explanation.probability, figure)
 
     def _support(self, support: Support) -> Encoded:
         check_side(support.image, support.name, self.predictor.max_side)
@@ -122,19 +143,24 @@ def size_of(encoded: Encoded) -> int:
 
 def alike(before: Sequence[Found], now: Sequence[Found]) -> bool:
     """Whether the same was found again, so that a zip of it still holds."""
-    return [each.name for each in before] == [each.name for each in now] and all(
-        np.array_equal(x.probability, y.probability) and x.image.tobytes() == y.image.tobytes()
+    return len(before) == len(now) and all(
+        x.name == y.name
+        and (x.inside is None) == (y.inside is None)
+        and np.array_equal(x.probability, y.probability)
+        and x.image.tobytes() == y.image.tobytes()
         for x, y in zip(before, now, strict=True)
     )
 
 
 def packed(found: Sequence[Found], threshold: float) -> bytes:
-    """A zip of NAME_mask.png, NAME_overlay.png and NAME_probability.png for each query."""
+    """A zip of NAME_mask.png, NAME_overlay.png and NAME_probability.png for each query, NAME_explained.png if drawn."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:  # PNGs are compressed
         for each in found:
             mask = Image.fromarray(each.mask(threshold).astype(np.uint8) * 255)
             pictures = {"mask": mask, "overlay": each.overlay(threshold), "probability": each.grey()}
+            if each.inside is not None:
+                pictures["explained"] = each.inside
             for kind, picture in pictures.items():
                 png = io.BytesIO()
                 picture.save(png, "PNG")

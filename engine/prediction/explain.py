@@ -169,14 +169,17 @@ def _confident(chosen: list[Chosen] | None, logits: Tensor | None) -> Confident 
 # The figure
 
 
-def explanation_figure(explanation: Explanation) -> Image.Image:
-    """One figure of an explanation: the steps in their order, then the pixels whose ASBP is looked at."""
+def explanation_figure(explanation: Explanation, columns: int = COLUMNS) -> Image.Image:
+    """One figure of an explanation: the steps in their order, then the pixels whose ASBP is looked at.
+
+    columns: tiles in a row at most, each of SIDE pixels.
+    """
     found = explanation
     scale = SIDE / max(found.image.size)
     size = max(1, round(found.image.width * scale)), max(1, round(found.image.height * scale))
     image = found.image.resize(size, Image.Resampling.LANCZOS)
     mask = np.array(Image.fromarray(found.mask).resize(size, Image.Resampling.NEAREST))
-    rows, columns = found.final.shape
+    height, width = found.final.shape
 
     def likely(probability: np.ndarray) -> Image.Image:
         return painted(image, ramp(enlarged(probability, size), LIKELY))
@@ -190,7 +193,7 @@ def explanation_figure(explanation: Explanation) -> Image.Image:
     tiles = [
         (
             "query",
-            f"{found.image.width}x{found.image.height} pixels, {columns}x{rows} features",
+            f"{found.image.width}x{found.image.height} pixels, {width}x{height} features",
             "",
             image,
         ),
@@ -233,7 +236,7 @@ def explanation_figure(explanation: Explanation) -> Image.Image:
         )
     )
     tiles += [_adaptive_tile(source, image, found.image.size) for source in found.adaptive]
-    return _sheet(tiles, found)
+    return _sheet(tiles, columns, found)
 
 
 def _adaptive_tile(
@@ -313,9 +316,9 @@ def painted(image: Image.Image, colours: np.ndarray) -> Image.Image:
     return Image.fromarray(pixels.round().astype(np.uint8))
 
 
-def _sheet(tiles: Sequence[tuple[str, str, str, Image.Image]], found: Explanation) -> Image.Image:
+def _sheet(tiles: Sequence[tuple[str, str, str, Image.Image]], columns: int, found: Explanation) -> Image.Image:
     """Tiles with a heading and two lines each, in even rows, above the legend."""
-    per_row = math.ceil(len(tiles) / math.ceil(len(tiles) / COLUMNS))
+    per_row = math.ceil(len(tiles) / math.ceil(len(tiles) / columns))
     height = max(picture.height for *_, picture in tiles)
     rows = []
     for start in range(0, len(tiles), per_row):
