@@ -2,6 +2,7 @@
 # make app    open a page to paint masks on, with the demo's weights (installs gradio)
 # make test   the test suite (make test-slow: the long ones)
 # make lint   ruff
+# make pictures   the pictures of README and docs/ again, from the demo (installs gradio and playwright; needs a Chromium)
 # make bench  planned against plain evaluation and training, planning and sampling at COCO's size, class index against masks
 #             (DATA_ROOT=... for a VOC2012 folder of yours)
 
@@ -10,7 +11,7 @@ VENV ?= .venv
 RUN = $(VENV)/bin/python
 DATA_ROOT ?= data/toy
 
-.PHONY: install demo app test test-slow lint bench
+.PHONY: install demo app test test-slow lint bench pictures
 
 install: $(VENV)/.installed
 
@@ -21,6 +22,13 @@ $(VENV)/.installed: requirements.txt requirements-dev.txt
 
 demo: install
 	$(RUN) demo.py
+
+outdir_demo/table.md: | install
+	$(RUN) demo.py
+
+pictures: install outdir_demo/table.md
+	$(RUN) -c "import gradio, playwright" 2>/dev/null || $(VENV)/bin/pip install --quiet gradio playwright
+	$(RUN) -m docs.pictures
 
 app: install
 	$(RUN) -c "import gradio" 2>/dev/null || $(VENV)/bin/pip install --quiet gradio

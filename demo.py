@@ -1,46 +1,52 @@
 """The whole method on a toy dataset, in a few minutes on a laptop: `make demo`.
 
-Makes 20 classes of colour and texture, trains the baseline and SSP on fifteen of them from random
-weights, evaluates untrained, baseline, SSP and SSP with refinement on the other five over five seeds,
-prints the table and draws episodes with predictions. It writes to data/toy and outdir_demo.
+Paints 20 classes of colour and texture. Trains on fifteen of them: first a trunk, which stands in for the paper's
+ImageNet weights, then from its weights the baseline and SSP, for as many episodes each. Tests on the other five
+classes over five seeds and prints the paper's ablation: untrained; baseline; SSP's weights with the supports'
+prototypes alone (step 2 of docs/method.md), with self-support, with refinement. Draws episodes, a look inside and a
+page of episodes. It writes to data/toy and outdir_demo (another fold: outdir_demo_fold_K).
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import hubconf
 import main as training
 import prepare
 import test as testing
-from dataset import class_index, open_part, open_pool, plan_episodes
+from dataset import Episode, class_index, open_part, open_pool, plan_episodes
+from dataset.images import ImageSet
 from dataset.samples import TrainingSamples
-from engine.checkpoint import load_checkpoint, load_network, save_weights
+from engine.checkpoint import Checkpoint, load_checkpoint, load_network, save_checkpoint, save_weights
 from engine.evaluation.evaluate import segment
 from engine.evaluation.gallery import masked
 from engine.options import OneLineParser
 from engine.pictures import episode_panel, legend, save_png, stack
+from engine.prediction.explain import explanation_figure
 from engine.setting import Setting
 from engine.training.start import start_network
 from model import build_model
+from model.weights import flat_key
 from util.files import atomic_write
 from util.launch import command
 
 HERE = Path(__file__).parent
 DATA, OUT = HERE / "data" / "toy", HERE / "outdir_demo"
-FOLD = 0
-SETTING = ["--data-root", str(DATA), "--fold", str(FOLD), "--shot", "1"]
 TRAINING = [
-    *SETTING, "--pretrained", "none", "--crop-size", "129", "--lr", "3e-3", "--episode", "800", "--snapshot", "200",
-    "--test-episodes", "100", "--seeds", "1", "--resume",
+    "--crop-size", "129", "--lr", "3e-3", "--episode", "400", "--snapshot", "100", "--test-episodes", "50",
+    "--seeds", "1", "--resume",
 ]  # fmt: skip
 TEST_EPISODES = 200
-DRAWN_EPISODES = 6
+DRAWN = ("baseline", "SSP's weights, step 2", "SSP", "SSP + refine")  # rows whose predictions are drawn
 
 
-def untrained_weights(path: Path) -> Path:
-    """The random weights, with calibrated batch norms, that the training of SSP starts from."""
-    args = training.parse([*TRAINING, "--refine"])
+def untrained_weights(path: Path, flags: list[str]) -> Path:
+    """The random weights, with calibrated batch norms, that all training starts from, as SSP's."""
+    args = training.parse([*flags, "--refine"])
     part = open_part(args.dataset, args.data_root, "train", args.fold)
     samples = TrainingSamples(part.images, open_pool(part, args.shot), args.shot, args.crop_size, 1, args.seed)
     net = start_network(Setting.of(vars(args)), samples, args.pretrained, args.device)
@@ -48,17 +54,40 @@ def untrained_weights(path: Path) -> Path:
     return path
 
 
-def draw_episodes(path: Path, rows: dict[str, tuple[Path, list[str]]]) -> None:
-    """Draw a line for each episode of novel classes: support, query with the truth, each network's prediction."""
-    images, novel, _ = open_part("pascal", DATA, "test", FOLD)
-    episodes = plan_episodes(class_index(images), novel, 1, seed=1, episodes=DRAWN_EPISODES)
+def trunk_of(checkpoint: Path, path: Path) -> Path:
+    """A trained network's trunk, spelled as a file of ImageNet weights."""
+    save_weights(path, {flat_key(key): x for key, x in load_checkpoint(checkpoint).state_dict.items()})
+    return path
+
+
+def prototypes_alone(checkpoint: Path, path: Path) -> Path:
+    """SSP's weights under the baseline's matching: the supports' prototypes, no self-support."""
+    known = load_checkpoint(checkpoint)
+    state = {f"backbone.{flat_key(key)}": x for key, x in known.state_dict.items()}
+    save_checkpoint(path, Checkpoint(state, {**known.info, "refine": False}))
+    return path
+
+
+def telling_episodes(episodes: Sequence[Episode], baseline: dict[str, Any], ours: dict[str, Any]) -> list[Episode]:
+    """For each novel class the episode of the first seed with the median gain over the baseline, in IoU."""
+    scores = (result["seeds"][0]["episode_iou"] for result in (baseline, ours))
+    gain = {episode: b - a for episode, a, b in zip(episodes, *scores, strict=True)}
+    of_class: dict[int, list[Episode]] = {}
+    for episode in sorted(gain, key=gain.__getitem__):
+        of_class.setdefault(episode.cls, []).append(episode)
+    return [of_class[cls][len(of_class[cls]) // 2] for cls in sorted(of_class)]
+
+
+def draw_episodes(
+    path: Path, images: ImageSet, episodes: Sequence[Episode], rows: dict[str, tuple[Path, list[str]]]
+) -> None:
+    """Draw a line for each episode: support, query with the truth, each network's prediction."""
     predictions = {}
     for name, (checkpoint, flags) in rows.items():
         known = load_checkpoint(checkpoint)
         net = build_model(known.info["method"], known.info["backbone"], refine="--refine" in flags).eval()
         load_network(net, known.state_dict, checkpoint)
         predictions[name] = segment(net, images, episodes, workers=0)
-
     lines = [
         episode_panel(
             [masked(images, support, episode.cls) for support in episode.supports],
@@ -70,42 +99,80 @@ def draw_episodes(path: Path, rows: dict[str, tuple[Path, list[str]]]) -> None:
     save_png(stack([legend(lines[0].width), *lines]), path)
 
 
-def main() -> None:
-    OneLineParser(__doc__).parse_args()
+def draw_inside(path: Path, images: ImageSet, episode: Episode, checkpoint: Path) -> None:
+    """Draw what each step finds in an episode's query."""
+    found = hubconf.predictor(checkpoint, refine=True)
+    supports, masks = zip(*(masked(images, support, episode.cls) for support in episode.supports), strict=True)
+    found.set_support(supports, masks)
+    save_png(explanation_figure(found.explain(masked(images, episode.query, episode.cls)[0])), path)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Train, test and draw; what was finished before is not done again."""
+    parser = OneLineParser(__doc__)
+    parser.add_argument("--fold", type=int, choices=range(4), default=0, help="(default %(default)s)")
+    args = parser.parse_args(argv)
     try:
-        demonstrate()
+        demonstrate(args.fold, OUT if args.fold == 0 else OUT.with_name(f"{OUT.name}_fold_{args.fold}"))
     except KeyboardInterrupt:
         raise KeyboardInterrupt("run it again to go on") from None
 
 
-def demonstrate() -> None:
+def demonstrate(fold: int, out: Path) -> None:
     started = time.perf_counter()
+    setting = ["--data-root", str(DATA), "--fold", str(fold), "--shot", "1"]
+    random = [*setting, *TRAINING, "--pretrained", "none"]
     if not DATA.exists():
         prepare.main(["toy", "--out", str(DATA)])
+
+    print("\n-- the trunk that both start from --")
+    trunk = training.main([*random, "--method", "baseline", "--out", str(out / "trunk")])
+    start = [*setting, *TRAINING, "--pretrained", str(trunk_of(trunk, out / "trunk.pth"))]
     print("\n-- baseline --")
-    baseline = training.main([*TRAINING, "--method", "baseline", "--out", str(OUT / "baseline")])
+    baseline = training.main([*start, "--method", "baseline", "--out", str(out / "baseline")])
     print("\n-- SSP --")
-    ssp = training.main([*TRAINING, "--refine", "--out", str(OUT / "ssp")])
-    untrained = untrained_weights(OUT / "untrained.pth")
+    ssp = training.main([*start, "--refine", "--out", str(out / "ssp")])
+
     rows = {
-        "untrained": (untrained, ["--refine"]),
+        "untrained": (untrained_weights(out / "untrained.pth", random), ["--refine"]),
         "baseline": (baseline, []),
+        "SSP's weights, step 2": (prototypes_alone(ssp, out / "prototypes_alone.ckpt"), []),
         "SSP": (ssp, ["--no-refine"]),
-        "SSP + refine": (ssp, ["--refine"]),
+        "SSP + refine": (ssp, ["--refine", "--visualize", str(out / "look")]),
     }
+    results = {}
     lines = ["| novel classes, 1-shot | mIoU | std | FB-IoU |", "| :-- | --: | --: | --: |"]
-    for name, (checkpoint, flags) in rows.items():
+    for name, (checkpoint, more) in rows.items():
         print(f"\n-- {name} --")
-        result = testing.main([*SETTING, *flags, "--checkpoint", str(checkpoint), "--episodes", str(TEST_EPISODES)])
+        result = testing.main([*setting, *more, "--checkpoint", str(checkpoint), "--episodes", str(TEST_EPISODES)])
         lines.append(f"| {name} | {result['miou']:.1f} | {result['miou_std']:.1f} | {result['fb_iou']:.1f} |")
-    draw_episodes(OUT / "episodes.png", rows)
+        results[name] = result
+
+    images, novel, _ = open_part("pascal", DATA, "test", fold)
+    episodes = plan_episodes(class_index(images), novel, 1, seed=0, episodes=TEST_EPISODES)
+    chosen = telling_episodes(episodes, results["baseline"], results["SSP + refine"])
+    draw_episodes(out / "episodes.png", images, chosen, {name: rows[name] for name in DRAWN})
+    draw_inside(out / "inside.png", images, chosen[0], ssp)
     table = "\n".join(lines)
-    with atomic_write(OUT / "table.md") as file:
+    with atomic_write(out / "table.md") as file:
         file.write(f"{table}\n".encode())
     print(f"\n{table}\n")
     print(f"five seeds of {TEST_EPISODES} episodes, {(time.perf_counter() - started) / 60:.1f} minutes in all")
-    for picture in (OUT / "episodes.png", *sorted(OUT.rglob("*.history.png"))):
-        print(f"picture: {picture.relative_to(HERE)}")
+    print(what_to_open(out))
+
+
+def what_to_open(out: Path) -> str:
+    """The last lines: what to look at, and where to go on."""
+    pictures = {
+        "episodes.png": "an episode of each novel class, the one with the median gain over the baseline",
+        "inside.png": "what each step of the method finds in the first of them",
+        "look/index.html": "the best, the worst and other episodes of SSP + refine, in a browser",
+    }
+    pictures |= {str(path.relative_to(out)): "losses and mIoU of a training" for path in out.rglob("*.history.png")}
+    lines = [f"  {out.relative_to(HERE) / name}  {tells}" for name, tells in pictures.items()]
+    return "\n".join(
+        ["to look at:", *lines, "to paint an object of your own: make app", "for real data: README.md, Data"]
+    )
 
 
 if __name__ == "__main__":

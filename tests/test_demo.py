@@ -1,0 +1,86 @@
+"""What the demo makes of the trained weights, and which episodes it draws; make demo itself is not run here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+import demo
+from dataset import Episode
+from engine.checkpoint import Checkpoint, load_checkpoint, load_network, load_pretrained, save_checkpoint
+from model import build_model
+from tests.files import OneLine
+
+
+@pytest.fixture(scope="module")
+def ssp(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("ssp") / "random.ckpt"
+    save_checkpoint(path, Checkpoint(build_model("ssp").state_dict(), {"fold": 2, "refine": True}))
+    return path
+
+
+def test_prototypes_alone_are_step_2(ssp: Path, tmp_path: Path) -> None:
+    known = load_checkpoint(demo.prototypes_alone(ssp, tmp_path / "alone.ckpt"))
+    assert known.info == {"fold": 2, "refine": False, "method": "baseline", "backbone": "resnet50"}
+    alone, net = build_model("baseline").eval(), build_model("ssp").eval()
+    load_network(alone, known.state_dict, tmp_path)
+    load_network(net, load_checkpoint(ssp).state_dict, ssp)
+    with torch.inference_mode():
+        image = torch.rand(1, 3, 65, 65)
+        features = net.features(image)
+        assert torch.allclose(alone.features(image), features, atol=1e-5)
+        fg, bg = (torch.rand(1, 1024, 1, 1) for _ in range(2))
+        assert torch.allclose(alone.match(features, fg, bg)["final"], net.trace(features, fg, bg).first, atol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["ssp", "baseline"])
+def test_both_methods_start_from_the_trunk(method: str, tmp_path: Path) -> None:
+    trained, net = build_model("baseline"), build_model(method)
+    save_checkpoint(tmp_path / "trained.ckpt", Checkpoint(trained.state_dict(), {}))
+    load_pretrained(net, demo.trunk_of(tmp_path / "trained.ckpt", tmp_path / "trunk.pth"))
+    image = torch.rand(1, 3, 65, 65)
+    with torch.inference_mode():
+        assert torch.allclose(net.eval().features(image), trained.eval().features(image), atol=1e-5)
+
+
+def test_the_episodes_that_are_drawn_have_the_median_gain_of_their_class() -> None:
+    episodes = [Episode(f"query_{number}", cls, ("support",)) for number, cls in enumerate((5, 2, 5, 2, 5))]
+    scores = ([0.5, 0.5, 0.5, 0.5, 0.5], [0.6, 0.9, 0.4, 0.1, 0.9])
+    baseline, ours = ({"seeds": [{"episode_iou": of_each}]} for of_each in scores)
+    # Gains of class 2: 0.4, -0.4; of class 5: 0.1, -0.1, 0.4. Of two the larger is taken.
+    assert demo.telling_episodes(episodes, baseline, ours) == [episodes[1], episodes[0]]
+
+
+def test_the_last_lines_name_what_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "HERE", tmp_path)
+    (tmp_path / "out" / "ssp").mkdir(parents=True)
+    (tmp_path / "out" / "ssp" / "resnet50_1shot.history.png").touch()
+    text = demo.what_to_open(tmp_path / "out")
+    for name in ("out/episodes.png", "out/inside.png", "out/look/index.html", "out/ssp/resnet50_1shot.history.png"):
+        assert f"\n  {name}  " in text
+    assert "make app" in text
+    assert "README.md" in text
+
+
+def test_pictures_need_the_demo(one_line_error: OneLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from docs import pictures
+
+    monkeypatch.setattr(pictures, "DEMO", tmp_path)
+    assert one_line_error(pictures.main, []) == f"error: {tmp_path}: the demo has not finished; run make demo"
+
+
+def test_pictures_become_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from docs import pictures
+
+    monkeypatch.setattr(pictures, "HERE", tmp_path / "docs")
+    (tmp_path / "docs").mkdir()
+    source = Image.effect_noise((600, 300), 50).convert("RGB")
+    source.save(tmp_path / "large.png")
+    pictures.make_small(tmp_path / "large.png", tmp_path / "docs" / "small.png", width=200)
+    with Image.open(tmp_path / "docs" / "small.png") as small:
+        assert small.size == (200, 100)
+        assert len(small.getcolors()) <= pictures.COLOURS
