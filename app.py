@@ -171,8 +171,9 @@ def layout(finder: Finder, folder: Path, max_side: int) -> Any:
                         editor = gr.ImageEditor(
                             label=f"Support {number}", type="pil", format="png", image_mode="RGBA", transforms=(),
                             brush=gr.Brush(colors=[colour], color_mode="fixed"), layers=False, height=420,
-                            sources=("webcam", "clipboard"), buttons=[], elem_id=f"support_{number}",
-                            placeholder="Drop an image above, paste one here, or use the camera",
+                            sources=("upload", "webcam", "clipboard"), buttons=[],  # without the first none works
+                             elem_id=f"support_{number}",
+                            placeholder="Drop an image above or here, paste one, or use the camera",
                         )  # fmt: skip
                         editor.convert_and_format_image, editor.blob_storage = read, paintings
                         editor.accept_blobs = few_layers(editor.accept_blobs)
@@ -211,6 +212,7 @@ def layout(finder: Finder, folder: Path, max_side: int) -> Any:
             gr.on([file.upload, file.clear], place, file, [editor, message], show_progress="hidden", **private)
             editor.clear(lambda: None, None, file, show_progress="hidden", **private)
         changes = [x.change for x in (queries, *marked[1::3], *marked[2::3])]
+        changes += [x.upload for x in marked[2::3]]  # the change comes before what is pasted was sent
         gr.on([go.click, refine.input, *changes], trigger_mode="always_last", **asks)
         for name, opened in tabs.items():
             chosen = opened.select(lambda name=name: name == INSIDE, None, inside, show_progress="hidden", **private)

@@ -152,7 +152,7 @@ def demonstrate(fold: int, out: Path) -> None:
     episodes = plan_episodes(class_index(images), novel, 1, seed=0, episodes=TEST_EPISODES)
     chosen = telling_episodes(episodes, results["baseline"], results["SSP + refine"])
     draw_episodes(out / "episodes.png", images, chosen, {name: rows[name] for name in DRAWN})
-    draw_inside(out / "inside.png", images, chosen[0], ssp)
+    draw_inside(out / "explained.png", images, chosen[0], ssp)
     table = "\n".join(lines)
     with atomic_write(out / "table.md") as file:
         file.write(f"{table}\n".encode())
@@ -165,7 +165,7 @@ def what_to_open(out: Path) -> str:
     """The last lines: what to look at, and where to go on."""
     pictures = {
         "episodes.png": "an episode of each novel class, the one with the median gain over the baseline",
-        "inside.png": "what each step of the method finds in the first of them",
+        "explained.png": "what each step of the method finds in the first of them",
         "look/index.html": "the best, the worst and other episodes of SSP + refine, in a browser",
     }
     pictures |= {str(path.relative_to(out)): "losses and mIoU of a training" for path in out.rglob("*.history.png")}

@@ -98,7 +98,7 @@ def main(argv: list[str] | None = None) -> None:
     OneLineParser(__doc__).parse_args(argv)
     if not (DEMO / "table.md").is_file():
         raise UserError(f"{DEMO}: the demo has not finished; run make demo")
-    for name in ("episodes", "inside"):
+    for name in ("episodes", "explained"):
         make_small(DEMO / f"{name}.png", HERE / f"{name}.png")
     with browser() as chromium, page() as address:
         shots = DEMO / "gallery.png", DEMO / "page.png"

@@ -477,7 +477,8 @@ def chromium() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        camera = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+        browser = driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox", *camera])
         yield browser
         browser.close()
 
@@ -594,6 +595,60 @@ def test_two_supports_one_by_a_mask(tab: Any, served: Served, photos: Path) -> N
     says(tab, "% object")
     assert "2 supports" in served.said()
     assert (served.folder / "2_mask.png").is_file()
+
+
+PASTE = """async () => {
+    const canvas = document.createElement("canvas"), pen = canvas.getContext("2d");
+    [canvas.width, canvas.height] = [200, 150];
+    pen.fillStyle = "navy"; pen.fillRect(0, 0, 200, 150);
+    pen.fillStyle = "red"; pen.fillRect(50, 40, 80, 60);
+    const blob = await new Promise(made => canvas.toBlob(made, "image/png"));
+    await navigator.clipboard.write([new ClipboardItem({"image/png": blob})]);
+}"""
+
+
+@needs_browser
+@pytest.mark.slow
+def test_an_image_is_pasted_dropped_on_the_painting_area_or_photographed(
+    tab: Any, served: Served, photos: Path
+) -> None:
+    tab.context.grant_permissions(["clipboard-read", "clipboard-write", "camera"])
+    drop(tab, "queries", photos / "new.png")
+    says(tab, "Nothing is marked yet")
+    area = tab.locator("#support_1")
+
+    def seen() -> Image.Image:
+        """The support that the network sees after a stroke."""
+        says(tab, "Nothing is marked in")
+        before = served.said().count("1 supports")
+        paint(tab, 1)
+        wait(lambda: served.said().count("1 supports") > before)
+        says(tab, "% object")
+        with Image.open(served.folder / "1.png") as image:
+            return image.convert("RGB")
+
+    tab.evaluate(PASTE)
+    area.get_by_label("Paste", exact=True).click()
+    pasted = seen()
+    assert pasted.size == (200, 150)
+    assert pasted.getpixel((5, 5)) == (0, 0, 128)
+    assert pasted.getpixel((90, 70)) == (255, 0, 0)
+
+    area.get_by_label("Clear canvas").click()
+    says(tab, "Nothing is marked yet")
+    area.get_by_label("Upload", exact=True).click()
+    drop(tab, "support_1", photos / "a.png")
+    with Image.open(photos / "a.png") as dropped:
+        assert np.array_equal(np.array(seen()), np.array(dropped))
+
+    area.get_by_label("Clear canvas").click()
+    says(tab, "Nothing is marked yet")
+    area.get_by_label("Webcam", exact=True).click()
+    tab.get_by_text("Click to Access Webcam").click()
+    area.get_by_label("capture photo").click()
+    photograph = np.array(seen())
+    assert photograph.shape[1] > photograph.shape[0] > 100
+    assert (photograph[..., 1] > photograph[..., 0]).mean() > 0.9  # the false camera shows a green field
 
 
 @needs_browser

@@ -60,7 +60,7 @@ def test_the_last_lines_name_what_there_is(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "out" / "ssp").mkdir(parents=True)
     (tmp_path / "out" / "ssp" / "resnet50_1shot.history.png").touch()
     text = demo.what_to_open(tmp_path / "out")
-    for name in ("out/episodes.png", "out/inside.png", "out/look/index.html", "out/ssp/resnet50_1shot.history.png"):
+    for name in ("out/episodes.png", "out/explained.png", "out/look/index.html", "out/ssp/resnet50_1shot.history.png"):
         assert f"\n  {name}  " in text
     assert "make app" in text
     assert "README.md" in text
