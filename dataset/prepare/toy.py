@@ -4,9 +4,13 @@
     python prepare.py toy --out data/toy_coco --layout coco    then: python prepare.py coco --data-root data/toy_coco
     python prepare.py toy --out data/toy_fss --layout fss
 
-Every colour and every texture occurs in base and in novel classes of every fold, only their pairs are
-new: what can be learnt from the base classes (to look at colour and texture together, and not at the
-cluttered background) is what novel classes need.
+Every colour and every texture occurs in base and in novel classes of every fold, only their pairs are new: what can be
+learnt from the base classes (to look at colour and texture together, and not at the cluttered background) is what novel
+classes need.
+
+Every object has an appearance of its own within its class: tone, shade, how the light falls over it, scale and angle of
+the texture. So two objects of a class resemble each other less than the parts of one object do. This is the paper's
+premise (docs/method.md, section 1): a support's prototype fits another object only roughly, the query's own fits well.
 """
 
 from __future__ import annotations
@@ -44,9 +48,9 @@ def class_look(cls: int) -> tuple[float, str]:
     return list(COLOURS)[column], TEXTURES[(column + row) % 4]
 
 
-def texture(kind: str, rng: random.Random) -> np.ndarray:
-    """A boolean pattern (SIDE, SIDE) at a random angle, scale and offset."""
-    angle, period = rng.uniform(0, math.pi), rng.uniform(9, 13)
+def texture(kind: str, periods: tuple[float, float], rng: random.Random) -> np.ndarray:
+    """A boolean pattern (SIDE, SIDE) at a random angle, offset and scale, whose period lies between two, in pixels."""
+    angle, period = rng.uniform(0, math.pi), rng.uniform(*periods)
     y, x = np.mgrid[:SIDE, :SIDE]
     u = (x * math.cos(angle) + y * math.sin(angle)) / period + rng.random()
     v = (y * math.cos(angle) - x * math.sin(angle)) / period + rng.random()
@@ -77,11 +81,19 @@ def shape(centre: tuple[float, float], rng: random.Random) -> np.ndarray:
 
 
 def colours(hue: float, rng: random.Random) -> tuple[np.ndarray, np.ndarray]:
-    """A bright and a dark shade of a hue, RGB in 0..255."""
-    hue = (hue + rng.uniform(-0.025, 0.025)) % 1
+    """A bright and a dark tone of about this hue, RGB in 0..255."""
+    hue = (hue + rng.uniform(-0.035, 0.035)) % 1
     bright = colorsys.hsv_to_rgb(hue, rng.uniform(0.65, 0.95), rng.uniform(0.75, 1.0))
     dark = colorsys.hsv_to_rgb(hue, rng.uniform(0.65, 0.95), rng.uniform(0.2, 0.35))
     return 255 * np.array(bright), 255 * np.array(dark)
+
+
+def light(rng: random.Random) -> np.ndarray:
+    """How bright an object is, (SIDE, SIDE): a shade, darker towards a random side."""
+    angle, loss = rng.uniform(0, 2 * math.pi), rng.uniform(0, 0.3)
+    y, x = np.mgrid[:SIDE, :SIDE] / SIDE - 0.5
+    along = (0.5 + x * math.cos(angle) + y * math.sin(angle)).clip(0, 1)
+    return rng.uniform(0.65, 1.0) * (1 - loss * along)
 
 
 def background(rng: random.Random, noise: np.random.RandomState) -> np.ndarray:
@@ -90,7 +102,7 @@ def background(rng: random.Random, noise: np.random.RandomState) -> np.ndarray:
     canvas = np.asarray(Image.fromarray(patches).resize((SIDE, SIDE), Image.Resampling.BICUBIC), np.float32)
     grey = canvas.mean(2, keepdims=True)
     canvas = grey + 0.6 * (canvas - grey)
-    pattern = texture(rng.choice(TEXTURES), rng)
+    pattern = texture(rng.choice(TEXTURES), (9, 13), rng)
     return canvas * np.where(pattern, rng.uniform(0.55, 0.8), 1.0)[..., None]
 
 
@@ -124,8 +136,8 @@ def scene(number: int, seed: int, holes: bool = False) -> Scene:
         if holes and rng_holes.random() < 0.25:
             inside = inside & ~_disc(centres[-1], 8)
         bright, dark = colours(hue, rng)
-        paint = np.where(texture(kind, rng)[..., None], dark, bright)
-        canvas = np.where(inside[..., None], paint * rng.uniform(0.85, 1.0), canvas)
+        paint = np.where(texture(kind, (7, 15), rng)[..., None], dark, bright)
+        canvas = np.where(inside[..., None], paint * light(rng)[..., None], canvas)
         objects.append((cls, inside))
     canvas = canvas + noise.normal(0, 12, canvas.shape)
     return Scene(Image.fromarray(canvas.clip(0, 255).astype(np.uint8)), objects)

@@ -22,6 +22,7 @@ from dataset.prepare.toy import (
     class_look,
     coco_class,
     coco_name,
+    light,
     make_coco,
     make_fss,
     make_pascal,
@@ -150,11 +151,34 @@ class Middle:
 
 
 def test_textures_differ() -> None:
-    patterns = [texture(kind, Middle()) for kind in TEXTURES]
+    patterns = [texture(kind, (9, 13), Middle()) for kind in TEXTURES]
     for number, pattern in enumerate(patterns):
         assert pattern.shape == (SIDE, SIDE)
         assert 0.2 < pattern.mean() < 0.8
         assert all((pattern != other).mean() > 0.1 for other in patterns[:number])
+
+
+def test_light_falls_over_an_object_from_one_side() -> None:
+    bright = light(Middle())  # the side at angle pi is the left one
+    assert np.allclose(bright, bright[:1])
+    assert bright[0, 0] == pytest.approx(0.825 * (1 - 0.15))
+    assert bright[0, SIDE // 2] == pytest.approx(0.825 * (1 - 0.15 / 2), abs=1e-3)
+    assert bright[0, -1] == pytest.approx(0.825, abs=1e-3)
+
+
+def test_parts_of_an_object_resemble_each_other_more_than_objects_of_a_class() -> None:
+    own, others = [], []
+    for cls in range(1, 21):
+        halves = []  # mean colours of the left and the right half of each object
+        for number in range(cls - 1, cls + 79, 20):
+            image, objects = scene(number, seed=0)
+            pixels, region = np.asarray(image, float), objects[-1][1]
+            middle = np.median(np.nonzero(region)[1])
+            left = np.arange(SIDE) < middle
+            halves.append([pixels[region & side].mean(0) for side in (left, ~left)])
+        own += [np.linalg.norm(left - right) for left, right in halves]
+        others += [np.linalg.norm(halves[0][0] - right) for _, right in halves[1:]]
+    assert np.mean(others) > 2 * np.mean(own)
 
 
 def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
