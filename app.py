@@ -27,12 +27,11 @@ from PIL import Image
 
 import hubconf
 from engine.checkpoint import find_checkpoint
-from engine.options import OneLineParser, add_max_side, device, whole
+from engine.options import OneLineParser, add_max_side, device, memory_errors, whole
 from engine.page.examples import examples, layer_of
 from engine.page.finder import INSIDE, VIEWS, Finder, Found, alike, packed
 from engine.page.guard import Guard, Paintings, few_layers
 from engine.page.uploads import MAX_BYTES, MAX_SUPPORTS, Strokes, check_queries, decode, read_marked, read_picture
-from predict import memory_errors
 from util.errors import UserError, first_line
 from util.interrupts import interrupts
 from util.launch import command

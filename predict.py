@@ -23,19 +23,17 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from PIL import Image
 from tqdm import tqdm
 
 import hubconf
 from engine.checkpoint import find_checkpoint
-from engine.options import OneLineParser, add_max_side, device
+from engine.options import OneLineParser, add_max_side, device, memory_errors
 from engine.pictures import TILE, save_png
 from engine.prediction.explain import Explanation, explanation_figure
 from engine.prediction.images import check_image, find_images, find_supports, output_names, read_image
@@ -162,17 +160,6 @@ def segment(
         shares[path] = share
         tqdm.write(f"{path}: {share:.1%} object{resizing(image.size, predictor.max_side)}")
     return shares, thumbnails
-
-
-@contextmanager
-def memory_errors(max_side: int) -> Iterator[None]:
-    """Turn a lack of memory, the GPU's or the machine's, into a UserError."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or "tried to allocate" in str(error):
-            raise UserError(f"memory is full; lower --max-side, now {max_side}") from error
-        raise
 
 
 def picture(image: Image.Image, mask: np.ndarray, side: int) -> Image.Image:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import torch
@@ -85,6 +86,17 @@ def add_max_side(parser: argparse.ArgumentParser) -> None:
         metavar="PIXELS",
         help="larger images are segmented in this size; memory grows with its fourth power (default %(default)s)",
     )
+
+
+@contextmanager
+def memory_errors(max_side: int) -> Iterator[None]:
+    """Turn a lack of memory, the GPU's or the machine's, into a UserError that names --max-side."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or "tried to allocate" in str(error):
+            raise UserError(f"memory is full; lower --max-side, now {max_side}") from error
+        raise
 
 
 def whole(low: int, high: int | None = None) -> Callable[[str], int]:
