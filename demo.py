@@ -1,7 +1,7 @@
 """The whole method on a toy dataset, in a few minutes on a laptop: `make demo`.
 
-Paints 20 classes of colour and texture. Trains on fifteen of them: first a trunk, which stands in for the paper's
-ImageNet weights, then from its weights the baseline and SSP, for as many episodes each. Tests on the other five
+Paints 20 classes of colour and texture. Trains on fifteen of them: first a trunk (the baseline, from random weights), as
+the paper starts from ImageNet weights; then from it the baseline and SSP, for as many episodes each. Tests on the other five
 classes over five seeds and prints the paper's ablation: untrained; baseline; SSP's weights with the supports'
 prototypes alone (step 2 of docs/method.md), with self-support, with refinement. Draws episodes, a look inside and a
 page of episodes. It writes to data/toy and outdir_demo (another fold: outdir_demo_fold_K).
@@ -36,10 +36,9 @@ from util.launch import command
 
 HERE = Path(__file__).parent
 DATA, OUT = HERE / "data" / "toy", HERE / "outdir_demo"
-TRAINING = [
-    "--crop-size", "129", "--lr", "3e-3", "--episode", "400", "--snapshot", "100", "--test-episodes", "50",
-    "--seeds", "1", "--resume",
-]  # fmt: skip
+TRAINING = ["--crop-size", "129", "--test-episodes", "50", "--seeds", "1", "--resume"]
+TRUNK = [*TRAINING, "--pretrained", "none", "--lr", "3e-3", "--episode", "800", "--snapshot", "200"]
+METHODS = [*TRAINING, "--episode", "200", "--snapshot", "40"]  # with the paper's learning rate
 TEST_EPISODES = 200
 DRAWN = ("baseline", "SSP's weights, step 2", "SSP", "SSP + refine")  # rows whose predictions are drawn
 
@@ -121,20 +120,19 @@ def main(argv: list[str] | None = None) -> None:
 def demonstrate(fold: int, out: Path) -> None:
     started = time.perf_counter()
     setting = ["--data-root", str(DATA), "--fold", str(fold), "--shot", "1"]
-    random = [*setting, *TRAINING, "--pretrained", "none"]
     if not DATA.exists():
         prepare.main(["toy", "--out", str(DATA)])
 
     print("\n-- the trunk that both start from --")
-    trunk = training.main([*random, "--method", "baseline", "--out", str(out / "trunk")])
-    start = [*setting, *TRAINING, "--pretrained", str(trunk_of(trunk, out / "trunk.pth"))]
+    trunk = training.main([*setting, *TRUNK, "--method", "baseline", "--out", str(out / "trunk")])
+    start = [*setting, *METHODS, "--pretrained", str(trunk_of(trunk, out / "trunk.pth"))]
     print("\n-- baseline --")
     baseline = training.main([*start, "--method", "baseline", "--out", str(out / "baseline")])
     print("\n-- SSP --")
     ssp = training.main([*start, "--refine", "--out", str(out / "ssp")])
 
     rows = {
-        "untrained": (untrained_weights(out / "untrained.pth", random), ["--refine"]),
+        "untrained": (untrained_weights(out / "untrained.pth", [*setting, *TRUNK]), ["--refine"]),
         "baseline": (baseline, []),
         "SSP's weights, step 2": (prototypes_alone(ssp, out / "prototypes_alone.ckpt"), []),
         "SSP": (ssp, ["--no-refine"]),
