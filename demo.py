@@ -1,6 +1,6 @@
 """The whole method on a toy dataset, in a few minutes on a laptop: `make demo`.
 
-Paints 20 classes of colour and texture. Trains on fifteen of them: first a trunk (the baseline, from random weights), as
+Paints 20 classes of colour and texture. Trains on fifteen: first a trunk (the baseline, from random weights), as
 the paper starts from ImageNet weights; then from it the baseline and SSP, for as many episodes each. Tests on the other
 five classes over five seeds and prints the paper's ablation: untrained; baseline; SSP's weights with the supports'
 prototypes alone (step 2 of docs/method.md), with self-support, with refinement. Draws episodes, a look inside and a
