@@ -68,13 +68,15 @@ def prototypes_alone(checkpoint: Path, path: Path) -> Path:
 
 
 def telling_episodes(episodes: Sequence[Episode], baseline: dict[str, Any], ours: dict[str, Any]) -> list[Episode]:
-    """For each novel class the episode of the first seed with the median gain over the baseline, in IoU."""
+    """Episodes of the first seed, by their gain over the baseline in IoU: for each novel class the one with the median
+    gain, then the largest gain and the largest loss of all."""
     scores = (result["seeds"][0]["episode_iou"] for result in (baseline, ours))
     gain = {episode: b - a for episode, a, b in zip(episodes, *scores, strict=True)}
     of_class: dict[int, list[Episode]] = {}
-    for episode in sorted(gain, key=gain.__getitem__):
+    ranked = sorted(gain, key=gain.__getitem__)
+    for episode in ranked:
         of_class.setdefault(episode.cls, []).append(episode)
-    return [of_class[cls][len(of_class[cls]) // 2] for cls in sorted(of_class)]
+    return [*(of_class[cls][len(of_class[cls]) // 2] for cls in sorted(of_class)), ranked[-1], ranked[0]]
 
 
 def draw_episodes(
@@ -150,7 +152,7 @@ def demonstrate(fold: int, out: Path) -> None:
     episodes = plan_episodes(class_index(images), novel, 1, seed=0, episodes=TEST_EPISODES)
     chosen = telling_episodes(episodes, results["baseline"], results["SSP + refine"])
     draw_episodes(out / "episodes.png", images, chosen, {name: rows[name] for name in DRAWN})
-    draw_inside(out / "explained.png", images, chosen[0], ssp)
+    draw_inside(out / "explained.png", images, chosen[-2], ssp)
     table = "\n".join(lines)
     with atomic_write(out / "table.md") as file:
         file.write(f"{table}\n".encode())
@@ -162,8 +164,8 @@ def demonstrate(fold: int, out: Path) -> None:
 def what_to_open(out: Path) -> str:
     """The last lines: what to look at, and where to go on."""
     pictures = {
-        "episodes.png": "an episode of each novel class, the one with the median gain over the baseline",
-        "explained.png": "what each step of the method finds in the first of them",
+        "episodes.png": "each novel class's median gain over the baseline, the largest gain, the largest loss",
+        "explained.png": "what each step of the method finds where the gain is largest",
         "look/index.html": "the best, the worst and other episodes of SSP + refine, in a browser",
     }
     pictures |= {str(path.relative_to(out)): "losses and mIoU of a training" for path in out.rglob("*.history.png")}
