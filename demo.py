@@ -10,26 +10,28 @@ page of episodes. It writes to data/toy and outdir_demo (another fold: outdir_de
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import torch
 
 import hubconf
 import main as training
 import prepare
-import test as testing
-from dataset import Episode, class_index, open_part, open_pool, plan_episodes
+from dataset import Episode, open_part, open_pool
 from dataset.images import ImageSet
 from dataset.samples import TrainingSamples
-from engine.checkpoint import Checkpoint, load_checkpoint, load_network, save_checkpoint, save_weights
-from engine.evaluation.evaluate import segment
-from engine.evaluation.gallery import masked
-from engine.options import OneLineParser
+from engine.checkpoint import load_checkpoint, load_network, save_weights
+from engine.evaluation.evaluate import evaluate, result_table, segment
+from engine.evaluation.gallery import choose, masked, write_gallery
+from engine.evaluation.protocol import PAPER, plan_seeds
+from engine.options import OneLineParser, default_device
 from engine.pictures import episode_panel, legend, save_png, stack
 from engine.prediction.explain import explanation_figure
 from engine.setting import Setting
 from engine.training.start import start_network
-from model import build_model
+from model import SSP, Baseline, FewShotNetwork, build_model
 from model.weights import flat_key
 from util.files import atomic_write
 from util.launch import command
@@ -40,17 +42,22 @@ TRAINING = ["--crop-size", "129", "--test-episodes", "50", "--seeds", "1", "--re
 TRUNK = [*TRAINING, "--pretrained", "none", "--lr", "3e-3", "--episode", "800", "--snapshot", "200"]
 METHODS = [*TRAINING, "--episode", "200", "--snapshot", "40"]  # with the paper's learning rate
 TEST_EPISODES = 200
-DRAWN = ("baseline", "SSP's weights, step 2", "SSP", "SSP + refine")  # rows whose predictions are drawn
+SHOWN_EPISODES = 60  # on the page
+DRAWN = ("baseline", "SSP's weights, step 2", "SSP", "SSP + refine")  # networks whose predictions are drawn
 
 
-def untrained_weights(path: Path, flags: list[str]) -> Path:
-    """The random weights, with calibrated batch norms, that all training starts from, as SSP's."""
-    args = training.parse([*flags, "--refine"])
+class PrototypesAlone(SSP):
+    """SSP that stops after step 2: it matches with the supports' prototypes, as the baseline does."""
+
+    trace, match_episodes = Baseline.trace, Baseline.match_episodes
+
+
+def untrained(flags: list[str]) -> FewShotNetwork:
+    """SSP with the random weights, and calibrated batch norms, that all training starts from."""
+    args = training.parse([*flags, "--method", "ssp", "--refine"])
     part = open_part(args.dataset, args.data_root, "train", args.fold)
     samples = TrainingSamples(part.images, open_pool(part, args.shot), args.shot, args.crop_size, 1, args.seed)
-    net = start_network(Setting.of(vars(args)), samples, args.pretrained, args.device)
-    save_weights(path, net.state_dict())
-    return path
+    return start_network(Setting.of(vars(args)), samples, args.pretrained, torch.device("cpu"))
 
 
 def trunk_of(checkpoint: Path, path: Path) -> Path:
@@ -59,12 +66,10 @@ def trunk_of(checkpoint: Path, path: Path) -> Path:
     return path
 
 
-def prototypes_alone(checkpoint: Path, path: Path) -> Path:
-    """SSP's weights under the baseline's matching: the supports' prototypes, no self-support."""
-    known = load_checkpoint(checkpoint)
-    state = {f"backbone.{flat_key(key)}": x for key, x in known.state_dict.items()}
-    save_checkpoint(path, Checkpoint(state, {**known.info, "refine": False}))
-    return path
+def loaded(net: FewShotNetwork, checkpoint: Path) -> FewShotNetwork:
+    """The network with the weights of a checkpoint."""
+    load_network(net, load_checkpoint(checkpoint).state_dict, checkpoint)
+    return net
 
 
 def telling_episodes(episodes: Sequence[Episode], baseline: dict[str, Any], ours: dict[str, Any]) -> list[Episode]:
@@ -80,15 +85,10 @@ def telling_episodes(episodes: Sequence[Episode], baseline: dict[str, Any], ours
 
 
 def draw_episodes(
-    path: Path, images: ImageSet, episodes: Sequence[Episode], rows: dict[str, tuple[Path, list[str]]]
+    path: Path, images: ImageSet, episodes: Sequence[Episode], networks: Mapping[str, FewShotNetwork]
 ) -> None:
     """Draw a line for each episode: support, query with the truth, each network's prediction."""
-    predictions = {}
-    for name, (checkpoint, flags) in rows.items():
-        known = load_checkpoint(checkpoint)
-        net = build_model(known.info["method"], known.info["backbone"], refine="--refine" in flags).eval()
-        load_network(net, known.state_dict, checkpoint)
-        predictions[name] = segment(net, images, episodes, workers=0)
+    predictions = {name: segment(net, images, episodes, workers=0) for name, net in networks.items()}
     lines = [
         episode_panel(
             [masked(images, support, episode.cls) for support in episode.supports],
@@ -133,26 +133,35 @@ def demonstrate(fold: int, out: Path) -> None:
     print("\n-- SSP --")
     ssp = training.main([*start, "--refine", "--out", str(out / "ssp")])
 
-    rows = {
-        "untrained": (untrained_weights(out / "untrained.pth", [*setting, *TRUNK]), ["--refine"]),
-        "baseline": (baseline, []),
-        "SSP's weights, step 2": (prototypes_alone(ssp, out / "prototypes_alone.ckpt"), []),
-        "SSP": (ssp, ["--no-refine"]),
-        "SSP + refine": (ssp, ["--refine", "--visualize", str(out / "look")]),
+    networks = {
+        "untrained": untrained([*setting, *TRUNK]),
+        "baseline": loaded(build_model("baseline"), baseline),
+        "SSP's weights, step 2": loaded(PrototypesAlone("resnet50", refine=False), ssp),
+        "SSP": loaded(build_model("ssp"), ssp),
+        "SSP + refine": loaded(build_model("ssp", refine=True), ssp),
     }
+    part = open_part("pascal", DATA, "test", fold)
+    plans = plan_seeds(part, 1, range(PAPER.seeds), TEST_EPISODES)
     results = {}
     lines = ["| novel classes, 1-shot | mIoU | std | FB-IoU |", "| :-- | --: | --: | --: |"]
-    for name, (checkpoint, more) in rows.items():
+    for name, net in networks.items():
         print(f"\n-- {name} --")
-        result = testing.main([*setting, *more, "--checkpoint", str(checkpoint), "--episodes", str(TEST_EPISODES)])
+        result = evaluate(net.to(default_device()).eval(), part.images, plans, classes=part.classes)
+        print(result_table(result, part.images.class_names))
         lines.append(f"| {name} | {result['miou']:.1f} | {result['miou_std']:.1f} | {result['fb_iou']:.1f} |")
         results[name] = result
 
-    images, novel, _ = open_part("pascal", DATA, "test", fold)
-    episodes = plan_episodes(class_index(images), novel, 1, seed=0, episodes=TEST_EPISODES)
-    chosen = telling_episodes(episodes, results["baseline"], results["SSP + refine"])
-    draw_episodes(out / "episodes.png", images, chosen, {name: rows[name] for name in DRAWN})
-    draw_inside(out / "explained.png", images, chosen[-2], ssp)
+    chosen = telling_episodes(plans[0], results["baseline"], results["SSP + refine"])
+    draw_episodes(out / "episodes.png", part.images, chosen, {name: networks[name] for name in DRAWN})
+    draw_inside(out / "explained.png", part.images, chosen[-2], ssp)
+    write_gallery(
+        out / "look",
+        f"SSP + refine, toy fold {fold}, 1-shot: mIoU {results['SSP + refine']['miou']:.2f}",
+        networks["SSP + refine"],
+        part.images,
+        choose(plans, results["SSP + refine"], SHOWN_EPISODES),
+        workers=0,
+    )
     table = "\n".join(lines)
     with atomic_write(out / "table.md") as file:
         file.write(f"{table}\n".encode())

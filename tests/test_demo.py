@@ -10,31 +10,25 @@ from PIL import Image
 
 import demo
 from dataset import Episode
-from engine.checkpoint import Checkpoint, load_checkpoint, load_network, load_pretrained, save_checkpoint
+from engine.checkpoint import Checkpoint, load_pretrained, save_checkpoint
 from model import build_model
 from tests.files import OneLine
 
 
-@pytest.fixture(scope="module")
-def ssp(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def test_prototypes_alone_are_step_2() -> None:
     torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("ssp") / "random.ckpt"
-    save_checkpoint(path, Checkpoint(build_model("ssp").state_dict(), {"fold": 2, "refine": True}))
-    return path
-
-
-def test_prototypes_alone_are_step_2(ssp: Path, tmp_path: Path) -> None:
-    known = load_checkpoint(demo.prototypes_alone(ssp, tmp_path / "alone.ckpt"))
-    assert known.info == {"fold": 2, "refine": False, "method": "baseline", "backbone": "resnet50"}
-    alone, net = build_model("baseline").eval(), build_model("ssp").eval()
-    load_network(alone, known.state_dict, tmp_path)
-    load_network(net, load_checkpoint(ssp).state_dict, ssp)
+    net = build_model("ssp").eval()
+    alone = demo.PrototypesAlone("resnet50", refine=False).eval()
+    alone.load_state_dict(net.state_dict())
     with torch.inference_mode():
-        image = torch.rand(1, 3, 65, 65)
-        features = net.features(image)
-        assert torch.allclose(alone.features(image), features, atol=1e-5)
-        fg, bg = (torch.rand(1, 1024, 1, 1) for _ in range(2))
-        assert torch.allclose(alone.match(features, fg, bg)["final"], net.trace(features, fg, bg).first, atol=1e-4)
+        features = net.features(torch.rand(1, 3, 65, 65))
+        supports = net.features(torch.rand(3, 3, 65, 65))
+        masks = torch.randint(2, (3, 65, 65))
+        fg, bg = net.prototypes(supports, masks)
+        first = torch.cat([net.trace(features, fg[n : n + 1], bg[n : n + 1]).first for n in range(3)])
+        assert torch.equal(alone.prototypes(supports, masks)[0], fg)
+        assert torch.equal(alone.match(features, fg[:1], bg[:1])["final"], first[:1])
+        assert torch.allclose(alone.match_episodes(features, fg, bg), first, atol=1e-4)
 
 
 @pytest.mark.parametrize("method", ["ssp", "baseline"])
