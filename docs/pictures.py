@@ -20,23 +20,24 @@ from typing import Any
 from PIL import Image
 
 from engine.options import OneLineParser
-from engine.pictures import save_png
 from util.errors import UserError, first_line
+from util.files import atomic_write
 from util.launch import command
 
 HERE = Path(__file__).parent
 DEMO = HERE.parent / "outdir_demo"
-COLOURS = 128  # of a picture: a third of the bytes of all
+QUALITY = 70  # of WebP, which takes a third of the bytes of PNG
 PATIENCE = 120  # seconds, for the page to start and to find
 
 
 def make_small(source: Path, target: Path, width: int = 1400) -> None:
-    """Write a picture with few colours, at most so wide."""
+    """Write a picture as WebP, at most so wide."""
     with Image.open(source) as image:
         small = image.convert("RGB")
     if small.width > width:
         small = small.resize((width, round(small.height * width / small.width)), Image.Resampling.LANCZOS)
-    save_png(small.quantize(COLOURS, dither=Image.Dither.NONE), target)
+    with atomic_write(target) as file:
+        small.save(file, "WEBP", quality=QUALITY, method=6)
     print(f"picture: {target.relative_to(HERE.parent)}, {target.stat().st_size // 1000} kB")
 
 
@@ -98,14 +99,14 @@ def main(argv: list[str] | None = None) -> None:
     OneLineParser(__doc__).parse_args(argv)
     if not (DEMO / "table.md").is_file():
         raise UserError(f"{DEMO}: the demo has not finished; run make demo")
-    for name in ("episodes", "explained"):
-        make_small(DEMO / f"{name}.png", HERE / f"{name}.png")
+    make_small(DEMO / "episodes.png", HERE / "episodes.webp", width=1000)
+    make_small(DEMO / "explained.png", HERE / "explained.webp")
     with browser() as chromium, page() as address:
         shots = DEMO / "gallery.png", DEMO / "page.png"
         photograph_gallery(chromium, shots[0])
         photograph_page(chromium, address, shots[1])
     for shot in shots:
-        make_small(shot, HERE / shot.name)
+        make_small(shot, HERE / f"{shot.stem}.webp")
 
 
 if __name__ == "__main__":

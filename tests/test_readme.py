@@ -162,14 +162,17 @@ def test_the_readme_is_short() -> None:
 
 
 def test_the_figures_are_there() -> None:
-    svg, png, inside = (CHECKOUT / "docs" / file for file in ("method.svg", "episodes.png", "explained.png"))
-    assert read(svg).startswith("<svg ")
-    for picture in (png, inside):
-        assert picture.read_bytes().startswith(b"\x89PNG")
-        assert picture.stat().st_size <= LARGEST_PICTURE
-    for picture in (svg, png):
-        assert f"]({name(picture)})" in read(README)
-    assert f"]({inside.name})" in read(CHECKOUT / "docs" / "method.md")
+    docs = CHECKOUT / "docs"
+    assert read(docs / "method.svg").startswith("<svg ")
+    for picture in ("episodes", "explained", "gallery", "page"):
+        content = (docs / f"{picture}.webp").read_bytes()
+        assert content.startswith(b"RIFF")
+        assert content[8:12] == b"WEBP"
+        assert len(content) <= LARGEST_PICTURE
+    shown = {"method.svg": README, "episodes.webp": README, "explained.webp": docs / "method.md"}
+    shown |= {"page.webp": docs / "predict.md", "gallery.webp": docs / "protocols.md"}
+    for picture, page in shown.items():
+        assert re.search(rf"\]\((docs/)?{picture}\)", read(page))
 
 
 def test_every_page_is_linked() -> None:
