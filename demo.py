@@ -1,8 +1,8 @@
 """The whole method on a toy dataset, in a few minutes on a laptop: `make demo`.
 
-Paints 20 classes of colour and texture. Trains on fifteen of them: first a trunk, which stands in for the paper's
-ImageNet weights, then from its weights the baseline and SSP, for as many episodes each. Tests on the other five
-classes over five seeds and prints the paper's ablation: untrained; baseline; SSP's weights with the supports'
+Paints 20 classes of colour and texture. Trains on fifteen: first a trunk (the baseline, from random weights), as
+the paper starts from ImageNet weights; then from it the baseline and SSP, for as many episodes each. Tests on the other
+five classes over five seeds and prints the paper's ablation: untrained; baseline; SSP's weights with the supports'
 prototypes alone (step 2 of docs/method.md), with self-support, with refinement. Draws episodes, a look inside and a
 page of episodes. It writes to data/toy and outdir_demo (another fold: outdir_demo_fold_K).
 """
@@ -36,10 +36,9 @@ from util.launch import command
 
 HERE = Path(__file__).parent
 DATA, OUT = HERE / "data" / "toy", HERE / "outdir_demo"
-TRAINING = [
-    "--crop-size", "129", "--lr", "3e-3", "--episode", "400", "--snapshot", "100", "--test-episodes", "50",
-    "--seeds", "1", "--resume",
-]  # fmt: skip
+TRAINING = ["--crop-size", "129", "--test-episodes", "50", "--seeds", "1", "--resume"]
+TRUNK = [*TRAINING, "--pretrained", "none", "--lr", "3e-3", "--episode", "800", "--snapshot", "200"]
+METHODS = [*TRAINING, "--episode", "200", "--snapshot", "40"]  # with the paper's learning rate
 TEST_EPISODES = 200
 DRAWN = ("baseline", "SSP's weights, step 2", "SSP", "SSP + refine")  # rows whose predictions are drawn
 
@@ -69,13 +68,15 @@ def prototypes_alone(checkpoint: Path, path: Path) -> Path:
 
 
 def telling_episodes(episodes: Sequence[Episode], baseline: dict[str, Any], ours: dict[str, Any]) -> list[Episode]:
-    """For each novel class the episode of the first seed with the median gain over the baseline, in IoU."""
+    """Episodes of the first seed, by their gain over the baseline in IoU: for each novel class the one with the median
+    gain, then the largest gain and the largest loss of all."""
     scores = (result["seeds"][0]["episode_iou"] for result in (baseline, ours))
     gain = {episode: b - a for episode, a, b in zip(episodes, *scores, strict=True)}
     of_class: dict[int, list[Episode]] = {}
-    for episode in sorted(gain, key=gain.__getitem__):
+    ranked = sorted(gain, key=gain.__getitem__)
+    for episode in ranked:
         of_class.setdefault(episode.cls, []).append(episode)
-    return [of_class[cls][len(of_class[cls]) // 2] for cls in sorted(of_class)]
+    return [*(of_class[cls][len(of_class[cls]) // 2] for cls in sorted(of_class)), ranked[-1], ranked[0]]
 
 
 def draw_episodes(
@@ -121,20 +122,19 @@ def main(argv: list[str] | None = None) -> None:
 def demonstrate(fold: int, out: Path) -> None:
     started = time.perf_counter()
     setting = ["--data-root", str(DATA), "--fold", str(fold), "--shot", "1"]
-    random = [*setting, *TRAINING, "--pretrained", "none"]
     if not DATA.exists():
         prepare.main(["toy", "--out", str(DATA)])
 
     print("\n-- the trunk that both start from --")
-    trunk = training.main([*random, "--method", "baseline", "--out", str(out / "trunk")])
-    start = [*setting, *TRAINING, "--pretrained", str(trunk_of(trunk, out / "trunk.pth"))]
+    trunk = training.main([*setting, *TRUNK, "--method", "baseline", "--out", str(out / "trunk")])
+    start = [*setting, *METHODS, "--pretrained", str(trunk_of(trunk, out / "trunk.pth"))]
     print("\n-- baseline --")
     baseline = training.main([*start, "--method", "baseline", "--out", str(out / "baseline")])
     print("\n-- SSP --")
     ssp = training.main([*start, "--refine", "--out", str(out / "ssp")])
 
     rows = {
-        "untrained": (untrained_weights(out / "untrained.pth", random), ["--refine"]),
+        "untrained": (untrained_weights(out / "untrained.pth", [*setting, *TRUNK]), ["--refine"]),
         "baseline": (baseline, []),
         "SSP's weights, step 2": (prototypes_alone(ssp, out / "prototypes_alone.ckpt"), []),
         "SSP": (ssp, ["--no-refine"]),
@@ -152,7 +152,7 @@ def demonstrate(fold: int, out: Path) -> None:
     episodes = plan_episodes(class_index(images), novel, 1, seed=0, episodes=TEST_EPISODES)
     chosen = telling_episodes(episodes, results["baseline"], results["SSP + refine"])
     draw_episodes(out / "episodes.png", images, chosen, {name: rows[name] for name in DRAWN})
-    draw_inside(out / "explained.png", images, chosen[0], ssp)
+    draw_inside(out / "explained.png", images, chosen[-2], ssp)
     table = "\n".join(lines)
     with atomic_write(out / "table.md") as file:
         file.write(f"{table}\n".encode())
@@ -164,8 +164,8 @@ def demonstrate(fold: int, out: Path) -> None:
 def what_to_open(out: Path) -> str:
     """The last lines: what to look at, and where to go on."""
     pictures = {
-        "episodes.png": "an episode of each novel class, the one with the median gain over the baseline",
-        "explained.png": "what each step of the method finds in the first of them",
+        "episodes.png": "each novel class's median gain over the baseline, the largest gain, the largest loss",
+        "explained.png": "what each step of the method finds where the gain is largest",
         "look/index.html": "the best, the worst and other episodes of SSP + refine, in a browser",
     }
     pictures |= {str(path.relative_to(out)): "losses and mIoU of a training" for path in out.rglob("*.history.png")}

@@ -11,6 +11,7 @@ import torch
 
 import prepare
 from dataset.prepare.toy import make_coco, make_fss, make_pascal
+from tests.files import COCO_SEED, TOY_SEED
 from util.launch import command
 
 Main = Callable[[list[str]], object]
@@ -34,7 +35,7 @@ def _cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A toy dataset, 60 training and 40 validation images, that no test may change."""
     root = tmp_path_factory.mktemp("toy") / "VOC2012"
-    make_pascal(root, train=60, val=40, seed=0)
+    make_pascal(root, train=60, val=40, seed=TOY_SEED)
     return root
 
 
@@ -48,7 +49,7 @@ def toy_copy(toy: Path, tmp_path: Path) -> Path:
 def toy_coco(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A toy dataset in COCO's layout, 40 and 40 images, masks and lists made, that no test may change."""
     root = tmp_path_factory.mktemp("toy") / "COCO2014"
-    make_coco(root, train=40, val=40, seed=0)
+    make_coco(root, train=40, val=40, seed=COCO_SEED)
     prepare.main(["coco", "--data-root", str(root), "--workers", "0"])
     return root
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+TOY_SEED = 1  # of the toy Pascal: its novel classes of fold 0 have images enough for two shots
+COCO_SEED = 4  # of the toy COCO: its 80 scenes have annotations of every kind
 CHECKOUT = Path(__file__).resolve().parents[1]
 GOLDEN = CHECKOUT / "tests" / "golden"
 OneLine = Callable[[Callable[[list[str]], object], list[str]], str]  # the fixture one_line_error

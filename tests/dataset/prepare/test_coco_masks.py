@@ -14,6 +14,7 @@ from pycocotools import mask as coding
 
 from dataset.prepare.coco_masks import _lengths, make_masks, paint, read_instances
 from dataset.prepare.toy import COCO_CATEGORY_IDS, annotate, coco_class, paint_labels, run_lengths, scene
+from tests.files import COCO_SEED
 from util.errors import UserError
 
 CLASSES = {2: 1, 5: 2, 9: 3}  # category id -> class
@@ -299,7 +300,7 @@ def test_a_mask_that_cannot_be_made_is_named(tmp_path: Path, where: str, values:
 
 def scene_labels(number: int) -> np.ndarray:
     """What a scene of the toy dataset shows, from its regions and not from its annotations."""
-    objects = scene(number, seed=0, holes=True).objects
+    objects = scene(number, COCO_SEED, holes=True).objects
     return paint_labels([(coco_class(cls), region) for cls, region in objects], edges=False)
 
 
@@ -318,7 +319,7 @@ def test_the_toy_dataset_has_annotations_of_every_kind() -> None:
     """So that the test above is one of every kind: the same scenes."""
     kinds = dict.fromkeys(("several parts", "a hole", "a crowd", "overlap", "a crowd under an object"), 0)
     for number in range(80):
-        objects = scene(number, seed=0, holes=True).objects
+        objects = scene(number, COCO_SEED, holes=True).objects
         annotations = annotate(objects, number, crowded=number % 10 == 0)
         for id_, each in enumerate(annotations):
             each["id"] = id_
