@@ -24,7 +24,7 @@ from dataset.samples import TrainingSamples
 from engine.checkpoint import Checkpoint, load_checkpoint, load_network, save_checkpoint, save_weights
 from engine.evaluation.evaluate import segment
 from engine.evaluation.gallery import masked
-from engine.options import OneLineParser
+from engine.options import OneLineParser, default_device
 from engine.pictures import episode_panel, legend, save_png, stack
 from engine.prediction.explain import explanation_figure
 from engine.setting import Setting
@@ -48,7 +48,7 @@ def untrained_weights(path: Path, flags: list[str]) -> Path:
     args = training.parse([*flags, "--refine"])
     part = open_part(args.dataset, args.data_root, "train", args.fold)
     samples = TrainingSamples(part.images, open_pool(part, args.shot), args.shot, args.crop_size, 1, args.seed)
-    net = start_network(Setting.of(vars(args)), samples, args.pretrained, args.device)
+    net = start_network(Setting.of(vars(args)), samples, args.pretrained, default_device())
     save_weights(path, net.state_dict())
     return path
 

@@ -77,7 +77,6 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     vars(args).update(setting.as_dict())
     args.crop_size = args.crop_size or setting.layout.CROP_SIZE
     check_engine(args.engine)
-    locate(args.data_root, setting.layout.FOLDER)
     if args.tensorboard:
         need_tensorboard()
     if args.released_order and (setting.method != "ssp" or setting.shot == 1):
@@ -86,15 +85,16 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         raise UserError(f"--snapshot {args.snapshot} is larger than --episode {args.episode}")
     if args.batch_size > args.snapshot:
         raise UserError(f"--batch-size {args.batch_size} is larger than --snapshot {args.snapshot}")
-    args.device = args.device or default_device()
-    if args.amp == "fp16" and args.device.type != "cuda":
-        raise UserError(f"--amp fp16 needs CUDA, the device is {args.device}; --amp bf16 runs everywhere")
+    if args.amp == "fp16" and (args.device or default_device()).type != "cuda":
+        raise UserError("--amp fp16 needs CUDA; --amp bf16 runs everywhere")
     return args
 
 
 def main(argv: list[str] | None = None) -> Path:
     """Train as the flags say; returns the best weights' .ckpt."""
     args = parse(argv)
+    locate(args.data_root, Setting.of(vars(args)).layout.FOLDER)
+    args.device = args.device or default_device()
     with interrupts() as asked, distributed.joined(args.device) as args.device:
         try:
             return train(args, asked)

@@ -55,7 +55,6 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]
     add("--amp", action="store_true", help="run the trunk in bfloat16, meant for CUDA; results differ slightly")
     args = parser.parse_args(argv)
     take_saved(args)
-    locate(args.data_root, DATASETS[args.dataset].FOLDER if args.dataset else "the dataset's folder")
     if args.protocol == HSNET.name and args.dataset:
         args.class_order = args.class_order or DATASETS[args.dataset].HSNET_ORDER
     if args.checkpoint:
@@ -63,6 +62,7 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]
     else:
         run = settle(vars(args))
         path = find_checkpoint(run.folder(args.out), f"{run.name}_*")
+    locate(args.data_root, DATASETS[args.dataset].FOLDER if args.dataset else "the dataset's folder")
     checkpoint = load_known(path)
     for name in ("method", "backbone"):
         given, found = getattr(args, name), checkpoint.info[name]
