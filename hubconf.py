@@ -46,7 +46,7 @@ def predictor(
     weights: str | os.PathLike,
     refine: bool | None = None,
     device: str | torch.device | None = None,
-    max_side: int = engine.prediction.predictor.MAX_SIDE,
+    max_side: int = engine.setting.MAX_SIDE,
 ) -> engine.prediction.predictor.Predictor:
     """Build what segments images like a few supports (engine.prediction), with the network that the weights are of.
 

@@ -24,16 +24,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from dataset import Part, Plans, open_fold, open_pool
-from dataset.samples import TrainingSamples
-from engine.evaluation.estimate import cost, duration, unit_seconds
-from engine.evaluation.evaluate import evaluate, result_table, summary
+from dataset import Part, Plans, locate, open_fold, open_pool
 from engine.evaluation.protocol import PAPER, plan_seeds
-from engine.options import check_engine, make_parser, positive, settle, whole
+from engine.options import check_engine, default_device, make_parser, positive, settle, whole
 from engine.setting import RECIPE, Schedule, Setting
 from engine.training.history import need_tensorboard
-from engine.training.run import Means, TrainingRun, find_training, finished_checkpoint
-from engine.training.start import what_will_run
 from engine.training.state import plain_values
 from util import distributed
 from util.errors import UserError
@@ -90,14 +85,16 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         raise UserError(f"--snapshot {args.snapshot} is larger than --episode {args.episode}")
     if args.batch_size > args.snapshot:
         raise UserError(f"--batch-size {args.batch_size} is larger than --snapshot {args.snapshot}")
-    if args.amp == "fp16" and args.device.type != "cuda":
-        raise UserError(f"--amp fp16 needs CUDA, the device is {args.device}; --amp bf16 runs everywhere")
+    if args.amp == "fp16" and (args.device or default_device()).type != "cuda":
+        raise UserError("--amp fp16 needs CUDA; --amp bf16 runs everywhere")
     return args
 
 
 def main(argv: list[str] | None = None) -> Path:
     """Train as the flags say; returns the best weights' .ckpt."""
     args = parse(argv)
+    locate(args.data_root, Setting.of(vars(args)).layout.FOLDER)
+    args.device = args.device or default_device()
     with interrupts() as asked, distributed.joined(args.device) as args.device:
         try:
             return train(args, asked)
@@ -107,6 +104,13 @@ def main(argv: list[str] | None = None) -> Path:
 
 def train(args: argparse.Namespace, asked: Interrupts) -> Path:
     """Train on the base classes, snapshot by snapshot, and test the best weights on the novel ones."""
+    # Here, so that --help and wrong flags need not wait for torch.
+    from dataset.samples import TrainingSamples
+    from engine.evaluation.estimate import cost, duration, unit_seconds
+    from engine.evaluation.evaluate import evaluate, result_table, summary
+    from engine.training.run import Means, TrainingRun, find_training, finished_checkpoint
+    from engine.training.start import what_will_run
+
     setting = Setting.of(vars(args))
     schedule = Schedule(args.episode, args.snapshot, args.batch_size, args.lr)
     means = Means(args.device, args.workers, args.accumulate, args.amp, args.compile, args.tensorboard)

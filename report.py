@@ -18,7 +18,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from dataset import DATASETS, FOLDS
-from engine.checkpoint import AUTHORS, OWN, WEIGHTS
 from engine.evaluation.protocol import HSNET
 from engine.options import OneLineParser, whole
 from engine.report.picture import draw_tables, figure_class
@@ -31,6 +30,7 @@ from engine.reproduction.commands import (
     training_command,
     training_setting,
 )
+from engine.setting import AUTHORS, OWN, WEIGHTS
 from model import BACKBONES
 from util.errors import UserError
 from util.files import atomic_write, check_file

@@ -27,7 +27,6 @@ from typing import NamedTuple
 
 import test as testing
 from dataset import DATASETS, FOLDS, locate
-from engine.checkpoint import AUTHORS, OWN
 from engine.evaluation.estimate import duration
 from engine.evaluation.protocol import HSNET, PAPER, PROTOCOLS, Protocol
 from engine.options import OneLineParser, default_device, device, whole
@@ -41,7 +40,7 @@ from engine.reproduction.commands import home_of, newest_checkpoint, test_comman
 from engine.reproduction.cost import Extent, seconds_of_tests, seconds_of_trainings
 from engine.reproduction.download import need_gdown
 from engine.reproduction.provide import provide
-from engine.setting import RECIPE, RELEASED_ORDER, Schedule, Setting
+from engine.setting import AUTHORS, OWN, RECIPE, RELEASED_ORDER, Schedule, Setting
 from model import BACKBONES, METHODS
 from util.errors import UserError
 from util.files import check_writable

@@ -21,16 +21,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from dataset import DATASETS, ImageSet, Plans, hsnet_classes, open_listed, open_part, plan_hsnet
-from engine.checkpoint import OWN, Checkpoint, find_checkpoint, load_network
-from engine.evaluation.estimate import cost, duration, unit_seconds
-from engine.evaluation.evaluate import evaluate, result_table, summary
-from engine.evaluation.gallery import PICTURES, choose, write_gallery
+from dataset import DATASETS, ImageSet, Plans, hsnet_classes, locate, open_listed, open_part, plan_hsnet
+from engine.checkpoint import Checkpoint, find_checkpoint, load_network
 from engine.evaluation.protocol import HSNET, PAPER, PROTOCOLS, doubts_of, load_episodes, plan_seeds, save_episodes
-from engine.options import check_engine, make_parser, settle, whole
+from engine.options import check_engine, default_device, make_parser, settle, whole
 from engine.report.results import result_path, save_result
 from engine.reproduction.authors import load_known
-from engine.setting import Setting
+from engine.setting import OWN, Setting
 from model import build_model
 from util import distributed
 from util.errors import UserError
@@ -65,6 +62,7 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]
     else:
         run = settle(vars(args))
         path = find_checkpoint(run.folder(args.out), f"{run.name}_*")
+    locate(args.data_root, DATASETS[args.dataset].FOLDER if args.dataset else "the dataset's folder")
     checkpoint = load_known(path)
     for name in ("method", "backbone"):
         given, found = getattr(args, name), checkpoint.info[name]
@@ -76,8 +74,11 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]
     check_engine(args.engine)
     for file in filter(None, (args.json, args.save_episodes)):
         check_file(file)
+    from engine.evaluation.gallery import PICTURES
+
     for folder in filter(None, (args.visualize and Path(args.visualize) / PICTURES, args.results)):
         check_writable(folder)
+    args.device = args.device or default_device()
     return args, path, checkpoint
 
 
@@ -146,6 +147,11 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
 
 def test(args: argparse.Namespace, path: Path, checkpoint: Checkpoint) -> dict[str, Any]:
     """Plan the episodes of all seeds, segment them, print and write the result."""
+    # Here, so that --help and wrong flags need not wait for torch.
+    from engine.evaluation.estimate import cost, duration, unit_seconds
+    from engine.evaluation.evaluate import evaluate, result_table, summary
+    from engine.evaluation.gallery import choose, write_gallery
+
     setting, protocol = Setting.of(vars(args)), PROTOCOLS[args.protocol]
     kept = kept_result(args, path)
     if kept and kept.is_file() and not (args.json or args.save_episodes or args.visualize):

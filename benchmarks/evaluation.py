@@ -19,9 +19,10 @@ from dataset import Episode, ImageSet, class_index, open_part, plan_episodes
 from dataset.episodes import make_pool
 from dataset.samples import Pictures
 from engine.checkpoint import load_checkpoint, load_network
-from engine.evaluation.evaluate import CACHE_GB, count_plainly, peak_memory_gb
+from engine.evaluation.evaluate import count_plainly, peak_memory_gb
 from engine.evaluation.planned import count_planned
 from engine.options import OneLineParser, default_device, positive, whole
+from engine.setting import CACHE_GB
 from model import BACKBONES, FewShotNetwork, build_model, calibrate_batch_norms, fold_batch_norms
 from util.launch import command
 

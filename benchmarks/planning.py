@@ -14,8 +14,9 @@ import time
 import torch
 
 from dataset import plan_episodes
-from engine.evaluation.evaluate import CACHE_GB, peak_memory_gb
+from engine.evaluation.evaluate import peak_memory_gb
 from engine.evaluation.planned import group
+from engine.setting import CACHE_GB
 from model import build_model
 from model.resnet import CHANNELS, STRIDE
 from model.shared_query import KEPT_SETS, TOGETHER

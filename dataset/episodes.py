@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from util.errors import UserError
 
@@ -143,6 +142,8 @@ def plan_from_pool(pool: Pool, shot: int, seed: int, episodes: int, workers: int
         pool: what is drawn from.
         shot, seed, episodes, workers: as of plan_episodes.
     """
+    import torch  # here, so that --help does not wait for it
+
     generator = torch.Generator().manual_seed(seed)
     base = torch.empty((), dtype=torch.int64).random_(generator=generator).item()
     streams = [random.Random(base + worker) for worker in range(workers)]

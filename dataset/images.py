@@ -14,6 +14,7 @@ from PIL import Image
 from util.errors import UserError
 
 IGNORE = 255  # label of pixels that count for nothing
+FLOATS = "floating-point pixels; save it with 8 or 16 bits"
 
 
 @dataclass(frozen=True)
@@ -129,3 +130,18 @@ def _opened(path: str | Path, kind: str) -> Image.Image:
 def _check_labels(image: Image.Image, path: str | Path) -> None:
     if image.mode not in ("L", "P"):
         raise UserError(f"{path}: a mask holds one 8-bit label a pixel (grey or palette PNG), this one is {image.mode}")
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """An image of any mode as RGB: transparency on white, 16-bit grey scaled to 8. Raises ValueError for floats."""
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode.startswith("I"):  # 16 bits a pixel; older Pillows open such a PNG as 32
+        grey = np.asarray(image).astype(np.float32) / 257
+        return Image.fromarray(grey.round().clip(0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise ValueError(FLOATS)
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image.convert("RGB")

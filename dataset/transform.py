@@ -13,28 +13,12 @@ from dataset.images import IGNORE
 
 MEAN = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
 STD = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
-FLOATS = "floating-point pixels; save it with 8 or 16 bits"
 
 
 def normalise(image: Image.Image | Tensor) -> Tensor:
     """An RGB image, or uint8 pixels (..., H, W, 3), as float32 (..., 3, H, W), by ImageNet's mean and deviation."""
     x = image if isinstance(image, Tensor) else pixels(image)
     return (x.movedim(-1, -3).float().div_(255) - MEAN.to(x.device)) / STD.to(x.device)
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """An image of any mode as RGB: transparency on white, 16-bit grey scaled to 8. Raises ValueError for floats."""
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode.startswith("I"):  # 16 bits a pixel; older Pillows open such a PNG as 32
-        grey = np.asarray(image).astype(np.float32) / 257
-        return Image.fromarray(grey.round().clip(0, 255).astype(np.uint8)).convert("RGB")
-    if image.mode == "F":
-        raise ValueError(FLOATS)
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    return image.convert("RGB")
 
 
 def pixels(image: Image.Image) -> Tensor:

@@ -9,18 +9,16 @@ import io
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import torch
-from torch import Tensor, nn
-
-from model.weights import OtherStem, adapt_pretrained, load_strict, method_and_backbone, read_tensors, unwrap
+from engine.setting import SUFFIX
 from util.errors import UserError
 from util.files import atomic_write
 
+if TYPE_CHECKING:  # files are found before torch is imported to read them
+    from torch import Tensor, nn
+
 FORMAT = "ssp-checkpoint-1"  # of our own files: weights and what they were trained on
-WEIGHTS = OWN, AUTHORS = ("own", "authors")  # who trained them
-SUFFIX = ".ckpt"  # of our own files; plain state dicts are .pth
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
 GET_PRETRAINED = (
     "get them with prepare.py weights (timm's resnet50s.gluon_in1k / resnet101s.gluon_in1k), name another file with "
@@ -46,12 +44,16 @@ def blaming(source: str | Path) -> Iterator[None]:
 
 def read(path: str | Path) -> dict[str, Any]:
     """Read a .pth, .ckpt or .safetensors file; raises UserError unless it holds tensors and plain containers."""
+    from model.weights import read_tensors
+
     with blaming(path):
         return read_tensors(path)
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
     """Read a trained network's file: our own, or a released state dict. Raises UserError, one line."""
+    from model.weights import method_and_backbone, unwrap
+
     content = read(path)
     with blaming(path):
         state = unwrap(content)
@@ -79,6 +81,8 @@ def save_weights(path: str | Path, state: Mapping[str, Tensor]) -> None:
 
 def write(path: str | Path, content: dict[str, Any]) -> None:
     """Write tensors and plain containers, atomically."""
+    import torch
+
     buffer = io.BytesIO()  # a full disk then fails in our own write, not inside torch.save
     torch.save(content, buffer)
     with atomic_write(path) as file:
@@ -103,6 +107,8 @@ def find_checkpoint(folder: str | Path, pattern: str = "*") -> Path:
 
 def load_network(net: nn.Module, state: Mapping[str, Tensor], path: str | Path) -> None:
     """Load a state dict that was read from a file; raises UserError unless keys and shapes are the network's own."""
+    from model.weights import load_strict
+
     with blaming(path):
         load_strict(net, state)
 
@@ -111,6 +117,8 @@ def load_pretrained(net: nn.Module, path: str | Path) -> None:
     """Load the ImageNet weights of a file into the trunk of a network. Raises UserError if it cannot be used."""
     if not Path(path).is_file():
         raise UserError(f"{path}: no ImageNet weights there: {GET_PRETRAINED}")
+    from model.weights import OtherStem, adapt_pretrained, unwrap
+
     content = read(path)
     try:
         with blaming(path):

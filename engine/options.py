@@ -6,19 +6,18 @@ import argparse
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NoReturn
-
-import torch
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from dataset import DATASETS
 from dataset.coco import CLASS_ORDERS
-from engine.evaluation.evaluate import CACHE_GB, ENGINES
 from engine.evaluation.protocol import PAPER
-from engine.prediction.predictor import MAX_SIDE, MIN_SIDE
-from engine.setting import Setting
+from engine.setting import CACHE_GB, ENGINES, MAX_SIDE, MIN_SIDE, Setting
 from model import BACKBONES, METHODS
 from util.distributed import launched
 from util.errors import UserError, first_line
+
+if TYPE_CHECKING:  # scripts answer --help and wrong flags before torch is imported
+    import torch
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -71,7 +70,7 @@ def make_parser(description: str, known: str = "") -> argparse.ArgumentParser:
         default=CACHE_GB,
         help="memory for images and features (default %(default)s)",
     )
-    add("--device", type=device, default=default_device(), help="cpu, cuda, cuda:1 (default: cuda if there is one)")
+    add("--device", type=device, help="cpu, cuda, cuda:1 (default: cuda if there is one)")
     workers = min(4, os.cpu_count() or 1)
     add("--workers", type=whole(0, 256), default=workers, help="loader processes (default %(default)s)")
     return parser
@@ -94,7 +93,8 @@ def memory_errors(max_side: int) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or "tried to allocate" in str(error):
+        of_gpu = type(error).__name__ == "OutOfMemoryError"
+        if isinstance(error, MemoryError) or of_gpu or "tried to allocate" in str(error):
             raise UserError(f"memory is full; lower --max-side, now {max_side}") from error
         raise
 
@@ -128,6 +128,8 @@ def positive(text: str) -> float:
 
 def device(text: str) -> torch.device:
     """An argparse type: a device that this machine has."""
+    import torch
+
     try:
         chosen = torch.device(text)
         torch.zeros(1, device=chosen).item()
@@ -144,6 +146,8 @@ def check_engine(engine: str) -> None:
 
 def default_device() -> torch.device:
     """CUDA if there is one, else the CPU."""
+    import torch
+
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 

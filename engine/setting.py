@@ -11,6 +11,14 @@ from dataset import DATASETS, Layout
 from dataset.coco import INTERLEAVED
 from model import check_refine
 
+WEIGHTS = OWN, AUTHORS = ("own", "authors")  # who trained a network
+SUFFIX = ".ckpt"  # of our own files of weights; plain state dicts are .pth
+ENGINES = ("planned", "plain")  # of evaluation
+CACHE_GB = 1.0  # of evaluation: features of about 80 images of VOC's size
+# Of images of one's own, pixels: the longer side at most (6,400 features, 160 MB to compare each with each), and the
+# shorter side at least (4 x 4 features, about what the matching's fallback of 12 pixels needs).
+MAX_SIDE, MIN_SIDE = 640, 32
+
 
 @dataclass(frozen=True)
 class Setting:

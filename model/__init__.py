@@ -1,17 +1,29 @@
-"""The networks of the paper, by :func:`build_model`."""
+"""The networks of the paper, by :func:`build_model`.
+
+torch is imported with the first network that is asked for, so that scripts answer --help and wrong flags at once.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from model.baseline import Baseline
-from model.network import FewShotNetwork
-from model.resnet import BLOCKS, calibrate_batch_norms, fold_batch_norms
-from model.ssp import SSP
-from model.weights import adapt_pretrained, read_tensors, unwrap
+if TYPE_CHECKING:
+    from model.baseline import Baseline
+    from model.network import FewShotNetwork
+    from model.resnet import calibrate_batch_norms, fold_batch_norms
+    from model.ssp import SSP
 
 METHODS = ("ssp", "baseline")
-BACKBONES = tuple(BLOCKS)
+BACKBONES = ("resnet50", "resnet101")
+HOMES = {
+    "SSP": "ssp",
+    "Baseline": "baseline",
+    "FewShotNetwork": "network",
+    "calibrate_batch_norms": "resnet",
+    "fold_batch_norms": "resnet",
+}
 
 __all__ = [
     "BACKBONES",
@@ -24,6 +36,13 @@ __all__ = [
     "check_refine",
     "fold_batch_norms",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """What stands in another module, imported when it is asked for (PEP 562)."""
+    if name not in HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{HOMES[name]}"), name)
 
 
 def build_model(
@@ -45,6 +64,10 @@ def build_model(
     if method not in METHODS or backbone not in BACKBONES:
         raise ValueError(f"method {method!r} is not one of {METHODS}, or backbone {backbone!r} of {BACKBONES}")
     check_refine(method, refine)
+    from model.baseline import Baseline
+    from model.ssp import SSP
+    from model.weights import adapt_pretrained, read_tensors, unwrap
+
     net = SSP(backbone, refine) if method == "ssp" else Baseline(backbone)
     if pretrained is not None:
         try:

@@ -17,6 +17,7 @@ import test as testing
 from dataset import ImageSet, coco, open_fold
 from dataset.prepare.toy import coco_class
 from engine.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from engine.evaluation import evaluate as evaluation
 from engine.evaluation.protocol import load_episodes, training_doubts
 from engine.setting import Setting
 from tests.files import OneLine
@@ -129,13 +130,13 @@ def test_an_fss_checkpoint_knows_its_classes(toy_fss: Path, fss_run: Path) -> No
 def test_the_best_fss_weights_are_not_chosen_on_the_test_classes(
     toy_fss: Path, tmp_path: Path, quick: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    evaluate, seen = training.evaluate, []
+    evaluate, seen = evaluation.evaluate, []
 
     def noted(net: torch.nn.Module, images: ImageSet, plans: dict, **kwargs: Any) -> dict:
         seen.append((images.name, {episode.cls for plan in plans.values() for episode in plan}))
         return evaluate(net, images, plans, **kwargs)
 
-    monkeypatch.setattr(training, "evaluate", noted)
+    monkeypatch.setattr(evaluation, "evaluate", noted)
     train(toy_fss, tmp_path, *quick, *"--dataset fss --episode 1 --snapshot 1 --batch-size 1 --seeds 1".split())
     assert [name for name, _ in seen] == ["fss select", "fss test"]
     assert seen[0][1] <= set(range(521, 526))

@@ -20,7 +20,8 @@ import hubconf
 import predict
 from dataset.transform import normalise
 from engine.checkpoint import Checkpoint, save_checkpoint
-from engine.prediction.images import read_image
+from engine.prediction import batch
+from engine.prediction.images import output_names, read_image
 from engine.prediction.masks import read_support
 from model import SSP, build_model, calibrate_batch_norms
 from tests.files import CHECKOUT, OneLine
@@ -170,7 +171,7 @@ def test_large_images_are_resized_with_a_note(
 def test_overlays_are_no_larger_than_they_need_be(
     flags: list[str], photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(predict, "OVERLAY_SIDE", 40)
+    monkeypatch.setattr(batch, "OVERLAY_SIDE", 40)
     predict.main(changed(flags, "--query", photos / "new_2.png"))
     with Image.open(tmp_path / "out" / "new_2_overlay.jpg") as overlay:
         assert overlay.size == (40, 35)
@@ -195,7 +196,7 @@ def test_same_names_get_numbers_and_the_same_file_comes_once(flags: list[str], p
 
 def test_names_that_are_numbered_already() -> None:
     paths = [Path(x) for x in ("a/x.jpg", "a/x_2.jpg", "b/x.jpg", "c/X.png", "b/x_2.jpg")]
-    assert predict.output_names(paths) == ["x", "x_2", "x_3", "X_4", "x_2_2"]
+    assert output_names(paths) == ["x", "x_2", "x_3", "X_4", "x_2_2"]
 
 
 def test_an_earlier_run_is_replaced_and_its_leftovers_go(flags: list[str], tmp_path: Path) -> None:
@@ -230,9 +231,9 @@ def test_more_queries_than_a_sheet_shows(
     flags: list[str], photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     headings = []
-    real = predict.contact_sheet
-    monkeypatch.setattr(predict, "contact_sheet", lambda sections: headings.extend(sections) or real(sections))
-    monkeypatch.setattr(predict, "SHOWN", 1)
+    real = batch.contact_sheet
+    monkeypatch.setattr(batch, "contact_sheet", lambda sections: headings.extend(sections) or real(sections))
+    monkeypatch.setattr(batch, "SHOWN", 1)
     predict.main(flags)
     assert headings[1][0].startswith("queries (2, the first 1 are shown)")
     assert len(headings[1][1]) == 1
@@ -352,7 +353,7 @@ def test_memory_that_does_not_suffice(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(predict.Predictor, "predict", fail)
+    monkeypatch.setattr(batch.Predictor, "predict", fail)
     assert one_line_error(predict.main, flags) == "error: memory is full; lower --max-side, now 640"
 
 
@@ -360,7 +361,7 @@ def test_other_errors_keep_their_traceback(flags: list[str], monkeypatch: pytest
     def fail(*_: object) -> None:
         raise RuntimeError("a defect")
 
-    monkeypatch.setattr(predict.Predictor, "predict", fail)
+    monkeypatch.setattr(batch.Predictor, "predict", fail)
     with pytest.raises(RuntimeError, match="a defect"):
         predict.main(flags)
 

@@ -44,6 +44,12 @@ def write_result(path: Path, miou: float, spread: tuple[float, ...] = SPREAD, **
     return path
 
 
+@pytest.fixture(autouse=True)
+def _data_are_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands are parsed here whose dataset is not there."""
+    monkeypatch.setattr(testing, "locate", lambda root, folder: Path(root))
+
+
 @pytest.fixture
 def four_folds(tmp_path: Path) -> Path:
     """All folds of SSP, ResNet-50, 1-shot; fold 1's seeds differ the other way."""

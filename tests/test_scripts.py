@@ -16,6 +16,7 @@ import main as training
 import test as testing
 from dataset import open_fold
 from engine.checkpoint import load_checkpoint, save_weights
+from engine.evaluation import evaluate as evaluation
 from engine.setting import Schedule
 from tests.files import GOLDEN
 from util.errors import UserError
@@ -231,7 +232,7 @@ def test_only_unfrozen_weights_are_trained(toy: Path, tmp_path: Path, quick: lis
 def test_the_last_of_equally_good_weights_is_kept(
     toy: Path, tmp_path: Path, quick: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    evaluate, seen, mious = training.evaluate, [], iter([30.0, 40.0, 40.0, 20.0])
+    evaluate, seen, mious = evaluation.evaluate, [], iter([30.0, 40.0, 40.0, 20.0])
 
     def scripted(net: torch.nn.Module, *args: Any, **kwargs: Any) -> dict:
         """The evaluation as it is, but for the mIoU that the choice of weights goes by."""
@@ -239,7 +240,7 @@ def test_the_last_of_equally_good_weights_is_kept(
         result = evaluate(net, *args, **kwargs)
         return {**result, "miou": next(mious, result["miou"])}
 
-    monkeypatch.setattr(training, "evaluate", scripted)
+    monkeypatch.setattr(evaluation, "evaluate", scripted)
     path = train(toy, tmp_path, [*quick, "--episode", "8", "--test-episodes", "1", "--seeds", "1"])
     assert len(seen) == 5  # after each of four snapshots, and at the end
     assert not same(seen[1], seen[2])
@@ -267,8 +268,8 @@ def test_results_are_kept_and_not_computed_again(
         evaluations.append(1)
         return evaluate(*args, **kwargs)
 
-    evaluate = testing.evaluate
-    monkeypatch.setattr(testing, "evaluate", counted)
+    evaluate = evaluation.evaluate
+    monkeypatch.setattr(evaluation, "evaluate", counted)
     flags = ["--checkpoint", weights, "--results", tmp_path / "results"]
     first = evaluated(toy, flags)
     (path,) = (tmp_path / "results").iterdir()
@@ -292,7 +293,7 @@ def test_a_signal_ends_a_test_as_it_ends_a_training(
 ) -> None:
     """One word, exit code 130, the process group left, the handlers of before in place."""
     left = []
-    monkeypatch.setattr(testing, "evaluate", lambda *_, **__: os.kill(os.getpid(), number))
+    monkeypatch.setattr(evaluation, "evaluate", lambda *_, **__: os.kill(os.getpid(), number))
     monkeypatch.setattr("util.distributed.finish", lambda: left.append(1))
     before = signal.getsignal(number)
     with pytest.raises(SystemExit) as ended:

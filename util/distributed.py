@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TextIO
-
-import torch
-import torch.distributed as dist
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, TextIO
 
 from util.errors import UserError
+
+if TYPE_CHECKING:  # what needs no torch, such as --help, does not wait for it
+    import torch
+    from torch import Tensor
 
 
 def launched() -> bool:
     """Whether torchrun started this process."""
-    return dist.is_available() and dist.is_torchelastic_launched()
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def group() -> Any:
+    """torch.distributed, if this process has joined others; None in a single process."""
+    dist = sys.modules.get("torch.distributed")  # one that was never imported has joined nothing
+    return dist if dist is not None and dist.is_available() and dist.is_initialized() else None
 
 
 def start(device: torch.device) -> torch.device:
@@ -24,7 +31,10 @@ def start(device: torch.device) -> torch.device:
 
     On CUDA each process takes the GPU of its local rank. Raises UserError if this machine lacks that GPU.
     """
-    if launched() and not dist.is_initialized():
+    if launched() and not group():
+        import torch
+        import torch.distributed as dist
+
         if device.type == "cuda":
             local, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
             if device.index is not None and int(os.environ["WORLD_SIZE"]) > 1:
@@ -39,7 +49,7 @@ def start(device: torch.device) -> torch.device:
 
 def finish() -> None:
     """Leave the process group, if this process is in one."""
-    if dist.is_initialized():
+    if dist := group():
         dist.destroy_process_group()
 
 
@@ -54,25 +64,27 @@ def joined(device: torch.device) -> Iterator[torch.device]:
 
 def rank() -> int:
     """The number of this process; 0 if it is the only one."""
-    return dist.get_rank() if dist.is_initialized() else 0
+    return dist.get_rank() if (dist := group()) else 0
 
 
 def world() -> int:
     """The number of processes."""
-    return dist.get_world_size() if dist.is_initialized() else 1
+    return dist.get_world_size() if (dist := group()) else 1
 
 
 def sum_over_processes(x: Tensor) -> Tensor:
     """Add up the tensors of all processes, in place; returns the sum in every process."""
-    if dist.is_initialized():
+    if dist := group():
         dist.all_reduce(x)
     return x
 
 
 def from_all(x: Tensor) -> Tensor:
     """The tensors of all processes, of one shape, one after the other along the first dimension."""
-    if not dist.is_initialized():
+    if not (dist := group()):
         return x
+    import torch
+
     gathered = [torch.empty_like(x) for _ in range(world())]
     dist.all_gather(gathered, x.contiguous())
     return torch.cat(gathered)
@@ -86,8 +98,10 @@ def say(line: str, file: TextIO | None = None) -> None:
 
 def any_process(yes: bool) -> bool:
     """Whether ``yes`` is true in any of the processes."""
-    if not dist.is_initialized():
+    if not (dist := group()):
         return yes
+    import torch
+
     device = torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else "cpu"
     return bool(sum_over_processes(torch.tensor(int(yes), device=device)).item())
 
@@ -95,7 +109,7 @@ def any_process(yes: bool) -> bool:
 def from_first(value: str) -> str:
     """The value of the first process, returned in every process."""
     values = [value]
-    if dist.is_initialized():
+    if dist := group():
         dist.broadcast_object_list(values)
     return values[0]
 
@@ -103,8 +117,8 @@ def from_first(value: str) -> str:
 @contextmanager
 def first_process_first() -> Iterator[None]:
     """Run the block in the first process before the others, which then find on disk what it wrote."""
-    if dist.is_initialized() and rank() > 0:
+    if (dist := group()) and rank() > 0:
         dist.barrier()
     yield
-    if dist.is_initialized() and rank() == 0:
+    if dist and rank() == 0:
         dist.barrier()

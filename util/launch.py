@@ -13,8 +13,6 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 
-import torch
-
 from util.distributed import launched
 from util.errors import UserError
 
@@ -39,10 +37,10 @@ def _run(main: Callable[[], object]) -> tuple[int, str, bool]:
         main()
     except UserError as error:
         return 2, f"error: {error}", True
-    except torch.cuda.OutOfMemoryError:
-        line = "lower --batch-size or --crop-size or raise --accumulate, in evaluation lower --cache-gb"
-        return 2, f"error: the GPU's memory is full; {line}", True
     except RuntimeError as error:
+        if type(error).__name__ == "OutOfMemoryError":  # torch's; a script that needs no torch does not import it
+            line = "lower --batch-size or --crop-size or raise --accumulate, in evaluation lower --cache-gb"
+            return 2, f"error: the GPU's memory is full; {line}", True
         if "DataLoader worker" in str(error):
             line = "often for lack of (shared) memory; lower --workers, or --workers 0"
             return 2, f"error: a loader process was killed, {line}", True
@@ -63,6 +61,8 @@ def _speaks(is_cause: bool) -> bool:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun sends it when another process has ended
         time.sleep(WAIT_FOR_CAUSE)
     try:
+        import torch
+
         address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         store = torch.distributed.TCPStore(*address, is_master=False, timeout=timedelta(seconds=5))
         return store.add(f"ssp/ended/{os.environ.get('TORCHELASTIC_RESTART_COUNT')}", 1) == 1
@@ -72,4 +72,6 @@ def _speaks(is_cause: bool) -> bool:
 
 def _is_connection(error: RuntimeError) -> bool:
     """Whether torch.distributed lost another process."""
+    import torch
+
     return isinstance(error, torch.distributed.DistError) or "gloo" in str(error) or "Connection" in str(error)

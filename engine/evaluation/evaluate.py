@@ -19,11 +19,9 @@ from dataset.samples import EvaluationEpisodes
 from engine.evaluation.metric import count_pixels, foreground_iou, metrics, sum_by_class
 from engine.evaluation.planned import count_planned
 from engine.evaluation.protocol import PAPER, Protocol
+from engine.setting import CACHE_GB
 from model import FewShotNetwork
 from util.progress import progress
-
-ENGINES = ("planned", "plain")
-CACHE_GB = 1.0  # features of about 80 images of VOC's size
 
 
 def evaluate(

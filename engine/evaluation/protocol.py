@@ -10,8 +10,7 @@ from typing import Any
 
 from dataset import DATASETS, FOLDS, Episode, Part, Plans, hsnet, hsnet_list, open_pool
 from dataset.episodes import plan_from_pool
-from engine.checkpoint import AUTHORS
-from engine.setting import Setting
+from engine.setting import AUTHORS, Setting
 from util.errors import UserError
 from util.files import atomic_write
 

@@ -1,10 +1,25 @@
-"""Segment your own images like a few supports: what a user imports."""
+"""Segment your own images like a few supports: what a user imports, each name with the first use (PEP 562)."""
 
-from engine.prediction.explain import AdaptiveSource, Confident, Explanation, explanation_figure
-from engine.prediction.images import read_image
-from engine.prediction.masks import read_support
-from engine.prediction.predictor import Encoded, Prediction, Predictor
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from engine.prediction.explain import AdaptiveSource, Confident, Explanation, explanation_figure
+    from engine.prediction.images import read_image
+    from engine.prediction.masks import read_support
+    from engine.prediction.predictor import Encoded, Prediction, Predictor
+
+HOMES = {
+    "AdaptiveSource": "explain",
+    "Confident": "explain",
+    "Encoded": "predictor",
+    "Explanation": "explain",
+    "Prediction": "predictor",
+    "Predictor": "predictor",
+    "explanation_figure": "explain",
+    "read_image": "images",
+    "read_support": "masks",
+}
 __all__ = [
     "AdaptiveSource",
     "Confident",
@@ -16,3 +31,9 @@ __all__ = [
     "read_image",
     "read_support",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{HOMES[name]}"), name)

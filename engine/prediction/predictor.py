@@ -19,14 +19,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dataset.images import IGNORE
-from dataset.transform import normalise, to_rgb
+from dataset.images import IGNORE, to_rgb
+from dataset.transform import normalise
 from engine.prediction.explain import Explanation, explained
+from engine.setting import MAX_SIDE, MIN_SIDE
 from model.matching import resize
 from model.network import FewShotNetwork, mean_prototypes
 
-MAX_SIDE = 640  # of the longer side, in pixels: 6,400 features, and 160 MB to compare each with each
-MIN_SIDE = 32  # of the shorter side: 4 x 4 features, about what the matching's fallback of 12 pixels needs
 OBJECT = 1  # in a support's mask; 0 is background, 255 neither
 
 

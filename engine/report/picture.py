@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from dataset import FOLDS
-from engine.checkpoint import AUTHORS
 from engine.report.tables import Row, Table, row_name, shown_difference
+from engine.setting import AUTHORS
 from util.errors import UserError
 from util.files import atomic_write
 

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dataset import DATASETS
-from engine.checkpoint import OWN, WEIGHTS
 from engine.evaluation.protocol import PAPER, PROTOCOLS, Protocol
-from engine.setting import Setting
+from engine.setting import OWN, WEIGHTS, Setting
 from model import BACKBONES, METHODS
 from util.errors import UserError
 from util.files import atomic_write, blocks

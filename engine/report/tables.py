@@ -14,11 +14,10 @@ from statistics import fmean, pstdev
 from typing import NamedTuple
 
 from dataset import DATASETS, FOLDS
-from engine.checkpoint import AUTHORS, OWN
 from engine.evaluation.protocol import PAPER, Protocol
 from engine.report.paper import DRIVE, PUBLISHED, SOURCES, Published, mean_of_folds
 from engine.report.results import Result
-from engine.setting import RANDOM, RECIPE, RELEASED_ORDER, Setting
+from engine.setting import AUTHORS, OWN, RANDOM, RECIPE, RELEASED_ORDER, Setting
 from model import BACKBONES
 
 METHOD_NAMES = {"baseline": "Baseline", "ssp": "SSP"}

@@ -8,9 +8,9 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from engine.checkpoint import AUTHORS, PRETRAINED, Checkpoint, load_checkpoint, load_network
+from engine.checkpoint import PRETRAINED, Checkpoint, load_checkpoint, load_network
 from engine.report.paper import DRIVE, drive_link
-from engine.setting import Setting
+from engine.setting import AUTHORS, Setting
 from model import build_model
 from util.errors import UserError
 from util.files import atomic_write, blocks

@@ -6,10 +6,9 @@ import glob
 from dataclasses import replace
 from pathlib import Path
 
-from engine.checkpoint import SUFFIX
 from engine.evaluation.protocol import HSNET, PAPER, Protocol
 from engine.report.results import read_result
-from engine.setting import RELEASED_ORDER, Setting
+from engine.setting import RELEASED_ORDER, SUFFIX, Setting
 from engine.training.state import load_training
 from model import BACKBONES
 from util.errors import UserError

@@ -7,14 +7,15 @@ import sys
 from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from dataset import Fold
-from engine.checkpoint import SUFFIX, Checkpoint, save_checkpoint, save_weights
-from engine.setting import Setting
+from engine.checkpoint import Checkpoint, save_checkpoint, save_weights
+from engine.setting import SUFFIX, Setting
 from engine.training.state import Training
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def free_stem(stem: Path, own: Path | None = None) -> Path:

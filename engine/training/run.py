@@ -13,9 +13,8 @@ import torch
 from dataset import Fold
 from dataset.loader import batches
 from dataset.samples import TrainingSamples, as_input
-from engine.checkpoint import SUFFIX
 from engine.report.results import save_result
-from engine.setting import Schedule, Setting
+from engine.setting import SUFFIX, Schedule, Setting
 from engine.training.best import free_stem, restore_best, save_best
 from engine.training.history import draw_history, tensorboard_log, write_history
 from engine.training.parallel import spread

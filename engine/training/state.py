@@ -6,13 +6,14 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from engine.checkpoint import read, write
 from util.distributed import say
 from util.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FORMAT = "ssp-training-1"
 # Flags that may differ when a run goes on: they say where it runs, not what it does.

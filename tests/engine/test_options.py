@@ -7,7 +7,7 @@ import argparse
 import pytest
 import torch
 
-from engine.options import check_engine, make_parser, positive, settle, whole
+from engine.options import check_engine, default_device, make_parser, positive, settle, whole
 from util.errors import UserError
 
 ROOT = ["--data-root", "somewhere"]
@@ -101,7 +101,8 @@ def test_defaults() -> None:
     expected = {"dataset": "pascal", "backbone": "resnet50", "method": "ssp", "fold": 0, "shot": 1, "refine": False}
     assert {name: getattr(args, name) for name in expected} == expected
     assert (args.seed, args.seeds, args.data_root) == (0, 5, "somewhere")
-    assert args.device == torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    assert args.device is None
+    assert default_device() == torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def test_flags_then_the_checkpoint_then_defaults() -> None:

@@ -11,7 +11,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from dataset.transform import normalise
-from engine.prediction.predictor import MIN_SIDE, Predictor, fitted, working_size
+from engine.prediction.predictor import Predictor, fitted, working_size
+from engine.setting import MIN_SIDE
 from model import build_model, calibrate_batch_norms, fold_batch_norms
 
 SIZES = [(64, 48), (40, 56), (72, 72)]  # (width, height) of three supports

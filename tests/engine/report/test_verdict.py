@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from engine.checkpoint import AUTHORS
 from engine.evaluation.protocol import PAPER
 from engine.report.tables import Cell, Row, Table
 from engine.report.verdict import verdict, verdicts
-from engine.setting import Setting
+from engine.setting import AUTHORS, Setting
 
 
 @pytest.mark.parametrize(
