@@ -122,8 +122,8 @@ def layout(finder: Finder, folder: Path, max_side: int) -> Any:
                         editor = gr.ImageEditor(
                             label=f"Support {number}", type="pil", format="png", image_mode="RGBA", transforms=(),
                             brush=gr.Brush(colors=[colour], color_mode="fixed"), layers=False, height=420,
-                            sources=("upload", "webcam", "clipboard"), buttons=[],  # without the first none works
-                             elem_id=f"support_{number}",
+                            sources=("upload", "webcam", "clipboard"),  # without the first none of them works
+                            buttons=[], elem_id=f"support_{number}",
                             placeholder="Drop an image above or here, paste one, or use the camera",
                         )  # fmt: skip
                         editor.convert_and_format_image, editor.blob_storage = read, paintings
