@@ -94,8 +94,7 @@ def main(argv: list[str] | None = None) -> Path:
     """Train as the flags say; returns the best weights' .ckpt."""
     args = parse(argv)
     locate(args.data_root, Setting.of(vars(args)).layout.FOLDER)
-    args.device = args.device or default_device()
-    with interrupts() as asked, distributed.joined(args.device) as args.device:
+    with interrupts() as asked, distributed.joined(args.device or default_device()) as args.device:
         try:
             return train(args, asked)
         except KeyboardInterrupt as error:

@@ -78,7 +78,6 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]
 
     for folder in filter(None, (args.visualize and Path(args.visualize) / PICTURES, args.results)):
         check_writable(folder)
-    args.device = args.device or default_device()
     return args, path, checkpoint
 
 
@@ -141,7 +140,7 @@ def kept_result(args: argparse.Namespace, path: Path) -> Path | None:
 def main(argv: list[str] | None = None) -> dict[str, Any]:
     """Evaluate as the flags say; returns the result of engine.evaluation.evaluate."""
     args, path, checkpoint = parse(argv)
-    with interrupts(), distributed.joined(args.device) as args.device:
+    with interrupts(), distributed.joined(args.device or default_device()) as args.device:
         return test(args, path, checkpoint)
 
 
