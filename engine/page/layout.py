@@ -22,6 +22,9 @@ footer {display: none !important}
 .gradio-container {max-width: 1200px !important; margin: auto}
 #toys .grid-container {grid-template-columns: repeat(4, minmax(0, 1fr)) !important}
 #toys .grid-wrap {min-height: 0 !important}
+#look_inside, #look_inside .grid-wrap {height: auto !important; max-height: none !important}
+#look_inside button {aspect-ratio: auto !important; height: auto !important}
+#look_inside img {height: auto !important; width: 100% !important}
 """
 THEME = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
 HEADING = "# Few-shot segmentation\nMark an object in one to five images; it is found in others."
