@@ -645,6 +645,7 @@ def test_an_image_is_pasted_dropped_on_the_painting_area_or_photographed(
     says(tab, "Nothing is marked yet")
     area.get_by_label("Webcam", exact=True).click()
     tab.get_by_text("Click to Access Webcam").click()
+    tab.wait_for_function("document.querySelector('#support_1 video').currentTime > 1")
     area.get_by_label("capture photo").click()
     photograph = np.array(seen())
     assert photograph.shape[1] > photograph.shape[0] > 100
