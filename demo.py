@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 
-import hubconf
 import main as training
 import prepare
 from dataset import Episode, open_part, open_pool
@@ -28,7 +27,7 @@ from engine.evaluation.gallery import choose, masked, write_gallery
 from engine.evaluation.protocol import PAPER, plan_seeds
 from engine.options import OneLineParser, default_device
 from engine.pictures import episode_panel, legend, save_png, stack
-from engine.prediction.explain import explanation_figure
+from engine.prediction import Predictor, explanation_figure
 from engine.setting import Setting
 from engine.training.start import start_network
 from model import SSP, Baseline, FewShotNetwork, build_model
@@ -100,9 +99,9 @@ def draw_episodes(
     save_png(stack([legend(lines[0].width), *lines]), path)
 
 
-def draw_inside(path: Path, images: ImageSet, episode: Episode, checkpoint: Path) -> None:
+def draw_inside(path: Path, images: ImageSet, episode: Episode, net: FewShotNetwork) -> None:
     """Draw what each step finds in an episode's query."""
-    found = hubconf.predictor(checkpoint, refine=True)
+    found = Predictor(net)
     supports, masks = zip(*(masked(images, support, episode.cls) for support in episode.supports), strict=True)
     found.set_support(supports, masks)
     save_png(explanation_figure(found.explain(masked(images, episode.query, episode.cls)[0])), path)
@@ -153,7 +152,7 @@ def demonstrate(fold: int, out: Path) -> None:
 
     chosen = telling_episodes(plans[0], results["baseline"], results["SSP + refine"])
     draw_episodes(out / "episodes.png", part.images, chosen, {name: networks[name] for name in DRAWN})
-    draw_inside(out / "explained.png", part.images, chosen[-2], ssp)
+    draw_inside(out / "explained.png", part.images, chosen[-2], networks["SSP + refine"])
     write_gallery(
         out / "look",
         f"SSP + refine, toy fold {fold}, 1-shot: mIoU {results['SSP + refine']['miou']:.2f}",

@@ -85,8 +85,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         raise UserError(f"--snapshot {args.snapshot} is larger than --episode {args.episode}")
     if args.batch_size > args.snapshot:
         raise UserError(f"--batch-size {args.batch_size} is larger than --snapshot {args.snapshot}")
-    if args.amp == "fp16" and (args.device or default_device()).type != "cuda":
-        raise UserError("--amp fp16 needs CUDA; --amp bf16 runs everywhere")
+    if args.amp == "fp16" and (device := args.device or default_device()).type != "cuda":
+        raise UserError(f"--amp fp16 needs CUDA, the device is {device}; --amp bf16 runs everywhere")
     return args
 
 

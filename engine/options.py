@@ -14,7 +14,7 @@ from engine.evaluation.protocol import PAPER
 from engine.setting import CACHE_GB, ENGINES, MAX_SIDE, MIN_SIDE, Setting
 from model import BACKBONES, METHODS
 from util.distributed import launched
-from util.errors import UserError, first_line
+from util.errors import UserError, fills_gpu, first_line
 
 if TYPE_CHECKING:  # scripts answer --help and wrong flags before torch is imported
     import torch
@@ -93,8 +93,7 @@ def memory_errors(max_side: int) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        of_gpu = type(error).__name__ == "OutOfMemoryError"
-        if isinstance(error, MemoryError) or of_gpu or "tried to allocate" in str(error):
+        if isinstance(error, MemoryError) or fills_gpu(error) or "tried to allocate" in str(error):
             raise UserError(f"memory is full; lower --max-side, now {max_side}") from error
         raise
 

@@ -10,3 +10,8 @@ class UserError(Exception):
 def first_line(error: BaseException) -> str:
     """The first line of an error's text, or its type if it has none."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def fills_gpu(error: Exception) -> bool:
+    """Whether the GPU's memory is full: torch's OutOfMemoryError, by its name, so that torch need not be imported."""
+    return type(error).__name__ == "OutOfMemoryError"

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from util.distributed import launched
-from util.errors import UserError
+from util.errors import UserError, fills_gpu
 
 WAIT_FOR_CAUSE = 2  # seconds that a process waits for another one to name the cause of a run's end
 
@@ -38,7 +38,7 @@ def _run(main: Callable[[], object]) -> tuple[int, str, bool]:
     except UserError as error:
         return 2, f"error: {error}", True
     except RuntimeError as error:
-        if type(error).__name__ == "OutOfMemoryError":  # torch's; a script that needs no torch does not import it
+        if fills_gpu(error):
             line = "lower --batch-size or --crop-size or raise --accumulate, in evaluation lower --cache-gb"
             return 2, f"error: the GPU's memory is full; {line}", True
         if "DataLoader worker" in str(error):

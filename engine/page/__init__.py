@@ -1,1 +1,1 @@
-"""What the page of app.py does, without the page: read what people drop, find the object, draw and pack results."""
+"""What the page of app.py is and does: its layout; read what people drop, find the object, draw and pack results."""
