@@ -9,6 +9,7 @@ from torch import Tensor
 from model import matching
 from model.network import FewShotNetwork
 from model.resnet import Trunk
+from model.shared_query import Scratch
 
 
 class Baseline(FewShotNetwork):
@@ -32,7 +33,7 @@ class Baseline(FewShotNetwork):
         logits = matching.score(features, fg, bg)
         return matching.Trace(first=logits, final=logits)
 
-    def match_episodes(self, features: Tensor, fg: Tensor, bg: Tensor) -> Tensor:
+    def match_episodes(self, features: Tensor, fg: Tensor, bg: Tensor, scratch: Scratch | None = None) -> Tensor:
         unit = F.normalize(features, dim=1)[0].flatten(1)  # (C, N)
         cosines = [F.normalize(prototypes.flatten(1), dim=1) @ unit for prototypes in (bg, fg)]
         return matching.TEMPERATURE * torch.stack(cosines, 1).unflatten(2, features.shape[-2:])

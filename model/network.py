@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from model import matching
+from model.shared_query import Scratch
 
 
 class FewShotNetwork(nn.Module, ABC):
@@ -40,10 +41,11 @@ class FewShotNetwork(nn.Module, ABC):
         return self.trace(features, fg, bg).outputs
 
     @abstractmethod
-    def match_episodes(self, features: Tensor, fg: Tensor, bg: Tensor) -> Tensor:
+    def match_episodes(self, features: Tensor, fg: Tensor, bg: Tensor, scratch: Scratch | None = None) -> Tensor:
         """Final logits (E, 2, h, w) of one query, features (1, C, h, w), in E episodes, prototypes (E, C, 1, 1).
 
-        What :meth:`match` gives for each, up to rounding, for less; needs no gradient.
+        What :meth:`match` gives for each, up to rounding, for less; needs no gradient. The scratch memory of one
+        call is used again by the next that is given it.
         """
 
     def self_scores(

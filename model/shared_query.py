@@ -3,16 +3,15 @@
 The reference is :func:`model.matching.match`, episode by episode; this gives its logits up to rounding.
 
 An adaptive background prototype is A_i = S_i / z_i with S_i the sum over the background set B of
-k_ij F_j, z_i that of k_ij, and k_ij = exp(2 cos(F_i, F_j)) the query's own. Two things make many of them
-cheap. The sets of a query's episodes differ in few pixels: S of one follows from S of the most similar
-one seen before, by adding and taking away the pixels in which they differ. And a cosine needs A_i only in
-products: with fixed vectors p they are sums over B of k_ij (F_j . p), a matrix product for all episodes
-at once, so that of S only norms and pairwise products are needed.
+k_ij F_j, z_i that of k_ij, and k_ij = exp(2 cos(F_i, F_j)) the query's own kernel. The sets of a query's
+episodes differ in few pixels: S of one follows from S of another by adding and taking away the pixels in
+which they differ. A GPU sums every set anew: it is waited for to learn in which pixels two sets differ.
 """
 
 from __future__ import annotations
 
-from collections import deque
+import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -28,135 +27,172 @@ from model.matching import (
     FINAL_MIX,
     REFINE_MIX,
     TEMPERATURE,
-    product,
 )
 
-TOGETHER = 8  # episodes matched at a time; each holds 4 N C bytes
-KEPT_SETS = 16  # background sets whose sums are kept to start from
+SUMS_BYTES = 2**29  # of the sums S of the episodes matched at a time; a set takes 4 N C
+KERNEL_ROWS = 256  # of the kernel computed at a time: only the half above the diagonal is
+CACHED_BYTES = 2**21  # of the prototypes mixed at a time: on a CPU they are to stay in its cache
 
 
-def squared_norms(x: Tensor) -> Tensor:
-    """The squared norms of the columns of (C, N); torch.norm walks them one by one."""
-    return (x * x).sum(0)
+class Scratch:
+    """Memory that is used again for one query after the other: on a CPU fresh pages take as long as what fills them."""
+
+    def __init__(self) -> None:
+        self.buffers: dict[str, Tensor] = {}
+
+    def take(self, name: str, like: Tensor, *shape: int) -> Tensor:
+        """A tensor of a shape, of like's type and device, whose content is undefined; it overwrites the last one."""
+        size = math.prod(shape)
+        if name not in self.buffers or self.buffers[name].numel() < size:
+            self.buffers.pop(name, None)
+            self.buffers[name] = like.new_empty(size)
+        return self.buffers[name][:size].view(shape)
 
 
 class Query:
-    """One query's features, (C, N), and its kernel, for one background set after the other."""
+    """One query's features, (N, C), and its kernel (N, N)."""
 
-    def __init__(self, features: Tensor) -> None:
-        self.pixels = features
-        self.norms = squared_norms(features).sqrt()  # (N,)
-        self.unit = features / self.norms.clamp_min(1e-12)
-        cosines = product(self.unit.t(), self.unit)
-        self.kernel = (ADAPTIVE_SCALE * cosines).exp_()  # k, (N, N), symmetric
-        self.kernel_cosines = cosines.mul_(self.kernel)
-        self.seen: deque[tuple[Tensor, Tensor]] = deque(maxlen=KEPT_SETS)  # background sets and their S
+    def __init__(self, features: Tensor, scratch: Scratch) -> None:
+        self.pixels = features[0].flatten(1).t().contiguous()
+        self.unit = F.normalize(self.pixels, dim=1)
+        self.kernel = kernel(self.unit, scratch.take("kernel", self.unit, len(self.unit), len(self.unit)))
 
     def cosine(self, prototypes: Tensor) -> Tensor:
         """The cosine of every pixel with prototypes (E, C): (E, N)."""
-        return F.normalize(prototypes, dim=1) @ self.unit
+        return F.normalize(prototypes, dim=1) @ self.unit.t()
 
-    def weighted_sum(self, chosen: Tensor) -> Tensor:
-        """S (C, N) of a background set (N,) bool."""
-        starts = torch.stack([torch.zeros_like(chosen), *(other for other, _ in self.seen)])
-        changes = (starts ^ chosen).sum(1).tolist()
-        nearest = changes.index(min(changes))
-        before = self.seen[nearest - 1][1] if nearest else None  # nothing is summed before the empty set
-        if before is not None and changes[nearest] == 0:
-            return before
-        pixels = (starts[nearest] ^ chosen).nonzero().flatten()
-        sign = torch.where(chosen[pixels], 1.0, -1.0).to(self.pixels)
-        total = product(sign * self.pixels[:, pixels], self.kernel[pixels])
-        if before is not None:
-            total += before
-        self.seen.append((chosen, total))
-        return total
+    def mean(self, chosen: Tensor) -> Tensor:
+        """The mean (E, C) of the pixels of sets (E, N) bool."""
+        return chosen.to(self.pixels) @ self.pixels / chosen.sum(1, keepdim=True)
+
+    def kernel_sums(self, chosen: Tensor) -> Tensor:
+        """z (E, N) of sets (E, N) bool."""
+        return (self.kernel @ chosen.to(self.kernel).t()).t().contiguous()
 
 
-class Adaptive:
-    """The adaptive background prototypes A of E background sets (E, N) of a query, in products only."""
-
-    def __init__(self, query: Query, chosen: Tensor) -> None:
-        self.query = query
-        self.weights = chosen.to(query.pixels)
-        self.z = self.weights @ query.kernel  # (E, N)
-        self.sums = [query.weighted_sum(each) for each in chosen]
-        self.squared = torch.stack([squared_norms(total) for total in self.sums]) / self.z**2  # |A_i|^2
-        self.toward = (self.weights * query.norms) @ query.kernel_cosines / self.z  # A_i . F_i / |F_i|
-
-    def dot(self, prototypes: Tensor) -> Tensor:
-        """A_i . p of prototypes (E, C): (E, N)."""
-        return (self.weights * (prototypes @ self.query.pixels)) @ self.query.kernel / self.z
-
-    def dot_adaptive(self, other: Adaptive) -> Tensor:
-        """A_i . A'_i of as many other sets: (E, N)."""
-        pairs = zip(self.sums, other.sums, strict=True)
-        products = [(mine * its).sum(0) for mine, its in pairs]
-        return torch.stack(products) / (self.z * other.z)
+def kernel(unit: Tensor, out: Tensor) -> Tensor:
+    """exp(2 cos) of all pairs of directions (N, C), written to out (N, N) and returned; symmetric."""
+    rows = len(unit) if unit.is_cuda else KERNEL_ROWS
+    for start in range(0, len(unit), rows):
+        block = out[start : start + rows, start:]
+        torch.mm(unit[start : start + rows], unit[start:].t(), out=block)
+        block.mul_(ADAPTIVE_SCALE).exp_()
+        out[start + rows :, start : start + rows] = block[:, rows:].t()
+    return out
 
 
-def match_episodes(features: Tensor, fg: Tensor, bg: Tensor, refine: bool) -> Tensor:
+def match_episodes(features: Tensor, fg: Tensor, bg: Tensor, refine: bool, scratch: Scratch | None = None) -> Tensor:
     """Match one query with many episodes.
 
     Arguments:
         features: of the query, (1, C, h, w).
         fg, bg: prototypes of E episodes, (E, C, 1, 1).
         refine: whether step 5 of the method is taken.
+        scratch: of the queries before, if there are any.
     Returns:
         Final logits (E, 2, h, w).
     """
-    query = Query(features[0].flatten(1))
-    parts = zip(fg.flatten(1).split(TOGETHER), bg.flatten(1).split(TOGETHER), strict=True)
-    logits = torch.cat([_match(query, *part, refine) for part in parts])
+    scratch = scratch or Scratch()
+    query = Query(features, scratch)
+    slots = SUMS_BYTES // (query.pixels.numel() * query.pixels.element_size())
+    together = max(1, (slots - 1) // (2 if refine else 1))
+    parts = math.ceil(len(fg) / together)
+    pairs = zip(fg.flatten(1).chunk(parts), bg.flatten(1).chunk(parts), strict=True)
+    logits = torch.cat([_match(query, *pair, refine, scratch) for pair in pairs])
     return logits.unflatten(2, features.shape[-2:])
 
 
-def _match(query: Query, fg: Tensor, bg: Tensor, refine: bool) -> Tensor:
+def _match(query: Query, fg: Tensor, bg: Tensor, refine: bool, scratch: Scratch) -> Tensor:
     """Final logits (E, 2, N) for prototypes (E, C); the steps and names of matching.match."""
-    own_fg, own_bg, chosen = _self_support(query, query.cosine(fg), query.cosine(bg))
-    first = Adaptive(query, chosen)
-    fg1 = FG_MIX * own_fg + (1 - FG_MIX) * fg
-    fg_cosine, bg_cosine = query.cosine(fg1), _cosine(query, BG_MIX * own_bg, [(1 - BG_MIX, first)])
+    episodes = len(fg)
+    sums = scratch.take("sums", fg, 1 + episodes * (2 if refine else 1), *query.pixels.shape)
+    sums[0] = 0  # the empty set's
+
+    fg_set, bg_set = _self_support(query.cosine(fg), query.cosine(bg))
+    sets = torch.cat((torch.zeros_like(bg_set[:1]), bg_set))
+    add_sums(query, sets, sums[: len(sets)], known=1)
+    own_bg = query.mean(bg_set)
+    fg1 = FG_MIX * query.mean(fg_set) + (1 - FG_MIX) * fg
+    first = ((1 - BG_MIX) / query.kernel_sums(bg_set), sums[1 : episodes + 1])  # the ASBP's share of BP1
+    fg_cosine, bg_cosine = query.cosine(fg1), mixed_cosine(query, BG_MIX * own_bg, [first])
     if refine:
         support, once, again = REFINE_MIX
-        own_fg2, own_bg2, chosen = _self_support(query, fg_cosine, bg_cosine)
-        fg2 = support * fg + once * fg1 + again * (FG_MIX * own_fg2 + (1 - FG_MIX) * fg)
-        fixed = support * bg + BG_MIX * (once * own_bg + again * own_bg2)
-        adaptive = [((1 - BG_MIX) * once, first), ((1 - BG_MIX) * again, Adaptive(query, chosen))]
+        fg_set, bg_set = _self_support(fg_cosine, bg_cosine)
+        add_sums(query, torch.cat((sets, bg_set)), sums, known=len(sets))
+        fg2 = support * fg + once * fg1 + again * (FG_MIX * query.mean(fg_set) + (1 - FG_MIX) * fg)
+        fixed = support * bg + BG_MIX * (once * own_bg + again * query.mean(bg_set))
+        second = (again * (1 - BG_MIX) / query.kernel_sums(bg_set), sums[episodes + 1 :])
+        adaptive = [(once * first[0], first[1]), second]
         fg_cosine = FINAL_MIX * query.cosine(fg2) + (1 - FINAL_MIX) * fg_cosine
-        bg_cosine = FINAL_MIX * _cosine(query, fixed, adaptive) + (1 - FINAL_MIX) * bg_cosine
+        bg_cosine = FINAL_MIX * mixed_cosine(query, fixed, adaptive) + (1 - FINAL_MIX) * bg_cosine
     return TEMPERATURE * torch.stack((bg_cosine, fg_cosine), 1)
 
 
-def _self_support(query: Query, fg_cosine: Tensor, bg_cosine: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """SSFP and SSBP, each (E, C), and the background sets (E, N) under cosines (E, N)."""
-    logits = TEMPERATURE * torch.stack((bg_cosine, fg_cosine))
-    p_bg, p_fg = logits.softmax(0)
-    fg_set, bg_set = confident_sets(p_fg, FG_THRESHOLD), confident_sets(p_bg, BG_THRESHOLD)
-    own_fg, own_bg = (
-        chosen.to(query.pixels) @ query.pixels.t() / chosen.sum(1, keepdim=True) for chosen in (fg_set, bg_set)
-    )
-    return own_fg, own_bg, bg_set
-
-
-def _cosine(query: Query, fixed: Tensor, adaptive: list[tuple[float, Adaptive]]) -> Tensor:
-    """The cosine of every pixel i with fixed (E, C) + sum of a * A_i over the given (a, A): (E, N)."""
-    along = fixed @ query.unit
-    squared = fixed.square().sum(1, keepdim=True)
-    for factor, prototypes in adaptive:
-        along = along + factor * prototypes.toward
-        squared = squared + factor**2 * prototypes.squared + 2 * factor * prototypes.dot(fixed)
-    if len(adaptive) == 2:
-        (factor, prototypes), (other_factor, others) = adaptive
-        squared = squared + 2 * factor * other_factor * prototypes.dot_adaptive(others)
-    return along / squared.clamp_min(1e-16).sqrt()
+def _self_support(fg_cosine: Tensor, bg_cosine: Tensor) -> tuple[Tensor, Tensor]:
+    """The confident foreground and background pixels, each (E, N) bool, under cosines (E, N)."""
+    p_bg, p_fg = (TEMPERATURE * torch.stack((bg_cosine, fg_cosine))).softmax(0)
+    return confident_sets(p_fg, FG_THRESHOLD), confident_sets(p_bg, BG_THRESHOLD)
 
 
 def confident_sets(probability: Tensor, threshold: float) -> Tensor:
     """Pixels above the threshold in each episode, (E, N) bool; the 12 likeliest if there is none."""
     chosen = probability > threshold
-    empty = ~chosen.any(1)
-    if empty.any():
-        top = probability[empty].topk(min(FALLBACK_PIXELS, probability.shape[1])).indices
-        chosen[empty] = torch.zeros_like(chosen[empty]).scatter_(1, top, True)
-    return chosen
+    top = probability.topk(min(FALLBACK_PIXELS, probability.shape[1])).indices
+    likeliest = torch.zeros_like(chosen).scatter_(1, top, True)
+    return torch.where(chosen.any(1, keepdim=True), chosen, likeliest)
+
+
+def add_sums(query: Query, sets: Tensor, sums: Tensor, known: int) -> None:
+    """Write the sums S of all background sets but the first ones, which are known.
+
+    Arguments:
+        query: the query.
+        sets: (M, N) bool.
+        sums: (M, N, C), changed in place.
+        known: of the M, those at the front.
+    """
+    if sums.is_cuda:
+        torch.matmul(query.kernel, sets[known:, :, None] * query.pixels, out=sums[known:])
+        return
+    for number, start in spanning_tree(sets, known):
+        pixels = (sets[number] ^ sets[start]).nonzero().flatten()
+        sign = torch.where(sets[number, pixels], 1.0, -1.0).to(sums)[:, None]
+        torch.addmm(sums[start], query.kernel[pixels].t(), sign * query.pixels[pixels], out=sums[number])
+
+
+def spanning_tree(sets: Tensor, known: int) -> list[tuple[int, int]]:
+    """From which set each is reached so that they differ in the fewest pixels altogether (Prim's algorithm).
+
+    Arguments:
+        sets: (M, N) bool.
+        known: of the M, those at the front: what can be started from.
+    Returns:
+        A set that is not known and one that is or came before it, for each of them in order.
+    """
+    weights = sets.float()
+    sizes = weights.sum(1)
+    apart = (sizes[:, None] + sizes - 2 * weights @ weights.t()).tolist()  # pixels in which two sets differ
+    nearest = {number: min(range(known), key=apart[number].__getitem__) for number in range(known, len(sets))}
+    order = []
+    while nearest:
+        number = min(nearest, key=lambda each: apart[each][nearest[each]])
+        order.append((number, nearest.pop(number)))
+        for other, start in nearest.items():
+            if apart[other][number] < apart[other][start]:
+                nearest[other] = number
+    return order
+
+
+def mixed_cosine(query: Query, fixed: Tensor, adaptive: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """The cosine (E, N) of every pixel i with fixed (E, C) + the sum over (w, S) of w_i S_i: (E, N), (E, N, C)."""
+    count = len(query.pixels)
+    rows = count if fixed.is_cuda else max(1, CACHED_BYTES // (fixed.numel() * fixed.element_size()))
+    along, lengths = [], []
+    for start in range(0, count, rows):
+        here = slice(start, start + rows)
+        mixed = fixed[:, None]
+        for weights, sums in adaptive:
+            mixed = torch.addcmul(mixed, weights[:, here, None], sums[:, here])  # (E, rows, C)
+        along.append(torch.linalg.vecdot(mixed, query.unit[here]))
+        lengths.append(torch.linalg.vector_norm(mixed, dim=2))
+    return torch.cat(along, 1) / torch.cat(lengths, 1).clamp_min(1e-8)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from model import matching, shared_query
 from model.network import FewShotNetwork
 from model.resnet import Trunk, stem
+from model.shared_query import Scratch
 
 
 class SSP(FewShotNetwork):
@@ -37,8 +38,8 @@ class SSP(FewShotNetwork):
     def trace(self, features: Tensor, fg: Tensor, bg: Tensor) -> matching.Trace:
         return matching.trace(features, fg, bg, self.refine)
 
-    def match_episodes(self, features: Tensor, fg: Tensor, bg: Tensor) -> Tensor:
-        return shared_query.match_episodes(features, fg, bg, self.refine)
+    def match_episodes(self, features: Tensor, fg: Tensor, bg: Tensor, scratch: Scratch | None = None) -> Tensor:
+        return shared_query.match_episodes(features, fg, bg, self.refine, scratch)
 
     def self_scores(
         self, query: Tensor, query_mask: Tensor, supports: Sequence[Tensor], support_masks: Sequence[Tensor]

@@ -16,9 +16,10 @@ Counts = dict[int, Tensor]
 
 def count_pixels(prediction: Tensor, mask: Tensor) -> Tensor:
     """(4,) int64 counts of one episode: prediction and mask (..., H, W), 1 is the target, mask 255 left out."""
-    kept = mask != IGNORE
-    predicted, actual = prediction[kept] == 1, mask[kept] == 1
-    return torch.bincount(2 * predicted.long() + actual.long(), minlength=4)[[3, 2, 1, 0]]
+    kept, actual = mask != IGNORE, mask == 1
+    predicted = (prediction == 1) & kept
+    hits, positive, true, all_ = (each.count_nonzero() for each in (predicted & actual, predicted, actual, kept))
+    return torch.stack((hits, positive - hits, true - hits, all_ - positive - true + hits))
 
 
 def sum_by_class(counted: Iterable[tuple[int, Tensor]]) -> Counts:

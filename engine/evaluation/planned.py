@@ -29,6 +29,7 @@ from engine.evaluation.protocol import PAPER, Protocol
 from model import FewShotNetwork, fold_batch_norms
 from model.matching import resize
 from model.resnet import CHANNELS
+from model.shared_query import Scratch
 from util.distributed import rank, sum_over_processes, world
 from util.progress import progress
 
@@ -90,12 +91,13 @@ def count_planned(
     queries = sorted(mine & of_query.keys())
     again = [image for image in queries if image not in kept]
     fresh = encoded(again, "encoding queries")
+    scratch = Scratch()
     for image in progress(queries, "matching queries", len(queries), "query"):
         features, labels = kept.pop(image) if image in kept else next(fresh)
         numbers = sorted(of_query[image], key=lambda number: episodes[number].cls)
         of_shots = [[rows[support, episodes[n].cls] for support in episodes[n].supports] for n in numbers]
         fg, bg = prototypes[torch.tensor(of_shots, device=device)].mean(1)[..., None, None].unbind(1)
-        predictions = _masks(net.match_episodes(features, fg, bg), labels.shape)
+        predictions = _masks(net.match_episodes(features, fg, bg, scratch), labels.shape)
         masks = {cls: target_mask(labels, images.label_of(cls)) for cls in {episodes[n].cls for n in numbers}}
         for number, prediction in zip(numbers, predictions, strict=True):
             counts[number] = count_pixels(prediction, masks[episodes[number].cls])
