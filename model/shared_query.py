@@ -30,7 +30,7 @@ from model.matching import (
 )
 
 SUMS_BYTES = 2**29  # of the sums S of the episodes matched at a time; a set takes 4 N C
-KERNEL_ROWS = 256  # of the kernel computed at a time: only the half above the diagonal is
+KERNEL_ROWS = 384  # of the kernel computed at a time: only the half above the diagonal is
 CACHED_BYTES = 2**21  # of the prototypes mixed at a time: on a CPU they are to stay in its cache
 
 
@@ -53,21 +53,21 @@ class Query:
     """One query's features, (N, C), and its kernel (N, N)."""
 
     def __init__(self, features: Tensor, scratch: Scratch) -> None:
-        self.pixels = features[0].flatten(1).t().contiguous()
-        self.unit = F.normalize(self.pixels, dim=1)
-        self.kernel = kernel(self.unit, scratch.take("kernel", self.unit, len(self.unit), len(self.unit)))
+        channels, count = features[0].flatten(1).shape
+        self.scratch = scratch
+        self.pixels, self.unit = scratch.take("pixels", features, 2, count, channels)
+        self.pixels.copy_(features[0].flatten(1).t())
+        lengths = torch.linalg.vector_norm(self.pixels, dim=1, keepdim=True)
+        torch.div(self.pixels, lengths.clamp_min(1e-8), out=self.unit)
+        self.kernel = kernel(self.unit, scratch.take("kernel", features, count, count))
 
     def cosine(self, prototypes: Tensor) -> Tensor:
-        """The cosine of every pixel with prototypes (E, C): (E, N)."""
-        return F.normalize(prototypes, dim=1) @ self.unit.t()
+        """The cosine of every pixel with prototypes (..., C): (..., N)."""
+        return F.normalize(prototypes, dim=-1) @ self.unit.t()
 
     def mean(self, chosen: Tensor) -> Tensor:
-        """The mean (E, C) of the pixels of sets (E, N) bool."""
-        return chosen.to(self.pixels) @ self.pixels / chosen.sum(1, keepdim=True)
-
-    def kernel_sums(self, chosen: Tensor) -> Tensor:
-        """z (E, N) of sets (E, N) bool."""
-        return (self.kernel @ chosen.to(self.kernel).t()).t().contiguous()
+        """The mean (..., C) of the pixels of sets (..., N) bool."""
+        return chosen.to(self.pixels) @ self.pixels / chosen.sum(-1, keepdim=True)
 
 
 def kernel(unit: Tensor, out: Tensor) -> Tensor:
@@ -98,31 +98,25 @@ def match_episodes(features: Tensor, fg: Tensor, bg: Tensor, refine: bool, scrat
     together = max(1, (slots - 1) // (2 if refine else 1))
     parts = math.ceil(len(fg) / together)
     pairs = zip(fg.flatten(1).chunk(parts), bg.flatten(1).chunk(parts), strict=True)
-    logits = torch.cat([_match(query, *pair, refine, scratch) for pair in pairs])
+    logits = torch.cat([_match(query, *pair, refine) for pair in pairs])
     return logits.unflatten(2, features.shape[-2:])
 
 
-def _match(query: Query, fg: Tensor, bg: Tensor, refine: bool, scratch: Scratch) -> Tensor:
+def _match(query: Query, fg: Tensor, bg: Tensor, refine: bool) -> Tensor:
     """Final logits (E, 2, N) for prototypes (E, C); the steps and names of matching.match."""
-    episodes = len(fg)
-    sums = scratch.take("sums", fg, 1 + episodes * (2 if refine else 1), *query.pixels.shape)
-    sums[0] = 0  # the empty set's
-
-    fg_set, bg_set = _self_support(query.cosine(fg), query.cosine(bg))
-    sets = torch.cat((torch.zeros_like(bg_set[:1]), bg_set))
-    add_sums(query, sets, sums[: len(sets)], known=1)
-    own_bg = query.mean(bg_set)
-    fg1 = FG_MIX * query.mean(fg_set) + (1 - FG_MIX) * fg
-    first = ((1 - BG_MIX) / query.kernel_sums(bg_set), sums[1 : episodes + 1])  # the ASBP's share of BP1
-    fg_cosine, bg_cosine = query.cosine(fg1), mixed_cosine(query, BG_MIX * own_bg, [first])
+    sums = Sums(query, len(fg) * (2 if refine else 1))
+    fg_set, bg_set = _self_support(*query.cosine(torch.stack((fg, bg))))
+    own_fg, own_bg = query.mean(torch.stack((fg_set, bg_set)))
+    fg1 = FG_MIX * own_fg + (1 - FG_MIX) * fg
+    asbp = sums.add(bg_set)
+    fg_cosine, bg_cosine = query.cosine(fg1), mixed_cosine(query, BG_MIX * own_bg, [(1 - BG_MIX, *asbp)])
     if refine:
         support, once, again = REFINE_MIX
         fg_set, bg_set = _self_support(fg_cosine, bg_cosine)
-        add_sums(query, torch.cat((sets, bg_set)), sums, known=len(sets))
-        fg2 = support * fg + once * fg1 + again * (FG_MIX * query.mean(fg_set) + (1 - FG_MIX) * fg)
-        fixed = support * bg + BG_MIX * (once * own_bg + again * query.mean(bg_set))
-        second = (again * (1 - BG_MIX) / query.kernel_sums(bg_set), sums[episodes + 1 :])
-        adaptive = [(once * first[0], first[1]), second]
+        own_fg_again, own_bg_again = query.mean(torch.stack((fg_set, bg_set)))
+        fg2 = support * fg + once * fg1 + again * (FG_MIX * own_fg_again + (1 - FG_MIX) * fg)
+        fixed = support * bg + BG_MIX * (once * own_bg + again * own_bg_again)
+        adaptive = [((1 - BG_MIX) * once, *asbp), ((1 - BG_MIX) * again, *sums.add(bg_set))]
         fg_cosine = FINAL_MIX * query.cosine(fg2) + (1 - FINAL_MIX) * fg_cosine
         bg_cosine = FINAL_MIX * mixed_cosine(query, fixed, adaptive) + (1 - FINAL_MIX) * bg_cosine
     return TEMPERATURE * torch.stack((bg_cosine, fg_cosine), 1)
@@ -142,22 +136,38 @@ def confident_sets(probability: Tensor, threshold: float) -> Tensor:
     return torch.where(chosen.any(1, keepdim=True), chosen, likeliest)
 
 
-def add_sums(query: Query, sets: Tensor, sums: Tensor, known: int) -> None:
-    """Write the sums S of all background sets but the first ones, which are known.
+class Sums:
+    """S and z of background sets of a query, each from those of the set before it that differs in the fewest pixels.
 
-    Arguments:
-        query: the query.
-        sets: (M, N) bool.
-        sums: (M, N, C), changed in place.
-        known: of the M, those at the front.
+    S and z are those of the numerator and the denominator in A_i = S_i / z_i.
     """
-    if sums.is_cuda:
-        torch.matmul(query.kernel, sets[known:, :, None] * query.pixels, out=sums[known:])
-        return
-    for number, start in spanning_tree(sets, known):
-        pixels = (sets[number] ^ sets[start]).nonzero().flatten()
-        sign = torch.where(sets[number, pixels], 1.0, -1.0).to(sums)[:, None]
-        torch.addmm(sums[start], query.kernel[pixels].t(), sign * query.pixels[pixels], out=sums[number])
+
+    def __init__(self, query: Query, most: int) -> None:
+        count = len(query.pixels)
+        self.query = query
+        self.sets = torch.zeros(1, count, dtype=torch.bool, device=query.pixels.device)  # the empty one first
+        self.s = query.scratch.take("sums", query.pixels, 1 + most, *query.pixels.shape)
+        self.z = query.pixels.new_zeros(1 + most, count)
+        self.s[0] = 0
+
+    def add(self, sets: Tensor) -> tuple[Tensor, Tensor]:
+        """S (M, N, C) and z (M, N) of sets (M, N) bool."""
+        pixels, kernel, scratch = self.query.pixels, self.query.kernel, self.query.scratch
+        known = len(self.sets)
+        self.sets = torch.cat((self.sets, sets))
+        new = slice(known, len(self.sets))
+        if pixels.is_cuda:  # every set anew: to learn in which pixels two differ, the device would be waited for
+            torch.matmul(kernel, sets[..., None] * pixels, out=self.s[new])
+            torch.mm(sets.to(kernel), kernel, out=self.z[new])
+            return self.s[new], self.z[new]
+        for number, start in spanning_tree(self.sets, known):
+            differing = (self.sets[number] ^ self.sets[start]).nonzero().flatten()
+            sign = torch.where(self.sets[number, differing], 1.0, -1.0).to(pixels)
+            rows = scratch.take("rows", kernel, len(differing), len(kernel))
+            torch.index_select(kernel, 0, differing, out=rows)
+            torch.addmm(self.s[start], rows.t(), sign[:, None] * pixels[differing], out=self.s[number])
+            torch.addmv(self.z[start], rows.t(), sign, out=self.z[number])
+        return self.s[new], self.z[new]
 
 
 def spanning_tree(sets: Tensor, known: int) -> list[tuple[int, int]]:
@@ -183,16 +193,16 @@ def spanning_tree(sets: Tensor, known: int) -> list[tuple[int, int]]:
     return order
 
 
-def mixed_cosine(query: Query, fixed: Tensor, adaptive: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-    """The cosine (E, N) of every pixel i with fixed (E, C) + the sum over (w, S) of w_i S_i: (E, N), (E, N, C)."""
+def mixed_cosine(query: Query, fixed: Tensor, adaptive: Sequence[tuple[float, Tensor, Tensor]]) -> Tensor:
+    """The cosine (E, N) of every pixel i with fixed (E, C) + the sum over (w, S, z) of w S_i / z_i."""
     count = len(query.pixels)
     rows = count if fixed.is_cuda else max(1, CACHED_BYTES // (fixed.numel() * fixed.element_size()))
     along, lengths = [], []
     for start in range(0, count, rows):
         here = slice(start, start + rows)
         mixed = fixed[:, None]
-        for weights, sums in adaptive:
-            mixed = torch.addcmul(mixed, weights[:, here, None], sums[:, here])  # (E, rows, C)
+        for weight, s, z in adaptive:
+            mixed = torch.addcmul(mixed, s[:, here], weight / z[:, here, None])  # (E, rows, C)
         along.append(torch.linalg.vecdot(mixed, query.unit[here]))
         lengths.append(torch.linalg.vector_norm(mixed, dim=2))
     return torch.cat(along, 1) / torch.cat(lengths, 1).clamp_min(1e-8)
