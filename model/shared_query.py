@@ -75,8 +75,8 @@ def kernel(unit: Tensor, out: Tensor) -> Tensor:
     rows = len(unit) if unit.is_cuda else KERNEL_ROWS
     for start in range(0, len(unit), rows):
         block = out[start : start + rows, start:]
-        torch.mm(unit[start : start + rows], unit[start:].t(), out=block)
-        block.mul_(ADAPTIVE_SCALE).exp_()
+        torch.addmm(block, unit[start : start + rows], unit[start:].t(), beta=0, alpha=ADAPTIVE_SCALE, out=block)
+        block.exp_()
         out[start + rows :, start : start + rows] = block[:, rows:].t()
     return out
 
