@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from model import matching, shared_query
+from model import matching, shared_query, trained_match
 from model.network import FewShotNetwork
 from model.resnet import Trunk, stem
 from model.shared_query import Scratch
@@ -37,6 +37,11 @@ class SSP(FewShotNetwork):
 
     def trace(self, features: Tensor, fg: Tensor, bg: Tensor) -> matching.Trace:
         return matching.trace(features, fg, bg, self.refine)
+
+    def match(self, features: Tensor, fg: Tensor, bg: Tensor) -> dict[str, Tensor]:
+        if self.training:
+            return trained_match.match(features, fg, bg, self.refine)
+        return super().match(features, fg, bg)
 
     def match_episodes(self, features: Tensor, fg: Tensor, bg: Tensor, scratch: Scratch | None = None) -> Tensor:
         return shared_query.match_episodes(features, fg, bg, self.refine, scratch)
