@@ -9,14 +9,17 @@ weights are random with calibrated batch norms.
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
+from functools import partial
 from statistics import median
 
 import torch
+from torch import Tensor
 
 from benchmarks.timing import timed
 from dataset import Episode, ImageSet, class_index, open_part, plan_episodes
-from dataset.episodes import make_pool
+from dataset.episodes import images_of, make_pool
 from dataset.samples import Pictures
 from engine.checkpoint import load_checkpoint, load_network
 from engine.evaluation.evaluate import count_plainly, peak_memory_gb
@@ -42,26 +45,62 @@ def network(backbone: str, checkpoint: str | None, images: ImageSet) -> FewShotN
     return net
 
 
+def plan(data_root: str, fold: int, shot: int, per_image: float) -> tuple[ImageSet, int, list[Episode]]:
+    """Test images, how many of them are drawn from, and the episodes of all seeds, so many for each of these."""
+    images, novel, _ = open_part("pascal", data_root, "test", fold)
+    index = class_index(images)
+    distinct = len(make_pool(index, novel).names)
+    count = round(per_image * distinct / SEEDS)
+    return images, distinct, [e for seed in range(SEEDS) for e in plan_episodes(index, novel, shot, seed, count)]
+
+
 @torch.inference_mode()
-def parts(net: FewShotNetwork, images: ImageSet, episodes: Sequence[Episode]) -> tuple[float, float]:
-    """Seconds of decoding each image of the episodes once, in one process, and of its bare trunk pass."""
-    ids = sorted({image for episode in episodes for image in (episode.query, *episode.supports)})
-    decoding, pictures = timed(lambda: [picture[None] for picture, _ in Pictures(images, ids)])
-    device = next(net.parameters()).device
+def bare_passes(net: FewShotNetwork, pictures: Sequence[Tensor]) -> None:
+    """Nothing but the trunk, as planned evaluation runs it, over pictures (1, 3, H, W)."""
     folded = fold_batch_norms(net).to(memory_format=torch.channels_last)
-    pictures = [picture.to(device).contiguous(memory_format=torch.channels_last) for picture in pictures]
-    return decoding, timed(lambda: [folded.features(picture) for picture in pictures])[0]
+    device = next(net.parameters()).device
+    for picture in pictures:
+        folded.features(picture.to(device).contiguous(memory_format=torch.channels_last))
 
 
-def grow(net: FewShotNetwork, images: ImageSet, episodes: list[Episode], workers: int, cache_gb: float) -> None:
+def grow(args: argparse.Namespace, shot: int) -> None:
     """Time of more and more episodes over the same images."""
+    images, _, episodes = plan(args.data_root, args.fold, shot, args.per_image)
+    net = network(args.backbone, args.checkpoint, images).to(default_device())
     generator = torch.Generator().manual_seed(0)
     shuffled = [episodes[number] for number in torch.randperm(len(episodes), generator=generator).tolist()]
     print()
     for count in (len(episodes) // 4, len(episodes) // 2, len(episodes)):
-        part = shuffled[:count]
-        seconds, (_, passes) = timed(lambda e=part: count_planned(net, images, e, workers, int(cache_gb * 2**30)))
-        print(f"{len(part[0].supports)}-shot: {count:6} episodes, {passes} trunk passes: {seconds:7.1f} s")
+        work = partial(count_planned, net, images, shuffled[:count], args.workers, int(args.cache_gb * 2**30))
+        seconds, (_, passes) = timed(work)
+        print(f"{shot}-shot: {count:6} episodes, {passes} trunk passes: {seconds:7.1f} s")
+
+
+def compare(args: argparse.Namespace, shot: int) -> None:
+    """Time of an episode, of either engine and of bare trunk passes, in turn."""
+    images, distinct, episodes = plan(args.data_root, args.fold, shot, args.per_image)
+    net = network(args.backbone, args.checkpoint, images).to(default_device())
+    some, ids = episodes[: args.plain_episodes], sorted(images_of(episodes))
+    decoding, pictures = timed(lambda: [picture[None] for picture, _ in Pictures(images, ids)])
+    planned, trunk, plain = [], [], []
+    for _ in range(args.rounds):
+        seconds, (counts, passes) = timed(
+            lambda: count_planned(net, images, episodes, args.workers, int(args.cache_gb * 2**30))
+        )
+        planned.append(1000 * seconds / len(episodes))
+        memory = peak_memory_gb(next(net.parameters()).device)  # so far: the plain engine comes after
+        trunk.append(1000 * timed(lambda: bare_passes(net, pictures))[0] / len(episodes))
+        seconds, expected = timed(lambda: count_plainly(net, images, some, args.workers))
+        plain.append(1000 * seconds / len(some))
+    other = int((counts[: len(some)] - expected).abs().sum()) // 2
+    print(f"\n{shot}-shot, refine, {args.backbone}: {len(episodes)} episodes over {distinct} images, {passes} passes")
+    for name, rounds in (("plain", plain), ("planned", planned), ("trunk", trunk)):
+        print(f"{name:8}{median(rounds):9.1f} ms an episode   (rounds: {', '.join(f'{ms:.1f}' for ms in rounds)})")
+    gain = median(slow / fast for slow, fast in zip(plain, planned, strict=True))
+    share = median(whole / bare for whole, bare in zip(planned, trunk, strict=True))
+    print(f"planned is {gain:.1f} times as fast as plain, and takes {share:.2f} times its bare trunk passes; decoding,")
+    print(f"which the loader processes do ahead, would be {1000 * decoding / len(episodes):.1f} ms in one")
+    print(f"pixels predicted otherwise in {len(some)} episodes: {other}; peak memory {memory:.2f} GB")
 
 
 def main() -> None:
@@ -79,41 +118,8 @@ def main() -> None:
     add("--workers", type=whole(0), default=2, help="loader processes of both (default %(default)s)")
     add("--cache-gb", type=positive, default=CACHE_GB)
     args = parser.parse_args()
-    images, novel, _ = open_part("pascal", args.data_root, "test", args.fold)
-    index = class_index(images)
-    net = network(args.backbone, args.checkpoint, images).to(default_device())
-    distinct = len(make_pool(index, novel).names)
-    count = round(args.per_image * distinct / SEEDS)
     for shot in args.shots:
-        episodes = [e for seed in range(SEEDS) for e in plan_episodes(index, novel, shot, seed, count)]
-        if args.growth:
-            grow(net, images, episodes, args.workers, args.cache_gb)
-            continue
-        some = episodes[: args.plain_episodes]
-        planned, plain = [], []
-        for _ in range(args.rounds):
-            seconds, (counts, passes) = timed(
-                lambda e=episodes: count_planned(net, images, e, args.workers, int(args.cache_gb * 2**30))
-            )
-            planned.append(seconds / len(episodes))
-            memory = peak_memory_gb(next(net.parameters()).device)  # so far: the plain engine comes after
-            seconds, expected = timed(lambda e=some: count_plainly(net, images, e, args.workers))
-            plain.append(seconds / len(some))
-        other = int((counts[: len(some)] - expected).abs().sum()) // 2
-        decoding, trunk = (1000 * seconds / len(episodes) for seconds in parts(net, images, episodes))
-        ours, theirs = 1000 * median(planned), 1000 * median(plain)
-        print(
-            f"\n{shot}-shot, refine, {args.backbone}: {len(episodes)} episodes over {distinct} images, "
-            f"{passes} trunk passes"
-        )
-        print(f"plain    {theirs:8.1f} ms an episode   (rounds: {', '.join(f'{1000 * s:.0f}' for s in plain)})")
-        print(f"planned  {ours:8.1f} ms an episode   (rounds: {', '.join(f'{1000 * s:.1f}' for s in planned)})")
-        print(f"ratio    {theirs / ours:8.1f}")
-        print(
-            f"of the planned: bare trunk passes {trunk:.1f} ms, matching and counting {ours - trunk:.1f} ms; decoding,"
-        )
-        print(f"which the loader processes do ahead, would be {decoding:.1f} ms in one")
-        print(f"pixels predicted otherwise in {len(some)} episodes: {other}; peak memory {memory:.2f} GB")
+        grow(args, shot) if args.growth else compare(args, shot)
 
 
 if __name__ == "__main__":

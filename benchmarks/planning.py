@@ -19,11 +19,12 @@ from engine.evaluation.planned import group
 from engine.setting import CACHE_GB
 from model import build_model
 from model.resnet import CHANNELS, STRIDE
-from model.shared_query import KEPT_SETS, TOGETHER
+from model.shared_query import SUMS_BYTES
 from util.launch import command
 
 IMAGES, CLASSES, EPISODES, SHOT, SEEDS = 40504, 80, 4000, 5, 5
 SIDE = (480, 640)
+MATCHED = 32  # episodes of the query whose memory is measured
 
 
 def synthetic_index(images: int = IMAGES, seed: int = 0) -> dict[str, dict[int, int]]:
@@ -40,10 +41,11 @@ def synthetic_index(images: int = IMAGES, seed: int = 0) -> dict[str, dict[int, 
 
 
 def memory_bound(pairs: int, pixels: int) -> float:
-    """Bytes: kept features, prototypes of (image, class) pairs, kernels and sums of one query of N pixels."""
-    kernels = 4 * 4 * pixels**2  # cosines and kernel; the kernel's rows of a set, and their copy in the product
-    sums = (KEPT_SETS + 2 * TOGETHER + 3) * 4 * pixels * CHANNELS  # kept, in use in both matchings, temporaries
-    return CACHE_GB * 2**30 + 2 * 4 * pairs * CHANNELS + kernels + sums
+    """Bytes: kept features, prototypes of (image, class) pairs, kernel and sums of one query of N pixels."""
+    kernels = 2 * 4 * pixels**2  # the kernel, and its rows of a set
+    arrays = 4 * 4 * pixels * CHANNELS  # pixels and their directions, the features and the pixels of a set
+    sums = max(SUMS_BYTES, 3 * 4 * pixels * CHANNELS)  # of one episode at least, which has two sets
+    return CACHE_GB * 2**30 + 2 * 4 * pairs * CHANNELS + kernels + arrays + sums
 
 
 @torch.inference_mode()
@@ -73,13 +75,11 @@ def main() -> None:
     generator = torch.Generator().manual_seed(0)
     idle = peak_memory_gb(torch.device("cpu"))
     features = torch.randn(1, CHANNELS, height, width, generator=generator)
-    fg, bg = torch.randn(2, 4 * TOGETHER, CHANNELS, 1, 1, generator=generator)
+    fg, bg = torch.randn(2, MATCHED, CHANNELS, 1, 1, generator=generator)
     net.match_episodes(features, fg, bg)
     used = peak_memory_gb(torch.device("cpu")) - idle
     bound = memory_bound(0, height * width) / 2**30 - CACHE_GB
-    print(
-        f"one query of {SIDE[1]}x{SIDE[0]} with {4 * TOGETHER} episodes: {used:.2f} GiB measured, {bound:.2f} GiB bound"
-    )
+    print(f"one query of {SIDE[1]}x{SIDE[0]} with {MATCHED} episodes: {used:.2f} GiB measured, {bound:.2f} GiB bound")
 
 
 if __name__ == "__main__":

@@ -4,14 +4,18 @@
 
 Both take the same batches and start from the same weights, with the refinement and SGD. How many pixels support
 themselves, and so the work of the matching, depends on the weights: a trained checkpoint is the realistic case.
-Peak memory is that of a process that trains in one of the two ways only.
+Each way trains in a process of its own, and the two take turns, step by step.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from itertools import cycle
 from pathlib import Path
 from statistics import median
 
@@ -30,6 +34,7 @@ from engine.options import OneLineParser, default_device, positive, whole
 from engine.training.step import MOMENTUM, WEIGHT_DECAY, make_optimizer, train_step
 from model import build_model
 from util.launch import command
+from util.memory import keep_freed_memory
 
 LR = 1e-4
 DIFFERENT = 4  # batches
@@ -56,47 +61,51 @@ def plain_optimizer(net: nn.Module) -> torch.optim.Optimizer:
 
 
 def measure_steps(args: argparse.Namespace) -> None:
-    drawn, plain, ours = both_ways(args)
-    of_plain, of_ours = plain_optimizer(plain), make_optimizer(ours, LR)
-    times: dict[str, list[float]] = {"plain": [], "ours": []}
-    losses: dict[str, list[float]] = {"plain": [], "ours": []}
-    for number in range(args.steps):
-        batch = drawn[number % len(drawn)]
-        for name, step in (
-            ("plain", lambda b=batch: plain_step(plain, of_plain, b)),
-            ("ours", lambda b=batch: train_step(ours, of_ours, b, LR)),
-        ):
-            seconds, loss = timed(step)
-            times[name].append(seconds)
-            losses[name].append(loss)
-    theirs, own = (median(times[name][1:]) for name in ("plain", "ours"))
-    first = [abs(a - b) / a for a, b in zip(losses["plain"][:4], losses["ours"][:4], strict=True)]
-    memory = {name: measured_memory(args, name) for name in ("plain", "ours")}
+    flags = ["--data-root", args.data_root, "--crop-size", str(args.crop_size), "--batch-size", str(args.batch_size)]
+    flags += ["--checkpoint", args.checkpoint] if args.checkpoint else []
+    steps: dict[str, list[list[float]]] = {"plain": [], "ours": []}
+    with ExitStack() as stack:
+        trainers = {name: stack.enter_context(trainer([*flags, "--only", name])) for name in steps}
+        for _ in range(args.steps):
+            for name, process in trainers.items():
+                process.stdin.write("step\n")
+                process.stdin.flush()
+                steps[name].append(json.loads(process.stdout.readline()))
+    theirs, own = (median(seconds for seconds, _, _ in taken[1:]) for taken in steps.values())
+    of_plain, of_ours = (taken[-1][2] for taken in steps.values())
+    first = [abs(a[1] - b[1]) / a[1] for a, b in zip(steps["plain"][:4], steps["ours"][:4], strict=True)]
     print(
         f"crop {args.crop_size}, batch {args.batch_size}: plain {theirs:.3f} s, ours {own:.3f} s a step, "
         f"{theirs / own:.2f} x; losses of 4 steps differ by {max(first):.1e}; peak memory plain "
-        f"{memory['plain']:.2f}, ours {memory['ours']:.2f} GB",
+        f"{of_plain:.2f}, ours {of_ours:.2f} GB",
         flush=True,
     )
 
 
-def measured_memory(args: argparse.Namespace, only: str) -> float:
-    """Peak memory in GB of three steps in a process of their own."""
-    flags = ["--data-root", args.data_root, "--crop-size", str(args.crop_size), "--batch-size", str(args.batch_size)]
-    more = ["--checkpoint", args.checkpoint] if args.checkpoint else []
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.training", *flags, *more, "--only", only], capture_output=True, text=True
-    )
-    return float(done.stdout.split()[-1])
+def trainer(flags: Sequence[str]) -> subprocess.Popen:
+    """A process of its own, whose memory and allocator no other way of training has touched."""
+    command_line = [sys.executable, "-m", "benchmarks.training", *flags]
+    return subprocess.Popen(command_line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-def three_steps(args: argparse.Namespace) -> None:
+def take_steps(args: argparse.Namespace) -> None:
+    """A step for each line of the standard input, with its seconds, its loss and the peak memory so far in GB."""
+    if args.only == "ours" and default_device().type == "cpu":
+        keep_freed_memory()  # as engine.training.run does
     drawn, plain, ours = both_ways(args)
-    optimizer = plain_optimizer(plain) if args.only == "plain" else make_optimizer(ours, LR)
-    for batch in drawn[:3]:
-        plain_step(plain, optimizer, batch) if args.only == "plain" else train_step(ours, optimizer, batch, LR)
-    device = next(ours.parameters()).device
-    print(peak_memory_gb(device) if device.type == "cuda" else own_peak_gb())
+    net = plain if args.only == "plain" else ours
+    device = next(net.parameters()).device
+    if args.only == "plain":
+        of_plain = plain_optimizer(plain)
+        steps = (lambda batch=batch: plain_step(plain, of_plain, batch) for batch in cycle(drawn))
+    else:
+        optimizer = make_optimizer(ours, LR)
+        steps = (lambda batch=batch: train_step(ours, optimizer, batch, LR) for batch in cycle(drawn))
+    for _, step in zip(sys.stdin, steps, strict=False):
+        seconds, loss = timed(step)
+        print(
+            json.dumps([seconds, loss, peak_memory_gb(device) if device.type == "cuda" else own_peak_gb()]), flush=True
+        )
 
 
 def own_peak_gb() -> float:
@@ -141,10 +150,10 @@ def main() -> None:
     add("--samples", type=whole(1), default=1000, help="of the loader (default %(default)s)")
     add("--workers", type=whole(0), default=2, help="of the loader (default %(default)s)")
     add("--cache-gb", type=positive, default=1.0, help="of the loader (default %(default)s)")
-    add("--only", choices=("plain", "ours"), help="three steps of one way, then its peak memory")
+    add("--only", choices=("plain", "ours"), help="steps of one way, one for each line of the input")
     args = parser.parse_args()
     if args.only:
-        three_steps(args)
+        take_steps(args)
         return
     sizes = [(args.crop_size, args.batch_size)] if args.crop_size and args.batch_size else [(241, 2), (473, 4)]
     for args.crop_size, args.batch_size in sizes:

@@ -81,6 +81,7 @@ def kernel(unit: Tensor, out: Tensor) -> Tensor:
     return out
 
 
+@torch.no_grad()
 def match_episodes(features: Tensor, fg: Tensor, bg: Tensor, refine: bool, scratch: Scratch | None = None) -> Tensor:
     """Match one query with many episodes.
 
@@ -195,14 +196,17 @@ def spanning_tree(sets: Tensor, known: int) -> list[tuple[int, int]]:
 
 def mixed_cosine(query: Query, fixed: Tensor, adaptive: Sequence[tuple[float, Tensor, Tensor]]) -> Tensor:
     """The cosine (E, N) of every pixel i with fixed (E, C) + the sum over (w, S, z) of w S_i / z_i."""
+    episodes, channels = fixed.shape
     count = len(query.pixels)
     rows = count if fixed.is_cuda else max(1, CACHED_BYTES // (fixed.numel() * fixed.element_size()))
-    along, lengths = [], []
+    shares = [weight / z for weight, _, z in adaptive]
+    along, lengths = fixed.new_empty(2, episodes, count)
+    memory = query.scratch.take("mixed", fixed, episodes, rows, channels)
     for start in range(0, count, rows):
-        here = slice(start, start + rows)
-        mixed = fixed[:, None]
-        for weight, s, z in adaptive:
-            mixed = torch.addcmul(mixed, s[:, here], weight / z[:, here, None])  # (E, rows, C)
-        along.append(torch.linalg.vecdot(mixed, query.unit[here]))
-        lengths.append(torch.linalg.vector_norm(mixed, dim=2))
-    return torch.cat(along, 1) / torch.cat(lengths, 1).clamp_min(1e-8)
+        here = slice(start, min(start + rows, count))
+        mixed, before = memory[:, : here.stop - start], fixed[:, None]
+        for share, (_, s, _) in zip(shares, adaptive, strict=True):
+            before = torch.addcmul(before, s[:, here], share[:, here, None], out=mixed)
+        torch.linalg.vecdot(mixed, query.unit[here], out=along[:, here])
+        torch.linalg.vector_norm(mixed, dim=2, out=lengths[:, here])
+    return along / lengths.clamp_min_(1e-8)

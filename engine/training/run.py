@@ -25,6 +25,7 @@ from util import distributed
 from util.errors import UserError
 from util.files import check_writable, remove_leftovers
 from util.interrupts import Interrupts
+from util.memory import keep_freed_memory
 from util.progress import progress
 
 DTYPES = {None: None, "bf16": torch.bfloat16, "fp16": torch.float16}  # of --amp
@@ -110,6 +111,8 @@ class TrainingRun:
         self.is_first = distributed.rank() == 0
         device = means.device
         self.net = net = start_network(setting, samples, pretrained, device)
+        if device.type == "cpu":
+            keep_freed_memory()
         if device.type == "cpu" or means.amp:
             net.to(memory_format=torch.channels_last)  # in which convolutions are faster there
         self.optimizer = make_optimizer(net, schedule.lr)
