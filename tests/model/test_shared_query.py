@@ -55,6 +55,61 @@ def test_confident_by_hand() -> None:
     assert shared_query.confident_sets(many, 0.6)[0].nonzero().flatten().tolist() == list(range(8, 20))
 
 
+def test_memory_of_another_query_changes_nothing() -> None:
+    """Queries of several sizes and numbers of episodes one after the other, in the same scratch memory."""
+    scratch = shared_query.Scratch()
+    for episodes, height, width in ((5, 9, 13), (2, 6, 5), (9, 11, 14), (5, 9, 13)):
+        features, fg, bg = clustered(episodes, height, width, 1.0)
+        for refine in (True, False):
+            alone = shared_query.match_episodes(features, fg, bg, refine)
+            assert torch.equal(shared_query.match_episodes(features, fg, bg, refine, scratch), alone)
+
+
+def test_episodes_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More episodes than the bound on memory takes at a time, and a bound that not even one fits into."""
+    features, fg, bg = clustered(7, 9, 13, 1.0)
+    together = shared_query.match_episodes(features, fg, bg, True)
+    for slots in (7, 1):
+        monkeypatch.setattr(shared_query, "SUMS_BYTES", slots * features.nbytes)
+        scratch = shared_query.Scratch()
+        got = shared_query.match_episodes(features, fg, bg, True, scratch)
+        torch.testing.assert_close(got, together, rtol=1e-5, atol=1e-5)
+        assert scratch.buffers["sums"].nbytes <= max(slots, 3) * features.nbytes
+
+
+def test_kernel_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    unit = torch.nn.functional.normalize(torch.randn(37, 8, generator=torch.Generator().manual_seed(0)), dim=1)
+    for rows in (1, 10, 37, 100):
+        monkeypatch.setattr(shared_query, "KERNEL_ROWS", rows)
+        got = shared_query.kernel(unit, torch.full((37, 37), torch.nan))
+        torch.testing.assert_close(got, (2 * unit @ unit.t()).exp())
+        torch.testing.assert_close(got, got.t(), rtol=0, atol=0 if rows == 1 else 1e-5)
+
+
+def test_spanning_tree_by_hand() -> None:
+    """Pixels 0 to 3 from the empty set; the others by what they lack or have more, the nearest first."""
+    sets = torch.zeros(5, 8, dtype=torch.bool)
+    sets[1, :4] = True  # 4 pixels from the empty set
+    sets[2, :7] = True  # 2 from set 4
+    sets[3, :4] = True  # set 1 again
+    sets[4, :5] = True  # 1 from set 1
+    assert shared_query.spanning_tree(sets, known=1) == [(1, 0), (3, 1), (4, 1), (2, 4)]
+    assert shared_query.spanning_tree(sets, known=3) == [(3, 1), (4, 1)]
+    assert shared_query.spanning_tree(sets[:1], known=1) == []
+
+
+def test_sums_are_those_of_each_set_alone() -> None:
+    features, _, _ = clustered(1, 9, 13, 1.0)
+    query = shared_query.Query(features, shared_query.Scratch())
+    chosen = torch.rand(6, 9 * 13, generator=torch.Generator().manual_seed(0)) > torch.linspace(0.1, 0.9, 6)[:, None]
+    chosen[3] = chosen[2]
+    sums = shared_query.Sums(query, len(chosen))
+    for some in chosen.split(4):
+        s, z = sums.add(some)
+        torch.testing.assert_close(s, query.kernel @ (some[..., None] * query.pixels), rtol=1e-4, atol=1e-3)
+        torch.testing.assert_close(z, some.float() @ query.kernel, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("name", ["eval_r50_refine_1shot", "eval_r50_5shot", "eval_r50_refine_fallback"])
 def test_golden_logits(name: str) -> None:
     """The steps of planned evaluation, batch norms folded, on the authors' recorded episodes."""
