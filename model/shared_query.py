@@ -40,12 +40,15 @@ class Scratch:
     def __init__(self) -> None:
         self.buffers: dict[str, Tensor] = {}
 
-    def take(self, name: str, like: Tensor, *shape: int) -> Tensor:
-        """A tensor of a shape, of like's type and device, whose content is undefined; it overwrites the last one."""
+    def take(self, name: str, like: Tensor, *shape: int, expected: int = 0) -> Tensor:
+        """A tensor of a shape, of like's type and device, whose content is undefined; it overwrites the last one.
+
+        expected: the bytes that later ones will take, so as not to begin anew with each that is larger.
+        """
         size = math.prod(shape)
         if name not in self.buffers or self.buffers[name].numel() < size:
             self.buffers.pop(name, None)
-            self.buffers[name] = like.new_empty(size)
+            self.buffers[name] = like.new_empty(max(size, expected // like.element_size()))
         return self.buffers[name][:size].view(shape)
 
 
@@ -147,7 +150,7 @@ class Sums:
         count = len(query.pixels)
         self.query = query
         self.sets = torch.zeros(1, count, dtype=torch.bool, device=query.pixels.device)  # the empty one first
-        self.s = query.scratch.take("sums", query.pixels, 1 + most, *query.pixels.shape)
+        self.s = query.scratch.take("sums", query.pixels, 1 + most, *query.pixels.shape, expected=SUMS_BYTES)
         self.z = query.pixels.new_zeros(1 + most, count)
         self.s[0] = 0
 
