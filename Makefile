@@ -3,7 +3,7 @@
 # make test   the test suite (make test-slow: the long ones)
 # make lint   ruff
 # make pictures   the pictures of README and docs/ again, from the demo (installs gradio and playwright; needs a Chromium)
-# make bench  planned against plain evaluation and training, planning and sampling at COCO's size, class index against masks
+# make bench  evaluation and training against the plain ways and by step, planning and sampling at COCO's size, class index against masks
 #             (DATA_ROOT=... for a VOC2012 folder of yours)
 
 PYTHON ?= python3
@@ -50,6 +50,7 @@ data/toy: | install
 bench: install $(filter data/toy,$(DATA_ROOT))
 	$(RUN) -m benchmarks.evaluation --data-root $(DATA_ROOT)
 	$(RUN) -m benchmarks.training --data-root $(DATA_ROOT)
+	$(RUN) -m benchmarks.breakdown --data-root $(DATA_ROOT)
 	$(RUN) -m benchmarks.planning
 	$(RUN) -m benchmarks.sampling
 	$(RUN) -m benchmarks.index --masks $(DATA_ROOT)/SegmentationClassAug

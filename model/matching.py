@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -139,26 +139,8 @@ def adaptive_weights(pixels: Tensor, background: Tensor) -> Tensor:
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:
-    """a @ b for large matrices: on CPUs as a 1x1 convolution, twice as fast on those that are not Intel's."""
-    return a @ b if a.is_cuda else _Product.apply(a, b)
-
-
-class _Product(torch.autograd.Function):
-    """A matrix product whose gradients are such convolutions too."""
-
-    @staticmethod
-    def convolved(a: Tensor, b: Tensor) -> Tensor:
-        return F.conv1d(b[None], a[..., None])[0]
-
-    @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
-        ctx.save_for_backward(a, b)
-        return _Product.convolved(a, b)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        a, b = ctx.saved_tensors
-        return _Product.convolved(gradient, b.t()), _Product.convolved(a.t(), gradient)
+    """a @ b for large matrices: on CPUs as a 1x1 convolution, up to twice as fast on those that are not Intel's."""
+    return a @ b if a.is_cuda else F.conv1d(b[None], a[..., None])[0]
 
 
 def match(features: Tensor, fg: Tensor, bg: Tensor, refine: bool) -> dict[str, Tensor]:

@@ -193,12 +193,12 @@ def _backward(pixels: Tensor, lengths: Tensor, kept: Matched, of_logits: Tensor)
         of_pixels.addr_(own.bg_set.to(unit) / own.bg_set.sum(), of_own_bg)
         of_s = of_mixed.mul_(((1 - BG_MIX) / own.z)[:, None])
         weighted.append((own.bg_set, of_s, torch.linalg.vecdot(of_s, own.s) / own.z))
+    of_cosines = torch.zeros_like(kept.kernel)
     for chosen, of_s, subtracted in _by_membership(weighted):
-        rows, some = kept.kernel[chosen], pixels[chosen]
+        rows = kept.kernel[chosen]
         of_pixels[chosen] += rows @ of_s
-        of_similarity = torch.addmm(subtracted[None], some, of_s.t(), beta=-1).mul_(rows).mul_(ADAPTIVE_SCALE)
-        of_unit.addmm_(of_similarity.t(), unit[chosen])
-        of_unit[chosen] += of_similarity @ unit
+        of_cosines[chosen] = torch.addmm(subtracted[None], pixels[chosen], of_s.t(), beta=-1).mul_(rows)
+    of_unit.addmm_(of_cosines + of_cosines.t(), unit, alpha=ADAPTIVE_SCALE)
     of_unit.addcmul_(unit, torch.linalg.vecdot(of_unit, unit)[:, None], value=-1)
     return of_pixels.addcdiv_(of_unit, lengths), of_fg, of_bg
 
