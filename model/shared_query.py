@@ -31,6 +31,7 @@ from model.matching import (
 
 SUMS_BYTES = 2**29  # of the sums S of the episodes matched at a time; a set takes 4 N C
 KERNEL_ROWS = 384  # of the kernel computed at a time: only the half above the diagonal is
+SMALLEST = 1e-8  # length that a vector is divided by, as in matching.norm
 CACHED_BYTES = 2**21  # of the prototypes mixed at a time: on a CPU they are to stay in its cache
 
 
@@ -61,7 +62,7 @@ class Query:
         self.pixels, self.unit = scratch.take("pixels", features, 2, count, channels)
         self.pixels.copy_(features[0].flatten(1).t())
         lengths = torch.linalg.vector_norm(self.pixels, dim=1, keepdim=True)
-        torch.div(self.pixels, lengths.clamp_min(1e-8), out=self.unit)
+        torch.div(self.pixels, lengths.clamp_min(SMALLEST), out=self.unit)
         self.kernel = kernel(self.unit, scratch.take("kernel", features, count, count))
 
     def cosine(self, prototypes: Tensor) -> Tensor:
@@ -212,4 +213,4 @@ def mixed_cosine(query: Query, fixed: Tensor, adaptive: Sequence[tuple[float, Te
             before = torch.addcmul(before, s[:, here], share[:, here, None], out=mixed)
         torch.linalg.vecdot(mixed, query.unit[here], out=along[:, here])
         torch.linalg.vector_norm(mixed, dim=2, out=lengths[:, here])
-    return along / lengths.clamp_min_(1e-8)
+    return along / lengths.clamp_min_(SMALLEST)

@@ -25,9 +25,7 @@ from model.matching import (
     REFINE_MIX,
     TEMPERATURE,
 )
-from model.shared_query import confident_sets, kernel
-
-SMALLEST = 1e-8  # length that a vector is divided by, as in matching.norm
+from model.shared_query import SMALLEST, confident_sets, kernel
 
 
 class SelfSupport(NamedTuple):
@@ -79,7 +77,8 @@ class _Match(torch.autograd.Function):
         of_features = torch.empty_like(features, memory_format=torch.contiguous_format)
         of_fg, of_bg = features.new_zeros(2, *features.shape[:2]).unbind()
         outputs = torch.stack((of_out1, of_final), 1).flatten(3)  # (B, 2, 2, N)
-        for number, (image, kept, of_logits) in enumerate(zip(features, ctx.matched, outputs, strict=True)):
+        for number, (image, of_logits) in enumerate(zip(features, outputs, strict=True)):
+            kept, ctx.matched[number] = ctx.matched[number], None  # freed, as autograd frees what it has saved
             of_pixels, of_fg[number], of_bg[number] = _backward(*_pixels(image), kept, of_logits)
             of_features[number].flatten(1).copy_(of_pixels.t())
         return of_features, of_fg[..., None, None], of_bg[..., None, None], None
