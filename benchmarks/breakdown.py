@@ -9,7 +9,6 @@ of benchmarks.training, its operations summed up by kind. Convolutions are the f
 from __future__ import annotations
 
 import argparse
-import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -80,9 +79,7 @@ def of_training(args: argparse.Namespace) -> None:
     train_step(net, optimizer, drawn[0], LR)
     activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * torch.cuda.is_available()
     with profile(activities=activities) as profiled:
-        started = time.perf_counter()
-        train_step(net, optimizer, drawn[0], LR)
-        total = time.perf_counter() - started
+        total, _ = timed(lambda: train_step(net, optimizer, drawn[0], LR))
     events = {event.key: event.cpu_time_total / 1000 for event in profiled.key_averages()}
     found = {kind: sum(events.get(key, 0.0) for key in keys) for kind, keys in KINDS.items()}
     show(f"training step, crop {args.crop_size}, batch {args.batch_size}: ms", found, 1000 * total)

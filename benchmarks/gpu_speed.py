@@ -9,7 +9,7 @@ from copy import deepcopy
 import torch
 from torch import nn
 
-from benchmarks.evaluation import network
+from benchmarks.evaluation import bare_passes, network
 from benchmarks.gpu_rows import Job, Numbers, Row, measured, row
 from benchmarks.plain import plain_step
 from benchmarks.training import both_ways, plain_optimizer
@@ -21,7 +21,7 @@ from engine.options import default_device
 from engine.setting import CACHE_GB
 from engine.training.run import DTYPES
 from engine.training.step import make_optimizer, train_step
-from model import FewShotNetwork, fold_batch_norms
+from model import FewShotNetwork
 
 COMPARED = 4  # losses, those of the first steps
 
@@ -68,16 +68,11 @@ def both_engines(net: FewShotNetwork, images: ImageSet, episodes: Sequence[Episo
     }
 
 
-@torch.inference_mode()
 def bare_trunk(net: FewShotNetwork, images: ImageSet, episodes: Sequence[Episode]) -> float:
     """Seconds of passing each image of the episodes once through the trunk as planned evaluation does."""
     device = next(net.parameters()).device
-    net = fold_batch_norms(net).to(memory_format=torch.channels_last)
-    loaded = [
-        picture[None].to(device, memory_format=torch.channels_last)
-        for picture, _ in Pictures(images, images_of(episodes))
-    ]
-    return measured(lambda _: [net.features(picture) for picture in loaded], 1)[0]
+    loaded = [picture[None].to(device) for picture, _ in Pictures(images, images_of(episodes))]
+    return measured(lambda _: bare_passes(net, loaded), 1)[0]
 
 
 def training(job: Job) -> list[Row]:

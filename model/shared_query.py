@@ -110,14 +110,14 @@ def match_episodes(features: Tensor, fg: Tensor, bg: Tensor, refine: bool, scrat
 def _match(query: Query, fg: Tensor, bg: Tensor, refine: bool) -> Tensor:
     """Final logits (E, 2, N) for prototypes (E, C); the steps and names of matching.match."""
     sums = Sums(query, len(fg) * (2 if refine else 1))
-    fg_set, bg_set = _self_support(*query.cosine(torch.stack((fg, bg))))
+    fg_set, bg_set = confident_pixels(*query.cosine(torch.stack((fg, bg))))
     own_fg, own_bg = query.mean(torch.stack((fg_set, bg_set)))
     fg1 = FG_MIX * own_fg + (1 - FG_MIX) * fg
     asbp = sums.add(bg_set)
     fg_cosine, bg_cosine = query.cosine(fg1), mixed_cosine(query, BG_MIX * own_bg, [(1 - BG_MIX, *asbp)])
     if refine:
         support, once, again = REFINE_MIX
-        fg_set, bg_set = _self_support(fg_cosine, bg_cosine)
+        fg_set, bg_set = confident_pixels(fg_cosine, bg_cosine)
         own_fg_again, own_bg_again = query.mean(torch.stack((fg_set, bg_set)))
         fg2 = support * fg + once * fg1 + again * (FG_MIX * own_fg_again + (1 - FG_MIX) * fg)
         fixed = support * bg + BG_MIX * (once * own_bg + again * own_bg_again)
@@ -127,7 +127,7 @@ def _match(query: Query, fg: Tensor, bg: Tensor, refine: bool) -> Tensor:
     return TEMPERATURE * torch.stack((bg_cosine, fg_cosine), 1)
 
 
-def _self_support(fg_cosine: Tensor, bg_cosine: Tensor) -> tuple[Tensor, Tensor]:
+def confident_pixels(fg_cosine: Tensor, bg_cosine: Tensor) -> tuple[Tensor, Tensor]:
     """The confident foreground and background pixels, each (E, N) bool, under cosines (E, N)."""
     p_bg, p_fg = (TEMPERATURE * torch.stack((bg_cosine, fg_cosine))).softmax(0)
     return confident_sets(p_fg, FG_THRESHOLD), confident_sets(p_bg, BG_THRESHOLD)

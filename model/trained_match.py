@@ -18,14 +18,12 @@ from torch.autograd.function import once_differentiable
 from model.matching import (
     ADAPTIVE_SCALE,
     BG_MIX,
-    BG_THRESHOLD,
     FG_MIX,
-    FG_THRESHOLD,
     FINAL_MIX,
     REFINE_MIX,
     TEMPERATURE,
 )
-from model.shared_query import SMALLEST, confident_sets, kernel
+from model.shared_query import SMALLEST, confident_pixels, kernel
 
 
 class SelfSupport(NamedTuple):
@@ -66,7 +64,6 @@ class _Match(torch.autograd.Function):
             outputs.append(logits)
             ctx.matched.append(kept)
         ctx.save_for_backward(features)
-        ctx.refine = refine
         out1, final = torch.stack(outputs).unflatten(3, features.shape[-2:]).unbind(1)
         return out1.contiguous(), final.contiguous()
 
@@ -111,8 +108,7 @@ def _self_support(
     pixels: Tensor, k: Tensor, fg_cosine: Tensor, bg_cosine: Tensor, before: SelfSupport | None = None
 ) -> SelfSupport:
     """Step 3 under cosines (N,); its sums from those of the self-support before, if that takes fewer pixels."""
-    p_bg, p_fg = (TEMPERATURE * torch.stack((bg_cosine, fg_cosine))).softmax(0)
-    fg_set, bg_set = confident_sets(p_fg[None], FG_THRESHOLD)[0], confident_sets(p_bg[None], BG_THRESHOLD)[0]
+    fg_set, bg_set = (chosen[0] for chosen in confident_pixels(fg_cosine[None], bg_cosine[None]))
     own_fg, own_bg = (chosen.to(pixels) @ pixels / chosen.sum() for chosen in (fg_set, bg_set))
     changed = None if before is None else bg_set ^ before.bg_set
     if changed is None or changed.sum() > bg_set.sum():
