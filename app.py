@@ -24,7 +24,7 @@ from pathlib import Path
 
 import hubconf
 from engine.checkpoint import find_checkpoint
-from engine.options import OneLineParser, add_max_side, device, memory_errors, whole
+from engine.options import OneLineParser, add_max_side, add_network, device, memory_errors, whole
 from engine.page.finder import Finder
 from engine.page.guard import Guard
 from engine.page.uploads import MAX_BYTES
@@ -44,6 +44,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--port", type=whole(1, 65535), default=7860, help="(default %(default)s)")
     add("--share", action="store_true", help="make a public address through gradio's servers (default: off)")
     add_max_side(parser)
+    add_network(parser, "(default the checkpoint's)", "(default the checkpoint's)")
     add("--device", type=device, help="cpu, cuda, cuda:1 (default: cuda if there is one)")
     return parser.parse_args(argv)
 
@@ -70,7 +71,9 @@ def main(argv: list[str] | None = None) -> None:
         if args.checkpoint is None and not DEMO.is_dir():
             raise UserError("there are no weights of the demo; run make demo, or pass --checkpoint")
         with memory_errors(args.max_side):
-            predictor = hubconf.predictor(find_checkpoint(args.checkpoint or DEMO), None, args.device, args.max_side)
+            checkpoint = find_checkpoint(args.checkpoint or DEMO)
+            own = {"method": args.method, "backbone": args.backbone}
+            predictor = hubconf.predictor(checkpoint, None, args.device, args.max_side, **own)
         from engine.page.layout import CSS, THEME, layout  # which imports gradio
 
         page = layout(Finder(predictor), folder, args.max_side)

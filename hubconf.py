@@ -15,6 +15,7 @@ import os
 import torch
 
 import engine.checkpoint
+import engine.network
 import engine.prediction.predictor
 import model
 import util.errors
@@ -47,6 +48,8 @@ def predictor(
     refine: bool | None = None,
     device: str | torch.device | None = None,
     max_side: int = engine.setting.MAX_SIDE,
+    method: str | None = None,
+    backbone: str | None = None,
 ) -> engine.prediction.predictor.Predictor:
     """Build what segments images like a few supports (engine.prediction), with the network that the weights are of.
 
@@ -54,12 +57,13 @@ def predictor(
         weights, refine: as above.
         device: None for CUDA if there is one, else the CPU.
         max_side: larger images are resized to so many pixels.
+        method, backbone: FILE.py:CLASS of a head or trunk of your own, whose code runs; None for the weights'.
     Returns:
         A Predictor without supports.
     """
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    net = model.fold_batch_norms(_network(weights, refine))
+    net = model.fold_batch_norms(_network(weights, refine, method, backbone))
     return engine.prediction.predictor.Predictor(net.to(device, memory_format=torch.channels_last), max_side)
 
 
@@ -70,17 +74,19 @@ def _network(
     state, info = None, {"method": method, "backbone": backbone}
     if weights is not None:
         state, info = engine.checkpoint.load_checkpoint(weights)
-        if (method or info["method"], backbone or info["backbone"]) != (info["method"], info["backbone"]):
+        if method in model.METHODS and (method, backbone) != (info["method"], info["backbone"]):
             found = f"{info['method']}_{info['backbone']}"
             raise util.errors.UserError(
                 f"{weights}: holds the weights of {found}, not of {method}_{backbone}; ask for it"
             )
+        info = {**info, **engine.network.chosen(weights, info, {"method": method, "backbone": backbone})}
     refine = bool(info.get("refine")) if refine is None else refine
     try:
-        net = model.build_model(info["method"], info["backbone"], refine)
+        model.check_refine(info["method"], refine)
     except ValueError as error:
         where = "" if weights is None else f"{weights}: "
         raise util.errors.UserError(f"{where}{error}; leave it out") from error
+    net = engine.network.network_of(info["method"], info["backbone"], refine)
     if state is not None:
         engine.checkpoint.load_network(net, state, weights)
     return net.eval()

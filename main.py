@@ -26,7 +26,7 @@ from typing import Any
 
 from dataset import Part, Plans, locate, open_fold, open_pool
 from engine.evaluation.protocol import PAPER, plan_seeds
-from engine.options import check_engine, default_device, make_parser, positive, settle, whole
+from engine.options import add_start, check_engine, default_device, make_parser, positive, settle, whole
 from engine.setting import RECIPE, Schedule, Setting
 from engine.training.history import need_tensorboard
 from engine.training.state import plain_values
@@ -35,14 +35,14 @@ from util.errors import UserError
 from util.interrupts import Interrupts, interrupts
 from util.launch import command
 
-MANY_STEPS = 20  # steps: a longer run times two of them to say how long it takes
+MANY_STEPS = 20  # a longer run times two steps to say how long it takes; so does one of a long evaluation
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """The flags; those of the setting are settled."""
     parser = make_parser(__doc__)
     add = parser.add_argument
-    add("--pretrained", metavar="FILE", help="ImageNet weights, or none (default pretrained/BACKBONE.pth here)")
+    add_start(parser)
     add("--out", default="outdir", metavar="DIR", help="folder for all output files (default %(default)s)")
     add("--resume", action="store_true", help="go on with an interrupted run, if there is one")
     add(
@@ -59,29 +59,24 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     add("--lr", type=positive, default=RECIPE.lr, help="initial learning rate (default %(default)s)")
     add("--crop-size", type=whole(33, 4096), help="side of training crops (default 473, fss 225)")
-    add("--episode", type=whole(1), default=RECIPE.episodes, help="number of training episodes (default %(default)s)")
+    add("--episode", type=whole(0), default=RECIPE.episodes, help="number of training episodes (default %(default)s)")
     add("--snapshot", type=whole(1), default=RECIPE.snapshot, help="episodes between evaluations (default %(default)s)")
     add("--test-episodes", type=whole(1), help="episodes of an evaluation seed (default the protocol's)")
-    add(
-        "--amp",
-        nargs="?",
-        const="bf16",
-        choices=("bf16", "fp16"),
-        help="train the trunk in bfloat16, or in float16 on CUDA",
-    )
+    add("--amp", nargs="?", const="bf16", choices=("bf16", "fp16"), help="a trunk in bfloat16, on CUDA also in float16")
     add("--compile", action="store_true", help="compile the trunk with torch.compile")
     add("--released-order", type=whole(2, 64), metavar="N", help="train as the release on N GPUs, fault included")
     add("--tensorboard", action="store_true", help="also write events for TensorBoard")
     args = parser.parse_args(argv)
     setting = settle(vars(args))
     vars(args).update(setting.as_dict())
+    del args.features  # it is in the backbone
     args.crop_size = args.crop_size or setting.layout.CROP_SIZE
     check_engine(args.engine)
     if args.tensorboard:
         need_tensorboard()
     if args.released_order and (setting.method != "ssp" or setting.shot == 1):
         raise UserError("--released-order belongs to --method ssp and --shot 2 or more; without it nothing changes")
-    if args.snapshot > args.episode:
+    if args.snapshot > args.episode > 0:
         raise UserError(f"--snapshot {args.snapshot} is larger than --episode {args.episode}")
     if args.batch_size > args.snapshot:
         raise UserError(f"--batch-size {args.batch_size} is larger than --snapshot {args.snapshot}")
@@ -105,7 +100,7 @@ def train(args: argparse.Namespace, asked: Interrupts) -> Path:
     """Train on the base classes, snapshot by snapshot, and test the best weights on the novel ones."""
     # Here, so that --help and wrong flags need not wait for torch.
     from dataset.samples import TrainingSamples
-    from engine.evaluation.estimate import cost, duration, unit_seconds
+    from engine.evaluation.estimate import LONG, cost, duration, unit_seconds
     from engine.evaluation.evaluate import evaluate, result_table, summary
     from engine.training.run import Means, TrainingRun, find_training, finished_checkpoint
     from engine.training.start import what_will_run
@@ -137,7 +132,7 @@ def train(args: argparse.Namespace, asked: Interrupts) -> Path:
     )  # fmt: skip
 
     # The network, its optimizer and the state of the run (sections 2 to 4).
-    how = {"training": earlier, "released_order": args.released_order}
+    how = {"training": earlier, "released_order": args.released_order, "frozen": bool(args.frozen)}
     run = TrainingRun(setting, schedule, fold, samples, last, flags, means, args.pretrained, **how)
 
     def test(part: Part, plans: Plans) -> dict[str, Any]:
@@ -151,9 +146,11 @@ def train(args: argparse.Namespace, asked: Interrupts) -> Path:
     evaluated, tested = (sum(map(len, plans.values())) for plans in (selection, final))
     done = run.training.snapshot
     distributed.say(what_will_run(setting, schedule, fold, run.net, len(pool.names), done, evaluated, tested))
-    if run.time_a_step(MANY_STEPS):
+    is_long = cost(final, args.engine) > LONG
+    if run.time_a_step(0 if is_long else MANY_STEPS) or is_long:
         unit = unit_seconds(run.net, fold.select.images, selection[args.seed], args.engine)
-        distributed.say(f"about {time_left(unit)}, at {run.step_seconds:.2g} s a step")
+        at = f", at {run.step_seconds:.2g} s a step" if run.step_seconds else ""
+        distributed.say(f"about {time_left(unit)}{at}")
 
     # Train a snapshot, evaluate it on one seed, keep the best weights.
     while run.snapshots_left:

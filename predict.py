@@ -26,7 +26,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from engine.checkpoint import find_checkpoint
-from engine.options import OneLineParser, add_max_side, device, memory_errors
+from engine.options import OneLineParser, add_max_side, add_network, device, memory_errors
 from engine.prediction.images import find_images, find_supports
 from util.errors import UserError
 from util.launch import command
@@ -48,6 +48,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     refine = argparse.BooleanOptionalAction
     add("--refine", action=refine, help="the self-support refinement (default: as the checkpoint says, else off)")
+    add_network(parser, "(default the checkpoint's)", "(default the checkpoint's)")
     add("--explain", action="store_true", help="also draw what each step of the method found, a figure for each query")
     add("--device", type=device, help="cpu, cuda, cuda:1 (default: cuda if there is one)")
     return parser.parse_args(argv)
@@ -87,7 +88,8 @@ def main(argv: list[str] | None = None) -> dict[Path, float]:
     from engine.prediction.batch import segment_files
 
     with memory_errors(args.max_side):
-        predictor = hubconf.predictor(checkpoint, args.refine, args.device, args.max_side)
+        own = {"method": args.method, "backbone": args.backbone}
+        predictor = hubconf.predictor(checkpoint, args.refine, args.device, args.max_side, **own)
         return segment_files(predictor, pairs, queries, out, args.label, args.threshold, args.explain)
 
 

@@ -5,7 +5,8 @@
     torchrun --nproc-per-node 4 test.py ...        the same result, the images shared among four processes
 
 A .ckpt holds its dataset, fold, shot, backbone, method and refinement; flags override all but backbone and
-method. A plain state dict (.pth), such as the authors' release writes, tells only method and backbone.
+method. Code of your own (FILE.py:CLASS) runs only if --backbone or --method names it. A plain state dict (.pth), such
+as the authors' release writes, tells only method and backbone.
 Without --checkpoint the program takes the checkpoint in the run's own folder, OUT/models/DATASET/fold_K/.
 
 The paper's own protocol (ssp) draws 1,000 episodes (COCO: 4,000) for each of five seeds and keeps the size of
@@ -24,18 +25,16 @@ from typing import Any
 from dataset import DATASETS, ImageSet, Plans, hsnet_classes, locate, open_listed, open_part, plan_hsnet
 from engine.checkpoint import Checkpoint, find_checkpoint, load_network
 from engine.evaluation.protocol import HSNET, PAPER, PROTOCOLS, doubts_of, load_episodes, plan_seeds, save_episodes
+from engine.network import chosen, network_of
 from engine.options import check_engine, default_device, make_parser, settle, whole
 from engine.report.results import result_path, save_result
 from engine.reproduction.authors import load_known
 from engine.setting import OWN, Setting
-from model import build_model
 from util import distributed
 from util.errors import UserError
 from util.files import check_file, check_writable
 from util.interrupts import interrupts
 from util.launch import command
-
-LONG_EVALUATION = 2000  # in units of estimate.cost: half a minute on two cores, of ResNet-50 and images of VOC's size
 
 
 def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]:
@@ -64,10 +63,7 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]
         path = find_checkpoint(run.folder(args.out), f"{run.name}_*")
     locate(args.data_root, DATASETS[args.dataset].FOLDER if args.dataset else "the dataset's folder")
     checkpoint = load_known(path)
-    for name in ("method", "backbone"):
-        given, found = getattr(args, name), checkpoint.info[name]
-        if given not in (None, found):
-            raise UserError(f"{path}: its {name} is {found}, not {given}; leave --{name} out")
+    vars(args).update(chosen(path, checkpoint.info, vars(args)))
     settle_episodes(args, dict(checkpoint.info), path)
     if args.amp and args.engine == "plain":
         raise UserError("--amp belongs to --engine planned, the plain one is the reference")
@@ -147,7 +143,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
 def test(args: argparse.Namespace, path: Path, checkpoint: Checkpoint) -> dict[str, Any]:
     """Plan the episodes of all seeds, segment them, print and write the result."""
     # Here, so that --help and wrong flags need not wait for torch.
-    from engine.evaluation.estimate import cost, duration, unit_seconds
+    from engine.evaluation.estimate import LONG, cost, duration, unit_seconds
     from engine.evaluation.evaluate import evaluate, result_table, summary
     from engine.evaluation.gallery import choose, write_gallery
 
@@ -160,7 +156,7 @@ def test(args: argparse.Namespace, path: Path, checkpoint: Checkpoint) -> dict[s
 
     # The episodes are known before the first image is opened (docs/method.md, section 5).
     images, plans, classes = plan(args)
-    net = build_model(setting.method, setting.backbone, setting.refine)
+    net = network_of(setting.method, setting.backbone, setting.refine)
     load_network(net, checkpoint.state_dict, path)
     net.to(args.device)
     splits = args.splits if protocol == HSNET and args.plans is None else None
@@ -170,7 +166,7 @@ def test(args: argparse.Namespace, path: Path, checkpoint: Checkpoint) -> dict[s
     if args.save_episodes and distributed.rank() == 0:
         save_episodes(args.save_episodes, setting, protocol, plans)
     work = cost(plans, args.engine)
-    if work > LONG_EVALUATION:
+    if work > LONG:
         unit = unit_seconds(net, images, next(iter(plans.values())), args.engine, protocol, args.amp)
         distributed.say(f"{sum(map(len, plans.values()))} episodes, about {duration(work * unit)}")
 

@@ -58,7 +58,7 @@ def plan(data_root: str, fold: int, shot: int, per_image: float) -> tuple[ImageS
 def bare_passes(net: FewShotNetwork, pictures: Sequence[Tensor]) -> None:
     """Nothing but the trunk, as planned evaluation runs it, over pictures (1, 3, H, W)."""
     folded = fold_batch_norms(net).to(memory_format=torch.channels_last)
-    device = next(net.parameters()).device
+    device = net.device
     for picture in pictures:
         folded.features(picture.to(device).contiguous(memory_format=torch.channels_last))
 
@@ -88,7 +88,7 @@ def compare(args: argparse.Namespace, shot: int) -> None:
             lambda: count_planned(net, images, episodes, args.workers, int(args.cache_gb * 2**30))
         )
         planned.append(1000 * seconds / len(episodes))
-        memory = peak_memory_gb(next(net.parameters()).device)  # so far: the plain engine comes after
+        memory = peak_memory_gb(net.device)  # so far: the plain engine comes after
         trunk.append(1000 * timed(lambda: bare_passes(net, pictures))[0] / len(episodes))
         seconds, expected = timed(lambda: count_plainly(net, images, some, args.workers))
         plain.append(1000 * seconds / len(some))

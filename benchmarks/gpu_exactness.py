@@ -24,7 +24,6 @@ from engine.training.parallel import FewShotDataParallel
 from engine.training.step import loss_and_gradients
 from model import FewShotNetwork, build_model, fold_batch_norms
 from model.matching import resize
-from model.network import mean_prototypes
 from tests.model import recipe
 from util.distributed import finish
 
@@ -52,7 +51,7 @@ def planned_logits(net: FewShotNetwork, arguments: Sequence[Any], amp: bool = Fa
     net = fold_batch_norms(net).to(memory_format=torch.channels_last)
     with torch.autocast(query.device.type, torch.bfloat16, enabled=amp):
         *encoded, features = (net.features(x).float() for x in (*supports, query))
-    pair = mean_prototypes([net.prototypes(x, mask) for x, mask in zip(encoded, masks, strict=True)])
+    pair = net.episode_prototypes(encoded, masks)
     logits = net.match_episodes(features, *(x.repeat(3, 1, 1, 1) for x in pair))
     return resize(logits[-1:], query.shape[-2:])
 
@@ -94,7 +93,7 @@ def golden_error(
         logits: plain_logits or planned_logits.
         convolutions, products: as of tf32.
     """
-    device, expected = next(net.parameters()).device, golden["out"][0]
+    device, expected = net.device, golden["out"][0]
     if (convolutions or products) and device.type != "cuda":
         return {"skipped": "only CUDA has TF32"}
     with tf32(convolutions, products):

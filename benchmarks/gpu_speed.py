@@ -70,7 +70,7 @@ def both_engines(net: FewShotNetwork, images: ImageSet, episodes: Sequence[Episo
 
 def bare_trunk(net: FewShotNetwork, images: ImageSet, episodes: Sequence[Episode]) -> float:
     """Seconds of passing each image of the episodes once through the trunk as planned evaluation does."""
-    device = next(net.parameters()).device
+    device = net.device
     loaded = [picture[None].to(device) for picture, _ in Pictures(images, images_of(episodes))]
     return measured(lambda _: bare_passes(net, loaded), 1)[0]
 

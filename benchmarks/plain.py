@@ -21,7 +21,7 @@ from torchvision.models.resnet import Bottleneck, conv1x1
 from dataset import ImageSet
 from dataset.episodes import MIN_PIXELS, Pool
 from model.loss import loss_terms, total_loss
-from model.resnet import BLOCKS, FrozenBatchNorm2d, Trunk
+from model.resnet import BLOCKS, FrozenBatchNorm2d, ResNet
 
 
 class LastBottleneck(Bottleneck):
@@ -47,7 +47,7 @@ class PlainSSP(nn.Module):
 
     def __init__(self, backbone: str, state: Mapping[str, Tensor], refine: bool = True) -> None:
         super().__init__()
-        stem, blocks = Trunk(backbone), BLOCKS[backbone]
+        stem, blocks = ResNet(backbone), BLOCKS[backbone]
         self.refine = refine
         self.layer0 = nn.Sequential(stem.conv1, stem.bn1, stem.relu, stem.maxpool)
         self.layer1, self.layer2 = stage(128, 64, blocks[0]), stage(256, 128, blocks[1], stride=2)

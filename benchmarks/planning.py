@@ -18,7 +18,7 @@ from engine.evaluation.evaluate import peak_memory_gb
 from engine.evaluation.planned import group
 from engine.setting import CACHE_GB
 from model import build_model
-from model.resnet import CHANNELS, STRIDE
+from model.resnet import ResNet
 from model.shared_query import SUMS_BYTES
 from util.launch import command
 
@@ -43,9 +43,9 @@ def synthetic_index(images: int = IMAGES, seed: int = 0) -> dict[str, dict[int, 
 def memory_bound(pairs: int, pixels: int) -> float:
     """Bytes: kept features, prototypes of (image, class) pairs, kernel and sums of one query of N pixels."""
     kernels = 2 * 4 * pixels**2  # the kernel, and its rows of a set
-    arrays = 4 * 4 * pixels * CHANNELS  # pixels and their directions, the features and the pixels of a set
-    sums = max(SUMS_BYTES, 3 * 4 * pixels * CHANNELS)  # of one episode at least, which has two sets
-    return CACHE_GB * 2**30 + 2 * 4 * pairs * CHANNELS + kernels + arrays + sums
+    arrays = 4 * 4 * pixels * ResNet.channels  # pixels and their directions, the features and the pixels of a set
+    sums = max(SUMS_BYTES, 3 * 4 * pixels * ResNet.channels)  # of one episode at least, which has two sets
+    return CACHE_GB * 2**30 + 2 * 4 * pairs * ResNet.channels + kernels + arrays + sums
 
 
 @torch.inference_mode()
@@ -68,14 +68,14 @@ def main() -> None:
         f"{len(of_query)} queries, {len(of_support)} supports, {pairs} (image, class) pairs; "
         f"{added:.0f} MiB for the plan"
     )
-    height, width = (-(-side // STRIDE) for side in SIDE)
+    height, width = (-(-side // ResNet.stride) for side in SIDE)
     print(f"memory bound beyond the program itself: {memory_bound(pairs, height * width) / 2**30:.2f} GiB")
 
     net = build_model("ssp", refine=True).eval()
     generator = torch.Generator().manual_seed(0)
     idle = peak_memory_gb(torch.device("cpu"))
-    features = torch.randn(1, CHANNELS, height, width, generator=generator)
-    fg, bg = torch.randn(2, MATCHED, CHANNELS, 1, 1, generator=generator)
+    features = torch.randn(1, ResNet.channels, height, width, generator=generator)
+    fg, bg = torch.randn(2, MATCHED, ResNet.channels, 1, 1, generator=generator)
     net.match_episodes(features, fg, bg)
     used = peak_memory_gb(torch.device("cpu")) - idle
     bound = memory_bound(0, height * width) / 2**30 - CACHE_GB

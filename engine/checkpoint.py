@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from engine.setting import SUFFIX
+from model.names import BACKBONES, METHODS, is_backbone, is_method
 from util.errors import UserError
 from util.files import atomic_write
 
 if TYPE_CHECKING:  # files are found before torch is imported to read them
     from torch import Tensor, nn
+
+    from model import FewShotNetwork
 
 FORMAT = "ssp-checkpoint-1"  # of our own files: weights and what they were trained on
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
@@ -24,6 +27,8 @@ GET_PRETRAINED = (
     "get them with prepare.py weights (timm's resnet50s.gluon_in1k / resnet101s.gluon_in1k), name another file with "
     "--pretrained, or start from random weights with --pretrained none"
 )
+
+OTHER_PRETRAINED = "name a file of the trunk's weights with --pretrained, or start from random weights (none)"
 
 
 class Checkpoint(NamedTuple):
@@ -57,16 +62,25 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     content = read(path)
     with blaming(path):
         state = unwrap(content)
-    known = method_and_backbone(state)
-    if known is None:
-        raise UserError(
-            f"{path}: not the weights of an SSP or baseline network with a ResNet-50 or -101 "
-            f"({len(state)} keys, the first is {next(iter(state))!r})"
-        )
     info = content.get("info") if content.get("format") == FORMAT else {}
     if not isinstance(info, dict):
         raise UserError(f"{path}: damaged: it does not say what it was trained on; fetch it again")
+    known = _told(info) or method_and_backbone(state)
+    if known is None:
+        raise UserError(
+            f"{path}: not the weights of an SSP or baseline network with a ResNet-50 or -101 "
+            f"({len(state)} keys, the first is {next(iter(state))!r}); of other networks take main.py's {SUFFIX}"
+        )
     return Checkpoint(state, {**info, **known})
+
+
+def _told(info: Mapping[str, Any]) -> dict[str, str] | None:
+    """The method and the trunk that a checkpoint names, if they are not the paper's, which the keys tell."""
+    named = {name: info.get(name) for name in ("method", "backbone")}
+    if not all(isinstance(value, str) for value in named.values()):
+        return None
+    papers = named["method"] in METHODS and named["backbone"] in BACKBONES
+    return named if not papers and is_method(named["method"]) and is_backbone(named["backbone"]) else None
 
 
 def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
@@ -113,10 +127,13 @@ def load_network(net: nn.Module, state: Mapping[str, Tensor], path: str | Path) 
         load_strict(net, state)
 
 
-def load_pretrained(net: nn.Module, path: str | Path) -> None:
-    """Load the ImageNet weights of a file into the trunk of a network. Raises UserError if it cannot be used."""
+def load_pretrained(net: FewShotNetwork, path: str | Path, hint: str = GET_PRETRAINED) -> None:
+    """Load the ImageNet weights of a file into the trunk of a network. Raises UserError if it cannot be used.
+
+    hint: for people, where to get such a file.
+    """
     if not Path(path).is_file():
-        raise UserError(f"{path}: no ImageNet weights there: {GET_PRETRAINED}")
+        raise UserError(f"{path}: no ImageNet weights there: {hint}")
     from model.weights import OtherStem, adapt_pretrained, unwrap
 
     content = read(path)
@@ -125,7 +142,7 @@ def load_pretrained(net: nn.Module, path: str | Path) -> None:
             adapt_pretrained(net, unwrap(content))
     except UserError as error:
         if isinstance(error.__cause__, OtherStem):
-            raise UserError(f"{error}; {GET_PRETRAINED}") from error
+            raise UserError(f"{error}; {hint}") from error
         raise
 
 

@@ -12,7 +12,7 @@ from dataset import DATASETS
 from dataset.coco import CLASS_ORDERS
 from engine.evaluation.protocol import PAPER
 from engine.setting import CACHE_GB, ENGINES, MAX_SIDE, MIN_SIDE, Setting
-from model import BACKBONES, METHODS
+from model.names import BACKBONES, METHODS, is_backbone, is_method, timm_name
 from util.distributed import launched
 from util.errors import UserError, fills_gpu, first_line
 
@@ -40,8 +40,7 @@ def make_parser(description: str, known: str = "") -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--dataset", choices=tuple(DATASETS), help=f"benchmark (default {known}pascal)")
     add("--data-root", required=True, metavar="DIR", help="the dataset's folder, or the folder that holds it")
-    add("--backbone", choices=BACKBONES, help=f"trunk (default {known}resnet50)")
-    add("--method", choices=METHODS, help=f"the paper's network or its baseline (default {known}ssp)")
+    add_network(parser, f"(default {known}resnet50)", f"(default {known}ssp)")
     add("--fold", type=whole(0, 3), help=f"which classes are novel, 0 to 3 (default {known}0)")
     add(
         "--class-order",
@@ -76,6 +75,38 @@ def make_parser(description: str, known: str = "") -> argparse.ArgumentParser:
     return parser
 
 
+def add_network(parser: argparse.ArgumentParser, default_backbone: str, default_method: str) -> None:
+    """The flags of trunk and head; what stands behind "default" is for the help."""
+    add = parser.add_argument
+    trunks = f"{', '.join(BACKBONES)}, timm:NAME, or FILE.py:CLASS of your own"
+    add("--backbone", type=named(is_backbone, trunks), metavar="TRUNK", help=f"{trunks} {default_backbone}")
+    heads = f"{', '.join(METHODS)}, or FILE.py:CLASS of your own"
+    add("--method", type=named(is_method, heads), metavar="METHOD", help=f"{heads} {default_method}")
+
+
+def add_start(parser: argparse.ArgumentParser) -> None:
+    """The flags of the trunk that a training starts from."""
+    add = parser.add_argument
+    add(
+        "--pretrained",
+        metavar="FILE",
+        help="weights of the trunk: a file, timm (timm's own), or none (default pretrained/BACKBONE.pth here; timm of "
+        "timm:NAME; FILE.py:CLASS as it is made)",
+    )
+    add(
+        "--features",
+        type=stages,
+        metavar="STAGE[,STAGE]",
+        help="stages of timm:NAME to take (default the last of stride 16 at most)",
+    )
+    add(
+        "--frozen",
+        action="store_true",
+        default=None,
+        help="keep the trunk as it is; --episode 0 then tests its features untrained",
+    )
+
+
 def add_max_side(parser: argparse.ArgumentParser) -> None:
     """The flag of the size in which a user's own images are segmented."""
     parser.add_argument(
@@ -96,6 +127,25 @@ def memory_errors(max_side: int) -> Iterator[None]:
         if isinstance(error, MemoryError) or fills_gpu(error) or "tried to allocate" in str(error):
             raise UserError(f"memory is full; lower --max-side, now {max_side}") from error
         raise
+
+
+def named(is_known: Callable[[str], bool], choices: str) -> Callable[[str], str]:
+    """An argparse type: a name that is known."""
+
+    def parse(text: str) -> str:
+        if not is_known(text):
+            raise argparse.ArgumentTypeError(f"invalid choice: {text!r} (choose from {choices})")
+        return text
+
+    return parse
+
+
+def stages(text: str) -> str:
+    """An argparse type: numbers of stages, sorted, as in the name of a trunk."""
+    numbers = text.split(",")
+    if not all(number.isascii() and number.isdecimal() and len(number) < 4 for number in numbers):
+        raise argparse.ArgumentTypeError(f"{text!r} is not STAGE or STAGE,STAGE, whole numbers from 0 on")
+    return ",".join(map(str, sorted({int(number) for number in numbers})))
 
 
 def whole(low: int, high: int | None = None) -> Callable[[str], int]:
@@ -164,6 +214,11 @@ def settle(given: Mapping[str, Any], known: Mapping[str, Any] | None = None) -> 
     for name in (*defaults, "fold", "class_order"):
         value = given[name]
         chosen[name] = (known or {}).get(name, defaults.get(name)) if value is None else value
+    if features := given.get("features"):
+        named_trunk = timm_name(chosen["backbone"])
+        if named_trunk is None or named_trunk.stages:
+            raise UserError(f"--features {features}: belongs to --backbone timm:NAME, not {chosen['backbone']}")
+        chosen["backbone"] += f"@{features}"
     dataset, fold, order = chosen["dataset"], chosen["fold"], chosen["class_order"]
     layout = DATASETS[dataset]
     if fold is None:

@@ -10,6 +10,7 @@ from typing import Any
 from dataset import DATASETS, Layout
 from dataset.coco import INTERLEAVED
 from model import check_refine
+from model.names import in_file_names
 
 WEIGHTS = OWN, AUTHORS = ("own", "authors")  # who trained a network
 SUFFIX = ".ckpt"  # of our own files of weights; plain state dicts are .pth
@@ -28,8 +29,8 @@ class Setting:
     class_order: str | None = None  # None: the dataset has only one
     fold: int | None = 0  # None: the dataset has none, or a row of all folds is meant
     shot: int = 1
-    backbone: str | None = "resnet50"  # None: the paper does not state it
-    method: str = "ssp"
+    backbone: str | None = "resnet50"  # named as in model.names; None: the paper does not state it
+    method: str = "ssp"  # named as in model.names
     refine: bool = False
 
     def __post_init__(self) -> None:
@@ -54,7 +55,8 @@ class Setting:
     @property
     def name(self) -> str:
         """The start of a run's file names; for SSP it is the one that the authors' release gives."""
-        return f"{'baseline_' if self.method == 'baseline' else ''}{self.backbone}_{self.shot}shot"
+        method = "" if self.method == "ssp" else f"{in_file_names(self.method)}_"
+        return f"{method}{in_file_names(self.backbone or 'any')}_{self.shot}shot"
 
     def folder(self, out: str | Path) -> Path:
         """OUT/models/DATASET/fold_K, with DATASET coco_interleaved for that order, and no fold_K without folds."""
@@ -102,6 +104,7 @@ class Schedule:
 
 
 RANDOM = "none"  # of main.py's --pretrained: random weights instead of a file of ImageNet weights
+FROM_TIMM = "timm"  # of the same flag: timm's own weights of a network of timm
 RELEASED_ORDER = 2  # GPUs of the published trainings of several supports (docs/reproduce.md)
 RECIPE = Schedule(episodes=24000, snapshot=1200, batch_size=4, lr=1e-3)  # the paper's; crop sizes are the datasets'
 

@@ -1,4 +1,4 @@
-"""The networks of the paper, by :func:`build_model`.
+"""The networks of the paper, and those with a trunk or a head of one's own, by :func:`build_model`.
 
 torch is imported with the first network that is asked for, so that scripts answer --help and wrong flags at once.
 """
@@ -9,14 +9,16 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from model.names import BACKBONES, METHODS, timm_name
+
 if TYPE_CHECKING:
+    from torch import nn
+
     from model.baseline import Baseline
     from model.network import FewShotNetwork
     from model.resnet import calibrate_batch_norms, fold_batch_norms
     from model.ssp import SSP
 
-METHODS = ("ssp", "baseline")
-BACKBONES = ("resnet50", "resnet101")
 HOMES = {
     "SSP": "ssp",
     "Baseline": "baseline",
@@ -46,35 +48,58 @@ def __getattr__(name: str) -> Any:
 
 
 def build_model(
-    method: str = "ssp",
-    backbone: str = "resnet50",
+    method: str | type[FewShotNetwork] = "ssp",
+    backbone: str | nn.Module = "resnet50",
     refine: bool = False,
     pretrained: str | Path | None = None,
 ) -> FewShotNetwork:
     """Build a network, in training mode.
 
     Arguments:
-        method: "ssp", the paper's network, or "baseline", which cannot refine.
-        backbone: "resnet50" or "resnet101".
+        method: "ssp", the paper's network, "baseline", which cannot refine, or a FewShotNetwork of one's own.
+        backbone: "resnet50", "resnet101", "timm:NAME" or "timm:NAME@STAGE,STAGE" (docs/extend.md), or a trunk of one's
+            own: a module with the attributes ``channels`` and ``stride``.
         refine: whether the network uses the self-support refinement.
-        pretrained: a file of ImageNet weights (.pth or .safetensors); None for random weights.
+        pretrained: a file of weights of the trunk (.pth or .safetensors), such as ImageNet's; "timm" for timm's own;
+            None for the trunk as it is built: for a named one, random weights.
     Raises:
-        ValueError: another method or backbone, a baseline that refines, or a file that cannot be used.
+        ValueError: another method or backbone, a baseline that refines, or weights that cannot be used.
     """
-    if method not in METHODS or backbone not in BACKBONES:
-        raise ValueError(f"method {method!r} is not one of {METHODS}, or backbone {backbone!r} of {BACKBONES}")
-    check_refine(method, refine)
-    from model.baseline import Baseline
-    from model.ssp import SSP
+    if isinstance(method, str) and method not in METHODS:
+        raise ValueError(f"method {method!r} is not one of {METHODS}")
+    if isinstance(backbone, str) and backbone not in BACKBONES and not timm_name(backbone):
+        raise ValueError(f"backbone {backbone!r} is not one of {BACKBONES}, nor timm:NAME")
+    check_refine(method if isinstance(method, str) else "", refine)
     from model.weights import adapt_pretrained, read_tensors, unwrap
 
-    net = SSP(backbone, refine) if method == "ssp" else Baseline(backbone)
-    if pretrained is not None:
+    net = _network_class(method)(_trunk(backbone), refine)
+    if pretrained == "timm":
+        net.backbone.fetch()
+    elif pretrained is not None:
         try:
             adapt_pretrained(net, unwrap(read_tensors(pretrained)))
         except ValueError as error:
             raise ValueError(f"{pretrained}: {error}") from error
     return net
+
+
+def _network_class(method: str | type[FewShotNetwork]) -> type[FewShotNetwork]:
+    from model.baseline import Baseline
+    from model.ssp import SSP
+
+    return {"ssp": SSP, "baseline": Baseline}[method] if isinstance(method, str) else method
+
+
+def _trunk(backbone: str | nn.Module) -> nn.Module:
+    if not isinstance(backbone, str):
+        return backbone
+    if named := timm_name(backbone):
+        from model.timm_trunk import TimmTrunk
+
+        return TimmTrunk(named.name, named.stages)
+    from model.resnet import ResNet
+
+    return ResNet(backbone)
 
 
 def check_refine(method: str, refine: bool) -> None:

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from model import matching
 from model.network import FewShotNetwork
-from model.resnet import Trunk
 from model.shared_query import Scratch
 
 
@@ -16,22 +15,13 @@ class Baseline(FewShotNetwork):
     """From "Mining Latent Classes for Few-shot Segmentation"; all but the batch norms is trained."""
 
     method = "baseline"
-    refine = False
-
-    def __init__(self, backbone: str) -> None:
-        super().__init__()
-        self.backbone = Trunk(backbone)
-
-    def features(self, images: Tensor) -> Tensor:
-        return self.backbone(images)
 
     def prototypes(self, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Averaged at mask resolution: the features are resized up to the mask, not the mask down."""
         return upsampled_average(features, mask == 1), upsampled_average(features, mask == 0)
 
-    def trace(self, features: Tensor, fg: Tensor, bg: Tensor) -> matching.Trace:
-        logits = matching.score(features, fg, bg)
-        return matching.Trace(first=logits, final=logits)
+    def match(self, features: Tensor, fg: Tensor, bg: Tensor) -> dict[str, Tensor]:
+        return {"final": matching.score(features, fg, bg)}
 
     def match_episodes(self, features: Tensor, fg: Tensor, bg: Tensor, scratch: Scratch | None = None) -> Tensor:
         unit = F.normalize(features, dim=1)[0].flatten(1)  # (C, N)

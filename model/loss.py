@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 IGNORE = 255
-WEIGHTS = {"final": 1.0, "out1": 1.0, "query_self": 1.0, "support_self": 0.2}
+WEIGHTS = {"final": 1.0, "out1": 1.0, "query_self": 1.0, "support_self": 0.2}  # another output of one's own counts 1
 
 
 def valid_pixels(query_mask: Tensor, support_masks: Sequence[Tensor]) -> dict[str, Tensor]:
@@ -45,4 +45,4 @@ def loss_terms(
 
 def total_loss(terms: Mapping[str, Tensor]) -> Tensor:
     """The weighted sum that is minimised: the self-support loss of the supports counts 0.2, the rest 1."""
-    return sum(WEIGHTS[name] * term for name, term in terms.items())
+    return sum(WEIGHTS.get(name, 1.0) * term for name, term in terms.items())

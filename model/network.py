@@ -1,4 +1,4 @@
-"""What SSP and the baseline share: encode the supports and the query, match, resize to the query."""
+"""What all networks share: encode the supports and the query, match, resize to the query."""
 
 from __future__ import annotations
 
@@ -13,40 +13,113 @@ from model.shared_query import Scratch
 
 
 class FewShotNetwork(nn.Module, ABC):
-    """A trunk and a matching. Subclasses give the steps, :meth:`forward` puts them together.
+    """A trunk and a head, which makes prototypes of supports and matches a query with them (docs/extend.md).
 
-    A step by itself is what planned evaluation calls: an image's features and a support's prototypes
-    do not depend on the episode they are used in.
+    Subclasses give :meth:`prototypes` and :meth:`match`; whatever else stands here may be replaced by something faster
+    or better. A step by itself is what planned evaluation calls: an image's features and a support's prototypes do not
+    depend on the episode they are used in.
+
+    Arguments:
+        trunk: images (B, 3, H, W), normalised by ImageNet's mean and deviation -> features (B, channels, h, w); a
+            module with the attributes ``channels`` and ``stride``, image pixels a feature. Its batch norms are not
+            trained and keep their statistics, as the paper's.
+        refine: whether the head refines.
+    Raises:
+        ValueError: the trunk lacks an attribute, or the head cannot refine.
     """
 
-    method: str
-    refine: bool
+    method: str = ""  # of METHODS, of the paper's own
+    can_refine = False
     trunk_dtype: torch.dtype | None = None  # that the trunk is trained in, None for float32
     compiled_features: Callable[[Tensor], Tensor] | None = None  # what torch.compile made of features, to train
 
-    @abstractmethod
+    def __init__(self, trunk: nn.Module, refine: bool = False) -> None:
+        super().__init__()
+        for name in ("channels", "stride"):
+            if type(getattr(trunk, name, None)) is not int:
+                raise ValueError(f"{type(trunk).__name__} is no trunk: its attribute {name} is no whole number")
+        if refine and not self.can_refine:
+            raise ValueError(f"refine belongs to ssp, {type(self).__name__} has nothing to refine")
+        self.backbone = trunk
+        self.refine = refine
+        self.trunk_is_frozen = False
+        self.register_buffer("place", torch.empty(0), persistent=False)  # of the network: its device and type
+        for norm in _batch_norms(trunk):
+            norm.requires_grad_(False)
+
+    @property
+    def channels(self) -> int:
+        """Of the features."""
+        return self.backbone.channels
+
+    @property
+    def device(self) -> torch.device:
+        return self.place.device
+
+    @property
+    def stride(self) -> int:
+        """Image pixels a feature, along a side."""
+        return self.backbone.stride
+
+    def freeze_trunk(self) -> None:
+        """Keep the trunk as it is: training then changes what the head alone has learned."""
+        self.backbone.requires_grad_(False)
+        self.trunk_is_frozen = True
+
+    def train(self, mode: bool = True) -> FewShotNetwork:
+        super().train(mode)
+        self.backbone.train(mode and not self.trunk_is_frozen)
+        for norm in _batch_norms(self.backbone):
+            norm.train(False)
+        return self
+
     def features(self, images: Tensor) -> Tensor:
-        """Normalised images (B, 3, H, W) -> features (B, 1024, h, w), about an eighth of the size."""
+        """Normalised images (B, 3, H, W) -> features (B, C, h, w), about a stride-th of the size."""
+        return self.backbone(images)
 
     @abstractmethod
     def prototypes(self, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Foreground and background prototypes, each (B, 1024, 1, 1), of a support and its mask (B, H, W)."""
+        """What a support says of foreground and background.
 
-    @abstractmethod
-    def trace(self, features: Tensor, fg: Tensor, bg: Tensor) -> matching.Trace:
-        """What each step of :meth:`match` gives, for whoever wants to look inside."""
-
-    def match(self, features: Tensor, fg: Tensor, bg: Tensor) -> dict[str, Tensor]:
-        """Logits (B, 2, h, w), background first, of the query's features against mean support prototypes."""
-        return self.trace(features, fg, bg).outputs
-
-    @abstractmethod
-    def match_episodes(self, features: Tensor, fg: Tensor, bg: Tensor, scratch: Scratch | None = None) -> Tensor:
-        """Final logits (E, 2, h, w) of one query, features (1, C, h, w), in E episodes, prototypes (E, C, 1, 1).
-
-        What :meth:`match` gives for each, up to rounding, for less; needs no gradient. The scratch memory of one
-        call is used again by the next that is given it.
+        Arguments:
+            features: of the supports, (B, C, h, w).
+            mask: (B, H, W) of the images' size: 1 the object, 0 background, 255 neither; there may be no pixel of any.
+        Returns:
+            Foreground and background prototypes, (B, ...) each; SSP's and the baseline's are (B, C, 1, 1). But for B
+            the shapes are the same whatever the support, and B images are those of B single ones.
         """
+
+    def over_shots(self, prototypes: Tensor) -> Tensor:
+        """The prototypes (B, ...) of an episode from those of its K supports, (K, B, ...): their mean."""
+        return prototypes.mean(0)
+
+    @abstractmethod
+    def match(self, features: Tensor, fg: Tensor, bg: Tensor) -> dict[str, Tensor]:
+        """Match queries with their supports.
+
+        Arguments:
+            features: of the queries, (B, C, h, w).
+            fg, bg: what :meth:`over_shots` returned, (B, ...).
+        Returns:
+            Logits (B, 2, h, w), background first: "final", and whatever else is to be trained like it.
+        """
+
+    def trace(self, features: Tensor, fg: Tensor, bg: Tensor) -> matching.Trace:
+        """What each step of :meth:`match` gives, for whoever wants to look inside; by default its one result."""
+        logits = self.match(features, fg, bg)["final"]
+        return matching.Trace(first=logits, final=logits)
+
+    def match_episodes(self, features: Tensor, fg: Tensor, bg: Tensor, scratch: Scratch | None = None) -> Tensor:
+        """Match one query with many episodes; needs no gradient. By default one after the other, by :meth:`match`.
+
+        Arguments:
+            features: of the query, (1, C, h, w).
+            fg, bg: of E episodes, (E, ...).
+            scratch: memory that one call after the other may use.
+        Returns:
+            Final logits (E, 2, h, w), up to rounding what :meth:`match` gives for each.
+        """
+        return torch.cat([self.match(features, *pair)["final"] for pair in zip(fg.split(1), bg.split(1), strict=True)])
 
     def self_scores(
         self, query: Tensor, query_mask: Tensor, supports: Sequence[Tensor], support_masks: Sequence[Tensor]
@@ -89,23 +162,27 @@ class FewShotNetwork(nn.Module, ABC):
             *supports, query = encode(torch.cat(images)).chunk(len(images))
         else:
             *supports, query = (encode(image) for image in images)
-        fg, bg = mean_prototypes([self.prototypes(x, mask) for x, mask in zip(supports, support_masks, strict=True)])
+        fg, bg = self.episode_prototypes(supports, support_masks)
         out = self.match(query, fg, bg)
         out = {name: matching.resize(logits, query_image.shape[-2:]) for name, logits in out.items()}
         if self.training:
             out |= self.self_scores(query, query_mask, supports, support_masks)
         return out
 
+    def episode_prototypes(self, features: Sequence[Tensor], masks: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Foreground and background prototypes (B, ...) from K supports, (B, C, h, w) and masks (B, H, W)."""
+        fg, bg = zip(*(self.prototypes(x, mask) for x, mask in zip(features, masks, strict=True)), strict=True)
+        return self.over_shots(torch.stack(fg)), self.over_shots(torch.stack(bg))
+
     def training_features(self, images: Tensor) -> Tensor:
         """:meth:`features`, float32, compiled and in a smaller type where that was asked for."""
         features = self.compiled_features or self.features
-        with torch.autocast(images.device.type, self.trunk_dtype, enabled=self.trunk_dtype is not None):
+        autocast = torch.autocast(images.device.type, self.trunk_dtype, enabled=self.trunk_dtype is not None)
+        with autocast, torch.set_grad_enabled(torch.is_grad_enabled() and not self.trunk_is_frozen):
             x = features(images)
         # channel by channel: gradients of the matching in two memory formats would be slow to add up
         return (x if self.trunk_dtype is None else x.float()).contiguous()
 
 
-def mean_prototypes(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """The mean over the shots of (foreground, background) prototypes, each (B, C, 1, 1)."""
-    fg, bg = zip(*pairs, strict=True)
-    return torch.stack(fg).mean(0), torch.stack(bg).mean(0)
+def _batch_norms(trunk: nn.Module) -> list[nn.Module]:
+    return [module for module in trunk.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]

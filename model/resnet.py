@@ -12,8 +12,6 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models.resnet import Bottleneck, conv1x1, conv3x3
 
 BLOCKS = {"resnet50": (3, 4, 6), "resnet101": (3, 4, 23)}
-CHANNELS = 1024  # of the features
-STRIDE = 8  # image pixels per feature
 
 
 class FrozenBatchNorm2d(nn.BatchNorm2d):
@@ -61,11 +59,14 @@ class LinearBottleneck(FoldingBottleneck):
         return self.residual(x)
 
 
-class Trunk(nn.Module):
-    """Images (B, 3, H, W), normalised -> features (B, 1024, about H/8, about W/8).
+class ResNet(nn.Module):
+    """The paper's trunk: images (B, 3, H, W), normalised -> features (B, 1024, about H/8, about W/8).
 
     The keys of its state dict are the flat ones of the ImageNet weights (conv1.0.weight, ...).
     """
+
+    channels = 1024
+    stride = 8
 
     def __init__(self, backbone: str) -> None:
         super().__init__()
@@ -86,6 +87,11 @@ class Trunk(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
+    def freeze_first_stages(self) -> None:
+        """Keep the stem and the first stage as they are, as SSP does in training."""
+        for module in (self.conv1, self.bn1, self.layer1):
+            module.requires_grad_(False)
+
     def forward(self, images: Tensor) -> Tensor:
         x = stem(self.conv1, self.bn1, images)
         return self.layer3(self.layer2(self.layer1(x)))
@@ -101,13 +107,17 @@ def stem(convolutions: nn.Sequential, last_norm: nn.Module, images: Tensor) -> T
 
 
 def fold_batch_norms(net: nn.Module) -> nn.Module:
-    """A copy for inference in which every batch norm is part of the convolution before it: the same outputs, faster."""
+    """A copy for inference in which a ResNet's batch norms are part of the convolutions before: the same, but faster.
+
+    A trunk that is no :class:`ResNet` stays as it is: which convolution comes before a norm is not known of it.
+    """
     net = copy.deepcopy(net).eval()
-    leaves = [(name, module) for name, module in net.named_modules() if not list(module.children())]
-    for (conv_name, conv), (norm_name, norm) in pairwise(leaves):
-        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-            _replace(net, conv_name, fuse_conv_bn_eval(conv, norm))
-            _replace(net, norm_name, nn.Identity())
+    for trunk in [module for module in net.modules() if isinstance(module, ResNet)]:
+        leaves = [(name, module) for name, module in trunk.named_modules() if not list(module.children())]
+        for (conv_name, conv), (norm_name, norm) in pairwise(leaves):
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                _replace(trunk, conv_name, fuse_conv_bn_eval(conv, norm))
+                _replace(trunk, norm_name, nn.Identity())
     return net
 
 
@@ -119,13 +129,14 @@ def _replace(net: nn.Module, name: str, module: nn.Module) -> None:
 @torch.no_grad()
 def calibrate_batch_norms(net: nn.Module, images: Tensor) -> None:
     """Set the running statistics from one pass of images (B, 3, H, W): frozen ones of random weights mean nothing."""
-    norms = [module for module in net.modules() if isinstance(module, FrozenBatchNorm2d)]
+    norms = [module for module in net.backbone.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 1.0  # take this pass's statistics as they are
         norm.training = True
     net.features(images)
-    for norm in norms:
-        norm.momentum = 0.1
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
         norm.training = False
 
 

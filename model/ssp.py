@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from model import matching, shared_query, trained_match
 from model.network import FewShotNetwork
-from model.resnet import Trunk, stem
+from model.resnet import ResNet
 from model.shared_query import Scratch
+
+# The released checkpoints' names of a ResNet's parts. The order of the keys is the same.
+RELEASED = {"backbone.conv1.": "layer0.0.", "backbone.bn1.": "layer0.1.", "backbone.layer": "layer"}
 
 
 class SSP(FewShotNetwork):
-    """The paper's network; its state dict is the one of the released checkpoints."""
+    """The paper's network; with a ResNet its state dict is the one of the released checkpoints."""
 
     method = "ssp"
+    can_refine = True
 
-    def __init__(self, backbone: str, refine: bool) -> None:
-        super().__init__()
-        trunk = Trunk(backbone)
-        self.refine = refine
-        self.layer0 = nn.Sequential(trunk.conv1, trunk.bn1, trunk.relu, trunk.maxpool)
-        self.layer1, self.layer2, self.layer3 = trunk.layer1, trunk.layer2, trunk.layer3
-        self.layer0.requires_grad_(False)
-        self.layer1.requires_grad_(False)
-
-    def features(self, images: Tensor) -> Tensor:
-        with torch.no_grad():  # the first two stages are frozen
-            x = self.layer1(stem(self.layer0[0], self.layer0[1], images))
-        return self.layer3(self.layer2(x))
+    def __init__(self, trunk: nn.Module, refine: bool = False) -> None:
+        super().__init__(trunk, refine)
+        if isinstance(trunk, ResNet):
+            trunk.freeze_first_stages()
 
     def prototypes(self, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         return matching.prototypes(features, mask)
@@ -41,7 +37,7 @@ class SSP(FewShotNetwork):
     def match(self, features: Tensor, fg: Tensor, bg: Tensor) -> dict[str, Tensor]:
         if self.training:
             return trained_match.match(features, fg, bg, self.refine)
-        return super().match(features, fg, bg)
+        return self.trace(features, fg, bg).outputs
 
     def match_episodes(self, features: Tensor, fg: Tensor, bg: Tensor, scratch: Scratch | None = None) -> Tensor:
         return shared_query.match_episodes(features, fg, bg, self.refine, scratch)
@@ -59,3 +55,23 @@ class SSP(FewShotNetwork):
             "query_self": scored(query, query_mask),
             "support_self": torch.cat(list(map(scored, supports, support_masks))),
         }
+
+    def state_dict(self, *args: Any, **options: Any) -> dict[str, Any]:
+        """The state, under the released names."""
+        state = super().state_dict(*args, **options)
+        if isinstance(self.backbone, ResNet):
+            _rename(state, RELEASED, options.get("prefix", ""))
+        return state
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        if isinstance(self.backbone, ResNet):
+            _rename(state_dict, {released: name for name, released in RELEASED.items()}, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _rename(state: dict[str, Any], names: Mapping[str, str], prefix: str) -> None:
+    """Exchange the starts of the keys below a prefix, in place and in order."""
+    for key in list(state):
+        start = next((name for name in names if key.startswith(prefix + name)), None)
+        if start is not None:
+            state[prefix + names[start] + key.removeprefix(prefix + start)] = state.pop(key)

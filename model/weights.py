@@ -14,7 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from model.resnet import BLOCKS
+from model.network import FewShotNetwork
+from model.resnet import BLOCKS, ResNet
+from model.timm_trunk import TimmTrunk
 
 STEM = [(64, 3, 3, 3), (64, 64, 3, 3), (128, 64, 3, 3)]  # the weights' shapes of the three convolutions
 
@@ -79,9 +81,9 @@ def unwrap(content: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def method_and_backbone(state: Mapping[str, Tensor]) -> dict[str, str] | None:
-    """Read the method and the backbone of a few-shot network off its keys; None for any other network."""
-    prefix = {"backbone.": "baseline", "layer0.": "ssp"}
-    method = next((name for start, name in prefix.items() if any(key.startswith(start) for key in state)), None)
+    """Read the method and the ResNet of one of the paper's networks off its keys; None for any other network."""
+    last_of_stem = {"backbone.conv1.6.weight": "baseline", "layer0.0.6.weight": "ssp"}
+    method = next((name for key, name in last_of_stem.items() if key in state), None)
     blocks = sum(flat_key(key).startswith("layer3.") and key.endswith(".conv1.weight") for key in state)
     backbone = next((name for name, count in BLOCKS.items() if count[2] == blocks), None)
     return {"method": method, "backbone": backbone} if method and backbone else None
@@ -108,23 +110,27 @@ _SEMSEG_STEM = {
 }  # fmt: skip
 
 
-def adapt_pretrained(net: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Load ImageNet weights (docs/method.md, section 2) into the trunk of a network, without layer4 and fc.
+def adapt_pretrained(net: FewShotNetwork, state: Mapping[str, Tensor]) -> None:
+    """Load weights of a trunk into a network.
 
-    Raises ValueError if they are the weights of another network, OtherStem if that begins otherwise.
+    Of ImageNet's for a ResNet (docs/method.md, section 2) layer4 and fc are left out. Those of a timm network are spelled as timm's, those of a trunk of one's own as its state dict. Raises ValueError
+    if they are the weights of another network, OtherStem if that begins otherwise.
     """
+    trunk = net.backbone
     if method_and_backbone(state):
         raise ValueError("is a trained few-shot network, not ImageNet weights")
-    state = {key: value for key, value in state.items() if not key.startswith(("layer4.", "fc."))}
-    if "conv2.weight" in state:
-        state = {_respell(key): value for key, value in state.items()}
-    _check_stem(state)
-    own = net.state_dict()
-    names = {flat_key(key): key for key in own}
-    for key in names:  # a counter that nothing reads and that files of old PyTorch versions lack
-        if key.endswith("num_batches_tracked"):
-            state.setdefault(key, torch.tensor(0))
-    load_strict(net, {names.get(key, key): value for key, value in state.items()})
+    if isinstance(trunk, TimmTrunk):
+        trunk.load(state)
+        return
+    if isinstance(trunk, ResNet):
+        state = {key: value for key, value in state.items() if not key.startswith(("layer4.", "fc."))}
+        if "conv2.weight" in state:
+            state = {_respell(key): value for key, value in state.items()}
+        _check_stem(state)
+        for key in trunk.state_dict():  # a counter that nothing reads and that files of old PyTorch versions lack
+            if key.endswith("num_batches_tracked"):
+                state.setdefault(key, torch.tensor(0))
+    load_strict(trunk, state)
 
 
 def flat_key(key: str) -> str:

@@ -56,7 +56,7 @@ def test_weights_and_what_they_say_of_themselves(weights: dict[str, Path]) -> No
     assert hubconf.ssp_resnet50(str(weights["ssp_resnet50"]), refine=True).refine
     assert not hubconf.ssp_resnet50(weights["refining"], refine=False).refine
     assert not plain.training
-    assert plain.layer3[0].conv1.weight.eq(0.5).all()
+    assert plain.backbone.layer3[0].conv1.weight.eq(0.5).all()
     assert hubconf.ssp_resnet101(weights["ssp_resnet101"]).method == "ssp"
     assert hubconf.baseline_resnet50(weights["baseline_resnet50"]).method == "baseline"
 

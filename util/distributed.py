@@ -106,6 +106,15 @@ def any_process(yes: bool) -> bool:
     return bool(sum_over_processes(torch.tensor(int(yes), device=device)).item())
 
 
+def first_known(value: Any) -> Any:
+    """The value of the first process whose value is not empty, returned in every process; small plain values."""
+    if not (dist := group()):
+        return value
+    values: list[Any] = [None] * world()
+    dist.all_gather_object(values, value)
+    return next((each for each in values if each), value)
+
+
 def from_first(value: str) -> str:
     """The value of the first process, returned in every process."""
     values = [value]

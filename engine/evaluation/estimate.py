@@ -13,6 +13,7 @@ from model import FewShotNetwork
 from util.distributed import world
 
 TIMED_EPISODES = 2  # of each process
+LONG = 2000  # units of cost: half a minute on two cores, of ResNet-50 and images of VOC's size
 
 
 def unit_seconds(

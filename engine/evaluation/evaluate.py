@@ -21,6 +21,7 @@ from engine.evaluation.planned import count_planned
 from engine.evaluation.protocol import PAPER, Protocol
 from engine.setting import CACHE_GB
 from model import FewShotNetwork
+from util.errors import UserError
 from util.progress import progress
 
 
@@ -79,7 +80,7 @@ def evaluate(
         "seconds": time.perf_counter() - started,
         "images": len(images_of(everything)),
         "trunk_passes": passes,
-        "peak_memory_gb": peak_memory_gb(next(net.parameters()).device),
+        "peak_memory_gb": peak_memory_gb(net.device),
     }
 
 
@@ -116,12 +117,15 @@ def _segmented(
     """Each episode's predicted and true mask (H, W), on the network's device."""
     training = net.training
     net.eval()
-    device = next(net.parameters()).device
+    device = net.device
     samples = batches(EvaluationEpisodes(images, episodes, protocol.side, protocol.ignored_is_background), 1, workers)
     try:
-        for sample in progress(samples, "evaluating", len(episodes), "episode"):
+        for episode, sample in zip(episodes, progress(samples, "evaluating", len(episodes), "episode"), strict=True):
             support_images, support_masks, query_image, query_mask = to_device(sample, device)
-            out = net(support_images, support_masks, query_image)
+            try:
+                out = net(support_images, support_masks, query_image)
+            except ValueError as error:  # an image that is too small for the trunk
+                raise UserError(f"image {episode.query} or a support of it: {error}") from error
             yield out["final"].argmax(1)[0], query_mask[0]
     finally:
         net.train(training)

@@ -28,9 +28,9 @@ from engine.evaluation.metric import count_pixels
 from engine.evaluation.protocol import PAPER, Protocol
 from model import FewShotNetwork, fold_batch_norms
 from model.matching import resize
-from model.resnet import CHANNELS
 from model.shared_query import Scratch
-from util.distributed import rank, sum_over_processes, world
+from util.distributed import first_known, rank, sum_over_processes, world
+from util.errors import UserError
 from util.progress import progress
 
 RESIZED_TOGETHER = 16  # episodes of a query whose predictions are resized to the image at a time
@@ -60,7 +60,7 @@ def count_planned(
     Returns:
         Counts (E, 4), int64, and the number of trunk passes, each in all processes.
     """
-    device = next(net.parameters()).device
+    device = net.device
     net = fold_batch_norms(net).to(memory_format=torch.channels_last)
     of_query, of_support = group(episodes)
     mine = share({image: TRUNK_COST + len(of_query.get(image, ())) for image in {*of_query, *of_support}})
@@ -68,24 +68,27 @@ def count_planned(
     def encoded(ids: Sequence[str], what: str) -> Iterator[tuple[Tensor, Tensor]]:
         """Features (1, C, h, w) and labels (H, W) of each image."""
         loaded = batches(Pictures(images, ids, protocol.side), 1, workers)
-        for batch in progress(loaded, what, len(ids), "image"):
+        for image, batch in zip(ids, progress(loaded, what, len(ids), "image"), strict=True):
             picture, labels = to_device(batch, device)
-            with torch.autocast(device.type, torch.bfloat16, enabled=amp):
-                features = net.features(picture.contiguous(memory_format=torch.channels_last))
+            try:
+                with torch.autocast(device.type, torch.bfloat16, enabled=amp):
+                    features = net.features(picture.contiguous(memory_format=torch.channels_last))
+            except ValueError as error:  # an image that is too small for the trunk
+                raise UserError(f"image {image}: {error}") from error
             yield features.float(), labels[0].clone()  # what a loader process shared is not to be kept
 
     rows = {pair: row for row, pair in enumerate(sorted((x, cls) for x, found in of_support.items() for cls in found))}
-    prototypes = torch.zeros(len(rows), 2, CHANNELS, device=device)
+    prototypes = Prototypes(len(rows), device)
     kept: dict[str, tuple[Tensor, Tensor]] = {}
     supports = sorted(mine & of_support.keys())
     for image, (features, labels) in zip(supports, encoded(supports, "encoding supports"), strict=True):
         for cls in of_support[image]:
             mask = support_mask(target_mask(labels, images.label_of(cls)), protocol.ignored_is_background)
-            prototypes[rows[image, cls]] = torch.cat(net.prototypes(features, mask[None])).flatten(1)
+            prototypes.add(rows[image, cls], *net.prototypes(features, mask[None]))
         if image in of_query and features.nbytes + labels.nbytes <= cache_bytes:
             kept[image] = (features, labels)
             cache_bytes -= features.nbytes + labels.nbytes
-    sum_over_processes(prototypes)
+    prototypes.share()
 
     counts = torch.zeros(len(episodes), 4, dtype=torch.int64, device=device)
     queries = sorted(mine & of_query.keys())
@@ -96,13 +99,47 @@ def count_planned(
         features, labels = kept.pop(image) if image in kept else next(fresh)
         numbers = sorted(of_query[image], key=lambda number: episodes[number].cls)
         of_shots = [[rows[support, episodes[n].cls] for support in episodes[n].supports] for n in numbers]
-        fg, bg = prototypes[torch.tensor(of_shots, device=device)].mean(1)[..., None, None].unbind(1)
+        fg, bg = map(net.over_shots, prototypes.of(torch.tensor(of_shots, device=device).t()))
         predictions = _masks(net.match_episodes(features, fg, bg, scratch), labels.shape)
         masks = {cls: target_mask(labels, images.label_of(cls)) for cls in {episodes[n].cls for n in numbers}}
         for number, prediction in zip(numbers, predictions, strict=True):
             counts[number] = count_pixels(prediction, masks[episodes[number].cls])
     passes = torch.tensor(len(supports) + len(again), device=device)
     return sum_over_processes(counts).cpu(), int(sum_over_processes(passes))
+
+
+class Prototypes:
+    """Foreground and background prototypes of supports, a row for each image and class, from all processes.
+
+    The shapes of a support's pair are known when the first comes: a head of one's own has others than (C, 1, 1).
+    """
+
+    def __init__(self, rows: int, device: torch.device) -> None:
+        self.rows, self.device = rows, device
+        self.shapes: list[torch.Size] = []
+        self.values: Tensor | None = None  # (rows, numbers of a pair)
+
+    def add(self, row: int, *pair: Tensor) -> None:
+        """Keep the pair, (1, ...) each, of a row."""
+        if self.values is None:
+            self._allocate([x.shape[1:] for x in pair])
+        self.values[row] = torch.cat([x.flatten() for x in pair])
+
+    def _allocate(self, shapes: Sequence[torch.Size]) -> None:
+        self.shapes = list(shapes)
+        self.values = torch.zeros(self.rows, sum(shape.numel() for shape in shapes), device=self.device)
+
+    def share(self) -> None:
+        """Give every process the rows of all."""
+        shapes = first_known(self.shapes)  # a process may have no support
+        if self.values is None:
+            self._allocate(shapes)
+        sum_over_processes(self.values)
+
+    def of(self, numbers: Tensor) -> Iterator[Tensor]:
+        """Foreground, then background prototypes (*numbers.shape, ...) of these rows."""
+        parts = self.values[numbers].split([shape.numel() for shape in self.shapes], -1)
+        return (part.unflatten(-1, shape) for part, shape in zip(parts, self.shapes, strict=True))
 
 
 def group(episodes: Sequence[Episode]) -> tuple[dict[str, list[int]], dict[str, set[int]]]:

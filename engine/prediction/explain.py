@@ -83,7 +83,7 @@ def explained(
         if not (0 <= x < image.width and 0 <= y < image.height):
             raise ValueError(f"pixel ({x}, {y}) is outside the image of {image.width}x{image.height}")
     if pixels and trace.chosen is None:
-        raise ValueError("pixels are named, but the baseline has no adaptive background prototypes; leave them out")
+        raise ValueError("pixels are named, but this network has no adaptive background prototypes; leave them out")
     final = _likely(trace.final)
     adaptive = []
     if trace.chosen is not None:
@@ -223,7 +223,7 @@ def explanation_figure(explanation: Explanation, columns: int = COLUMNS) -> Imag
         formula = "final = 0.7 out2 + 0.3 out1"
     else:
         formula = (
-            "final = the first match: the baseline does no more"
+            "final = the first match: this network does no more"
             if found.out1 is None
             else "final = out1, no refinement"
         )

@@ -14,7 +14,7 @@ from dataset import Fold
 from dataset.loader import batches
 from dataset.samples import TrainingSamples, as_input
 from engine.report.results import save_result
-from engine.setting import SUFFIX, Schedule, Setting
+from engine.setting import RANDOM, SUFFIX, Schedule, Setting
 from engine.training.best import free_stem, restore_best, save_best
 from engine.training.history import draw_history, tensorboard_log, write_history
 from engine.training.parallel import spread
@@ -83,7 +83,7 @@ class TrainingRun:
         last: the file of the run's state; the other files are written beside it.
         flags: of main.py, to be kept in the files.
         means: what the run computes with.
-        pretrained: as of start_network.
+        pretrained, frozen: as of start_network.
         training: the state to go on from; None to start.
         released_order: as of loss_and_gradients.
     Raises:
@@ -102,6 +102,7 @@ class TrainingRun:
         pretrained: str | None,
         training: Training | None,
         released_order: int | None = None,
+        frozen: bool = False,
     ) -> None:
         self.setting, self.schedule, self.fold, self.samples = setting, schedule, fold, samples
         self.last, self.folder, self.means = last, last.parent, means
@@ -110,12 +111,15 @@ class TrainingRun:
             distributed.say(f"supports are compared with masks in the release's order on {released_order} GPUs")
         self.is_first = distributed.rank() == 0
         device = means.device
-        self.net = net = start_network(setting, samples, pretrained, device)
+        weights = pretrained if training is None else RANDOM  # those of the state come below
+        self.net = net = start_network(setting, samples, weights, device, frozen)
+        if schedule.snapshots and not any(p.requires_grad for p in net.parameters()):
+            raise UserError(f"--frozen: {setting.method} has nothing else to train; --episode 0 tests it as it is")
         if device.type == "cpu":
             keep_freed_memory()
         if device.type == "cpu" or means.amp:
             net.to(memory_format=torch.channels_last)  # in which convolutions are faster there
-        self.optimizer = make_optimizer(net, schedule.lr)
+        self.optimizer = make_optimizer(net, schedule.lr) if schedule.snapshots else None
         check_writable(self.folder)
         if self.is_first:
             remove_leftovers(self.folder)
@@ -131,7 +135,7 @@ class TrainingRun:
         self.own = own_samples(samples, schedule.batch_size, done, steps - done)
         of_process = schedule.batch_size // distributed.world()
         self.stream = batches(self.own, of_process, means.workers, pin_memory=device.type == "cuda")
-        self.parallel = spread(net, device)
+        self.parallel = spread(net, device) if schedule.snapshots else net
         net.train()
         self.log: Callable | None = None
         if means.tensorboard and self.is_first:
@@ -207,6 +211,8 @@ class TrainingRun:
                 iteration = training.snapshot * schedule.steps + len(losses)
                 lr = schedule.learning_rate(iteration)
                 inputs = as_input(batch, means.device)
+                # A head of one's own may draw: of each step, so that a resumed run draws the same.
+                torch.manual_seed((self.samples.seed << 32) + iteration * distributed.world() + distributed.rank())
                 try:
                     how = means.accumulate, self.scaler, self.released_order
                     loss = train_step(self.parallel, self.optimizer, inputs, lr, *how)
@@ -231,10 +237,7 @@ class TrainingRun:
         """
         training, former = self.training, self.training.best_name
         if result["miou"] >= training.best_miou:
-            own = self.folder / former if former else None
-            stem = free_stem(self.folder / f"{self.setting.name}_{result['miou']:.2f}", own)
-            training.best_state = {key: value.detach().cpu().clone() for key, value in self.net.state_dict().items()}
-            training.best_miou, training.best_name = result["miou"], distributed.from_first(stem.name)
+            self._keep_as_best(result["miou"])
             if self.is_first:
                 save_best(training, self.setting, self.fold, self.folder, former)
         elif self.is_first:
@@ -255,8 +258,18 @@ class TrainingRun:
             self.log(training.history)
         return line
 
+    def _keep_as_best(self, miou: float) -> None:
+        """The network's weights are the best so far, in the state, under a name that is free."""
+        training = self.training
+        own = self.folder / training.best_name if training.best_name else None
+        stem = free_stem(self.folder / f"{self.setting.name}_{miou:.2f}", own)
+        training.best_state = {key: value.detach().cpu().clone() for key, value in self.net.state_dict().items()}
+        training.best_miou, training.best_name = miou, distributed.from_first(stem.name)
+
     def load_best(self) -> None:
-        """Put the best weights into the network; the last ones stay in the state."""
+        """Put the best weights into the network, if it was trained; the last ones stay in the state."""
+        if not self.training.best_state:
+            return
         self.last_state = {key: value.clone() for key, value in self.net.state_dict().items()}
         self.net.load_state_dict(self.training.best_state)
 
@@ -268,12 +281,19 @@ class TrainingRun:
             episodes: of a seed.
             engine: of evaluation.
         """
-        training, best = self.training, self.folder / self.training.best_name
+        training = self.training
+        if not self.schedule.snapshots:
+            self._keep_as_best(result["miou"])
+            self.last_state = self.net.state_dict()
+            if self.is_first:
+                save_best(training, self.setting, self.fold, self.folder)
+        best = self.folder / training.best_name
         checkpoint = Path(f"{best}{SUFFIX}")
-        if self.is_first:
+        if self.is_first and self.schedule.snapshots:
             restore_best(training, self.setting, self.fold, self.folder)
             rates = {step: self.schedule.learning_rate(step) for step in (0, *self.schedule.drops)}
             draw_history(training.history, self.folder / f"{training.name}.history.png", rates)
+        if self.is_first:
             save_result(f"{best}.json", self.setting, result, checkpoint, episodes, training.arguments, engine=engine)
             final = replace(training, state_dict=self.last_state, optimizer={}, best_state={}, finished=True)
             save_training(self.last, final)

@@ -11,10 +11,12 @@ from torch.utils.data import default_collate
 from dataset import Fold
 from dataset.samples import Sample, TrainingSamples, as_input
 from dataset.transform import crop, normalise
-from engine.checkpoint import find_pretrained, load_pretrained
-from engine.setting import RANDOM, Schedule, Setting, spans
+from engine.checkpoint import GET_PRETRAINED, OTHER_PRETRAINED, find_pretrained, load_pretrained
+from engine.network import network_of
+from engine.setting import FROM_TIMM, RANDOM, Schedule, Setting, spans
 from engine.training.step import own_samples
-from model import FewShotNetwork, build_model, calibrate_batch_norms
+from model import FewShotNetwork, calibrate_batch_norms
+from model.names import own_class, timm_name
 from util import distributed
 from util.errors import UserError, first_line
 
@@ -22,35 +24,70 @@ CALIBRATION_IMAGES = 16
 
 
 def start_network(
-    setting: Setting, samples: TrainingSamples, pretrained: str | None, device: torch.device
+    setting: Setting, samples: TrainingSamples, pretrained: str | None, device: torch.device, frozen: bool = False
 ) -> FewShotNetwork:
     """Build the network that a run starts from.
 
     Arguments:
         setting: method, backbone and refinement.
         samples: the run's samples; the random weights follow from their seed.
-        pretrained: a file of ImageNet weights, None for pretrained/BACKBONE.pth, "none" for random weights with batch
-            norms calibrated on training crops.
+        pretrained: a file of the trunk's weights; "timm" for timm's own; "none" for random weights with batch norms
+            calibrated on training crops; None for what is usual: pretrained/BACKBONE.pth of a ResNet, timm's own of
+            timm's, and a trunk of one's own as it is made.
         device: where the network goes.
+        frozen: keep the trunk as it is.
     """
     torch.manual_seed(samples.seed)
-    net = build_model(setting.method, setting.backbone, setting.refine)
-    if pretrained != RANDOM:
-        load_pretrained(net, find_pretrained(pretrained, setting.backbone))
-        return net.to(device)
-    net = net.to(device)
+    net = network_of(setting.method, setting.backbone, setting.refine)
+    is_timm, is_own = timm_name(setting.backbone) is not None, own_class(setting.backbone) is not None
+    if pretrained == FROM_TIMM or (pretrained is None and is_timm):
+        fetch_from_timm(net, setting.backbone)
+    elif pretrained != RANDOM and not (pretrained is None and is_own):
+        hint = OTHER_PRETRAINED if is_timm or is_own else GET_PRETRAINED
+        load_pretrained(net, find_pretrained(pretrained, setting.backbone), hint)
+    net.to(device)
+    if is_timm or is_own:
+        try_crop(net, samples.crop_size, device)
+    if pretrained == RANDOM:
+        calibrate(net, samples, device)
+    if frozen:
+        net.freeze_trunk()
+    return net
+
+
+@torch.no_grad()
+def try_crop(net: FewShotNetwork, side: int, device: torch.device) -> None:
+    """Raise UserError if training crops of this side, in pixels, cannot pass the trunk."""
+    try:
+        net.eval().features(torch.zeros(1, 3, side, side, device=device))
+    except ValueError as error:
+        raise UserError(f"--crop-size {side}: {error}") from error
+    net.train()
+
+
+def fetch_from_timm(net: FewShotNetwork, backbone: str) -> None:
+    """Load timm's own weights into a network's trunk. Raises UserError if it cannot."""
+    if timm_name(backbone) is None:
+        raise UserError(f"--pretrained {FROM_TIMM}: belongs to --backbone timm:NAME; name a file")
+    try:
+        net.backbone.fetch()
+    except ValueError as error:
+        raise UserError(f"{error}; name a file with --pretrained, or start from random weights (none)") from error
+
+
+def calibrate(net: FewShotNetwork, samples: TrainingSamples, device: torch.device) -> None:
+    """Set the statistics of the batch norms, which are not trained, from some training crops."""
     rng = random.Random(samples.seed)
     pool = samples.pool
     chosen = rng.sample([pool.names[rank] for rank in pool.images], min(CALIBRATION_IMAGES, len(pool.names)))
     crops = [normalise(crop(*samples.images.load(image), samples.crop_size, rng)[0]) for image in chosen]
     calibrate_batch_norms(net, torch.stack(crops).to(device))
-    return net
 
 
 def compile_trunk(net: FewShotNetwork, images: int, crop_size: int) -> None:
     """Compile the trunk for training at once, for batches of so many images; raises UserError if that fails."""
     net.compiled_features = torch.compile(net.features)
-    device = next(net.parameters()).device
+    device = net.device
     try:
         net.train().training_features(torch.zeros(images, 3, crop_size, crop_size, device=device))
     except Exception as error:  # whatever is missing to compile with
@@ -84,15 +121,16 @@ def what_will_run(
         evaluated: episodes of the evaluation after a snapshot.
         tested: episodes of the last evaluation.
     """
-    device = next(net.parameters()).device
+    device = net.device
     trained = sum(p.numel() for p in net.parameters() if p.requires_grad) / 1e6
     where = f"{distributed.world()} processes on {device.type}" if distributed.world() > 1 else str(device)
     episodes = schedule.snapshots * schedule.steps * schedule.batch_size
     short = episodes < schedule.episodes
     unused = f" (of {schedule.episodes}, the others make no whole snapshot)" if short else ""
     what = f"{setting.describe()}, {setting.shot}-shot{', refine' if setting.refine else ''}"
+    trunk = f"{setting.backbone}{' (frozen)' if net.trunk_is_frozen else ''}"
     return (
-        f"{setting.method} {setting.backbone} on {what}: {images} training images of {spans(fold.train.classes)}, "
+        f"{setting.method} {trunk} on {what}: {images} training images of {spans(fold.train.classes)}, "
         f"best weights chosen on {spans(fold.select.classes)}, tested on {spans(fold.test.classes)}; "
         f"{schedule.snapshots} snapshots of {schedule.steps} steps{f', {done} done' if done else ''}, {episodes} "
         f"episodes to train on{unused}, {evaluated} evaluated after each snapshot, {tested} at the end; "

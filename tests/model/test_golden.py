@@ -48,7 +48,7 @@ def test_training(name: str) -> None:
     meta = golden["meta"]
     supports, support_masks, query, query_mask = golden["arguments"]
     net = network(meta).train()
-    trainable = {key: p for key, p in net.named_parameters() if p.requires_grad}
+    trainable = {key: p for key, p in net.state_dict(keep_vars=True).items() if p.requires_grad}
     assert sorted(trainable) == sorted(meta["trainable"])
     optimizer = torch.optim.SGD(trainable.values(), lr=meta["lr"], momentum=0.9, weight_decay=5e-4)
 
@@ -88,7 +88,8 @@ def test_baseline(shots: int) -> None:
         loss = total_loss(loss_terms(out, query_mask, support_masks))
         assert loss.item() == pytest.approx(meta["loss"], rel=1e-4)
         loss.backward()
-        norms = {key: p.grad.double().norm().item() for key, p in net.named_parameters()}
+        parameters = {key: p for key, p in net.state_dict(keep_vars=True).items() if isinstance(p, torch.nn.Parameter)}
+        norms = {key: p.grad.double().norm().item() for key, p in parameters.items()}
         assert norms == pytest.approx(meta["grad_norm"], rel=1e-3)
 
 

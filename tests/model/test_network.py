@@ -142,7 +142,7 @@ def test_what_is_trained(net: nn.Module) -> None:
     trained = {name for name, p in net.named_parameters() if p.requires_grad}
     convolutions = {f"{name}.weight" for name, module in net.named_modules() if isinstance(module, nn.Conv2d)}
     if net.method == "ssp":
-        assert trained == {name for name in convolutions if name.startswith(("layer2.", "layer3."))}
+        assert trained == {name for name in convolutions if name.startswith(("backbone.layer2.", "backbone.layer3."))}
         assert len(trained) == 32
     else:
         assert trained == convolutions
@@ -159,7 +159,7 @@ def test_features_may_be_negative(net: nn.Module) -> None:
         features = net.features(torch.randn(1, 3, 65, SIDE, dtype=torch.float64))
     assert features.shape == (1, 1024, 9, 5)
     assert features.min() < 0
-    assert [isinstance(m, LinearBottleneck) for m in (net.layer3 if net.method == "ssp" else net.backbone.layer3)] == [
+    assert [isinstance(m, LinearBottleneck) for m in net.backbone.layer3] == [
         False, False, False, False, False, True,
     ]  # fmt: skip
 

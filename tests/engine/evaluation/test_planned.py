@@ -20,7 +20,6 @@ from engine.evaluation.planned import count_planned, group
 from engine.evaluation.protocol import HSNET, PAPER, Protocol
 from model import FewShotNetwork, build_model, calibrate_batch_norms, fold_batch_norms
 from model.matching import resize
-from model.network import mean_prototypes
 from tests.files import CHECKOUT
 from tests.model import recipe
 from tests.real_data import REAL_DATA
@@ -161,8 +160,7 @@ def test_real_images_give_the_same_logits(method: str, shot: int) -> None:
             for sample in batches(EvaluationEpisodes(fold.test.images, episodes), 1, 0):
                 images, masks, query, _ = sample
                 expected.append(net(images, masks, query)["final"])
-                pairs = [folded.prototypes(folded.features(x), mask) for x, mask in zip(images, masks, strict=True)]
-                means.append(mean_prototypes(pairs))
+                means.append(folded.episode_prototypes([folded.features(x) for x in images], masks))
             fg, bg = (torch.cat(part) for part in zip(*means, strict=True))
             got = resize(folded.match_episodes(folded.features(query), fg, bg), query.shape[-2:])
         assert (got - torch.cat(expected)).abs().max() <= 1e-4 * torch.cat(expected).abs().max()

@@ -111,7 +111,7 @@ def test_the_baseline_has_the_first_match_only(network: Callable[[str], nn.Modul
     assert (found.confident, found.out1, found.confident_again, found.out2) == (None, None, None, None)
     assert np.array_equal(found.first, found.final)
     assert found.adaptive == ()
-    with pytest.raises(ValueError, match="the baseline has no adaptive background prototypes"):
+    with pytest.raises(ValueError, match="this network has no adaptive background prototypes"):
         predictor_of(network("baseline")).explain(IMAGE, [(1, 2)])
 
 

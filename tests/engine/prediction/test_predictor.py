@@ -259,7 +259,7 @@ def test_an_encoded_image_passes_the_trunk_once(network: Callable[[str], nn.Modu
     for mask in (MASKS[0], (MASKS[0] != 1).astype(np.uint8)):
         plain.set_support([PICTURES[0]], [mask])
         wanted = plain.predict(IMAGE)
-        hook = net.layer3.register_forward_hook(lambda *args: passes.append(args[-1]))
+        hook = net.backbone.layer3.register_forward_hook(lambda *args: passes.append(args[-1]))
         again.set_support([support], [mask])
         found = again.predict(query)
         hook.remove()

@@ -1,0 +1,47 @@
+"""What methods and trunks are called: the paper's, timm's, classes of one's own (docs/extend.md)."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+METHODS = ("ssp", "baseline")
+BACKBONES = ("resnet50", "resnet101")
+TIMM = "timm:"
+TIMM_NAME = re.compile(r"timm:(?P<name>[A-Za-z0-9][\w.-]*)(?:@(?P<stages>\d{1,3}(?:,\d{1,3})*))?", re.ASCII)
+OWN_CODE = re.compile(r"(?P<file>[^:\x00-\x1f\x7f]+\.py):(?P<name>[A-Za-z_]\w*)", re.ASCII)
+
+
+class TimmName(NamedTuple):
+    """A network of timm, and the numbers of the stages whose features are taken; none: the one that fits best."""
+
+    name: str
+    stages: tuple[int, ...]
+
+
+def timm_name(backbone: str) -> TimmName | None:
+    """Take timm:NAME or timm:NAME@STAGE,STAGE apart; None for any other trunk."""
+    if not (found := TIMM_NAME.fullmatch(backbone)):
+        return None
+    return TimmName(found["name"], tuple(int(stage) for stage in (found["stages"] or "").split(",") if stage))
+
+
+def own_class(text: str) -> str | None:
+    """The class in FILE.py:CLASS, which names code of one's own; None for any other method or trunk."""
+    found = OWN_CODE.fullmatch(text)
+    return found["name"] if found else None
+
+
+def is_method(text: str) -> bool:
+    """Whether this is how a method is named."""
+    return text in METHODS or own_class(text) is not None
+
+
+def is_backbone(text: str) -> bool:
+    """Whether this is how a trunk is named."""
+    return text in BACKBONES or timm_name(text) is not None or own_class(text) is not None
+
+
+def in_file_names(text: str) -> str:
+    """A method or trunk as file names have it: resnet50, timm_convnext_tiny_2-3, CLASS."""
+    return own_class(text) or text.replace(":", "_").replace("@", "_").replace(",", "-")
