@@ -48,7 +48,7 @@ DRAWN = ("baseline", "SSP's weights, step 2", "SSP", "SSP + refine")  # networks
 class PrototypesAlone(SSP):
     """SSP that stops after step 2: it matches with the supports' prototypes, as the baseline does."""
 
-    trace, match_episodes = Baseline.trace, Baseline.match_episodes
+    match, trace, match_episodes = Baseline.match, FewShotNetwork.trace, Baseline.match_episodes
 
 
 def untrained(flags: list[str]) -> FewShotNetwork:
@@ -135,7 +135,7 @@ def demonstrate(fold: int, out: Path) -> None:
     networks = {
         "untrained": untrained([*setting, *TRUNK]),
         "baseline": loaded(build_model("baseline"), baseline),
-        "SSP's weights, step 2": loaded(PrototypesAlone("resnet50", refine=False), ssp),
+        "SSP's weights, step 2": loaded(build_model(PrototypesAlone), ssp),
         "SSP": loaded(build_model("ssp"), ssp),
         "SSP + refine": loaded(build_model("ssp", refine=True), ssp),
     }
