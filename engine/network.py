@@ -40,6 +40,8 @@ def network_of(method: str, backbone: str, refine: bool) -> FewShotNetwork:
             raise UserError(f"--method {method}: is no FewShotNetwork (docs/extend.md)")
         if missing := sorted(getattr(head, "__abstractmethods__", ())):
             raise UserError(f"--method {method}: lacks {', '.join(missing)} (docs/extend.md)")
+        if refine and not head.can_refine:
+            raise UserError(f"--method {method} has nothing to refine; leave --refine out")
     try:
         return build_model(head, own_trunk(backbone) if own_class(backbone) else backbone, refine)
     except ValueError as error:
@@ -53,12 +55,15 @@ def own_trunk(backbone: str) -> nn.Module:
     trunk = _run(backbone, load_class(backbone))
     if not isinstance(trunk, torch.nn.Module):
         raise UserError(f"--backbone {backbone}: is no torch.nn.Module (docs/extend.md)")
+    for name in ("channels", "stride"):
+        if type(getattr(trunk, name, None)) is not int:
+            raise UserError(f"--backbone {backbone}: its attribute {name} is no whole number (docs/extend.md)")
     with torch.no_grad():
         features = _run(backbone, trunk.eval(), torch.zeros(1, 3, PROBE, PROBE))
     shape = tuple(features.shape) if isinstance(features, torch.Tensor) else type(features).__name__
-    channels = getattr(trunk, "channels", "its attribute channels")
-    if not isinstance(shape, tuple) or len(shape) != 4 or shape[:2] != (1, channels):
-        raise UserError(f"--backbone {backbone}: gives {shape}, not features (1, {channels}, h, w) (docs/extend.md)")
+    if not isinstance(shape, tuple) or len(shape) != 4 or shape[:2] != (1, trunk.channels):
+        expected = f"(1, {trunk.channels}, h, w)"
+        raise UserError(f"--backbone {backbone}: gives {shape}, not features {expected} (docs/extend.md)")
     return trunk.train()
 
 
@@ -70,9 +75,9 @@ def load_class(text: str) -> Any:
     path = Path(found["file"])
     if not path.is_file():
         raise UserError(f"{path}: no such file; name code of your own as FILE.py:CLASS")
-    spec = spec_from_file_location(path.stem, path)
+    spec = spec_from_file_location(f"own_code.{path.stem}", path)
     module = module_from_spec(spec)
-    sys.modules.setdefault(path.stem, module)  # where dataclasses and the like look for it
+    sys.modules[spec.name] = module  # where dataclasses and the like look for it
     _run(text, spec.loader.exec_module, module)
     if not hasattr(module, found["name"]):
         raise UserError(f"{path}: holds no {found['name']}")

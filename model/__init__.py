@@ -74,6 +74,8 @@ def build_model(
 
     net = _network_class(method)(_trunk(backbone), refine)
     if pretrained == "timm":
+        if not (isinstance(backbone, str) and timm_name(backbone)):
+            raise ValueError(f"timm has no weights of {backbone}")
         net.backbone.fetch()
     elif pretrained is not None:
         try:

@@ -1,0 +1,438 @@
+"""Other trunks and heads from end to end: networks of timm, and the examples of docs/extend.md as they stand there."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import hubconf
+import main as training
+import predict
+import test as testing
+from dataset import class_index, open_fold, plan_episodes
+from dataset.loader import batches
+from dataset.samples import EvaluationEpisodes
+from engine.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from engine.evaluation.evaluate import evaluate
+from engine.network import load_class, network_of
+from engine.training import run
+from engine.training.state import load_training
+from model import FewShotNetwork, build_model, calibrate_batch_norms
+from model.matching import resize
+from tests.files import CHECKOUT, OneLine, write
+from util.errors import UserError
+
+timm = pytest.importorskip("timm")
+
+TIMM = "timm:resnet10t"
+# A ConvNet that is dilated, one that cannot be, a transformer.
+FAMILIES = ("timm:tf_efficientnet_lite0", "timm:fastvit_t8", "timm:vit_tiny_patch16_224")
+SHORT = (
+    "--pretrained none --crop-size 65 --episode 8 --snapshot 4 --batch-size 2 --test-episodes 4 --seeds 1 --workers 0 "
+    "--device cpu --fold 0"
+)
+
+
+@pytest.fixture(scope="module")
+def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the files of docs/extend.md."""
+    folder = tmp_path_factory.mktemp("examples")
+    blocks = re.findall(r"```python\n(# (\S+\.py)\n.*?)```", (CHECKOUT / "docs" / "extend.md").read_text(), re.DOTALL)
+    assert [name for _, name in blocks] == ["my_trunk.py", "my_head.py"]
+    for code, name in blocks:
+        assert 10 <= len([line for line in code.splitlines() if line.strip()]) <= 36
+        write(folder / name, code)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def named(examples: Path) -> dict[str, tuple[str, str]]:
+    """Method and backbone of the networks that are tried."""
+    trunk, head = f"{examples}/my_trunk.py:Mobile", f"{examples}/my_head.py:Parts"
+    of_timm = {family: ("ssp", family) for family in FAMILIES}
+    return {**of_timm, "trunk": ("ssp", trunk), "head": (head, TIMM), "both": (head, trunk)}
+
+
+KINDS = (*FAMILIES, "trunk", "head", "both")
+
+
+def network(names: tuple[str, str]) -> FewShotNetwork:
+    torch.manual_seed(0)
+    method, backbone = names
+    net = network_of(method, backbone, method == "ssp")
+    calibrate_batch_norms(net, torch.randn(4, 3, 97, 97))
+    return net.eval()
+
+
+def own_flags(names: tuple[str, str]) -> list[str]:
+    """Those that name code."""
+    pairs = zip(("--method", "--backbone"), names, strict=True)
+    return [word for flag, name in pairs if ".py:" in name for word in (flag, name)]
+
+
+def all_flags(toy: Path, out: Path, names: tuple[str, str], *more: str) -> list[str]:
+    method, backbone = names
+    refine = ["--refine"] if method == "ssp" else []
+    where = ["--data-root", str(toy), "--out", str(out), "--method", method, "--backbone", backbone]
+    return [*where, *refine, *SHORT.split(), *more]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shot", [1, 2])
+def test_planned_equals_plain(toy: Path, named: dict[str, tuple[str, str]], kind: str, shot: int) -> None:
+    """Logits of all episodes of one query within 1e-4 of the largest, mIoU within 1e-3 points."""
+    fold, net = open_fold("pascal", toy, 0), network(named[kind])
+    episodes = plan_episodes(class_index(fold.test.images, 1), fold.test.classes, shot, 0, 12)
+    of_query = [episode._replace(query=episodes[0].query, cls=episodes[0].cls) for episode in episodes[:3]]
+    with torch.inference_mode():
+        expected, pairs = [], []
+        for images, masks, query, _ in batches(EvaluationEpisodes(fold.test.images, of_query), 1, 0):
+            expected.append(net(images, masks, query)["final"])
+            pairs.append(net.episode_prototypes([net.features(x) for x in images], masks))
+        fg, bg = (torch.cat(part) for part in zip(*pairs, strict=True))
+        got = resize(net.match_episodes(net.features(query), fg, bg), query.shape[-2:])
+    expected = torch.cat(expected)
+    assert (got - expected).abs().max() <= 1e-4 * expected.abs().max()
+    plans = {0: episodes}
+    planned, plain = (evaluate(net, fold.test.images, plans, engine=engine) for engine in ("planned", "plain"))
+    assert planned["miou"] == pytest.approx(plain["miou"], abs=1e-3)
+    assert planned["trunk_passes"] < plain["trunk_passes"]
+
+
+@pytest.fixture(scope="module")
+def trained(
+    toy: Path, named: dict[str, tuple[str, str]], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
+    """The checkpoint of a short training, which is not trained twice."""
+    done: dict[str, Path] = {}
+
+    def train(kind: str) -> Path:
+        if kind not in done:
+            done[kind] = training.main(all_flags(toy, tmp_path_factory.mktemp("out"), named[kind]))
+        return done[kind]
+
+    return train
+
+
+@pytest.mark.parametrize("kind", [FAMILIES[0], "trunk", "head", "both"])
+def test_from_training_to_both_protocols(
+    toy: Path, named: dict[str, tuple[str, str]], trained: Callable[[str], Path], kind: str, tmp_path: Path
+) -> None:
+    best = trained(kind)
+    start = {FAMILIES[0]: "timm_tf_efficientnet_lite0", "trunk": "Mobile", "head": "Parts_timm_resnet10t"}
+    assert best.name.startswith(f"{start.get(kind, 'Parts_Mobile')}_1shot_")
+    history = (best.parent / f"{load_training(next(best.parent.glob('*.last'))).name}.history.jsonl").read_text()
+    assert len(history.splitlines()) == 2
+    info = load_checkpoint(best).info
+    assert (info["method"], info["backbone"]) == named[kind]
+
+    tested = ["--data-root", str(toy), "--checkpoint", str(best), "--workers", "0", *own_flags(named[kind])]
+    one = testing.main([*tested, "--episodes", "4", "--seeds", "1", "--json", str(tmp_path / "r.json")])
+    written = json.loads(best.with_suffix(".json").read_text())
+    assert one["miou"] == pytest.approx(written["miou"], abs=1e-3)
+    assert json.loads((tmp_path / "r.json").read_text())["backbone"] == named[kind][1]
+
+    listed = [f"{name}__{cls:02d}" for cls in (1, 2) for name in open_fold("pascal", toy, 0).test.images.ids[:4]]
+    write(tmp_path / "splits" / "pascal" / "val" / "fold0.txt", "\n".join(listed))
+    hsnet = ["--protocol", "hsnet", "--splits", str(tmp_path / "splits"), "--episodes", "6"]
+    planned, plain = (testing.main([*tested, *hsnet, "--engine", engine]) for engine in ("planned", "plain"))
+    assert planned["miou"] == pytest.approx(plain["miou"], abs=1e-3)
+
+
+@pytest.mark.parametrize("kind", [FAMILIES[0], "both"])
+def test_predict_and_explain(
+    named: dict[str, tuple[str, str]], trained: Callable[[str], Path], kind: str, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("support", "query"):
+        noise = Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8))
+        noise.resize((160, 120), Image.Resampling.BICUBIC).save(tmp_path / f"{name}.png")
+    mask = np.zeros((120, 160), np.uint8)
+    mask[:, :80] = 255
+    Image.fromarray(mask).save(tmp_path / "support_mask.png")
+    files = ["--support", str(tmp_path / "support.png"), "--query", str(tmp_path / "query.png")]
+    argv = ["--checkpoint", str(trained(kind)), *files, "--out", str(tmp_path / "found"), "--device", "cpu"]
+    shares = predict.main([*argv, "--explain", *own_flags(named[kind])])
+    assert list(shares) == [tmp_path / "query.png"]
+    assert Image.open(tmp_path / "found" / "query_mask.png").size == (160, 120)
+    assert Image.open(tmp_path / "found" / "query_explained.png").width > 640
+    assert hubconf.predictor(trained(kind), **dict(zip(("method", "backbone"), own(named[kind]), strict=True)))
+
+
+def own(names: tuple[str, str]) -> list[str | None]:
+    return [name if ".py:" in name else None for name in names]
+
+
+def ends(out: Path) -> tuple[dict[str, torch.Tensor], str]:
+    """The last weights of a run and its history."""
+    (last,), (history,) = out.rglob("*.last"), out.rglob("*.jsonl")
+    state = load_training(last)
+    assert state.finished
+    return state.state_dict, history.read_text()
+
+
+class Drawing(torch.nn.Module):
+    """Drops half of the features in training: what it draws must not depend on where a run was cut off."""
+
+    channels, stride = 8, 8
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 8, stride=8), torch.nn.Dropout(0.5))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.layers(images)
+
+
+@pytest.mark.parametrize("kind", [FAMILIES[0], "both", "drawing"])
+def test_resumed_bit_for_bit(
+    toy: Path, named: dict[str, tuple[str, str]], kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("ssp", f"{__file__}:Drawing") if kind == "drawing" else named[kind]
+    save, states = run.save_training, []
+
+    def dying(path: Path, state: object) -> None:
+        save(path, state)
+        states.append(state)
+        if len(states) == 2:  # after the evaluation of the first snapshot
+            raise KeyboardInterrupt
+
+    training.main(all_flags(toy, tmp_path / "whole", names))
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "save_training", dying)
+        with pytest.raises(KeyboardInterrupt):
+            training.main(all_flags(toy, tmp_path / "cut", names))
+    training.main(all_flags(toy, tmp_path / "cut", names, "--resume"))
+    (weights, history), (its_weights, its_history) = (ends(tmp_path / name) for name in ("whole", "cut"))
+    assert its_history == history
+    assert weights.keys() == its_weights.keys()
+    assert all(torch.equal(value, its_weights[key]) for key, value in weights.items())
+
+
+@pytest.mark.parametrize("kind", [TIMM, "both", pytest.param("timm:hrnet_w18_small", marks=pytest.mark.slow)])
+def test_two_processes_train_the_same(toy: Path, named: dict[str, tuple[str, str]], kind: str, tmp_path: Path) -> None:
+    """The losses of one process; of hrnet, timm's features leave parameters unused, which would stop the others."""
+    names = named.get(kind, ("ssp", kind))
+    more = ("--lr", "1e-5")
+    training.main(all_flags(toy, tmp_path / "one", names, *more))
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    argv = [str(CHECKOUT / "main.py"), *all_flags(toy, tmp_path / "two", names, *more)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*launch, *argv], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    one, two = (
+        [loss for line in ends(tmp_path / name)[1].splitlines() for loss in json.loads(line)["losses"]]
+        for name in ("one", "two")
+    )
+    assert len(one) == 4
+    assert two == pytest.approx(one, rel=1e-4)
+
+
+def test_frozen_features_are_tested_without_training(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The network's weights are those it starts from, and the result is what test.py gives."""
+    names = ("ssp", f"{TIMM}@1,2")
+    argv = all_flags(toy, tmp_path, ("ssp", TIMM), "--features", "2,1", "--frozen", "--episode", "0")
+    best = training.main(argv)
+    assert "timm:resnet10t@1,2 (frozen) on pascal fold 0" in capsys.readouterr().out
+    assert re.fullmatch(r"timm_resnet10t_1-2_1shot_\d+\.\d\d\.ckpt", best.name)
+    assert {path.suffix for path in best.parent.iterdir()} == {".ckpt", ".json", ".last", ".pth"}
+    written = json.loads(best.with_suffix(".json").read_text())
+    assert (written["backbone"], written["trained_with"]["episode"]) == (names[1], 0)
+    which = "--fold 0 --shot 1 --seeds 1 --episodes 4 --workers 0".split()
+    found = testing.main(["--data-root", str(toy), "--out", str(tmp_path), "--backbone", names[1], *which])
+    assert found["miou"] == pytest.approx(written["miou"], abs=1e-6)
+    assert training.main([*argv, "--resume"]) == best  # finished before
+
+
+def test_frozen_trunk_with_a_head_that_learns(toy: Path, named: dict[str, tuple[str, str]], tmp_path: Path) -> None:
+    """Only the head's temperature moves."""
+    best = training.main(all_flags(toy, tmp_path, named["both"], "--frozen"))
+    state = load_training(next(best.parent.glob("*.last"))).state_dict
+    torch.manual_seed(0)
+    start = network_of(*named["both"], refine=False).state_dict()
+    moved = {key for key, value in state.items() if not torch.equal(value, start[key])}
+    assert "temperature" in moved
+    assert {key for key in moved if not key.endswith(("running_mean", "running_var", "tracked"))} == {"temperature"}
+
+
+def test_pretrained_files(
+    toy: Path, named: dict[str, tuple[str, str]], tmp_path: Path, one_line_error: OneLine
+) -> None:
+    """Of timm's names, and of a trunk of one's own; without the flag that is as its class makes it."""
+    torch.manual_seed(7)
+    weights = {"timm": timm.create_model("resnet10t").state_dict()}
+    weights["own"] = load_class(named["trunk"][1])().state_dict()
+    for name, state in weights.items():
+        torch.save(state, tmp_path / f"{name}.pth")
+    frozen = ("--frozen", "--episode", "0")
+    for name, names in (("timm", ("ssp", TIMM)), ("own", named["trunk"])):
+        file = ("--pretrained", str(tmp_path / f"{name}.pth"))
+        best = training.main(all_flags(toy, tmp_path / name, names, *frozen, *file))
+        state = load_checkpoint(best).state_dict
+        start = "backbone.net.model." if name == "timm" else "backbone."
+        used = {key: value for key, value in weights[name].items() if f"{start}{key}" in state}
+        assert len(used) > 50
+        assert all(torch.equal(state[f"{start}{key}"], value) for key, value in used.items())
+    other = ("--pretrained", str(tmp_path / "own.pth"))
+    line = one_line_error(training.main, all_flags(toy, tmp_path / "wrong", ("ssp", TIMM), *frozen, *other))
+    assert "own.pth: " in line
+    assert "keys of timm:resnet10t are missing" in line
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ("--backbone timm:nosuch", "error: timm knows no nosuch"),
+        ("--backbone timm:../x", "argument --backbone: invalid choice: 'timm:../x' (choose from resnet50, "),
+        ("--backbone timm:hf-hub:a/b", "argument --backbone: invalid choice: "),
+        ("--backbone resnet18", "argument --backbone: invalid choice: 'resnet18'"),
+        (f"--backbone {TIMM} --features 9", "timm:resnet10t has the stages 0 to 4, there is no 9"),
+        (f"--backbone {TIMM} --features 1.5", "argument --features: '1.5' is not STAGE or STAGE,STAGE"),
+        (f"--backbone {TIMM}@1 --features 1", "--features 1: belongs to --backbone timm:NAME, not timm:resnet10t@1"),
+        ("--features 1", "--features 1: belongs to --backbone timm:NAME, not resnet50"),
+        ("--pretrained timm", "--pretrained timm: belongs to --backbone timm:NAME; name a file"),
+        (f"--backbone {TIMM} --pretrained no.pth", "no.pth: no ImageNet weights there: name a file of the trunk's"),
+        ("--frozen", "--frozen: ssp has nothing else to train; --episode 0 tests it as it is"),
+        ("--method nosuch", "argument --method: invalid choice: 'nosuch' (choose from ssp, baseline, or FILE.py:CLASS"),
+        ("--backbone nosuch.py:Trunk", "nosuch.py: no such file; name code of your own as FILE.py:CLASS"),
+    ],
+)
+def test_wrong_uses(toy: Path, tmp_path: Path, flags: str, says: str, one_line_error: OneLine) -> None:
+    argv = ["--data-root", str(toy), "--out", str(tmp_path / "out"), *SHORT.split(), *flags.split()]
+    assert says in one_line_error(training.main, argv)
+    assert not list((tmp_path / "out").rglob("*.*"))
+
+
+OWN = {
+    "Broken": ("def f(:", "SyntaxError: invalid syntax (own.py, line 1)"),
+    "Gone": ("Other = 1", "holds no Gone"),
+    "Raises": ("raise OSError('no disk\\nat all')", "line 1: OSError: no disk"),
+    "Number": ("Number = 3", "TypeError"),
+    "NoTrunk": ("from torch import nn\nclass NoTrunk(nn.Identity): pass", "its attribute channels is no whole number"),
+    "Narrow": (
+        "from torch import nn\nclass Narrow(nn.Identity):\n    channels, stride = 4, 1",
+        "gives (1, 3, 96, 96), not features (1, 4, h, w)",
+    ),
+    "Flat": (
+        "from torch import nn\nclass Flat(nn.Flatten):\n    channels, stride = 3, 8",
+        "gives (1, 27648), not features (1, 3, h, w)",
+    ),
+    "Silent": (
+        "from torch import nn\nclass Silent(nn.Identity):\n    channels = 3",
+        "own.py:Silent: its attribute stride is no whole number",
+    ),
+    "Fails": (
+        "from torch import nn\nclass Fails(nn.Module):\n    channels = stride = 1\n    def forward(self, x):\n"
+        "        return x.nothing",
+        "line 5: AttributeError",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_wrong_trunks_of_ones_own(toy: Path, tmp_path: Path, name: str, one_line_error: OneLine) -> None:
+    code, says = OWN[name]
+    file = write(tmp_path / "own.py", code)
+    line = one_line_error(training.main, all_flags(toy, tmp_path / "out", ("ssp", f"{file}:{name}")))
+    assert "own.py" in line
+    assert says in line
+
+
+def test_wrong_heads_of_ones_own(toy: Path, tmp_path: Path, one_line_error: OneLine) -> None:
+    code = (
+        "from model import FewShotNetwork, SSP\nclass Half(FewShotNetwork):\n    def match(self, *x): pass\n"
+        "class Plain:\n    pass\nclass Whole(Half):\n    def prototypes(self, *x): pass\n"
+    )
+    file = write(tmp_path / "own.py", code)
+    says = {
+        "Half": "lacks prototypes (docs/extend.md)",
+        "Plain": "is no FewShotNetwork",
+        "Whole": ":Whole has nothing to refine; leave --refine out",
+    }
+    for name, expected in says.items():
+        argv = [*all_flags(toy, tmp_path / "out", (f"{file}:{name}", TIMM)), "--refine"]
+        assert expected in one_line_error(training.main, argv)
+
+
+def test_a_checkpoint_runs_no_code_by_itself(
+    toy: Path,
+    named: dict[str, tuple[str, str]],
+    trained: Callable[[str], Path],
+    tmp_path: Path,
+    one_line_error: OneLine,
+) -> None:
+    """A file's word for its head is never followed: neither an honest one, nor one that names another file."""
+    head = named["head"][0]
+    tested = ["--data-root", str(toy), "--checkpoint", str(trained("head")), "--workers", "0"]
+    line = one_line_error(testing.main, tested)
+    assert f"its method is code, {head}; if you trust that file, pass --method {head}" in line
+    with pytest.raises(UserError, match="if you trust that file"):
+        hubconf.predictor(trained("head"))
+    line = one_line_error(testing.main, [*tested, "--method", "ssp"])
+    assert f"its method is {head}, not ssp; leave --method out" in line
+
+    mark = tmp_path / "ran"
+    file = write(tmp_path / "evil.py", f"open({str(mark)!r}, 'w')\nclass Parts: pass")
+    state, info = load_checkpoint(trained("head"))
+    hostile = tmp_path / "hostile.ckpt"
+    for method in (f"{file}:Parts", f"{file}:Parts\nX"):
+        save_checkpoint(hostile, Checkpoint(state, {**info, "method": method}))
+        one_line_error(testing.main, ["--data-root", str(toy), "--checkpoint", str(hostile)])
+        assert not mark.exists()
+
+
+def test_weights_of_another_network(
+    toy: Path, trained: Callable[[str], Path], tmp_path: Path, one_line_error: OneLine
+) -> None:
+    """A checkpoint that names another trunk than its weights are of, and the plain file, which names none."""
+    best = trained(FAMILIES[0])
+    state, info = load_checkpoint(best)
+    wrong = tmp_path / "wrong.ckpt"
+    save_checkpoint(wrong, Checkpoint(state, {**info, "backbone": TIMM}))
+    line = one_line_error(testing.main, ["--data-root", str(toy), "--checkpoint", str(wrong)])
+    assert f"{wrong}: " in line
+    assert "keys are missing" in line
+    line = one_line_error(testing.main, ["--data-root", str(toy), "--checkpoint", str(best.with_suffix(".pth"))])
+    assert "of other networks take main.py's .ckpt" in line
+
+
+def test_an_image_that_is_smaller_than_a_patch(toy_copy: Path, tmp_path: Path, one_line_error: OneLine) -> None:
+    """129 x 30 pixels under one label, patches of 32 x 32; training crops are large enough."""
+    for number, path in enumerate(sorted((toy_copy / "JPEGImages").iterdir())):
+        Image.open(path).crop((0, 0, 129, 30)).save(path)
+        labels = np.full((30, 129), number % 20 + 1, np.uint8)
+        Image.fromarray(labels).save(toy_copy / "SegmentationClassAug" / f"{path.stem}.png")
+    names = ("ssp", "timm:vit_small_patch32_224")
+    for engine in ("planned", "plain"):
+        argv = all_flags(toy_copy, tmp_path / engine, names, "--frozen", "--episode", "0", "--engine", engine)
+        line = one_line_error(training.main, argv)
+        assert line.startswith("error: image 2")
+        assert "129x30 pixels are less than a patch of 32x32 of timm:vit_small_patch32_224" in line
+
+
+def test_without_timm(toy: Path, tmp_path: Path, one_line_error: OneLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
+    line = one_line_error(training.main, all_flags(toy, tmp_path, ("ssp", TIMM)))
+    assert line == f"error: {TIMM} needs the package timm (pip install timm)"
+
+
+def test_classes_in_python(named: dict[str, tuple[str, str]]) -> None:
+    parts, mobile = load_class(named["both"][0]), load_class(named["both"][1])
+    net = build_model(parts, mobile())
+    assert (net.channels, net.stride) == (40, 16)
+    with pytest.raises(ValueError, match="Parts has nothing to refine"):
+        build_model(parts, mobile(), refine=True)
+    with pytest.raises(ValueError, match="timm has no weights of resnet50"):
+        build_model("ssp", "resnet50", pretrained="timm")
