@@ -6,6 +6,8 @@
 
 The program reads the JSON files of main.py and test.py. The newest result of a cell counts. A result that may not
 compare with the paper's (fewer episodes or seeds, --amp, test classes that were trained on) gets a mark and a note.
+Networks with another trunk or head than the paper's, or whose trunk was not trained, have tables of their own;
+--commands prints nothing for them.
 """
 
 from __future__ import annotations
@@ -19,10 +21,21 @@ from pathlib import Path
 
 from dataset import DATASETS, FOLDS
 from engine.evaluation.protocol import HSNET
-from engine.options import OneLineParser, whole
+from engine.options import OneLineParser, named, whole
 from engine.report.picture import draw_tables, figure_class
-from engine.report.results import Result, find_results
-from engine.report.tables import Cell, Row, Table, make_tables, row_name, title, to_csv, to_markdown
+from engine.report.results import Result, find_results, read_result
+from engine.report.tables import (
+    Cell,
+    Row,
+    Table,
+    is_other,
+    make_tables,
+    row_name,
+    title,
+    to_csv,
+    to_markdown,
+    weights_of,
+)
 from engine.reproduction.commands import (
     home_of,
     newest_checkpoint,
@@ -31,7 +44,7 @@ from engine.reproduction.commands import (
     training_setting,
 )
 from engine.setting import AUTHORS, OWN, WEIGHTS
-from model import BACKBONES
+from model.names import BACKBONES, is_backbone
 from util.errors import UserError
 from util.files import atomic_write, check_file
 from util.launch import command
@@ -43,7 +56,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("paths", nargs="*", metavar="PATH", help="result files, or folders that hold some (default: --out)")
     add("--dataset", choices=tuple(DATASETS), help="only this benchmark")
     add("--shot", type=whole(1, 100), help="only this number of supports")
-    add("--backbone", choices=BACKBONES, help="only this trunk")
+    trunks = f"{', '.join(BACKBONES)}, timm:NAME, or FILE.py:CLASS of your own"
+    add("--backbone", type=named(is_backbone, trunks), metavar="TRUNK", help=f"only this trunk: {trunks}")
     add("--weights", choices=WEIGHTS, help="only trainings of your own, or only the authors' weights")
     add("--markdown", metavar="FILE", help="write the tables to a file")
     add("--csv", metavar="FILE", help="write a line for each cell")
@@ -86,11 +100,21 @@ def read_results(paths: list[str], out: str) -> list[Result]:
 
 
 def open_cells(tables: Iterable[Table]) -> Iterator[tuple[Row, Cell]]:
-    """What was not measured, or has a mark, in the order of the tables; a mean follows from its folds."""
-    for row in (row for table in tables for row in table.rows):
+    """What was not measured, or has a mark, in the order of the paper's tables; a mean follows from its folds."""
+    rows = (row for table in tables for row in table.rows)
+    for row in (row for row in rows if not is_other(row.setting, row.weights)):
         for cell in row.cells[: len(FOLDS)]:
             if cell.measured is None or cell.notes:
                 yield row, cell
+
+
+def is_of_other(checkpoint: Path) -> bool:
+    """Whether the result beside a checkpoint says that it is of another network than the paper's."""
+    try:
+        result = read_result(checkpoint.with_suffix(".json"))
+    except ValueError:  # there is none
+        return False
+    return result is not None and is_other(result.setting, weights_of(result))
 
 
 def commands(tables: Iterable[Table], out: str, data_root: str, splits: str) -> str:
@@ -111,7 +135,11 @@ def commands(tables: Iterable[Table], out: str, data_root: str, splits: str) -> 
         paper = "not in the paper" if cell.paper is None else f"paper {cell.paper:.1f}"
         lines.append(f"# {title(row)}: {row_name(row.setting)}{fold} ({paper})")
         if cell.measured is not None:
-            lines.append(f"#   measured, but not as in the paper: {'; '.join(cell.notes)}")
+            why = " ".join("; ".join(cell.notes).split())  # in one line, whatever a file says
+            lines.append(f"#   measured, but not as in the paper: {why}")
+            continue
+        if checkpoint and is_of_other(checkpoint):
+            lines.append(f"#   {setting.folder(home)} holds another network, or an untrained one; pass another --out")
             continue
         training = shlex.join(training_command(setting, home, data_root))
         if not checkpoint and training not in trained:

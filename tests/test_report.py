@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import main as training
 import report
 import test as testing
 from engine.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from engine.report import picture
 from engine.report.tables import Cell, Row, Table, cell_text, make_tables, signed
 from engine.setting import Setting
 from engine.training.state import Training, save_training
@@ -73,6 +75,8 @@ PASCAL = "Pascal-5i, the paper's own protocol"
 COCO = "COCO-20i, the paper's own protocol, contiguous class order"
 COCO_BY_HSNET = "COCO-20i, HSNet's protocol, interleaved class order"
 FSS = "FSS-1000, the paper's own protocol"
+OTHERS = ": other networks"
+DINO = "timm:vit_small_patch14_dinov2.lvd142m@9,11"
 
 
 def lines_of(printed: str, start: str) -> list[list[str]]:
@@ -390,6 +394,49 @@ def test_picture(four_folds: Path, flags: list[str]) -> None:
         assert len(picture.convert("RGB").getcolors(1 << 24)) > 10
 
 
+LONG = {
+    DINO: "ssp",
+    "timm:vit_so400m_patch14_siglip_gap_896.pali2_10b_pt_and_many_more_words@20,22,24,26": "ssp",
+    "/a/very/long/path/that/goes/on/and/on/my_trunks$x_{$.py:TrunkWithAVeryLongNameThatDoesNotEnd": "b/heads.py:Head",
+}
+
+
+def test_a_picture_of_long_names(four_folds: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No two labels overlap, and none leaves the picture or covers a plot, which keeps half of the width."""
+    pytest.importorskip("matplotlib")
+    for number, (backbone, method) in enumerate(LONG.items()):
+        fields = {"backbone": backbone, "method": method, "shot": 5, "trained_with": {"episode": 0}}
+        write_result(four_folds / f"{number}.json", 60.0 + number, **fields)
+    figures = []
+    kept = picture.figure_class()
+    monkeypatch.setattr(picture, "figure_class", lambda: lambda **how: figures.append(kept(**how)) or figures[-1])
+    tables = tables_of(four_folds, "--dataset", "pascal", "--picture", four_folds / "report.png")
+    assert list(tables) == [PASCAL, PASCAL + OTHERS]
+    (figure,) = figures
+    left, right = figure.axes[1], figure.axes[3]  # of the second table: figure.axes are the panels, then their twins
+    assert left.get_title(loc="left") == PASCAL + OTHERS
+    shown = [[label.get_text() for label in axes.get_yticklabels()] for axes in (left, right)]
+    assert shown == [
+        [
+            f"SSP 5-shot refine, untrained\n{DINO}",
+            "SSP 5-shot refine, untrained\ntimm:vit_so400m_patch…more_words@20,22,24,26",
+            "heads.py:Head 5-shot refine, untrained\nmy_trunks$x_{$.py:Tru…LongNameThatDoesNotEnd",
+        ],
+        ["1 of 4 folds *"] * 3,
+    ]
+    figure.draw_without_rendering()  # the picture has been written with more dots to an inch
+    plot = left.get_window_extent()
+    for axes in (left, right):
+        boxes = [label.get_window_extent() for label in axes.get_yticklabels()]
+        assert all(box.x0 >= 0 and box.x1 <= figure.bbox.width for box in boxes)
+        assert all(box.x1 <= plot.x0 or box.x0 >= plot.x1 for box in boxes)
+        assert all(above.y0 >= below.y1 for above, below in pairwise(boxes))
+    assert plot.width > figure.bbox.width / 2
+    with Image.open(four_folds / "report.png") as image:
+        rows = 8 + 3 * 1.5
+        assert 36 * rows + 96 * 2 <= image.height <= 36 * rows + 96 * 2 + 100
+
+
 def test_picture_without_matplotlib(four_folds: Path, one_line_error: OneLine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
@@ -448,6 +495,49 @@ def test_five_shot_rows_say_in_which_order_of_masks_they_were_trained(
     orders = {parsed_training(words).released_order for words in commands if "main.py" in words and "--refine" in words}
     assert orders == {2}
     assert {parsed_training(w).released_order for w in commands if "main.py" in w and "baseline" in w} == {None}
+
+
+# Other networks
+
+
+def test_other_networks_have_tables_of_their_own(
+    four_folds: Path, one_line_error: OneLine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paper = row_of(tables_of(four_folds), PASCAL, **SSP_1SHOT)
+    for fold, miou in enumerate((50.0, 60.0, 55.0, 45.0)):
+        spread = SPREAD[::-1] if fold == 1 else SPREAD
+        write_result(four_folds / f"dino_{fold}.json", miou, spread, fold=fold, miou_std=0.2, backbone=DINO)
+    write_result(four_folds / "head.json", 70.0, method="heads.py:Head")
+    tables = tables_of(four_folds)
+    assert list(tables) == [PASCAL, PASCAL + OTHERS, COCO, COCO_BY_HSNET, FSS]
+    assert row_of(tables, PASCAL, **SSP_1SHOT) == paper
+    assert len(tables[PASCAL].rows) == 8
+    for flags in ((), ("--backbone", DINO)):
+        capsys.readouterr()
+        row = row_of(tables_of(four_folds, *flags), PASCAL + OTHERS, backbone=DINO)
+        assert [cell.measured for cell in row.cells] == [50.0, 60.0, 55.0, 45.0, 52.5]  # 210 / 4
+        assert [cell.std for cell in row.cells] == pytest.approx([0.2, 0.2, 0.2, 0.2, 0.1])  # as of the paper's above
+        (line,) = [line for line in capsys.readouterr().out.splitlines() if DINO in line]
+        assert [cell.strip() for cell in line.strip("|").split("|")][5:] == [
+            "50.0 ±0.2", "60.0 ±0.2", "55.0 ±0.2", "45.0 ±0.2", "52.5 ±0.1",
+        ]  # fmt: skip
+    assert list(tables_of(four_folds, "--backbone", DINO)) == [PASCAL + OTHERS]
+    line = one_line_error(report.main, [str(four_folds), "--backbone", "timm:vit_small_patch14_dinov2.lvd142m"])
+    assert line.startswith("error: nothing is measured or published for these ")
+
+
+@pytest.mark.parametrize("name", ["x", "ssp", "timm:../x", "timm:", "a\nb.py:C", "a.py:"])
+def test_a_wrong_trunk(name: str, one_line_error: OneLine) -> None:
+    line = one_line_error(report.main, ["--backbone", name])
+    assert line.startswith(
+        f"error: argument --backbone: invalid choice: {name!r} (choose from resnet50, resnet101, timm:"
+    )
+
+
+def test_hostile_results_are_passed_over(four_folds: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_result(four_folds / "absurd.json", 99.0, backbone="timm:../x")
+    assert row_of(tables_of(four_folds), PASCAL, **SSP_1SHOT).cells[4].measured == pytest.approx(61.5)
+    assert capsys.readouterr().err == f"WARNING: {path}: its backbone cannot be 'timm:../x'; passed over\n"
 
 
 # Commands
@@ -607,6 +697,40 @@ def test_nothing_is_missing(four_folds: Path, capsys: pytest.CaptureFixture[str]
     assert commands_of(capsys, four_folds, "--shot", 2) == [["#", "nothing is missing"]]
 
 
+def test_there_are_no_commands_for_other_networks(four_folds: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither for their missing folds nor for results with marks; those of the paper's rows stay the same."""
+    expected = commands_of(capsys, four_folds)
+    head = {"method": "heads.py:Head", "refine": False, "episodes": 3, "amp": True}
+    write_result(four_folds / "a.json", 50.0, backbone=DINO, fold=2, episodes=10)
+    write_result(four_folds / "b.json", 50.0, **head)
+    write_result(four_folds / "c.json", 50.0, backbone="trunks.py:Trunk", dataset="fss", fold=None, episodes=3)
+    write_result(four_folds / "d.json", 50.0, trained_with={"episode": 0, "frozen": True})
+    assert commands_of(capsys, four_folds) == expected
+    assert commands_of(capsys, four_folds, "--backbone", DINO) == [["#", "nothing is missing"]]
+    assert commands_of(capsys, four_folds, "--backbone", "trunks.py:Trunk") == [["#", "nothing is missing"]]
+
+
+@pytest.mark.parametrize("fields", [{"trained_with": {"episode": 0}}, {"backbone": "my.py:resnet50"}])
+def test_another_networks_checkpoint_is_not_tested_for_the_papers(
+    fields: dict, tmp_path: Path, weights: dict, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It has the name of the paper's network, whose training would not go on from it."""
+    flags = ("--dataset", "pascal", "--shot", 1, "--backbone", "resnet50", "--out", tmp_path / "out")
+    expected = commands_of(capsys, *flags)
+    at = next(n for n, words in enumerate(expected) if "--refine" in words)
+    path = put_checkpoint(parsed_training(expected[at]), weights)
+    write_result(path.with_suffix(".json"), 45.0, **fields)
+    says = f"  {path.parent} holds another network, or an untrained one; pass another --out"
+    assert commands_of(capsys, *flags) == [*expected[:at], ["#", says], *expected[at + 1 :]]
+
+
+def test_a_file_cannot_write_commands(four_folds: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_result(four_folds / "fold_0" / "r.json", 61.2, trained_with={"lr": "1\npython evil.py"})
+    lines = commands_of(capsys, four_folds, "--dataset", "pascal", "--shot", 1, "--backbone", "resnet50")
+    assert ["#", "  measured, but not as in the paper: trained with --lr 1 python evil.py"] in lines
+    assert not any("evil.py" in words for words in lines if words[0] != "#")
+
+
 # From the real scripts
 
 
@@ -638,3 +762,19 @@ def test_a_real_run_is_reported(
     at = next(n for n, words in enumerate(lines) if "SSP 1-shot ResNet-50 refine, fold 0" in words[1])
     assert lines[at + 1][1].strip().startswith("measured, but not as in the paper: 2 of the protocol's 1000 episodes; ")
     assert "fold 1" in lines[at + 2][1]
+
+
+def test_a_real_untrained_run_is_reported_apart(toy: Path, tmp_path: Path, quick: list[str]) -> None:
+    out = tmp_path / "out"
+    flags = [*quick, "--refine", "--episode", "0", "--frozen"]
+    path = training.main(["--data-root", str(toy), "--out", str(out), *flags])
+    assert json.loads(path.with_suffix(".json").read_text())["trained_with"]["frozen"] is True
+    tables = tables_of(out)
+    assert {cell.measured for row in tables[PASCAL].rows for cell in row.cells} == {None}
+    (row,) = tables[PASCAL + OTHERS].rows
+    assert (row.setting, row.weights) == (Setting(fold=None, refine=True), "untrained")
+    assert row.cells[0].notes == (
+        "2 of the protocol's 1000 episodes",
+        "2 of the protocol's 5 seeds",
+        "not trained (--episode 0 --pretrained none)",
+    )

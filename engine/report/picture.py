@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from dataset import FOLDS
-from engine.report.tables import Row, Table, row_name, shown_difference
-from engine.setting import AUTHORS
+from engine.report.tables import Row, Table, is_other, labels, row_name, shown_difference
+from engine.setting import OWN
 from util.errors import UserError
 from util.files import atomic_write
 
 WIDTH, ROW, AROUND = 10.5, 0.3, 0.8  # inches: the picture; a row; title and axis of a table
+LINES = 1.5  # rows that another network's takes, whose name has two lines
+LONGEST = 44  # letters of such a line
 DPI = 120
 SPAN = 10.0  # mIoU, the least that an axis shows: a tenth is no gulf
 COLOURS = {None: "black", **dict(zip(FOLDS, ("tab:blue", "tab:orange", "tab:green", "tab:purple"), strict=True))}
@@ -32,7 +34,7 @@ def figure_class() -> Any:
 
 def draw_tables(tables: Sequence[Table], path: str | Path) -> None:
     """Write a PNG with a panel for each table and a line for each row, atomically."""
-    lines = [len(table.rows) for table in tables]
+    lines = [len(table.rows) * (LINES if _has_others(table) else 1) for table in tables]
     figure = figure_class()(figsize=(WIDTH, sum(lines) * ROW + len(tables) * AROUND + 0.6), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.15)
     panels = figure.subplots(len(tables), 1, squeeze=False, gridspec_kw={"height_ratios": lines})[:, 0]
@@ -64,13 +66,30 @@ def _draw_table(axes: Any, table: Table) -> None:
     right = axes.twinx()
     for side, words in ((axes, [_name(row) for row in table.rows]), (right, [*map(_summary, table.rows)])):
         side.set_ylim(len(table.rows) - 0.5, -0.5)
-        side.set_yticks(lines, words, fontsize=9)
+        side.set_yticks(lines, words, fontsize=9, parse_math=False)  # a name may hold dollars
         side.tick_params(axis="both", length=0, labelsize=9)
         side.spines[:].set_visible(False)
 
 
+def _has_others(table: Table) -> bool:
+    return any(is_other(row.setting, row.weights) for row in table.rows)
+
+
 def _name(row: Row) -> str:
-    return f"{row_name(row.setting)}{', authors' if row.weights == AUTHORS else ''}"
+    """A row in words; another network's in two lines, its trunk in the second."""
+    weights = "" if row.weights == OWN else f", {row.weights}"
+    if not is_other(row.setting, row.weights):
+        return f"{row_name(row.setting)}{weights}"
+    method, shot, backbone, _ = labels(row.setting)
+    end = f" {shot}{' refine' if row.setting.refine else ''}{weights}"
+    return f"{_shortened(method, LONGEST - len(end))}{end}\n{_shortened(backbone, LONGEST)}"
+
+
+def _shortened(name: str, letters: int) -> str:
+    """A name without folders, of so many letters at most: of a longer one start and end, which tell most."""
+    name = name.rpartition("/")[2]
+    start = (letters - 1) // 2
+    return name if len(name) <= letters else f"{name[:start]}…{name[start + 1 - letters :]}"
 
 
 def _summary(row: Row) -> str:

@@ -7,18 +7,19 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from dataset import DATASETS
 from engine.evaluation.protocol import PAPER, PROTOCOLS, Protocol
 from engine.setting import OWN, WEIGHTS, Setting
-from model import BACKBONES, METHODS
+from model.names import is_backbone, is_method
 from util.errors import UserError
 from util.files import atomic_write, blocks
 
-TRAINED = ("episode", "batch_size", "lr", "crop_size", "pretrained", "seed", "amp", "released_order")  # of main.py
+# Flags of main.py.
+TRAINED = ("episode", "batch_size", "lr", "crop_size", "pretrained", "frozen", "seed", "amp", "released_order")
 # A JSON with all of these is a result; older ones lack others.
 FIELDS = "dataset fold shot backbone method refine protocol episodes seeds miou miou_std fb_iou".split()
 
@@ -144,15 +145,15 @@ def read_result(path: Path) -> Result | None:
     if not isinstance(content, dict) or not content.keys() >= set(FIELDS):
         return None
     layout = DATASETS[_one_of(content, "dataset", tuple(DATASETS))]
-    method = _one_of(content, "method", METHODS)
+    method = _named(content, "method", is_method)
     setting = Setting(
         dataset=layout.NAME,
         class_order=_one_of(content, "class_order", layout.CLASS_ORDERS),
         fold=_fold(content, layout.FOLDS),
         shot=_whole(content, "shot", 1, 100),
-        backbone=_one_of(content, "backbone", BACKBONES),
+        backbone=_named(content, "backbone", is_backbone),
         method=method,
-        refine=bool(_one_of(content, "refine", (False, True) if method == "ssp" else (False,))),
+        refine=bool(_one_of(content, "refine", (False,) if method == "baseline" else (False, True))),
     )
     protocol = PROTOCOLS[_one_of(content, "protocol", tuple(PROTOCOLS))]
     seeds = content["seeds"]
@@ -189,6 +190,14 @@ def _one_of(content: Mapping[str, Any], name: str, allowed: Sequence[Any]) -> An
     if content.get(name) not in allowed:
         raise _absurd(content, name)
     return content.get(name)
+
+
+def _named(content: Mapping[str, Any], name: str, is_known: Callable[[str], bool]) -> str:
+    """A method or trunk; one that cannot be printed is refused."""
+    value = content.get(name)
+    if not (isinstance(value, str) and value.isprintable() and is_known(value)):
+        raise _absurd(content, name)
+    return value
 
 
 def _fold(content: Mapping[str, Any], folds: Sequence[int | None]) -> int | None:

@@ -1,7 +1,8 @@
 """Measured results beside the published ones: tables, as Markdown or CSV.
 
 A table for each benchmark and protocol, a row for each setting, a cell for each fold and for the mean. All rows of
-the paper are there, measured or not, and all that were measured, published or not.
+the paper are there, measured or not, and all that were measured, published or not. Networks that are not the paper's,
+by their trunk, head or training, have a table of their own after it.
 """
 
 from __future__ import annotations
@@ -18,15 +19,17 @@ from engine.evaluation.protocol import PAPER, Protocol
 from engine.report.paper import DRIVE, PUBLISHED, SOURCES, Published, mean_of_folds
 from engine.report.results import Result
 from engine.setting import AUTHORS, OWN, RANDOM, RECIPE, RELEASED_ORDER, Setting
-from model import BACKBONES
+from model.names import BACKBONES, METHODS
 
 METHOD_NAMES = {"baseline": "Baseline", "ssp": "SSP"}
+FROZEN, UNTRAINED = "frozen", "untrained"  # weights of main.py --frozen, and of its --episode 0
 EQUAL = 1e-6  # results of one cell that differ by less are the same, such as main.py's and test.py's of one checkpoint
 
 LEGEND = (
     "mIoU in percent: measured (published, difference). Measured is the mean over seeds ± their standard deviation; "
     "a single seed has no ±. A row's mean is that of its four folds ± the standard deviation over seeds of that mean, "
-    "where all four ran the same seeds. [n]: see the note."
+    "where all four ran the same seeds. [n]: see the note. Networks with another trunk or head than the paper's, or "
+    "whose trunk was not trained, have tables of their own."
 )
 COCO_NOTES = (
     "The authors list the same checkpoints under both protocols, although the two class orders share only five of the "
@@ -38,10 +41,14 @@ COCO_NOTES = (
 NOTES = {
     "coco": COCO_NOTES,
     "fss": (
-        "The paper does not state the backbone of these values, so they stand beside every backbone that was measured. "
+        "The paper does not state the backbone of these values, so they stand beside each ResNet that was measured. "
         "Their protocol is not released.",
     ),
 }
+OTHERS_NOTE = (
+    "These networks are not the paper's: they have another trunk or head, or their trunk was not trained. Nothing is "
+    "published for them, and they do not compare with the paper's rows."
+)
 
 
 class Cell(NamedTuple):
@@ -64,7 +71,7 @@ class Cell(NamedTuple):
 class Row(NamedTuple):
     protocol: Protocol
     setting: Setting  # its fold is None
-    weights: str  # who trained them: one of WEIGHTS
+    weights: str  # who trained them: one of WEIGHTS; FROZEN or UNTRAINED if not all was trained
     cells: tuple[Cell, ...]  # fold 0 to 3, mean; without folds the mean alone
 
 
@@ -86,39 +93,57 @@ def make_tables(
 ) -> list[Table]:
     """The tables of all published and measured settings.
 
-    Results of the authors' weights and of trainings here are in rows of their own.
+    Results of the authors' weights and of trainings here are in rows of their own, and so are those of a trunk that
+    was not trained.
 
     Arguments:
         results: what was measured; the newest result of a cell counts.
         dataset, shot, backbone: limit the rows to these.
-        weights: "own" or "authors", to limit the rows to these. Without it the authors' rows are those measured.
+        weights: "own", trained here or not, or "authors", to limit the rows to these. Without it the authors' rows
+            are those measured.
     """
     by_cell: dict[Line, list[Result]] = {}
     for result in sorted(results, key=lambda result: (-result.written, str(result.file))):
-        by_cell.setdefault((result.protocol, result.setting, result.weights), []).append(result)
+        by_cell.setdefault((result.protocol, result.setting, weights_of(result)), []).append(result)
     measured = {(protocol, replace(setting, fold=None), whose) for protocol, setting, whose in by_cell}
     published = {
         line: row for row in PUBLISHED for line in (*_own_lines(row, measured, backbone), *_authors_lines(row))
     }
-    groups: dict[tuple, list[Row]] = {}
+    groups: dict[tuple, tuple[list[Row], list[Row]]] = {}  # the paper's networks, others
     for line in [*published, *sorted(measured - published.keys(), key=_order)]:
         protocol, setting, whose = line
         if whose == AUTHORS and weights is None and line not in measured:
             continue
-        if weights in (None, whose) and setting.matches(dataset=dataset, shot=shot, backbone=backbone):
+        is_wanted = weights is None or (weights == AUTHORS) == (whose == AUTHORS)
+        if is_wanted and setting.matches(dataset=dataset, shot=shot, backbone=backbone):
             cells = _cells(by_cell, line, published.get(line))
             group = setting.dataset, protocol, setting.class_order
-            groups.setdefault(group, []).append(Row(*line, cells))
-    return [Table(title(rows[0]), tuple(rows), tuple(_table_notes(rows, published))) for rows in groups.values()]
+            groups.setdefault(group, ([], []))[is_other(setting, whose)].append(Row(*line, cells))
+    tables = [rows for group in groups.values() for rows in group if rows]
+    return [Table(title(rows[0]), tuple(rows), tuple(_table_notes(rows, published))) for rows in tables]
+
+
+def weights_of(result: Result) -> str:
+    """Who trained a result's weights, or FROZEN or UNTRAINED."""
+    if result.weights == OWN and result.trained.get("episode") == 0:
+        return UNTRAINED
+    if result.weights == OWN and result.trained.get("frozen") is True:
+        return FROZEN
+    return result.weights
+
+
+def is_other(setting: Setting, weights: str) -> bool:
+    """Whether a network is not the paper's: by its trunk or head, or because its trunk was not trained."""
+    return setting.method not in METHODS or setting.backbone not in (*BACKBONES, None) or weights in (FROZEN, UNTRAINED)
 
 
 def _own_lines(row: Published, measured: Collection[Line], backbone: str | None) -> list[Line]:
-    """What a published row is about; if its backbone is not stated, each that was measured, or the one wanted."""
+    """What a published row is about; if its backbone is not stated, each ResNet that was measured or is wanted."""
     if row.setting.backbone is not None:
         return [(row.protocol, row.setting, OWN)]
     of_each = {name: (row.protocol, replace(row.setting, backbone=name), OWN) for name in BACKBONES}
     found = [name for name, line in of_each.items() if line in measured]
-    chosen = [backbone] if backbone else found
+    chosen = [backbone] if backbone in BACKBONES else found
     return [of_each[name] for name in chosen] or [(row.protocol, row.setting, OWN)]
 
 
@@ -130,10 +155,12 @@ def _authors_lines(row: Published) -> list[Line]:
 
 
 def _order(line: Line) -> tuple:
-    """Rows that are not in the paper: benchmarks in their order, the paper's protocol first."""
+    """Rows that are not in the paper: benchmarks in their order, the paper's protocol, methods and trunks first."""
     protocol, setting, weights = line
     group = list(DATASETS).index(setting.dataset), protocol != PAPER, setting.class_order or ""
-    return *group, setting.method, setting.refine, setting.shot, BACKBONES.index(setting.backbone), weights
+    method = setting.method not in METHODS, setting.method
+    trunk = BACKBONES.index(setting.backbone) if setting.backbone in BACKBONES else len(BACKBONES)
+    return *group, *method, setting.refine, setting.shot, trunk, setting.backbone, weights
 
 
 def _cells(by_cell: Mapping[Line, Sequence[Result]], line: Line, row: Published | None) -> tuple[Cell, ...]:
@@ -187,7 +214,9 @@ def _shared(values: Iterable[int]) -> int | None:
 
 
 def doubts(result: Result) -> list[str]:
-    """Why a result may not be what the paper's is: warnings, fewer episodes or seeds, another training, bfloat16."""
+    """Why a result may not be what the paper's is: warnings, fewer episodes or seeds, another training or none,
+    bfloat16.
+    """
     layout, protocol = result.setting.layout, result.protocol
     seeds, episodes = protocol.seeds, protocol.episodes(layout.NAME)
     found = [f"may mean nothing: {line}" for line in result.warnings]
@@ -195,15 +224,22 @@ def doubts(result: Result) -> list[str]:
         found.append(f"{result.episodes} of the protocol's {episodes} episodes")
     if len(result.seeds) < seeds:
         found.append(f"{len(result.seeds)} of the protocol's {seeds} seeds")
+    whose = weights_of(result)
     usual = {"episode": RECIPE.episodes, "batch_size": RECIPE.batch_size, "lr": RECIPE.lr, "amp": None}
-    if layout.CROP_IS_PUBLISHED:
+    if whose == UNTRAINED:
+        usual = {"episode": RECIPE.episodes}  # the others changed nothing
+    elif layout.CROP_IS_PUBLISHED:
         usual["crop_size"] = layout.CROP_SIZE
     other = [
         f"--{name.replace('_', '-')} {value}"
         for name, value in result.trained.items()
         if (name in usual and value != usual[name]) or (name == "pretrained" and value == RANDOM)
     ]
-    if other:
+    if whose == FROZEN:
+        found.append("the trunk was frozen")
+    if whose == UNTRAINED:
+        found.append(f"not trained ({' '.join(other)})")
+    elif other:
         found.append(f"trained with {' '.join(other)}")
     if result.amp:
         found.append("the trunk in bfloat16 (--amp)")
@@ -212,7 +248,8 @@ def doubts(result: Result) -> list[str]:
 
 def remarks(result: Result) -> tuple[str, ...]:
     """In which order of masks an SSP of several supports was trained (docs/reproduce.md), as far as it is known."""
-    if result.setting.method != "ssp" or result.setting.shot == 1 or not result.trained:
+    is_trained = result.trained and weights_of(result) != UNTRAINED
+    if result.setting.method != "ssp" or result.setting.shot == 1 or not is_trained:
         return ()
     replicas = result.trained.get("released_order")
     if replicas is None:
@@ -221,6 +258,9 @@ def remarks(result: Result) -> tuple[str, ...]:
 
 
 def _table_notes(rows: Sequence[Row], published: Mapping[Line, Published]) -> Iterator[str]:
+    if is_other(rows[0].setting, rows[0].weights):
+        yield OTHERS_NOTE
+        return
     lines = [(row.protocol, row.setting, row.weights) for row in rows]
     known = {line[1]: published[line] for line in lines if line in published}
     if not known:
@@ -267,7 +307,8 @@ def shown_difference(cell: Cell) -> str:
 def title(row: Row) -> str:
     """The title of the table that a row is in."""
     order = f", {row.setting.class_order} class order" if row.setting.class_order else ""
-    return f"{row.setting.layout.TITLE}, {row.protocol.title}{order}"
+    others = ": other networks" if is_other(row.setting, row.weights) else ""
+    return f"{row.setting.layout.TITLE}, {row.protocol.title}{order}{others}"
 
 
 def row_name(setting: Setting) -> str:
@@ -278,8 +319,11 @@ def row_name(setting: Setting) -> str:
 
 def labels(setting: Setting) -> tuple[str, str, str, str]:
     """A row's Method, Setting, Backbone and Refine."""
-    backbone = f"ResNet-{setting.backbone.removeprefix('resnet')}" if setting.backbone else "not stated"
-    return METHOD_NAMES[setting.method], f"{setting.shot}-shot", backbone, "Yes" if setting.refine else "No"
+    backbone = setting.backbone or "not stated"
+    if backbone in BACKBONES:
+        backbone = f"ResNet-{backbone.removeprefix('resnet')}"
+    method = METHOD_NAMES.get(setting.method, setting.method)
+    return method, f"{setting.shot}-shot", backbone, "Yes" if setting.refine else "No"
 
 
 def to_markdown(tables: Sequence[Table]) -> str:
@@ -294,7 +338,8 @@ def _markdown(table: Table) -> str:
     for row in table.rows:
         for note in (note for cell in row.cells for note in (*cell.notes, *cell.remarks)):
             marks.setdefault(note, len(marks) + 1)
-        lines.append([*labels(row.setting), row.weights, *(cell_text(cell, marks) for cell in row.cells)])
+        words = [word.replace("|", "\\|") for word in labels(row.setting)]  # which would end a cell
+        lines.append([*words, row.weights, *(cell_text(cell, marks) for cell in row.cells)])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     lines.insert(1, [":" + "-" * (width - 1) for width in widths])
     shown = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines]

@@ -47,6 +47,50 @@ def test_absurd_fields_are_named(tmp_path: Path, fields: dict[str, Any]) -> None
         read_result(path)
 
 
+DINO = "timm:vit_small_patch14_dinov2.lvd142m@9,11"
+
+
+@pytest.mark.parametrize(
+    ("method", "backbone", "refine"),
+    [
+        ("ssp", "timm:resnet18", True),
+        ("ssp", DINO, False),
+        ("baseline", DINO, False),
+        ("ssp", "my code/trunk.py:Trunk", True),
+        ("/home/heads.py:Head", "resnet50", True),
+        ("heads.py:Head", "trunks.py:_Trunk2", False),
+    ],
+)
+def test_other_networks_are_read(tmp_path: Path, method: str, backbone: str, refine: bool) -> None:
+    setting = replace(SETTING, method=method, backbone=backbone, refine=refine)
+    save_result(tmp_path / "r.json", setting, RESULT, "w.ckpt", 2, {"frozen": True, "episode": 0, "resume": True})
+    found = read_result(tmp_path / "r.json")
+    assert found.setting == setting
+    assert found.trained == {"episode": 0, "frozen": True}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        *({"backbone": name} for name in (
+            "timm:../x", "timm:", "timm:/etc/x", "timm:x@", "timm:x@last", "timm:x\n", "timm:a b", "a\nb.py:C",
+            "a.py:C\n", "a.py:", "a.py:1C", "a.py:C()", ".py:C", "a:b.py:C", "\ud800.py:C", "a\u2028.py:C",
+            "\u202ea.py:C", "ssp", "", ["resnet50"], {"a": 1}, 50, True, None,
+        )),
+        *({"method": name} for name in ("timm:resnet18", "resnet50", "a\nb.py:C", "SSP", "", ["ssp"], None)),
+        {"refine": True, "method": "baseline", "backbone": DINO}, {"refine": None, "method": "heads.py:Head"},
+    ],
+)  # fmt: skip
+def test_hostile_names_are_refused(tmp_path: Path, fields: dict[str, Any]) -> None:
+    """In one line, whatever the name is."""
+    path = tmp_path / "r.json"
+    save_result(path, SETTING, RESULT, "w.ckpt", 2, {})
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+    with pytest.raises(ValueError, match=rf"^its {next(iter(fields))} cannot be ") as raised:
+        read_result(path)
+    assert str(raised.value).isprintable()
+
+
 def test_another_name_for_whatever_gives_another_result(tmp_path: Path) -> None:
     weights = tmp_path / "w.pth"
     weights.write_bytes(b"weights")
