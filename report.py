@@ -23,7 +23,7 @@ from dataset import DATASETS, FOLDS
 from engine.evaluation.protocol import HSNET
 from engine.options import OneLineParser, named, whole
 from engine.report.picture import draw_tables, figure_class
-from engine.report.results import Result, find_results, read_result
+from engine.report.results import Result, find_results
 from engine.report.tables import (
     Cell,
     Row,
@@ -34,10 +34,10 @@ from engine.report.tables import (
     title,
     to_csv,
     to_markdown,
-    weights_of,
 )
 from engine.reproduction.commands import (
     home_of,
+    is_of_other,
     newest_checkpoint,
     test_command,
     training_command,
@@ -106,15 +106,6 @@ def open_cells(tables: Iterable[Table]) -> Iterator[tuple[Row, Cell]]:
         for cell in row.cells[: len(FOLDS)]:
             if cell.measured is None or cell.notes:
                 yield row, cell
-
-
-def is_of_other(checkpoint: Path) -> bool:
-    """Whether the result beside a checkpoint says that it is of another network than the paper's."""
-    try:
-        result = read_result(checkpoint.with_suffix(".json"))
-    except ValueError:  # there is none
-        return False
-    return result is not None and is_other(result.setting, weights_of(result))
 
 
 def commands(tables: Iterable[Table], out: str, data_root: str, splits: str) -> str:

@@ -36,7 +36,14 @@ from engine.report.tables import Row, Table, make_tables, row_name, title
 from engine.report.verdict import verdicts
 from engine.reproduction.authors import FOLDER as AUTHORS_FOLDER
 from engine.reproduction.authors import AuthorsWeights, choose, is_recorded
-from engine.reproduction.commands import home_of, newest_checkpoint, test_command, training_command, training_setting
+from engine.reproduction.commands import (
+    home_of,
+    is_of_other,
+    newest_checkpoint,
+    test_command,
+    training_command,
+    training_setting,
+)
 from engine.reproduction.cost import Extent, seconds_of_tests, seconds_of_trainings
 from engine.reproduction.download import need_gdown
 from engine.reproduction.provide import provide
@@ -134,7 +141,8 @@ def words_of(cell: Cell, args: argparse.Namespace) -> list[str]:
 def is_finished(cell: Cell, args: argparse.Namespace) -> bool:
     """Whether the result of a cell is kept already: of these weights, this data and these flags."""
     if not cell.weights and cell.protocol == PAPER:
-        return newest_checkpoint(training_setting(cell.setting, cell.setting.fold, PAPER), args.out) is not None
+        checkpoint = newest_checkpoint(training_setting(cell.setting, cell.setting.fold, PAPER), args.out)
+        return checkpoint is not None and not is_of_other(checkpoint)  # whose flags main.py will not go on with
     with suppress(UserError):  # no checkpoint yet, or one that has changed, of which measure tells
         if cell.weights and not is_recorded(Path(args.authors), cell.weights):
             return False

@@ -418,7 +418,7 @@ def test_an_image_that_is_smaller_than_a_patch(toy_copy: Path, tmp_path: Path, o
     for engine in ("planned", "plain"):
         argv = all_flags(toy_copy, tmp_path / engine, names, "--frozen", "--episode", "0", "--engine", engine)
         line = one_line_error(training.main, argv)
-        assert line.startswith("error: image 2")
+        assert line.startswith("error: image toy_")
         assert "129x30 pixels are less than a patch of 32x32 of timm:vit_small_patch32_224" in line
 
 

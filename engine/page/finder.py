@@ -64,7 +64,7 @@ class Finder:
         self.predictor = predictor
         self._encoded: OrderedDict[str, Encoded] = OrderedDict()
         self._lock = threading.Lock()
-        self.can_refine = predictor.net.method == "ssp"
+        self.can_refine = predictor.net.can_refine
         self.refines = self.can_refine and predictor.net.refine  # as the weights say
 
     def find(

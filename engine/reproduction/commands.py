@@ -8,6 +8,7 @@ from pathlib import Path
 
 from engine.evaluation.protocol import HSNET, PAPER, Protocol
 from engine.report.results import read_result
+from engine.report.tables import is_other, weights_of
 from engine.setting import RELEASED_ORDER, SUFFIX, Setting
 from engine.training.state import load_training
 from model import BACKBONES
@@ -47,6 +48,15 @@ def _is_finished(path: Path, setting: Setting) -> bool:
     except UserError:
         return False  # main.py says what to do
     return training is None or (training.finished and training.best_name == path.stem)
+
+
+def is_of_other(checkpoint: Path) -> bool:
+    """Whether the result beside a checkpoint says that it is of another network than the paper's."""
+    try:
+        result = read_result(checkpoint.with_suffix(".json"))
+    except ValueError:  # there is none
+        return False
+    return result is not None and is_other(result.setting, weights_of(result))
 
 
 def _flags(setting: Setting, data_root: str) -> list[str]:
