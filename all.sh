@@ -13,9 +13,9 @@ failure stops it.
 
 DATASET      pascal, coco or fss, which has no folds    (pascal)
 DATA_ROOT    the dataset's folder, or the one above     (../Datasets_SSP)
-BACKBONE     resnet50 or resnet101                      (resnet50)
+BACKBONE     resnet50, resnet101, timm:NAME, FILE.py:CLASS  (resnet50)
 SHOT         supports of an episode                     (1)
-METHOD       ssp or baseline                            (ssp)
+METHOD       ssp, baseline, FILE.py:CLASS               (ssp)
 REFINE       1 or 0: the self-support refinement        (1 of ssp, as in the paper's tables)
 CLASS_ORDER  of coco: contiguous or interleaved
 SPLITS       HSNet's data/splits, for fss without lists
@@ -29,7 +29,7 @@ TEXT
 
 MORE_NAMES=
 . "$(dirname -- "$0")/setting.sh"
-[ "${METHOD:-}" = baseline ] || [ -n "${REFINE:-}" ] || flags+=(--refine)
+[ "${METHOD:-ssp}" != ssp ] || [ -n "${REFINE:-}" ] || flags+=(--refine)
 
 train() {
     echo "== training${1:+, fold $1} =="

@@ -25,7 +25,7 @@ from typing import Any
 from dataset import DATASETS, ImageSet, Plans, hsnet_classes, locate, open_listed, open_part, plan_hsnet
 from engine.checkpoint import Checkpoint, find_checkpoint, load_network
 from engine.evaluation.protocol import HSNET, PAPER, PROTOCOLS, doubts_of, load_episodes, plan_seeds, save_episodes
-from engine.network import chosen, network_of
+from engine.network import chosen, code_files, network_of
 from engine.options import check_engine, default_device, make_parser, settle, whole
 from engine.report.results import result_path, save_result
 from engine.reproduction.authors import load_known
@@ -129,7 +129,7 @@ def kept_result(args: argparse.Namespace, path: Path) -> Path | None:
         return None
     choices = {name: getattr(args, name) for name in ("seed", "seeds", "episodes", "engine", "amp")}
     choices |= {name: str(Path(x).resolve()) for name in ("data_root", "splits") if (x := getattr(args, name))}
-    files = (path, args.episodes_from) if args.episodes_from else (path,)
+    files = [path, *filter(None, [args.episodes_from]), *code_files(args.method, args.backbone)]
     return result_path(args.results, Setting.of(vars(args)), PROTOCOLS[args.protocol], choices, files)
 
 

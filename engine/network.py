@@ -72,9 +72,7 @@ def load_class(text: str) -> Any:
     found = OWN_CODE.fullmatch(text)
     if found is None:
         raise UserError(f"{text}: not FILE.py:CLASS")
-    path = Path(found["file"])
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; name code of your own as FILE.py:CLASS")
+    (path,) = code_files(text)
     spec = spec_from_file_location(f"own_code.{path.stem}", path)
     module = module_from_spec(spec)
     sys.modules[spec.name] = module  # where dataclasses and the like look for it
@@ -82,6 +80,18 @@ def load_class(text: str) -> Any:
     if not hasattr(module, found["name"]):
         raise UserError(f"{path}: holds no {found['name']}")
     return getattr(module, found["name"])
+
+
+def code_files(*names: str) -> list[Path]:
+    """The files of the methods and trunks that are code of one's own: what a network depends on, besides weights.
+
+    Raises UserError if one is missing.
+    """
+    paths = [Path(found["file"]) for found in map(OWN_CODE.fullmatch, names) if found]
+    for path in paths:
+        if not path.is_file():
+            raise UserError(f"{path}: no such file; name code of your own as FILE.py:CLASS")
+    return paths
 
 
 def _run(text: str, code: Any, *arguments: Any) -> Any:

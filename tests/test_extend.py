@@ -24,7 +24,7 @@ from dataset.loader import batches
 from dataset.samples import EvaluationEpisodes
 from engine.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from engine.evaluation.evaluate import evaluate
-from engine.network import load_class, network_of
+from engine.network import code_files, load_class, network_of
 from engine.training import run
 from engine.training.state import load_training
 from model import FewShotNetwork, build_model, calibrate_batch_norms
@@ -391,6 +391,29 @@ def test_a_checkpoint_runs_no_code_by_itself(
         save_checkpoint(hostile, Checkpoint(state, {**info, "method": method}))
         one_line_error(testing.main, ["--data-root", str(toy), "--checkpoint", str(hostile)])
         assert not mark.exists()
+
+
+def test_a_kept_result_is_of_the_code_as_it_is(
+    toy: Path,
+    named: dict[str, tuple[str, str]],
+    trained: Callable[[str], Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    one_line_error: OneLine,
+) -> None:
+    (code,) = code_files(named["head"][0])
+    copy = write(tmp_path / "copy.py", code.read_bytes())
+    tested = ["--data-root", str(toy), "--checkpoint", str(trained("head")), "--workers", "0", "--episodes", "2"]
+    argv = [*tested, "--seeds", "1", "--results", str(tmp_path / "kept"), "--method", f"{copy}:Parts"]
+    for changed, before in ((False, False), (False, True), (True, False)):
+        if changed:
+            copy.write_text(copy.read_text().replace("PARTS = 4", "PARTS = 2"))
+        capsys.readouterr()
+        testing.main(argv)
+        assert ("finished before" in capsys.readouterr().out) == before
+    assert len(list((tmp_path / "kept").iterdir())) == 2
+    copy.unlink()
+    assert f"{copy}: no such file" in one_line_error(testing.main, argv)
 
 
 def test_weights_of_another_network(
