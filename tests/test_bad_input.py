@@ -204,7 +204,7 @@ def test_no_image_with_a_large_enough_object(
         ("--shot 0", "argument --shot: '0' is not a whole number"),
         ("--batch-size 0", "argument --batch-size: '0' is not a whole number of at least 1"),
         ("--crop-size 8", "argument --crop-size: '8' is not a whole number from 33 to 4096"),
-        ("--episode 0", "argument --episode: '0' is not a whole number of at least 1"),
+        ("--episode -1", "argument --episode: '-1' is not a whole number of at least 0"),
         ("--test-episodes 0", "argument --test-episodes: '0' is not a whole number of at least 1"),
         ("--lr 0", "argument --lr: '0' is not a positive number"),
         ("--lr nan", "argument --lr: 'nan' is not a positive number"),

@@ -18,7 +18,7 @@ from tests.files import OneLine
 def test_prototypes_alone_are_step_2() -> None:
     torch.manual_seed(0)
     net = build_model("ssp").eval()
-    alone = demo.PrototypesAlone("resnet50", refine=False).eval()
+    alone = build_model(demo.PrototypesAlone).eval()
     alone.load_state_dict(net.state_dict())
     with torch.inference_mode():
         features = net.features(torch.rand(1, 3, 65, 65))
