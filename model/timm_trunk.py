@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from itertools import product
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from model.matching import resize
 
+OLDEST = (1, 0, 31)  # of timm: earlier ones give fewer networks' features, and those of Swin in one size only
 # The paper's ResNet is cut after its third stage, of stride 16 before it is dilated to 8.
 OWN_STRIDE = 16
 OUTPUT_STRIDES = ({"output_stride": 8}, {"output_stride": 16}, {})
@@ -143,6 +145,9 @@ def _create(name: str, **options: Any) -> nn.Module:
         import timm
     except ImportError as error:
         raise ValueError(f"timm:{name} needs the package timm (pip install timm)") from error
+    if tuple(map(int, re.findall(r"\d+", timm.__version__)[:3])) < OLDEST:
+        needed = ".".join(map(str, OLDEST))
+        raise ValueError(f"timm:{name} needs timm {needed}, this is {timm.__version__} (pip install -U timm)")
     if not timm.is_model(name):
         close = difflib.get_close_matches(name.partition(".")[0], timm.list_models(), 3)
         raise ValueError(f"timm knows no {name}{'; close to it: ' + ', '.join(close) if close else ''}")

@@ -170,7 +170,7 @@ def test_weights_of_another_network_are_refused() -> None:
         ("convnext_tyni", "^timm knows no convnext_tyni; close to it: convnext_tiny, "),
         (f"{SMALL}.nosuch", rf"^timm:{SMALL}\.nosuch gives no feature maps \(Invalid pretrained tag"),
         (f"{SMALL}@0,7", f"^timm:{SMALL} has the stages 0 to 4, there is no 7$"),
-        ("naflexvit_base_patch16_map@99", "there is no 99$"),
+        ("vit_tiny_patch16_224@99", r"^timm:vit_tiny_patch16_224 has the stages 0 to 11, there is no 99$"),
     ],
 )
 def test_wrong_names(name: str, says: str) -> None:
@@ -189,6 +189,16 @@ def test_without_timm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(ValueError, match=rf"^timm:{SMALL} needs the package timm \(pip install timm\)$"):
         build_model("ssp", f"timm:{SMALL}")
+
+
+def test_with_an_old_timm(monkeypatch: pytest.MonkeyPatch) -> None:
+    for version in ("1.0.30", "0.9.16", "1.0.9.dev0"):
+        monkeypatch.setattr(timm, "__version__", version)
+        with pytest.raises(ValueError, match=rf"^timm:{SMALL} needs timm 1\.0\.31, this is {version} \(pip install -U"):
+            build_model("ssp", f"timm:{SMALL}")
+    for version in ("1.0.31", "1.0.100.dev3", "1.1.0", "2.0"):
+        monkeypatch.setattr(timm, "__version__", version)
+        assert build_model("ssp", f"timm:{SMALL}").channels == 256
 
 
 def test_fetching(monkeypatch: pytest.MonkeyPatch) -> None:
