@@ -140,12 +140,12 @@ def named(is_known: Callable[[str], bool], choices: str) -> Callable[[str], str]
     return parse
 
 
-def stages(text: str) -> str:
-    """An argparse type: numbers of stages, sorted, as in the name of a trunk."""
+def stages(text: str) -> tuple[int, ...]:
+    """An argparse type: numbers of stages."""
     numbers = text.split(",")
     if not all(number.isascii() and number.isdecimal() and len(number) < 4 for number in numbers):
         raise argparse.ArgumentTypeError(f"{text!r} is not STAGE or STAGE,STAGE, whole numbers from 0 on")
-    return ",".join(map(str, sorted({int(number) for number in numbers})))
+    return tuple(map(int, numbers))
 
 
 def whole(low: int, high: int | None = None) -> Callable[[str], int]:
@@ -214,11 +214,12 @@ def settle(given: Mapping[str, Any], known: Mapping[str, Any] | None = None) -> 
     for name in (*defaults, "fold", "class_order"):
         value = given[name]
         chosen[name] = (known or {}).get(name, defaults.get(name)) if value is None else value
+    timm = timm_name(chosen["backbone"])
     if features := given.get("features"):
-        named_trunk = timm_name(chosen["backbone"])
-        if named_trunk is None or named_trunk.stages:
-            raise UserError(f"--features {features}: belongs to --backbone timm:NAME, not {chosen['backbone']}")
-        chosen["backbone"] += f"@{features}"
+        if timm is None or timm.stages:
+            raise UserError(f"--features belongs to --backbone timm:NAME, not to {chosen['backbone']}")
+        timm = timm._replace(stages=features)
+    chosen["backbone"] = timm.spelled if timm else chosen["backbone"]
     dataset, fold, order = chosen["dataset"], chosen["fold"], chosen["class_order"]
     layout = DATASETS[dataset]
     if fold is None:

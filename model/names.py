@@ -18,6 +18,12 @@ class TimmName(NamedTuple):
     name: str
     stages: tuple[int, ...]
 
+    @property
+    def spelled(self) -> str:
+        """As trunks are named, in one way: timm:NAME, timm:NAME@1,2."""
+        numbers = ",".join(map(str, sorted(set(self.stages))))
+        return f"{TIMM}{self.name}{f'@{numbers}' if numbers else ''}"
+
 
 def timm_name(backbone: str) -> TimmName | None:
     """Take timm:NAME or timm:NAME@STAGE,STAGE apart; None for any other trunk."""

@@ -41,8 +41,7 @@ class TimmTrunk(nn.Module):
     def __init__(self, name: str, stages: Sequence[int] = ()) -> None:
         super().__init__()
         self.name = name
-        described, _ = _features_only(name, output_strides=({},))
-        known = [stage["reduction"] for stage in described.feature_info.info]
+        known = [stage["reduction"] for stage in _features_only(name, ({},))[0].feature_info.info]
         if wrong := [stage for stage in stages if stage >= len(known)]:
             raise ValueError(f"timm:{name} has the stages 0 to {len(known) - 1}, there is no {wrong[0]}")
         fitting = [number for number, stride in enumerate(known) if stride <= OWN_STRIDE]
@@ -83,9 +82,7 @@ class TimmTrunk(nn.Module):
         """
         own = self.net.model.state_dict()
         whole = _create(self.name).state_dict()
-        for key in own:
-            if key.endswith(COUNTER):
-                state = {key: own[key], **state}
+        state = {**{key: value for key, value in own.items() if key.endswith(COUNTER)}, **state}
         if missing := [key for key in own if key not in state]:
             raise ValueError(
                 f"{len(missing)} of {len(own)} keys of timm:{self.name} are missing, {missing[0]} the first"
