@@ -18,6 +18,7 @@ from model.matching import resize
 OLDEST = (1, 0, 31)  # of timm: earlier ones give fewer networks' features, and those of Swin in one size only
 # The paper's ResNet is cut after its third stage, of stride 16 before it is dilated to 8.
 OWN_STRIDE = 16
+FEATURES = ({"feature_cls": "getter"}, {})  # the getter leaves out what comes later; a few networks lack it
 OUTPUT_STRIDES = ({"output_stride": 8}, {"output_stride": 16}, {})
 ANY_SIZE = ({"dynamic_img_size": True}, {"strict_img_size": False}, {})  # how transformers take images of any size
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # by which images come normalised
@@ -80,7 +81,8 @@ class TimmTrunk(nn.Module):
 
         Raises ValueError, naming the first difference, if they are those of another network.
         """
-        own = self.net.model.state_dict()
+        net = getattr(self.net, "model", self.net)  # the getter's
+        own = net.state_dict()
         whole = _create(self.name).state_dict()
         state = {**{key: value for key, value in own.items() if key.endswith(COUNTER)}, **state}
         if missing := [key for key in own if key not in state]:
@@ -92,7 +94,7 @@ class TimmTrunk(nn.Module):
         for key, value in own.items():
             if state[key].shape != value.shape:
                 raise ValueError(f"{key} has shape {tuple(state[key].shape)}, expected {tuple(value.shape)}")
-        self.net.model.load_state_dict({key: state[key] for key in own})
+        net.load_state_dict({key: state[key] for key in own})
 
     def fetch(self) -> None:
         """Load timm's own weights, which timm downloads. Raises ValueError if it cannot."""
@@ -157,8 +159,8 @@ def _features_only(
     name: str, output_strides: Sequence[Mapping[str, Any]] = OUTPUT_STRIDES, **options: Any
 ) -> tuple[nn.Module, dict[str, Any]]:
     """A network of timm that gives features, with the first of the strides that it can have; and its options."""
-    for stride, size in product(output_strides, ANY_SIZE):
-        its_options = {"features_only": True, "feature_cls": "getter", **options, **stride, **size}
+    for stride, features, size in product(output_strides, FEATURES, ANY_SIZE):
+        its_options = {"features_only": True, **options, **stride, **features, **size}
         try:
             return _create(name, **its_options), its_options
         except (TypeError, AssertionError, NotImplementedError, AttributeError, RuntimeError) as error:

@@ -33,6 +33,8 @@ def whole_network(name: str) -> dict[str, Tensor]:
         ("convnext_atto", (2,), 160, 8, (12, 16)),
         (STRIDED, (2,), 192, 16, (7, 9)),
         ("densenet121", (3,), 1024, 16, (6, 8)),
+        ("mobilenetv3_small_050", (3,), 24, 8, (13, 17)),  # dilated without timm's getter
+        ("hardcorenas_a", (3,), 112, 8, (13, 17)),  # which has none
         (TRANSFORMER, (11,), 192, 16, (6, 8)),  # 97 x 131 pixels as 6 x 8 whole patches
         ("swin_tiny_patch4_window7_224", (2,), 384, 16, (6, 8)),
         ("levit_128s", (0,), 128, 16, (14, 14)),  # knows one size, 224 x 224
@@ -75,7 +77,7 @@ def test_features_are_those_of_timm_by_its_own_mean_and_deviation() -> None:
     torch.testing.assert_close(seen[0], (pixels - 0.5) / 0.5)
 
 
-@pytest.mark.parametrize("name", [CONVNET, STRIDED, TRANSFORMER, "hrnet_w18_small"])
+@pytest.mark.parametrize("name", [CONVNET, STRIDED, TRANSFORMER, "hrnet_w18_small", "mobilenetv3_small_050"])
 def test_all_is_trained_but_batch_norms_and_what_features_do_not_need(name: str) -> None:
     """What is trained has a gradient, as several processes need; statistics stay as they are."""
     net = build_model("ssp", f"timm:{name}", refine=True)
@@ -126,14 +128,15 @@ def test_calibration_is_of_the_norms_alone() -> None:
     assert norms[0].running_mean.abs().max() > 0.1
 
 
-def test_weights_of_a_file_are_the_networks(tmp_path: object) -> None:
-    state = whole_network(SMALL)
-    without_classifier = {key: x for key, x in state.items() if not key.startswith("fc.")}
+@pytest.mark.parametrize(("name", "classifier"), [(SMALL, "fc."), ("mobilenetv3_small_050", "classifier.")])
+def test_weights_of_a_file_are_the_networks(name: str, classifier: str) -> None:
+    state = whole_network(name)
+    without_classifier = {key: x for key, x in state.items() if not key.startswith(classifier)}
     without_counters = {key: x for key, x in state.items() if "num_batches" not in key}
     for weights in (state, without_classifier, without_counters):
-        net = build_model("ssp", f"timm:{SMALL}")
+        net = build_model("ssp", f"timm:{name}")
         adapt_pretrained(net, weights)
-        own = net.backbone.net.model.state_dict()
+        own = getattr(net.backbone.net, "model", net.backbone.net).state_dict()
         assert len(own) > 50
         assert all(torch.equal(value, state[key]) for key, value in own.items())
 
@@ -189,6 +192,28 @@ def test_without_timm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(ValueError, match=rf"^timm:{SMALL} needs the package timm \(pip install timm\)$"):
         build_model("ssp", f"timm:{SMALL}")
+
+
+def test_a_network_without_feature_maps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """timm 1.0.31 has none; this one says so as earlier versions did, the other gives a vector."""
+
+    def without(*_: object, **options: object) -> torch.nn.Module:
+        raise RuntimeError(f"features_only not implemented for {SMALL}")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(timm, "create_model", without)
+        with pytest.raises(ValueError, match=rf"^timm:{SMALL} gives no feature maps \(features_only not implemented"):
+            TimmTrunk(SMALL)
+    make = timm.create_model
+
+    def flat(name: str, **options: object) -> torch.nn.Module:
+        net = make(name, **options)
+        net.forward = lambda x: [torch.zeros(len(x), 3)]
+        return net
+
+    monkeypatch.setattr(timm, "create_model", flat)
+    with pytest.raises(ValueError, match=f"^timm:{SMALL} gives no feature maps$"):
+        TimmTrunk(SMALL)
 
 
 def test_with_an_old_timm(monkeypatch: pytest.MonkeyPatch) -> None:
