@@ -4,7 +4,7 @@
 
 For each fold and seed it tests the frozen trunk (main.py --frozen --episode 0) with the baseline, SSP and SSP + refine,
 and trains baseline and SSP + refine for 200 steps, from the weights and from random ones. A run that was finished
-before is not done again. --in-order FILE reads weights under other names, whose tensors come in timm's order.
+before is not done again. Weights may have other names than timm's, if their tensors come in timm's order.
 """
 
 from __future__ import annotations
@@ -36,12 +36,14 @@ WAYS = {  # the columns: what is run
 }
 
 
-def in_order(file: str, backbone: str, path: Path) -> Path:
-    """Write weights under timm's names, from a file whose tensors come in timm's order. Raises UserError if not."""
+def under_timms_names(file: str, backbone: str, path: Path) -> Path:
+    """The file, or, if its weights have other names, one that is written. Raises UserError if they cannot be timm's."""
     import timm
 
     theirs = unwrap(read(file))
     own = timm.create_model(timm_name(backbone).name).state_dict()
+    if theirs.keys() & own.keys():
+        return Path(file)
     if [x.shape for x in theirs.values()] != [x.shape for x in own.values()]:
         raise UserError(f"{file}: its tensors are not those of {backbone}, in order")
     save_weights(path, dict(zip(own, theirs.values(), strict=True)))
@@ -53,8 +55,7 @@ def main(argv: list[str] | None = None) -> None:
     add = parser.add_argument
     add("--data-root", required=True, metavar="DIR")
     add("--backbone", default="timm:tf_efficientnet_lite0")
-    add("--pretrained", metavar="FILE", help="weights under timm's names")
-    add("--in-order", metavar="FILE", help="weights under other names, in timm's order")
+    add("--pretrained", required=True, metavar="FILE", help="weights under timm's names, or in timm's order")
     add("--folds", type=int, nargs="+", default=FOLDS)
     add("--seeds", type=int, default=3, help="of weights, training and episodes (default %(default)s)")
     add("--test-episodes", default="200", help="of a fold and seed (default %(default)s)")
@@ -62,7 +63,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
-    weights = args.pretrained or str(in_order(args.in_order, args.backbone, out / "weights.pth"))
+    weights = str(under_timms_names(args.pretrained, args.backbone, out / "weights.pth"))
 
     miou: dict[tuple[str, str, int], list[float]] = {}  # by weights, way and fold, of each seed
     for seed, fold, (way, flags), (name, file) in product(
