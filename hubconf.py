@@ -74,7 +74,7 @@ def _network(
     state, info = None, {"method": method, "backbone": backbone}
     if weights is not None:
         state, info = engine.checkpoint.load_checkpoint(weights)
-        if method in model.METHODS and (method, backbone) != (info["method"], info["backbone"]):
+        if method and backbone in model.BACKBONES and (method, backbone) != (info["method"], info["backbone"]):
             found = f"{info['method']}_{info['backbone']}"
             raise util.errors.UserError(
                 f"{weights}: holds the weights of {found}, not of {method}_{backbone}; ask for it"

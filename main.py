@@ -9,7 +9,7 @@ After every snapshot the program evaluates the network on one seed and keeps the
 evaluates the best weights on five seeds. On FSS-1000 the validation classes choose the best weights. The files in
 OUT/models/DATASET/fold_K/ (DATASET is coco_interleaved for that order; fss has no fold_K):
   BACKBONE_SHOTshot_MIOU.pth    the best weights, a plain state dict that the authors' release can load
-  BACKBONE_SHOTshot_MIOU.ckpt   the same with arguments and classes: test.py needs no more flags
+  BACKBONE_SHOTshot_MIOU.ckpt   the same with arguments and classes; other networks (docs/extend.md) have it alone
   BACKBONE_SHOTshot_MIOU.json   the five-seed result
   BACKBONE_SHOTshot.history.jsonl and .png   losses, learning rate and mIoU of each snapshot
   BACKBONE_SHOTshot.last        the state of the run, from which --resume goes on
@@ -26,6 +26,7 @@ from typing import Any
 
 from dataset import Part, Plans, locate, open_fold, open_pool
 from engine.evaluation.protocol import PAPER, plan_seeds
+from engine.network import code_digest
 from engine.options import add_start, check_engine, default_device, make_parser, positive, settle, whole
 from engine.setting import RECIPE, Schedule, Setting
 from engine.training.history import need_tensorboard
@@ -46,23 +47,23 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--out", default="outdir", metavar="DIR", help="folder for all output files (default %(default)s)")
     add("--resume", action="store_true", help="go on with an interrupted run, if there is one")
     add(
-        "--batch-size",
-        type=whole(1),
-        default=RECIPE.batch_size,
-        help="training episodes of a step, in all processes together (default %(default)s)",
+        "--batch-size", type=whole(1), default=RECIPE.batch_size, help="episodes of a step in all (default %(default)s)"
     )
     add(
-        "--accumulate",
-        type=whole(1),
-        default=1,
-        help="split a batch into so many parts, for less memory (default %(default)s)",
+        "--accumulate", type=whole(1), default=1, help="split a batch into parts, for less memory (default %(default)s)"
     )
     add("--lr", type=positive, default=RECIPE.lr, help="initial learning rate (default %(default)s)")
     add("--crop-size", type=whole(33, 4096), help="side of training crops (default 473, fss 225)")
     add("--episode", type=whole(0), default=RECIPE.episodes, help="number of training episodes (default %(default)s)")
     add("--snapshot", type=whole(1), default=RECIPE.snapshot, help="episodes between evaluations (default %(default)s)")
     add("--test-episodes", type=whole(1), help="episodes of an evaluation seed (default the protocol's)")
-    add("--amp", nargs="?", const="bf16", choices=("bf16", "fp16"), help="a trunk in bfloat16, on CUDA also in float16")
+    add(
+        "--amp",
+        nargs="?",
+        const="bf16",
+        choices=("bf16", "fp16"),
+        help="train the trunk in bfloat16, on CUDA also float16",
+    )
     add("--compile", action="store_true", help="compile the trunk with torch.compile")
     add("--released-order", type=whole(2, 64), metavar="N", help="train as the release on N GPUs, fault included")
     add("--tensorboard", action="store_true", help="also write events for TensorBoard")
@@ -113,7 +114,8 @@ def train(args: argparse.Namespace, asked: Interrupts) -> Path:
         raise UserError(f"--batch-size {schedule.batch_size} cannot be divided among {among}")
 
     # A run that was finished, or one to go on with.
-    last, flags = setting.folder(args.out) / f"{setting.name}.last", plain_values(vars(args))
+    last = setting.folder(args.out) / f"{setting.name}.last"
+    flags = plain_values(vars(args)) | {"code": code_digest(setting.method, setting.backbone)}
     earlier = find_training(last, flags, args.resume)
     if earlier and earlier.finished:
         return finished_checkpoint(last, earlier)
@@ -168,7 +170,7 @@ def train(args: argparse.Namespace, asked: Interrupts) -> Path:
     result = test(fold.test, final)
     best = run.finish(result, episodes, args.engine)
     distributed.say(result_table(result, fold.test.images.class_names))
-    distributed.say(f"{summary(result)}: {best.with_suffix('.pth')}")
+    distributed.say(f"{summary(result)}: {best.with_suffix('.pth') if setting.is_papers else best}")
     return best
 
 

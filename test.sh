@@ -13,9 +13,9 @@ of the same weights, data and flags, is not computed again; the first failure st
 
 DATASET      pascal, coco or fss, which has no folds    (pascal)
 DATA_ROOT    the dataset's folder, or the one above     (../Datasets_SSP)
-BACKBONE     resnet50 or resnet101                      (resnet50)
+BACKBONE     resnet50, resnet101, timm:NAME, FILE.py:CLASS                      (resnet50)
 SHOT         supports of an episode                     (1)
-METHOD       ssp or baseline                            (ssp)
+METHOD       ssp, baseline, FILE.py:CLASS                            (ssp)
 REFINE       1 or 0: the self-support refinement        (what the checkpoint says; in HSNet's protocol 0)
 CLASS_ORDER  of coco: contiguous or interleaved         (in HSNet's protocol interleaved)
 SPLITS       HSNet's data/splits, for its protocol, and for fss without lists

@@ -133,7 +133,7 @@ def load_pretrained(net: FewShotNetwork, path: str | Path, hint: str = GET_PRETR
     hint: for people, where to get such a file.
     """
     if not Path(path).is_file():
-        raise UserError(f"{path}: no ImageNet weights there: {hint}")
+        raise UserError(f"{path}: no weights there: {hint}")
     from model.weights import OtherStem, adapt_pretrained, unwrap
 
     content = read(path)

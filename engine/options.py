@@ -130,12 +130,12 @@ def memory_errors(max_side: int) -> Iterator[None]:
 
 
 def named(is_known: Callable[[str], bool], choices: str) -> Callable[[str], str]:
-    """An argparse type: a name that is known."""
+    """An argparse type: a name that is known, in one spelling."""
 
     def parse(text: str) -> str:
         if not is_known(text):
             raise argparse.ArgumentTypeError(f"invalid choice: {text!r} (choose from {choices})")
-        return text
+        return timm.spelled if (timm := timm_name(text)) else text
 
     return parse
 

@@ -35,7 +35,7 @@ def timm_name(backbone: str) -> TimmName | None:
 def own_class(text: str) -> str | None:
     """The class in FILE.py:CLASS, which names code of one's own; None for any other method or trunk."""
     found = OWN_CODE.fullmatch(text)
-    return found["name"] if found else None
+    return found["name"] if found and text.isprintable() else None
 
 
 def is_method(text: str) -> bool:

@@ -35,9 +35,7 @@ class FewShotNetwork(nn.Module, ABC):
 
     def __init__(self, trunk: nn.Module, refine: bool = False) -> None:
         super().__init__()
-        for name in ("channels", "stride"):
-            if type(getattr(trunk, name, None)) is not int:
-                raise ValueError(f"{type(trunk).__name__} is no trunk: its attribute {name} is no whole number")
+        check_trunk(trunk)
         if refine and not self.can_refine:
             raise ValueError(f"refine belongs to ssp, {type(self).__name__} has nothing to refine")
         self.backbone = trunk
@@ -49,7 +47,7 @@ class FewShotNetwork(nn.Module, ABC):
 
     @property
     def channels(self) -> int:
-        """Of the features."""
+        """The number of channels of the features."""
         return self.backbone.channels
 
     @property
@@ -62,7 +60,7 @@ class FewShotNetwork(nn.Module, ABC):
         return self.backbone.stride
 
     def freeze_trunk(self) -> None:
-        """Keep the trunk as it is: training then changes what the head alone has learned."""
+        """Keep the trunk as it is: training changes only the head's own parameters."""
         self.backbone.requires_grad_(False)
         self.trunk_is_frozen = True
 
@@ -182,6 +180,16 @@ class FewShotNetwork(nn.Module, ABC):
             x = features(images)
         # channel by channel: gradients of the matching in two memory formats would be slow to add up
         return (x if self.trunk_dtype is None else x.float()).contiguous()
+
+
+def check_trunk(trunk: nn.Module) -> None:
+    """Raise ValueError unless a trunk says how many channels its features have, and how many pixels they stand for."""
+    for name in ("channels", "stride"):
+        value = getattr(trunk, name, None)
+        if type(value) is not int or value < 1:
+            raise ValueError(
+                f"{type(trunk).__name__} is no trunk: its attribute {name} is {value}, no number from 1 on"
+            )
 
 
 def _batch_norms(trunk: nn.Module) -> list[nn.Module]:

@@ -45,8 +45,8 @@ class TimmTrunk(nn.Module):
         known = [stage["reduction"] for stage in _features_only(name, ({},))[0].feature_info.info]
         if wrong := [stage for stage in stages if stage >= len(known)]:
             raise ValueError(f"timm:{name} has the stages 0 to {len(known) - 1}, there is no {wrong[0]}")
-        fitting = [number for number, stride in enumerate(known) if stride <= OWN_STRIDE]
-        self.stages = tuple(sorted(set(stages))) or (fitting[-1] if fitting else 0,)
+        largest = max(OWN_STRIDE, min(known))
+        self.stages = tuple(sorted(set(stages))) or ([n for n, stride in enumerate(known) if stride <= largest][-1],)
         self.net, self.options = _features_only(name, out_indices=self.stages)
         info = self.net.feature_info
         self.channels, self.stride = sum(info.channels()), min(info.reduction())
@@ -62,9 +62,18 @@ class TimmTrunk(nn.Module):
         height, width = self.working_size(images.shape[-2:])
         if (height, width) != images.shape[-2:]:
             images = resize(images, (height, width))
-        features = self.net(images * self.scale + self.shift)
+        features = self._features(images * self.scale + self.shift)
         finest = max((x.shape[-2:] for x in features), key=lambda size: size[0] * size[1])
         return torch.cat([x if x.shape[-2:] == finest else resize(x, finest) for x in features], 1)
+
+    def _features(self, images: Tensor) -> list[Tensor]:
+        try:
+            return self.net(images)
+        except (AssertionError, IndexError, RuntimeError) as error:  # of a size that it cannot take
+            if "memory" in str(error):
+                raise
+            size = f"{images.shape[-1]}x{images.shape[-2]}"
+            raise ValueError(f"timm:{self.name} cannot take {size} pixels: {_first_line(error)}") from error
 
     def working_size(self, size: Sequence[int]) -> tuple[int, int]:
         """The (height, width) in which an image of this size passes. Raises ValueError if it is less than a patch."""
@@ -102,8 +111,7 @@ class TimmTrunk(nn.Module):
         try:
             fetched = _create(self.name, **self.options, pretrained=True)
         except Exception as error:  # whatever a network, a hub or a disk can raise
-            reason = str(error).strip().splitlines() or [type(error).__name__]
-            raise ValueError(f"timm could not get the weights of {self.name}: {reason[0]}") from error
+            raise ValueError(f"timm could not get the weights of {self.name}: {_first_line(error)}") from error
         finally:
             logging.disable(logging.NOTSET)
         self.net.load_state_dict(fetched.state_dict())
@@ -129,11 +137,11 @@ class TimmTrunk(nn.Module):
     def _freeze_unused(self) -> None:
         """Train no parameter that the features do not depend on: training in several processes waits for each."""
         size = self.working_size((4 * max(self.whole, OWN_STRIDE),) * 2)
-        parameters = dict(self.net.named_parameters())
+        parameters = [parameter for parameter in self.net.parameters() if parameter.requires_grad]
         with torch.enable_grad():
             total = sum(x.sum() for x in self.net.eval()(torch.zeros(1, 3, *size)))
-            gradients = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
-        for parameter, gradient in zip(parameters.values(), gradients, strict=True):
+            gradients = torch.autograd.grad(total, parameters, allow_unused=True)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.requires_grad_(gradient is not None)
         self.net.train()
 
@@ -165,5 +173,8 @@ def _features_only(
             return _create(name, **its_options), its_options
         except (TypeError, AssertionError, NotImplementedError, AttributeError, RuntimeError) as error:
             refused = error  # of options that it does not know
-    reason = str(refused).strip().splitlines() or [type(refused).__name__]
-    raise ValueError(f"timm:{name} gives no feature maps ({reason[0]})") from refused
+    raise ValueError(f"timm:{name} gives no feature maps ({_first_line(refused)})") from refused
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

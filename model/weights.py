@@ -113,9 +113,9 @@ _SEMSEG_STEM = {
 def adapt_pretrained(net: FewShotNetwork, state: Mapping[str, Tensor]) -> None:
     """Load weights of a trunk into a network.
 
-    Of ImageNet's weights for a ResNet (docs/method.md, section 2) layer4 and fc are left out. Those of a timm network
-    are spelled as timm's, those of a trunk of one's own as its state dict. Raises ValueError if they are the weights
-    of another network, OtherStem if that begins otherwise.
+    A ResNet takes ImageNet's weights (docs/method.md, section 2) without layer4 and fc, a timm network weights under
+    timm's names, a trunk of one's own its state dict. Raises ValueError if they are the weights of another network,
+    OtherStem if that begins otherwise.
     """
     trunk = net.backbone
     if method_and_backbone(state):

@@ -234,9 +234,7 @@ def test_missing_pretrained_weights(toy: Path, tmp_path: Path, quick: list[str],
     path = tmp_path / "resnet50.pth"
     argv = ["--data-root", str(toy), "--out", str(tmp_path / "out"), *quick, "--pretrained", str(path)]
     line = one_line_error(training.main, argv)
-    assert line.startswith(
-        f"error: {path}: no ImageNet weights there: get them with prepare.py weights (timm's resnet50s.gluon"
-    )
+    assert line.startswith(f"error: {path}: no weights there: get them with prepare.py weights (timm's resnet50s.gluon")
     assert line.endswith("or start from random weights with --pretrained none")
     assert not (tmp_path / "out").exists()
 

@@ -24,10 +24,10 @@ from dataset.loader import batches
 from dataset.samples import EvaluationEpisodes
 from engine.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from engine.evaluation.evaluate import evaluate
-from engine.network import code_files, load_class, network_of
+from engine.network import code_files, load_class, network_of, try_head
 from engine.training import run
 from engine.training.state import load_training
-from model import FewShotNetwork, build_model, calibrate_batch_norms
+from model import SSP, FewShotNetwork, build_model, calibrate_batch_norms, matching
 from model.matching import resize
 from tests.files import CHECKOUT, OneLine, write
 from util.errors import UserError
@@ -107,6 +107,136 @@ def test_planned_equals_plain(toy: Path, named: dict[str, tuple[str, str]], kind
     planned, plain = (evaluate(net, fold.test.images, plans, engine=engine) for engine in ("planned", "plain"))
     assert planned["miou"] == pytest.approx(plain["miou"], abs=1e-3)
     assert planned["trunk_passes"] < plain["trunk_passes"]
+
+
+class TwoSteps(SSP):
+    """SSP whose first match decides: a step of the paper's that is changed, and nothing else."""
+
+    def trace(self, features: torch.Tensor, fg: torch.Tensor, bg: torch.Tensor) -> matching.Trace:
+        return super().trace(features, fg, bg)._replace(final=matching.score(features, fg, bg), out1=None)
+
+
+class Counting(FewShotNetwork):
+    """Matches with learned features; its batch norms and its unused parameter are what a head may have."""
+
+    def __init__(self, trunk: torch.nn.Module, refine: bool = False) -> None:
+        super().__init__(trunk, refine)
+        self.learned = torch.nn.Sequential(torch.nn.Conv2d(self.channels, 8, 1), torch.nn.BatchNorm2d(8))
+        self.unused = torch.nn.Parameter(torch.ones(1))
+
+    def prototypes(self, features: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return matching.prototypes(self.learned(features), mask)
+
+    def match(self, features: torch.Tensor, fg: torch.Tensor, bg: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"final": matching.score(self.learned(features), fg, bg)}
+
+
+class Scalars(Counting):
+    """One number for each support."""
+
+    def prototypes(self, features: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return tuple(x.mean((1, 2, 3)) for x in super().prototypes(features, mask))
+
+    def match(self, features: torch.Tensor, fg: torch.Tensor, bg: torch.Tensor) -> dict[str, torch.Tensor]:
+        return super().match(features, *(x[:, None, None, None] + self.learned(features) for x in (fg, bg)))
+
+
+class Dense(Counting):
+    """As many prototypes as features: other shapes for other supports, which planned evaluation cannot keep."""
+
+    def prototypes(self, features: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return features, features
+
+    def over_shots(self, prototypes: torch.Tensor) -> torch.Tensor:
+        return prototypes[0].mean((2, 3), keepdim=True)
+
+    def match(self, features: torch.Tensor, fg: torch.Tensor, bg: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"final": matching.score(features, fg, bg)}
+
+
+@pytest.mark.parametrize("head", [TwoSteps, Scalars])
+def test_heads_that_extend_others_are_planned_as_they_are(toy: Path, head: type[FewShotNetwork]) -> None:
+    fold, net = open_fold("pascal", toy, 0), network((f"{__file__}:{head.__name__}", TIMM))
+    plans = {0: plan_episodes(class_index(fold.test.images, 1), fold.test.classes, 2, 0, 8)}
+    planned, plain = (evaluate(net, fold.test.images, plans, engine=engine) for engine in ("planned", "plain"))
+    assert planned["miou"] == pytest.approx(plain["miou"], abs=1e-3)
+    if head is TwoSteps:
+        paper = evaluate(network(("ssp", TIMM)), fold.test.images, plans)
+        assert abs(paper["miou"] - planned["miou"]) > 0.01
+
+
+def test_prototypes_of_several_shapes_are_refused(toy_copy: Path, tmp_path: Path, one_line_error: OneLine) -> None:
+    for number, path in enumerate(sorted((toy_copy / "JPEGImages").iterdir())):
+        if number % 2:
+            mask = toy_copy / "SegmentationClassAug" / f"{path.stem}.png"
+            for file in (path, mask):
+                Image.open(file).crop((0, 0, 129, 121)).save(file)
+    argv = all_flags(toy_copy, tmp_path / "out", (f"{__file__}:Dense", TIMM), "--episode", "0")
+    line = one_line_error(training.main, argv)
+    assert "--engine planned needs the same of all supports" in line
+    training.main([*argv, "--engine", "plain"])
+
+
+HEADS = {
+    "NoDict": ("match", "return features", 'match must give a dict with "final"'),
+    "NoFinal": ("match", "return {}", 'match must give a dict with "final"'),
+    "Three": ("match", "return {'final': features[:, :3]}", "match gives final (2, 3, 5, 7), not logits (2, 2, h, w)"),
+    "Cut": ("match", "return {'final': features[:, :2].detach()}", "match gives final without a gradient"),
+    "Raises": ("match", "raise KeyError('x')", "own.py, line 7: KeyError: 'x'"),
+    "Single": ("prototypes", "return features", "own.py, line 4: RuntimeError: "),
+    "Other": ("match_episodes", "return fg[:, :2, :1, :1].expand(2, 2, 5, 7)", "match_episodes gives other logits"),
+    "Leaves": ("over_shots", "import sys; sys.exit()", "own.py, line 7: SystemExit"),
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_heads_are_tried(toy: Path, tmp_path: Path, name: str, one_line_error: OneLine) -> None:
+    method, body, says = HEADS[name]
+    arguments = {"prototypes": "features, mask", "match": "features, fg, bg", "over_shots": "prototypes"}
+    arguments["match_episodes"] = "features, fg, bg, scratch"
+    code = (
+        "from model import FewShotNetwork, matching\nclass Works(FewShotNetwork):\n"
+        "    def prototypes(self, features, mask): return matching.prototypes(features, mask)\n"
+        "    def match(self, features, fg, bg): return {'final': matching.score(features, fg, bg)}\n"
+        f"class {name}(Works):\n    def {method}(self, {arguments[method]}):\n        {body}\n"
+    )
+    file = write(tmp_path / "own.py", code)
+    line = one_line_error(training.main, all_flags(toy, tmp_path / "out", (f"{file}:{name}", TIMM)))
+    assert "own.py" in line
+    assert says in line
+    works = all_flags(toy, tmp_path / "out", (f"{file}:Works", TIMM), "--episode", "0")
+    assert training.main(works).is_file()
+
+
+def test_trying_a_head_leaves_no_trace() -> None:
+    """Its batch norms and the random numbers that follow are as they were."""
+    torch.manual_seed(0)
+    net = build_model(Counting, "timm:resnet10t")
+    state, following = {key: x.clone() for key, x in net.state_dict().items()}, torch.get_rng_state()
+    try_head(net, "x.py:Counting")
+    assert net.training
+    assert all(torch.equal(x, state[key]) for key, x in net.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), following)
+
+
+def test_files_of_code_are_run_once_and_find_their_neighbours(tmp_path: Path) -> None:
+    write(tmp_path / "neighbour.py", "WIDTH = 7")
+    file = write(tmp_path / "mine.py", "from neighbour import WIDTH\nclass A: pass\nclass B(A): width = WIDTH")
+    one, two = load_class(f"{file}:A"), load_class(f"{file}:B")
+    assert issubclass(two, one)
+    assert two.width == 7
+    file.write_text("class A: changed = True")
+    assert load_class(f"{file}:A").changed
+
+
+def test_code_that_changed_is_not_gone_on_with(toy: Path, tmp_path: Path, one_line_error: OneLine) -> None:
+    file = write(tmp_path / "own.py", Path(__file__).read_text())
+    argv = all_flags(toy, tmp_path / "out", (f"{file}:Counting", TIMM), "--episode", "0")
+    best = training.main(argv)
+    assert training.main([*argv, "--resume"]) == best
+    file.write_text(f"{file.read_text()}\n")
+    line = one_line_error(training.main, [*argv, "--resume"])
+    assert "was started with other code of your own; choose another --out" in line
 
 
 @pytest.fixture(scope="module")
@@ -194,11 +324,14 @@ class Drawing(torch.nn.Module):
         return self.layers(images)
 
 
-@pytest.mark.parametrize("kind", [FAMILIES[0], "both", "drawing"])
+@pytest.mark.parametrize("kind", [FAMILIES[0], "both", "drawing", "counting"])
 def test_resumed_bit_for_bit(
     toy: Path, named: dict[str, tuple[str, str]], kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names = ("ssp", f"{__file__}:Drawing") if kind == "drawing" else named[kind]
+    """However it is cut off, and though steps are timed, which moves the batch norms of a head."""
+    own = {"drawing": ("ssp", f"{__file__}:Drawing"), "counting": (f"{__file__}:Counting", TIMM)}
+    names = own.get(kind) or named[kind]
+    monkeypatch.setattr(training, "MANY_STEPS", 1)
     save, states = run.save_training, []
 
     def dying(path: Path, state: object) -> None:
@@ -219,10 +352,10 @@ def test_resumed_bit_for_bit(
     assert all(torch.equal(value, its_weights[key]) for key, value in weights.items())
 
 
-@pytest.mark.parametrize("kind", [TIMM, "both", pytest.param("timm:hrnet_w18_small", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", [TIMM, "counting", pytest.param("timm:hrnet_w18_small", marks=pytest.mark.slow)])
 def test_two_processes_train_the_same(toy: Path, named: dict[str, tuple[str, str]], kind: str, tmp_path: Path) -> None:
     """The losses of one process; of hrnet, timm's features leave parameters unused, which would stop the others."""
-    names = named.get(kind, ("ssp", kind))
+    names = (f"{__file__}:Counting", named["trunk"][1]) if kind == "counting" else ("ssp", kind)
     more = ("--lr", "1e-5")
     training.main(all_flags(toy, tmp_path / "one", names, *more))
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -235,6 +368,23 @@ def test_two_processes_train_the_same(toy: Path, named: dict[str, tuple[str, str
         for name in ("one", "two")
     )
     assert len(one) == 4
+    if kind == "counting":  # each process normalises its own part of a batch; what is tested is the first one's
+        (best,) = (tmp_path / "two").rglob("*.ckpt")
+        tested = [
+            "--data-root",
+            str(toy),
+            "--checkpoint",
+            str(best),
+            "--episodes",
+            "4",
+            "--seeds",
+            "1",
+            "--workers",
+            "0",
+        ]
+        found = testing.main([*tested, *own_flags(names)])
+        assert found["miou"] == pytest.approx(json.loads(best.with_suffix(".json").read_text())["miou"], abs=1e-3)
+        return
     assert two == pytest.approx(one, rel=1e-4)
 
 
@@ -247,7 +397,7 @@ def test_frozen_features_are_tested_without_training(
     best = training.main(argv)
     assert "timm:resnet10t@1,2 (frozen) on pascal fold 0" in capsys.readouterr().out
     assert re.fullmatch(r"timm_resnet10t_1-2_1shot_\d+\.\d\d\.ckpt", best.name)
-    assert {path.suffix for path in best.parent.iterdir()} == {".ckpt", ".json", ".last", ".pth"}
+    assert {path.suffix for path in best.parent.iterdir()} == {".ckpt", ".json", ".last"}
     written = json.loads(best.with_suffix(".json").read_text())
     assert (written["backbone"], written["trained_with"]["episode"]) == (names[1], 0)
     which = "--fold 0 --shot 1 --seeds 1 --episodes 4 --workers 0".split()
@@ -303,7 +453,7 @@ def test_pretrained_files(
         (f"--backbone {TIMM}@1 --features 1", "--features belongs to --backbone timm:NAME, not to timm:resnet10t@1"),
         ("--features 1", "--features belongs to --backbone timm:NAME, not to resnet50"),
         ("--pretrained timm", "--pretrained timm: belongs to --backbone timm:NAME; name a file"),
-        (f"--backbone {TIMM} --pretrained no.pth", "no.pth: no ImageNet weights there: name a file of the trunk's"),
+        (f"--backbone {TIMM} --pretrained no.pth", "no.pth: no weights there: name a file of the trunk's"),
         ("--frozen", "--frozen: ssp has nothing else to train; --episode 0 tests it as it is"),
         ("--method nosuch", "argument --method: invalid choice: 'nosuch' (choose from ssp, baseline, or FILE.py:CLASS"),
         ("--backbone nosuch.py:Trunk", "nosuch.py: no such file; name code of your own as FILE.py:CLASS"),
@@ -320,18 +470,21 @@ OWN = {
     "Gone": ("Other = 1", "holds no Gone"),
     "Raises": ("raise OSError('no disk\\nat all')", "line 1: OSError: no disk"),
     "Number": ("Number = 3", "TypeError"),
-    "NoTrunk": ("from torch import nn\nclass NoTrunk(nn.Identity): pass", "its attribute channels is no whole number"),
+    "NoTrunk": (
+        "from torch import nn\nclass NoTrunk(nn.Identity): pass",
+        "its attribute channels is None, no number from 1 on",
+    ),
     "Narrow": (
         "from torch import nn\nclass Narrow(nn.Identity):\n    channels, stride = 4, 1",
-        "gives (1, 3, 96, 96), not features (1, 4, h, w)",
+        "gives (2, 3, 96, 96), not features (2, 4, h, w)",
     ),
     "Flat": (
         "from torch import nn\nclass Flat(nn.Flatten):\n    channels, stride = 3, 8",
-        "gives (1, 27648), not features (1, 3, h, w)",
+        "gives (2, 27648), not features (2, 3, h, w)",
     ),
     "Silent": (
         "from torch import nn\nclass Silent(nn.Identity):\n    channels = 3",
-        "own.py:Silent: its attribute stride is no whole number",
+        "own.py:Silent: Silent is no trunk: its attribute stride is None",
     ),
     "Fails": (
         "from torch import nn\nclass Fails(nn.Module):\n    channels = stride = 1\n    def forward(self, x):\n"
@@ -377,11 +530,11 @@ def test_a_checkpoint_runs_no_code_by_itself(
     head = named["head"][0]
     tested = ["--data-root", str(toy), "--checkpoint", str(trained("head")), "--workers", "0"]
     line = one_line_error(testing.main, tested)
-    assert f"its method is code, {head}; if you trust that file, pass --method {head}" in line
-    with pytest.raises(UserError, match="if you trust that file"):
+    assert f"its method is {head}, code of someone's own; if you trust it, pass --method {head}" in line
+    with pytest.raises(UserError, match="if you trust it"):
         hubconf.predictor(trained("head"))
     line = one_line_error(testing.main, [*tested, "--method", "ssp"])
-    assert f"its method is {head}, not ssp; leave --method out" in line
+    assert f"its method is {head}, not ssp; pass --method {head}" in line
 
     mark = tmp_path / "ran"
     file = write(tmp_path / "evil.py", f"open({str(mark)!r}, 'w')\nclass Parts: pass")
@@ -427,7 +580,8 @@ def test_weights_of_another_network(
     line = one_line_error(testing.main, ["--data-root", str(toy), "--checkpoint", str(wrong)])
     assert f"{wrong}: " in line
     assert "keys are missing" in line
-    line = one_line_error(testing.main, ["--data-root", str(toy), "--checkpoint", str(best.with_suffix(".pth"))])
+    torch.save(state, tmp_path / "plain.pth")
+    line = one_line_error(testing.main, ["--data-root", str(toy), "--checkpoint", str(tmp_path / "plain.pth")])
     assert "of other networks take main.py's .ckpt" in line
 
 

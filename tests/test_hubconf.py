@@ -61,6 +61,13 @@ def test_weights_and_what_they_say_of_themselves(weights: dict[str, Path]) -> No
     assert hubconf.baseline_resnet50(weights["baseline_resnet50"]).method == "baseline"
 
 
+def test_a_predictor_may_be_told_the_method_alone(weights: dict[str, Path]) -> None:
+    assert hubconf.predictor(weights["refining"], device="cpu", method="ssp").net.method == "ssp"
+    assert hubconf.predictor(weights["refining"], device="cpu", backbone="resnet50").net.refine
+    with pytest.raises(UserError, match=r"its method is ssp, not baseline; leave --method out$"):
+        hubconf.predictor(weights["refining"], device="cpu", method="baseline")
+
+
 def test_a_predictor_takes_the_network_from_the_weights(weights: dict[str, Path]) -> None:
     predictor = hubconf.predictor(weights["refining"], device="cpu", max_side=100)
     assert isinstance(predictor, Predictor)

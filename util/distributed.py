@@ -106,6 +106,13 @@ def any_process(yes: bool) -> bool:
     return bool(sum_over_processes(torch.tensor(int(yes), device=device)).item())
 
 
+def spread_from_first(x: Tensor) -> Tensor:
+    """Give a tensor the values of the first process's, in place; returns it."""
+    if dist := group():
+        dist.broadcast(x, 0)
+    return x
+
+
 def first_known(value: Any) -> Any:
     """The value of the first process whose value is not empty, returned in every process; small plain values."""
     if not (dist := group()):

@@ -120,9 +120,15 @@ class Prototypes:
         self.values: Tensor | None = None  # (rows, numbers of a pair)
 
     def add(self, row: int, *pair: Tensor) -> None:
-        """Keep the pair, (1, ...) each, of a row."""
+        """Keep the pair, (1, ...) each, of a row, in float32."""
+        shapes = [x.shape[1:] for x in pair]
         if self.values is None:
-            self._allocate([x.shape[1:] for x in pair])
+            self._allocate(shapes)
+        if shapes != self.shapes:
+            found, before = (" and ".join(str(tuple(shape)) for shape in each) for each in (shapes, self.shapes))
+            raise UserError(
+                f"prototypes of shapes {found} after {before}: --engine planned needs the same of all supports"
+            )
         self.values[row] = torch.cat([x.flatten() for x in pair])
 
     def _allocate(self, shapes: Sequence[torch.Size]) -> None:
@@ -139,7 +145,7 @@ class Prototypes:
     def of(self, numbers: Tensor) -> Iterator[Tensor]:
         """Foreground, then background prototypes (*numbers.shape, ...) of these rows."""
         parts = self.values[numbers].split([shape.numel() for shape in self.shapes], -1)
-        return (part.unflatten(-1, shape) for part, shape in zip(parts, self.shapes, strict=True))
+        return (part.reshape(*numbers.shape, *shape) for part, shape in zip(parts, self.shapes, strict=True))
 
 
 def group(episodes: Sequence[Episode]) -> tuple[dict[str, list[int]], dict[str, set[int]]]:

@@ -134,7 +134,7 @@ def weights_of(result: Result) -> str:
 
 def is_other(setting: Setting, weights: str) -> bool:
     """Whether a network is not the paper's: by its trunk or head, or because its trunk was not trained."""
-    return setting.method not in METHODS or setting.backbone not in (*BACKBONES, None) or weights in (FROZEN, UNTRAINED)
+    return not setting.is_papers or weights in (FROZEN, UNTRAINED)
 
 
 def _own_lines(row: Published, measured: Collection[Line], backbone: str | None) -> list[Line]:

@@ -31,19 +31,28 @@ def free_stem(stem: Path, own: Path | None = None) -> Path:
     return next(x for x in candidates if x == own or not is_taken(x))
 
 
-def save_run(stem: Path, state: Mapping[str, Tensor], info: dict[str, Any], previous: Path | None) -> None:
-    """Write STEM.pth and STEM.ckpt; then remove the previous pair of this run.
+def suffixes(setting: Setting) -> tuple[str, ...]:
+    """Of the files of weights: a plain state dict, as the release has, is that of one of the paper's networks."""
+    return (".pth", SUFFIX) if setting.is_papers else (SUFFIX,)
+
+
+def save_run(
+    stem: Path, setting: Setting, state: Mapping[str, Tensor], info: dict[str, Any], previous: Path | None
+) -> None:
+    """Write STEM.ckpt, and STEM.pth of one of the paper's networks; then remove the previous ones of this run.
 
     Arguments:
-        stem: of the two files.
+        stem: of the files.
+        setting: what was trained.
         state: the weights.
         info: what the checkpoint says of its training.
-        previous: the stem of the former pair, None if there is none.
+        previous: the stem of the former files, None if there are none.
     """
-    save_weights(f"{stem}.pth", state)
+    if setting.is_papers:
+        save_weights(f"{stem}.pth", state)
     save_checkpoint(f"{stem}{SUFFIX}", Checkpoint(dict(state), info))
     if previous is not None and previous != stem:
-        for suffix in (".pth", SUFFIX):
+        for suffix in suffixes(setting):
             Path(f"{previous}{suffix}").unlink(missing_ok=True)
 
 
@@ -67,12 +76,12 @@ def save_best(training: Training, setting: Setting, fold: Fold, folder: Path, fo
         "miou": training.best_miou,
     }
     previous = folder / former if former else None
-    save_run(folder / training.best_name, training.best_state, info, previous)
+    save_run(folder / training.best_name, setting, training.best_state, info, previous)
 
 
 def restore_best(training: Training, setting: Setting, fold: Fold, folder: Path) -> None:
     """Write the best weights again if someone has removed them, or their folder. Arguments as save_best's."""
     stem = folder / training.best_name
-    if not all(Path(f"{stem}{suffix}").is_file() for suffix in (".pth", SUFFIX)):
+    if not all(Path(f"{stem}{suffix}").is_file() for suffix in suffixes(setting)):
         print(f"note: {stem}{SUFFIX} had vanished, it is written again", file=sys.stderr)
         save_best(training, setting, fold, folder)

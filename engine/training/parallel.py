@@ -52,15 +52,21 @@ def released_masks(masks: Sequence[Tensor], replicas: int) -> list[Tensor]:
     return list(torch.cat(list(masks))[place.to(masks[0].device)].split(batch))
 
 
-def spread(net: FewShotNetwork, device: torch.device) -> nn.Module:
-    """The network on all GPUs: DistributedDataParallel under torchrun, else DataParallel where there are several."""
+def spread(net: FewShotNetwork, device: torch.device, may_leave_out: bool = False) -> nn.Module:
+    """The network on all GPUs: DistributedDataParallel under torchrun, else DataParallel where there are several.
+
+    may_leave_out: whether a step may leave parameters unused, as code of one's own does.
+    """
     if launched():
+        if may_leave_out:
+            warnings.filterwarnings("ignore", "find_unused_parameters=True was specified")  # though none is unused
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # of a new name, which PyTorch 2.4 does not know
             return DistributedDataParallel(
                 net,
                 device_ids=[device] if device.type == "cuda" else None,
-                broadcast_buffers=False,  # those of the frozen batch norms are the same everywhere
+                broadcast_buffers=False,  # those of frozen batch norms are the same everywhere
+                find_unused_parameters=may_leave_out,
             )
     several = device == torch.device("cuda") and torch.cuda.device_count() > 1
     return FewShotDataParallel(net) if several else net

@@ -14,8 +14,8 @@ from dataset import Fold
 from dataset.loader import batches
 from dataset.samples import TrainingSamples, as_input
 from engine.report.results import save_result
-from engine.setting import RANDOM, SUFFIX, Schedule, Setting
-from engine.training.best import free_stem, restore_best, save_best
+from engine.setting import SUFFIX, Schedule, Setting
+from engine.training.best import free_stem, restore_best, save_best, suffixes
 from engine.training.history import draw_history, tensorboard_log, write_history
 from engine.training.parallel import spread
 from engine.training.start import compile_trunk, first_batch, start_network
@@ -111,10 +111,10 @@ class TrainingRun:
             distributed.say(f"supports are compared with masks in the release's order on {released_order} GPUs")
         self.is_first = distributed.rank() == 0
         device = means.device
-        weights = pretrained if training is None else RANDOM  # those of the state come below
-        self.net = net = start_network(setting, samples, weights, device, frozen)
+        self.net = net = start_network(setting, samples, pretrained, device, frozen, resumed=training is not None)
         if schedule.snapshots and not any(p.requires_grad for p in net.parameters()):
-            raise UserError(f"--frozen: {setting.method} has nothing else to train; --episode 0 tests it as it is")
+            what = f"--frozen: {setting.method} has nothing else" if frozen else f"{setting.backbone} has nothing"
+            raise UserError(f"{what} to train; --episode 0 tests it as it is")
         if device.type == "cpu":
             keep_freed_memory()
         if device.type == "cpu" or means.amp:
@@ -135,7 +135,7 @@ class TrainingRun:
         self.own = own_samples(samples, schedule.batch_size, done, steps - done)
         of_process = schedule.batch_size // distributed.world()
         self.stream = batches(self.own, of_process, means.workers, pin_memory=device.type == "cuda")
-        self.parallel = spread(net, device) if schedule.snapshots else net
+        self.parallel = spread(net, device, setting.is_own_code) if schedule.snapshots else net
         net.train()
         self.log: Callable | None = None
         if means.tensorboard and self.is_first:
@@ -144,7 +144,7 @@ class TrainingRun:
 
     def _start(self, flags: Mapping[str, Any]) -> Training:
         name = self.setting.name
-        earlier = sorted(path.name for path in self.folder.glob(f"{name}_*.pth"))
+        earlier = sorted(path.name for path in self.folder.glob(f"{name}_*{suffixes(self.setting)[0]}"))
         training = Training(dict(flags), name=distributed.from_first(free_stem(self.folder / name).name))
         if earlier:
             distributed.say(
@@ -171,7 +171,10 @@ class TrainingRun:
         if self.steps_left <= worth:
             return False
         batch = first_batch(self.samples, self.schedule.batch_size, self.means.device)
+        buffers = [(buffer, buffer.clone()) for buffer in self.net.buffers()]  # a head's batch norms would move
         self.step_seconds = step_seconds(self.parallel, batch, self.means.accumulate)
+        for buffer, before in buffers:
+            buffer.copy_(before)
         return True
 
     def save(self) -> None:
@@ -189,6 +192,8 @@ class TrainingRun:
         """
         started, before = time.perf_counter(), len(self.training.losses)
         is_whole = self._train_steps(asked)
+        for buffer in self.net.buffers():  # each process has its own of a head's batch norms
+            distributed.spread_from_first(buffer)
         if steps := len(self.training.losses) - before:  # none if a run goes on with the evaluation
             self.step_seconds = (time.perf_counter() - started) / steps
         self.save()
@@ -217,7 +222,8 @@ class TrainingRun:
                     how = means.accumulate, self.scaler, self.released_order
                     loss = train_step(self.parallel, self.optimizer, inputs, lr, *how)
                 except UserError as error:
-                    best = self.folder / f"{training.best_name}.pth" if training.best_name else "none"
+                    suffix = suffixes(self.setting)[0]
+                    best = self.folder / f"{training.best_name}{suffix}" if training.best_name else "none"
                     raise UserError(
                         f"{error} at step {iteration + 1}; try a smaller --lr than {schedule.lr:g}; best weights so "
                         f"far: {best}"

@@ -18,13 +18,18 @@ from engine.training.step import own_samples
 from model import FewShotNetwork, calibrate_batch_norms
 from model.names import own_class, timm_name
 from util import distributed
-from util.errors import UserError, first_line
+from util.errors import UserError, fills_gpu, first_line
 
 CALIBRATION_IMAGES = 16
 
 
 def start_network(
-    setting: Setting, samples: TrainingSamples, pretrained: str | None, device: torch.device, frozen: bool = False
+    setting: Setting,
+    samples: TrainingSamples,
+    pretrained: str | None,
+    device: torch.device,
+    frozen: bool = False,
+    resumed: bool = False,
 ) -> FewShotNetwork:
     """Build the network that a run starts from.
 
@@ -36,17 +41,20 @@ def start_network(
             timm's, and a trunk of one's own as it is made.
         device: where the network goes.
         frozen: keep the trunk as it is.
+        resumed: whether all weights come from a run's state.
     """
     torch.manual_seed(samples.seed)
     net = network_of(setting.method, setting.backbone, setting.refine)
     is_timm, is_own = timm_name(setting.backbone) is not None, own_class(setting.backbone) is not None
-    if pretrained == FROM_TIMM or (pretrained is None and is_timm):
+    if resumed:
+        pretrained = None
+    elif pretrained == FROM_TIMM or (pretrained is None and is_timm):
         fetch_from_timm(net, setting.backbone)
     elif pretrained != RANDOM and not (pretrained is None and is_own):
         hint = OTHER_PRETRAINED if is_timm or is_own else GET_PRETRAINED
         load_pretrained(net, find_pretrained(pretrained, setting.backbone), hint)
     net.to(device)
-    if is_timm or is_own:
+    if (is_timm or is_own) and not resumed:
         try_crop(net, samples.crop_size, device)
     if pretrained == RANDOM:
         calibrate(net, samples, device)
@@ -60,8 +68,10 @@ def try_crop(net: FewShotNetwork, side: int, device: torch.device) -> None:
     """Raise UserError if training crops of this side, in pixels, cannot pass the trunk."""
     try:
         net.eval().features(torch.zeros(1, 3, side, side, device=device))
-    except ValueError as error:
-        raise UserError(f"--crop-size {side}: {error}") from error
+    except Exception as error:  # whatever a trunk of one's own can raise
+        if isinstance(error, MemoryError) or fills_gpu(error):
+            raise
+        raise UserError(f"--crop-size {side}: the trunk cannot take it: {first_line(error)}") from error
     net.train()
 
 
@@ -76,7 +86,7 @@ def fetch_from_timm(net: FewShotNetwork, backbone: str) -> None:
 
 
 def calibrate(net: FewShotNetwork, samples: TrainingSamples, device: torch.device) -> None:
-    """Set the statistics of the batch norms, which are not trained, from some training crops."""
+    """Set the statistics of the trunk's batch norms, which are not trained, from some training crops."""
     rng = random.Random(samples.seed)
     pool = samples.pool
     chosen = rng.sample([pool.names[rank] for rank in pool.images], min(CALIBRATION_IMAGES, len(pool.names)))

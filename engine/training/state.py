@@ -88,6 +88,9 @@ def _load(path: Path) -> Training:
 def check_same(path: Path, saved: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     """Raise UserError, naming the flags, if a resumed run was started with other ones."""
 
+    if saved.get("code") != given.get("code"):
+        raise UserError(f"{path}: was started with other code of your own; choose another --out")
+
     def shown(value: object) -> object:
         return "not given" if value is None else value
 

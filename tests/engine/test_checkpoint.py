@@ -250,9 +250,7 @@ def test_a_missing_file_tells_how_to_get_it(net: nn.Module, tmp_path: Path) -> N
     with pytest.raises(UserError) as excinfo:
         load_pretrained(net, tmp_path / "resnet50.pth")
     message = failure(excinfo)
-    assert message.startswith(
-        f"{tmp_path / 'resnet50.pth'}: no ImageNet weights there: get them with prepare.py weights "
-    )
+    assert message.startswith(f"{tmp_path / 'resnet50.pth'}: no weights there: get them with prepare.py weights ")
     assert "--pretrained none" in message
 
 

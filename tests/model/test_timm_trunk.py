@@ -37,6 +37,7 @@ def whole_network(name: str) -> dict[str, Tensor]:
         ("hardcorenas_a", (3,), 112, 8, (13, 17)),  # which has none
         (TRANSFORMER, (11,), 192, 16, (6, 8)),  # 97 x 131 pixels as 6 x 8 whole patches
         ("swin_tiny_patch4_window7_224", (2,), 384, 16, (6, 8)),
+        ("vit_small_patch32_224", (11,), 384, 32, (3, 4)),  # the last block, though its stride is above 16
         ("levit_128s", (0,), 128, 16, (14, 14)),  # knows one size, 224 x 224
         (f"{CONVNET}@2,3", (2, 3), 152, 8, (13, 17)),
         ("convnext_atto@0,2", (0, 2), 200, 4, (24, 32)),  # the coarser one is resized to the finer
