@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from engine.setting import Setting
 from engine.training.best import save_run
 from engine.training.state import Training, check_same, load_training, plain_values, save_training
 from util.errors import UserError
@@ -54,8 +55,16 @@ def test_flags_that_say_where_a_run_is_may_differ(tmp_path: Path) -> None:
 
 
 def test_better_weights_replace_those_before(tmp_path: Path) -> None:
-    save_run(tmp_path / "net_50.00", {"weight": torch.zeros(1)}, {"miou": 50.0}, None)
-    save_run(tmp_path / "net_60.00", {"weight": torch.ones(1)}, {"miou": 60.0}, tmp_path / "net_50.00")
+    save_run(tmp_path / "net_50.00", Setting(), {"weight": torch.zeros(1)}, {"miou": 50.0}, None)
+    save_run(tmp_path / "net_60.00", Setting(), {"weight": torch.ones(1)}, {"miou": 60.0}, tmp_path / "net_50.00")
     assert sorted(each.name for each in tmp_path.iterdir()) == ["net_60.00.ckpt", "net_60.00.pth"]
-    save_run(tmp_path / "net_60.00", {"weight": torch.ones(1)}, {"miou": 60.0}, tmp_path / "net_60.00")
+    save_run(tmp_path / "net_60.00", Setting(), {"weight": torch.ones(1)}, {"miou": 60.0}, tmp_path / "net_60.00")
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_other_networks_have_no_plain_weights(tmp_path: Path) -> None:
+    """A state dict alone cannot say which network it is of."""
+    for other in (Setting(backbone="timm:resnet10t"), Setting(method="a.py:A"), Setting(backbone="a.py:A")):
+        save_run(tmp_path / "net_50.00", other, {"weight": torch.zeros(1)}, {}, None)
+        save_run(tmp_path / "net_60.00", other, {"weight": torch.zeros(1)}, {}, tmp_path / "net_50.00")
+        assert [each.name for each in tmp_path.iterdir()] == ["net_60.00.ckpt"]
