@@ -29,6 +29,7 @@ from engine.evaluation.protocol import PAPER, plan_seeds
 from engine.network import code_digest
 from engine.options import add_start, check_engine, default_device, make_parser, positive, settle, whole
 from engine.setting import RECIPE, Schedule, Setting
+from engine.training.best import suffixes
 from engine.training.history import need_tensorboard
 from engine.training.state import plain_values
 from util import distributed
@@ -170,7 +171,7 @@ def train(args: argparse.Namespace, asked: Interrupts) -> Path:
     result = test(fold.test, final)
     best = run.finish(result, episodes, args.engine)
     distributed.say(result_table(result, fold.test.images.class_names))
-    distributed.say(f"{summary(result)}: {best.with_suffix('.pth') if setting.is_papers else best}")
+    distributed.say(f"{summary(result)}: {best.with_suffix(suffixes(setting)[0])}")
     return best
 
 

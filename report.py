@@ -21,7 +21,7 @@ from pathlib import Path
 
 from dataset import DATASETS, FOLDS
 from engine.evaluation.protocol import HSNET
-from engine.options import OneLineParser, named, whole
+from engine.options import TRUNKS, OneLineParser, named, whole
 from engine.report.picture import draw_tables, figure_class
 from engine.report.results import Result, find_results
 from engine.report.tables import (
@@ -44,7 +44,7 @@ from engine.reproduction.commands import (
     training_setting,
 )
 from engine.setting import AUTHORS, OWN, WEIGHTS
-from model.names import BACKBONES, is_backbone
+from model.names import is_backbone
 from util.errors import UserError
 from util.files import atomic_write, check_file
 from util.launch import command
@@ -56,8 +56,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("paths", nargs="*", metavar="PATH", help="result files, or folders that hold some (default: --out)")
     add("--dataset", choices=tuple(DATASETS), help="only this benchmark")
     add("--shot", type=whole(1, 100), help="only this number of supports")
-    trunks = f"{', '.join(BACKBONES)}, timm:NAME, or FILE.py:CLASS of your own"
-    add("--backbone", type=named(is_backbone, trunks), metavar="TRUNK", help=f"only this trunk: {trunks}")
+    add("--backbone", type=named(is_backbone, TRUNKS), metavar="TRUNK", help=f"only this trunk: {TRUNKS}")
     add("--weights", choices=WEIGHTS, help="only trainings of your own, or only the authors' weights")
     add("--markdown", metavar="FILE", help="write the tables to a file")
     add("--csv", metavar="FILE", help="write a line for each cell")

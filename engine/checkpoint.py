@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from engine.setting import SUFFIX
-from model.names import BACKBONES, METHODS, is_backbone, is_method
+from model.names import is_backbone, is_method, is_papers
 from util.errors import UserError
 from util.files import atomic_write
 
@@ -79,8 +79,8 @@ def _told(info: Mapping[str, Any]) -> dict[str, str] | None:
     named = {name: info.get(name) for name in ("method", "backbone")}
     if not all(isinstance(value, str) for value in named.values()):
         return None
-    papers = named["method"] in METHODS and named["backbone"] in BACKBONES
-    return named if not papers and is_method(named["method"]) and is_backbone(named["backbone"]) else None
+    is_other = is_method(named["method"]) and is_backbone(named["backbone"]) and not is_papers(**named)
+    return named if is_other else None
 
 
 def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:

@@ -98,6 +98,7 @@ def try_head(net: FewShotNetwork, method: str) -> None:
     """
     import torch
 
+    from model import FewShotNetwork
     from model.shared_query import Scratch
 
     state, drawn = {key: value.clone() for key, value in net.state_dict().items()}, torch.get_rng_state()
@@ -120,9 +121,9 @@ def try_head(net: FewShotNetwork, method: str) -> None:
                 raise UserError(f"--method {method}: match gives {name} without a gradient")
     with torch.inference_mode():
         together = net.match_episodes(features[:1], fg, bg, Scratch())
-        single = [net.match(features[:1], *pair)["final"] for pair in zip(fg.split(1), bg.split(1), strict=True)]
+        single = FewShotNetwork.match_episodes(net, features[:1], fg, bg)
         net.trace(features[:1], fg[:1], bg[:1])
-    if together.shape != (2, 2, *GRID) or (together - torch.cat(single)).abs().max() > SAME * together.abs().max():
+    if together.shape != (2, 2, *GRID) or (together - single).abs().max() > SAME * together.abs().max():
         raise UserError(f"--method {method}: match_episodes gives other logits than match (docs/extend.md)")
     net.train()
     net.load_state_dict(state)

@@ -20,6 +20,9 @@ if TYPE_CHECKING:  # scripts answer --help and wrong flags before torch is impor
     import torch
 
 
+TRUNKS = f"{', '.join(BACKBONES)}, timm:NAME, or FILE.py:CLASS of your own"  # what --backbone takes
+
+
 class OneLineParser(argparse.ArgumentParser):
     """argparse, with its errors as UserErrors: one line, exit code 2."""
 
@@ -78,8 +81,7 @@ def make_parser(description: str, known: str = "") -> argparse.ArgumentParser:
 def add_network(parser: argparse.ArgumentParser, default_backbone: str, default_method: str) -> None:
     """The flags of trunk and head; what stands behind "default" is for the help."""
     add = parser.add_argument
-    trunks = f"{', '.join(BACKBONES)}, timm:NAME, or FILE.py:CLASS of your own"
-    add("--backbone", type=named(is_backbone, trunks), metavar="TRUNK", help=f"{trunks} {default_backbone}")
+    add("--backbone", type=named(is_backbone, TRUNKS), metavar="TRUNK", help=f"{TRUNKS} {default_backbone}")
     heads = f"{', '.join(METHODS)}, or FILE.py:CLASS of your own"
     add("--method", type=named(is_method, heads), metavar="METHOD", help=f"{heads} {default_method}")
 

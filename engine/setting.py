@@ -10,7 +10,7 @@ from typing import Any
 from dataset import DATASETS, Layout
 from dataset.coco import INTERLEAVED
 from model import check_refine
-from model.names import BACKBONES, METHODS, in_file_names, own_class
+from model.names import in_file_names, is_papers, own_class
 
 WEIGHTS = OWN, AUTHORS = ("own", "authors")  # who trained a network
 SUFFIX = ".ckpt"  # of our own files of weights; plain state dicts are .pth
@@ -55,7 +55,7 @@ class Setting:
     @property
     def is_papers(self) -> bool:
         """Whether the network is one of the paper's, of which the release has weights too."""
-        return self.method in METHODS and self.backbone in (*BACKBONES, None)
+        return is_papers(self.method, self.backbone)
 
     @property
     def is_own_code(self) -> bool:

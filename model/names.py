@@ -48,6 +48,11 @@ def is_backbone(text: str) -> bool:
     return text in BACKBONES or timm_name(text) is not None or own_class(text) is not None
 
 
+def is_papers(method: str, backbone: str | None) -> bool:
+    """Whether a network is one of the paper's; a trunk that the paper does not state is None."""
+    return method in METHODS and backbone in (*BACKBONES, None)
+
+
 def in_file_names(text: str) -> str:
     """A method or trunk as file names have it: resnet50, timm_convnext_tiny_2-3, CLASS."""
     return own_class(text) or text.replace(":", "_").replace("@", "_").replace(",", "-")

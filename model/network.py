@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from model import matching
+from model.resnet import batch_norms
 from model.shared_query import Scratch
 
 
@@ -42,7 +43,7 @@ class FewShotNetwork(nn.Module, ABC):
         self.refine = refine
         self.trunk_is_frozen = False
         self.register_buffer("place", torch.empty(0), persistent=False)  # of the network: its device and type
-        for norm in _batch_norms(trunk):
+        for norm in batch_norms(trunk):
             norm.requires_grad_(False)
 
     @property
@@ -67,7 +68,7 @@ class FewShotNetwork(nn.Module, ABC):
     def train(self, mode: bool = True) -> FewShotNetwork:
         super().train(mode)
         self.backbone.train(mode and not self.trunk_is_frozen)
-        for norm in _batch_norms(self.backbone):
+        for norm in batch_norms(self.backbone):
             norm.train(False)
         return self
 
@@ -190,7 +191,3 @@ def check_trunk(trunk: nn.Module) -> None:
             raise ValueError(
                 f"{type(trunk).__name__} is no trunk: its attribute {name} is {value}, no number from 1 on"
             )
-
-
-def _batch_norms(trunk: nn.Module) -> list[nn.Module]:
-    return [module for module in trunk.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]

@@ -29,6 +29,11 @@ class FrozenBatchNorm2d(nn.BatchNorm2d):
         return super().train(False)
 
 
+def batch_norms(net: nn.Module) -> list[nn.Module]:
+    """The batch norms of a network, frozen or not."""
+    return [module for module in net.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+
+
 def conv_norm(conv: nn.Conv2d, norm: nn.Module, x: Tensor) -> Tensor:
     """norm(conv(x)), a frozen norm folded into the weights for this pass: exact, less to compute and to keep."""
     if norm.training or not isinstance(norm, FrozenBatchNorm2d):
@@ -129,7 +134,7 @@ def _replace(net: nn.Module, name: str, module: nn.Module) -> None:
 @torch.no_grad()
 def calibrate_batch_norms(net: nn.Module, images: Tensor) -> None:
     """Set the running statistics from one pass of images (B, 3, H, W): frozen ones of random weights mean nothing."""
-    norms = [module for module in net.backbone.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    norms = batch_norms(net.backbone)
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 1.0  # take this pass's statistics as they are

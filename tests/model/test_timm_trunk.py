@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from dataset import transform
 from model import build_model, calibrate_batch_norms, fold_batch_norms
 from model.matching import resize
 from model.timm_trunk import IMAGENET_MEAN, IMAGENET_STD, TimmTrunk
@@ -76,6 +77,12 @@ def test_features_are_those_of_timm_by_its_own_mean_and_deviation() -> None:
     with torch.no_grad():
         half((pixels - mean) / std)
     torch.testing.assert_close(seen[0], (pixels - 0.5) / 0.5)
+
+
+def test_images_come_as_datasets_normalise_them() -> None:
+    """model/ imports nothing of dataset/, so the two state the same numbers."""
+    assert transform.MEAN.flatten().tolist() == pytest.approx(IMAGENET_MEAN)
+    assert transform.STD.flatten().tolist() == pytest.approx(IMAGENET_STD)
 
 
 @pytest.mark.parametrize("name", [CONVNET, STRIDED, TRANSFORMER, "hrnet_w18_small", "mobilenetv3_small_050"])
