@@ -298,9 +298,9 @@ def prepare_toy(args: argparse.Namespace) -> None:
     if not counted and (args.train or args.val):
         raise UserError("--train and --val belong to --layout pascal and coco, fss has ten images of each class")
     train, val = args.train or 400, args.val or 200
-    make_toy(Path(args.out), args.layout, train, val, args.seed)
+    is_new = make_toy(Path(args.out), args.layout, train, val, args.seed)
     images = f"{train} training and {val} validation images" if counted else "200 images"
-    print(f"{args.out}: {images}, 20 classes")
+    print(f"{args.out}: {images}, 20 classes{'' if is_new else ', painted before'}")
     if args.layout == coco.NAME:
         print(f"now make its masks: python prepare.py coco --data-root {args.out}")
 

@@ -30,6 +30,7 @@ EPISODES = 4000  # of one evaluation seed
 CROP_SIZE, CROP_IS_PUBLISHED = 473, True
 CONTIGUOUS, INTERLEAVED = CLASS_ORDERS = ("contiguous", "interleaved")
 HSNET_EPISODES, HSNET_ORDER = hsnet.EPISODES, INTERLEAVED
+HSNET_COUNTS = {0: 35783, 1: 17912, 2: 14563, 3: 14315}  # pairs of an image and a class
 CLASS_NAMES = dict(
     enumerate(
         (
@@ -118,6 +119,11 @@ def hsnet_list(splits: Path, fold: int, new: bool = False) -> Path:
     """A fold's test images by class in HSNet's data/splits: our JSON if it is there or new, else HSNet's pickle."""
     own = splits / NAME / "val" / f"fold{fold}.json"
     return own if new or own.is_file() else own.with_suffix(".pkl")
+
+
+def hsnet_count(path: Path) -> int:
+    """The pairs of an image and a class in HSNet's list."""
+    return sum(map(len, hsnet.read_class_lists(path).values()))
 
 
 def plan_hsnet(path: Path, fold: int, shot: int, rng: np.random.RandomState) -> list[Episode]:

@@ -29,6 +29,7 @@ FIRST = {"train": 1, "select": 521, "test": 761}  # the number of the first clas
 IMAGES = 10  # of each class
 EPISODES = 1000  # of one evaluation seed
 CROP_SIZE, CROP_IS_PUBLISHED = 225, False  # the images have 224x224 pixels
+HSNET_COUNTS = {None: COUNTS["test"]}  # classes
 HSNET_EPISODES, HSNET_ORDER = IMAGES * COUNTS["test"], None  # one for each test image
 # Every image shows its class and each class has but ten: none is too small a support.
 MIN_PIXELS = 1
@@ -78,6 +79,11 @@ def any_image(root: Path) -> ImageSet:
 def hsnet_list(splits: Path, fold: int | None = None, new: bool = False) -> Path:
     """The list of test classes in HSNet's data/splits."""
     return splits / NAME / LISTS["test"]
+
+
+def hsnet_count(path: Path) -> int:
+    """The test classes that HSNet lists."""
+    return len(read_lines(path, hsnet.MISSING))
 
 
 def plan_hsnet(path: Path, fold: int | None, shot: int, rng: np.random.RandomState) -> list[Episode]:

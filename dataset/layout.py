@@ -30,6 +30,7 @@ class Layout(Protocol):
     CROP_SIZE: int  # of training, pixels
     CROP_IS_PUBLISHED: bool  # False: the paper does not give the crop size, it is our choice
     HSNET_EPISODES: int  # in HSNet's protocol
+    HSNET_COUNTS: Mapping[int | None, int]  # of HSNet's own lists, for each fold: what hsnet_count counts
     HSNET_ORDER: str | None  # the class order of HSNet's folds
 
     def novel_classes(self, fold: int, class_order: str | None = None) -> list[int]:
@@ -56,6 +57,9 @@ class Layout(Protocol):
 
     def hsnet_list(self, splits: Path, fold: int | None, new: bool = False) -> Path:
         """The file in HSNet's data/splits that a fold's test episodes are drawn from; new: one that we write."""
+
+    def hsnet_count(self, path: Path) -> int:
+        """The entries of what hsnet_list names. Raises UserError as plan_hsnet does."""
 
     def plan_hsnet(self, path: Path, fold: int | None, shot: int, rng: np.random.RandomState) -> list[Episode]:
         """HSNet's test episodes.

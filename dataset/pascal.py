@@ -31,6 +31,7 @@ FOLDS, CLASS_ORDERS = (0, 1, 2, 3), (None,)
 EPISODES = 1000  # of one evaluation seed
 CROP_SIZE, CROP_IS_PUBLISHED = 473, True
 HSNET_EPISODES, HSNET_ORDER = hsnet.EPISODES, None
+HSNET_COUNTS = {0: 346, 1: 451, 2: 725, 3: 346}  # pairs of an image and a class
 
 
 def novel_classes(fold: int, class_order: str | None = None) -> list[int]:
@@ -94,6 +95,11 @@ def derive_list(root: Path, split: str) -> tuple[str, ...]:
 def hsnet_list(splits: Path, fold: int, new: bool = False) -> Path:
     """The list of a fold's test images in HSNet's data/splits."""
     return splits / NAME / "val" / f"fold{fold}.txt"
+
+
+def hsnet_count(path: Path) -> int:
+    """The pairs of an image and a class in HSNet's list."""
+    return len(hsnet.read_pairs(path))
 
 
 def plan_hsnet(path: Path, fold: int, shot: int, rng: np.random.RandomState) -> list[Episode]:

@@ -20,6 +20,7 @@ import json
 import math
 import random
 import shutil
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,14 +31,16 @@ from pycocotools import mask as mask_coding
 
 from dataset import fss
 from dataset.episodes import MIN_PIXELS
+from dataset.held import EXPECTED, own_counts
 from dataset.images import IGNORE
 from dataset.lists import write_lines
-from dataset.prepare.verify import EXPECTED
 from util.errors import UserError
 from util.files import atomic_write, check_writable
 from util.progress import progress
 
+NAME = "toy"  # which its results bear
 SIDE = 129  # of an image, pixels
+FSS_PARTS = {"train": range(1, 11), "select": range(11, 16), "test": range(16, 21)}  # classes
 COLOURS = {0.0: "red", 0.13: "yellow", 0.33: "green", 0.58: "blue", 0.83: "magenta"}  # by hue
 TEXTURES = ("stripes", "checks", "dots", "rings")
 
@@ -174,7 +177,7 @@ def make_pascal(out: Path, train: int, val: int, seed: int) -> None:
     write_lines(out / "ImageSets" / "classes.txt", [_name(cls) for cls in range(1, 21)])
     write_lines(out / "ImageSets" / "train.txt", names[:train])
     write_lines(out / "ImageSets" / "val.txt", names[train:])
-    _save_json({"train": train, "val": val}, out / EXPECTED)
+    _save_json(_told(seed, train=train, val=val), out / EXPECTED)
 
 
 def make_coco(out: Path, train: int, val: int, seed: int) -> None:
@@ -194,7 +197,7 @@ def make_coco(out: Path, train: int, val: int, seed: int) -> None:
         content = {"images": images, "annotations": annotations, "categories": categories}
         _save_json(content, out / "annotations" / f"instances_{split}2014.json")
     write_lines(out / "ImageSets" / "classes.txt", [coco_name(cls) for cls in range(1, 81)])
-    _save_json({"train": train, "val": val}, out / EXPECTED)
+    _save_json(_told(seed, train=train, val=val), out / EXPECTED)
 
 
 # COCO's 80 categories have ids of 1 to 90.
@@ -292,10 +295,9 @@ def make_fss(out: Path, seed: int) -> None:
             _save_jpeg(image, out / _folder(cls) / f"{number}.jpg")
             mask = 255 * objects[-1][1].astype(np.uint8)
             _save_png(np.repeat(mask[..., None], 3, 2), out / _folder(cls) / f"{number}.png")  # RGB, as theirs are
-    parts = {"train": range(1, 11), "select": range(11, 16), "test": range(16, 21)}
-    for part, classes in parts.items():
+    for part, classes in FSS_PARTS.items():
         write_lines(out / "splits" / fss.LISTS[part], [_folder(cls) for cls in classes])
-    _save_json({part: len(classes) for part, classes in parts.items()}, out / EXPECTED)
+    _save_json(_fss_told(seed), out / EXPECTED)
 
 
 def _name(cls: int) -> str:
@@ -317,13 +319,22 @@ def _save_png(pixels: np.ndarray, path: Path) -> None:
         Image.fromarray(pixels).save(file, "PNG")
 
 
+def _told(seed: int, **counts: int) -> dict[str, Any]:
+    """What a toy dataset says of itself."""
+    return {"name": NAME, "seed": seed, **counts}
+
+
+def _fss_told(seed: int) -> dict[str, Any]:
+    return _told(seed, **{part: len(classes) for part, classes in FSS_PARTS.items()})
+
+
 def _save_json(content: object, path: Path) -> None:
     with atomic_write(path) as file:
         file.write(json.dumps(content).encode())
 
 
-def make_toy(out: Path, layout: str, train: int, val: int, seed: int) -> None:
-    """Paint a dataset into a new folder, which is whole or absent.
+def make_toy(out: Path, layout: str, train: int, val: int, seed: int) -> bool:
+    """Paint a dataset into a new folder, which is whole or absent; False if the same one was there.
 
     Arguments:
         out: the folder; it may exist if it is empty.
@@ -334,6 +345,8 @@ def make_toy(out: Path, layout: str, train: int, val: int, seed: int) -> None:
         UserError: the folder holds something, or cannot be written.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        if _is_there(out, layout, train, val, seed):
+            return False
         raise UserError(f"{out}: exists and is not an empty folder; name a new one")
     check_writable(out.parent)
     partial = out.with_name(f".{out.name}.partial")
@@ -343,3 +356,13 @@ def make_toy(out: Path, layout: str, train: int, val: int, seed: int) -> None:
     else:
         {"pascal": make_pascal, "coco": make_coco}[layout](partial, train, val, seed)
     partial.replace(out)
+    return True
+
+
+def _is_there(out: Path, layout: str, train: int, val: int, seed: int) -> bool:
+    """Whether a folder holds this very dataset, as it says itself."""
+    folders = {"pascal": "JPEGImages", "coco": "train2014", fss.NAME: "splits"}
+    told = _fss_told(seed) if layout == fss.NAME else _told(seed, train=train, val=val)
+    with suppress(ValueError):
+        return own_counts(out) == told and (out / folders[layout]).is_dir()
+    return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
@@ -14,11 +13,10 @@ from PIL import Image
 
 from dataset import DATASETS, Layout
 from dataset.episodes import make_pool
+from dataset.held import own_counts
 from dataset.images import IGNORE, ImageSet, read_histogram, read_rgb
 from util.errors import UserError
 from util.processes import map_files
-
-EXPECTED = "expected.json"  # in a dataset's folder: its own counts, in place of the published ones
 
 
 class Finding(NamedTuple):
@@ -105,13 +103,10 @@ def _existing(images: ImageSet, found: list[Finding]) -> ImageSet:
 
 def _expected(layout: Layout, root: Path, found: list[Finding]) -> dict[str, Any]:
     """The published counts, or those that the dataset states itself."""
-    path = root / EXPECTED
-    if not path.is_file():
-        return layout.COUNTS
     try:
-        return {**layout.COUNTS, **json.loads(path.read_text(encoding="utf-8"))}
-    except (OSError, ValueError, TypeError) as error:
-        found.append(Finding("count", f"{path}: cannot be read as counts ({error}); remove it"))
+        return {**layout.COUNTS, **own_counts(root)}
+    except ValueError as error:
+        found.append(Finding("count", str(error)))
         return layout.COUNTS
 
 

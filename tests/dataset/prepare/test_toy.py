@@ -52,10 +52,8 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
     assert {Path(name).parent.name for name in one} == {"JPEGImages", "SegmentationClassAug", "ImageSets", ""}
     assert one == same
     assert one.keys() == other.keys()
-    assert {name for name in one if one[name] == other[name]} == {
-        name for name in one if name.endswith((".txt", "json"))
-    }
-    assert json.loads(one["expected.json"]) == {"train": 3, "val": 2}
+    assert {name for name in one if one[name] == other[name]} == {name for name in one if name.endswith(".txt")}
+    assert json.loads(one["expected.json"]) == {"name": "toy", "seed": 5, "train": 3, "val": 2}
 
 
 def make_small_fss(root: Path, seed: int) -> None:
@@ -71,8 +69,8 @@ def make_small_coco(root: Path, seed: int) -> None:
 @pytest.mark.parametrize(
     ("make", "alike"),
     [
-        (make_small_coco, {"ImageSets/classes.txt", "expected.json"}),
-        (make_small_fss, {"splits/trn.txt", "splits/val.txt", "splits/test.txt", "expected.json"}),
+        (make_small_coco, {"ImageSets/classes.txt"}),
+        (make_small_fss, {"splits/trn.txt", "splits/val.txt", "splits/test.txt"}),
     ],
 )
 def test_the_same_seed_gives_the_same_bytes_in_other_layouts(
@@ -199,6 +197,25 @@ def test_nothing_is_overwritten(tmp_path: Path, kind: str) -> None:
     with pytest.raises(UserError, match=r"exists and is not an empty folder; name a new one$"):
         main(["--out", str(out), "--train", "1", "--val", "1"])
     assert contents(tmp_path) == {str(kept.relative_to(tmp_path)): b"mine"}
+
+
+@pytest.mark.parametrize("layout", ["pascal", "coco", "fss"])
+def test_the_same_dataset_is_not_painted_again(
+    layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(fss, "IMAGES", 1)
+    out, counts = tmp_path / "out", [] if layout == "fss" else ["--train", "2", "--val", "1"]
+    flags = ["--out", str(out), "--layout", layout, *counts]
+    main(flags)
+    before = contents(out)
+    capsys.readouterr()
+    main(flags)
+    assert capsys.readouterr().out.splitlines()[0].endswith(" images, 20 classes, painted before")
+    assert contents(out) == before
+    for other in (["--seed", "1"], ["--layout", "coco" if layout == "pascal" else "pascal"], ["--train", "3"]):
+        if counts or other[0] == "--seed":
+            with pytest.raises(UserError, match=r"exists and is not an empty folder; name a new one$"):
+                main([*flags, *other])
 
 
 def test_an_empty_folder_is_filled(tmp_path: Path) -> None:

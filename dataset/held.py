@@ -1,0 +1,92 @@
+"""How much of a published benchmark the data of a run are: a number from other data compares with no published one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dataset.images import ImageSet
+from dataset.layout import Layout
+from util.errors import UserError
+
+EXPECTED = "expected.json"  # in a dataset's folder: its name and its own counts, in place of the published ones
+
+
+class Held(NamedTuple):
+    """What was counted of a dataset, and what the published one has."""
+
+    name: str  # of a dataset that says that it is another, such as "toy"; "" of any other
+    counted: str  # such as "images of pascal val"
+    count: int
+    published: int
+
+    @property
+    def is_published(self) -> bool:
+        """Whether these may be the benchmark's own data."""
+        return not self.name and self.count == self.published
+
+    @property
+    def label(self) -> str:
+        """For people: 'toy data', or '42 of 1449 images of pascal val'; "" of the benchmark's own."""
+        if self.is_published:
+            return ""
+        return f"{self.name} data" if self.name else f"{self.count} {self.counted} in place of {self.published}"
+
+
+def own_counts(root: Path) -> dict[str, Any]:
+    """What a dataset's folder states of itself, nothing if it states nothing. Raises ValueError if it is damaged."""
+    path = root / EXPECTED
+    if not path.is_file():
+        return {}
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise ValueError(f"{path}: cannot be read as counts ({error}); remove it") from error
+
+
+def held(layout: Layout, root: Path, split: str, images: ImageSet) -> Held:
+    """What a dataset's folder holds of a split.
+
+    Arguments:
+        layout: of the dataset.
+        root: its own folder.
+        split: one of the layout's.
+        images: of the split.
+    """
+    count = len(images.class_names if layout.COUNTED == "classes" else images.ids)
+    return Held(_name(root), f"{layout.COUNTED} of {images.name}", count, layout.COUNTS[split])
+
+
+def held_by_hsnet(layout: Layout, root: Path, path: Path, fold: int | None) -> Held:
+    """What HSNet's list of a fold holds.
+
+    Arguments:
+        layout: of the dataset.
+        root: its own folder.
+        path: of the list.
+        fold: one of the layout's.
+    """
+    return Held(_name(root), f"entries of {path.name}", layout.hsnet_count(path), layout.HSNET_COUNTS[fold])
+
+
+def _name(root: Path) -> str:
+    try:
+        name = own_counts(root).get("name", "")
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    return name if isinstance(name, str) and name.isprintable() else "other"
+
+
+def from_dict(known: Any) -> Held | None:
+    """What a file says, written as a dict of the fields; None where it says nothing. Raises ValueError if absurd."""
+    if known is None:
+        return None
+    if not isinstance(known, Mapping) or set(known) != set(Held._fields):
+        raise ValueError("not what was counted of a dataset")
+    found = Held(**known)
+    texts = all(isinstance(text, str) and text.isprintable() for text in (found.name, found.counted))
+    if not (texts and all(type(number) is int and number >= 0 for number in (found.count, found.published))):
+        raise ValueError("not what was counted of a dataset")
+    return found
