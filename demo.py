@@ -146,7 +146,7 @@ def demonstrate(fold: int, out: Path) -> None:
     for name, net in networks.items():
         print(f"\n-- {name} --")
         result = evaluate(net.to(default_device()).eval(), part.images, plans, classes=part.classes)
-        print(result_table(result, part.images.class_names))
+        print(result_table(result, part.images.class_names, part.classes))
         lines.append(f"| {name} | {result['miou']:.1f} | {result['miou_std']:.1f} | {result['fb_iou']:.1f} |")
         results[name] = result
 

@@ -146,9 +146,8 @@ def train(args: argparse.Namespace, asked: Interrupts) -> Path:
         evaluations = run.snapshots_left * cost(selection, args.engine) + cost(final, args.engine)
         return duration(run.steps_left * run.step_seconds + evaluations * unit)
 
-    evaluated, tested = (sum(map(len, plans.values())) for plans in (selection, final))
     done = run.training.snapshot
-    distributed.say(what_will_run(setting, schedule, fold, run.net, len(pool.names), done, evaluated, tested))
+    distributed.say(what_will_run(setting, schedule, fold, run.net, len(pool.names), done, episodes, final))
     is_long = cost(final, args.engine) > LONG
     if run.time_a_step(0 if is_long else MANY_STEPS) or is_long:
         unit = unit_seconds(run.net, fold.select.images, selection[args.seed], args.engine)
@@ -169,8 +168,8 @@ def train(args: argparse.Namespace, asked: Interrupts) -> Path:
     # Test the best weights on all seeds (section 6).
     run.load_best()
     result = test(fold.test, final)
-    best = run.finish(result, episodes, args.engine)
-    distributed.say(result_table(result, fold.test.images.class_names))
+    best = run.finish(result, final, args.engine)
+    distributed.say(result_table(result, fold.test.images.class_names, fold.test.classes))
     distributed.say(f"{summary(result)}: {best.with_suffix(suffixes(setting)[0])}")
     return best
 

@@ -6,8 +6,8 @@
 
 The program reads the JSON files of main.py and test.py. The newest result of a cell counts. A result that may not
 compare with the paper's (fewer episodes or seeds, --amp, test classes that were trained on) gets a mark and a note.
-Networks with another trunk or head than the paper's, or whose trunk was not trained, have tables of their own;
---commands prints nothing for them.
+Tables of their own have networks with another trunk or head than the paper's, or whose trunk was not trained, and
+results on other data than the benchmark's, such as a toy dataset; --commands prints nothing for them.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from pathlib import Path
 
 from dataset import DATASETS, FOLDS
 from engine.evaluation.protocol import HSNET
-from engine.options import TRUNKS, OneLineParser, named, whole
+from engine.options import HEADS, TRUNKS, OneLineParser, named, whole
 from engine.report.picture import draw_tables, figure_class
-from engine.report.results import Result, find_results
+from engine.report.results import Result, find_results, one_line
 from engine.report.tables import (
     Cell,
     Row,
@@ -38,13 +38,14 @@ from engine.report.tables import (
 from engine.reproduction.commands import (
     home_of,
     is_of_other,
+    is_of_other_data,
     newest_checkpoint,
     test_command,
     training_command,
     training_setting,
 )
 from engine.setting import AUTHORS, OWN, WEIGHTS
-from model.names import is_backbone
+from model.names import is_backbone, is_method
 from util.errors import UserError
 from util.files import atomic_write, check_file
 from util.launch import command
@@ -56,6 +57,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("paths", nargs="*", metavar="PATH", help="result files, or folders that hold some (default: --out)")
     add("--dataset", choices=tuple(DATASETS), help="only this benchmark")
     add("--shot", type=whole(1, 100), help="only this number of supports")
+    add("--method", type=named(is_method, HEADS), metavar="METHOD", help=f"only this method: {HEADS}")
     add("--backbone", type=named(is_backbone, TRUNKS), metavar="TRUNK", help=f"only this trunk: {TRUNKS}")
     add("--weights", choices=WEIGHTS, help="only trainings of your own, or only the authors' weights")
     add("--markdown", metavar="FILE", help="write the tables to a file")
@@ -80,7 +82,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         metavar="DIR",
         help="main.py's folder: results are read from it, and these commands write to it (default %(default)s)",
     )
+    add("--torchrun", type=whole(1, 1024), metavar="N", help="these commands run in N processes")
     args = parser.parse_args(argv)
+    if args.torchrun and not args.commands:
+        raise UserError("--torchrun belongs to --commands; leave it out")
     if args.commands and args.weights == AUTHORS:
         raise UserError("--commands prints trainings; ./reproduce.sh fetches and tests the authors' weights")
     if args.picture:
@@ -101,20 +106,22 @@ def read_results(paths: list[str], out: str) -> list[Result]:
 def open_cells(tables: Iterable[Table]) -> Iterator[tuple[Row, Cell]]:
     """What was not measured, or has a mark, in the order of the paper's tables; a mean follows from its folds."""
     rows = (row for table in tables for row in table.rows)
-    for row in (row for row in rows if not is_other(row.setting, row.weights)):
+    for row in (row for row in rows if not (row.data or is_other(row.setting, row.weights))):
         for cell in row.cells[: len(FOLDS)]:
             if cell.measured is None or cell.notes:
                 yield row, cell
 
 
-def commands(tables: Iterable[Table], out: str, data_root: str, splits: str) -> str:
+def commands(tables: Iterable[Table], out: str, data_root: str, splits: str, processes: int | None = None) -> str:
     """A shell script that measures what is missing, each training once.
 
     Arguments:
         tables: what is published and measured.
         out: main.py's folder; it may hold checkpoints already.
         data_root, splits: for the flags of these names.
+        processes: that torchrun starts; None for python.
     """
+    runner = ["python"] if processes is None else ["torchrun", "--nproc-per-node", str(processes)]
     lines: list[str] = []
     trained: set[str] = set()
     for row, cell in open_cells(tables):
@@ -125,19 +132,21 @@ def commands(tables: Iterable[Table], out: str, data_root: str, splits: str) -> 
         paper = "not in the paper" if cell.paper is None else f"paper {cell.paper:.1f}"
         lines.append(f"# {title(row)}: {row_name(row.setting)}{fold} ({paper})")
         if cell.measured is not None:
-            why = " ".join("; ".join(cell.notes).split())  # in one line, whatever a file says
+            why = one_line("; ".join(cell.notes))
             lines.append(f"#   measured, but not as in the paper: {why}")
             continue
-        if checkpoint and is_of_other(checkpoint):
-            lines.append(f"#   {setting.folder(home)} holds another network, or an untrained one; pass another --out")
+        if checkpoint and (is_of_other(checkpoint) or is_of_other_data(checkpoint)):
+            what = "another network, an untrained one, or one trained on other data"
+            lines.append(f"#   {one_line(setting.folder(home))} holds {what}; pass another --out")
             continue
-        training = shlex.join(training_command(setting, home, data_root))
+        training = shlex.join([*runner, *training_command(setting, home, data_root)])
         if not checkpoint and training not in trained:
             trained.add(training)
             lines.append(training)
         if checkpoint or row.protocol == HSNET:
             tested = replace(setting, refine=row.setting.refine)
-            lines.append(shlex.join(test_command(tested, row.protocol, splits, checkpoint, home, data_root)))
+            words = test_command(tested, row.protocol, splits, checkpoint, home, data_root)
+            lines.append(shlex.join([*runner, *words]))
     stop = "set -e  # the first failure, and Ctrl-C, stop it"
     return "".join(f"{line}\n" for line in ([stop, *lines] if lines else ["# nothing is missing"]))
 
@@ -146,12 +155,13 @@ def main(argv: list[str] | None = None) -> list[Table]:
     """Report as the flags say; returns the tables."""
     args = parse(argv)
     weights = OWN if args.commands else args.weights
-    tables = make_tables(read_results(args.paths, args.out), args.dataset, args.shot, args.backbone, weights)
+    results = read_results(args.paths, args.out)
+    tables = make_tables(results, args.dataset, args.shot, args.backbone, weights, args.method)
     if not tables:
-        raise UserError(
-            "nothing is measured or published for these --dataset, --shot, --backbone and --weights; leave some out"
-        )
-    print(commands(tables, args.out, args.data_root, args.splits) if args.commands else to_markdown(tables), end="")
+        flags = "--dataset, --shot, --method, --backbone and --weights"
+        raise UserError(f"nothing is measured or published for these {flags}; leave some out")
+    shell = args.out, args.data_root, args.splits, args.torchrun
+    print(commands(tables, *shell) if args.commands else to_markdown(tables), end="")
     for file, text in ((args.markdown, to_markdown), (args.csv, to_csv)):
         if file:
             with atomic_write(file) as written:

@@ -134,7 +134,7 @@ def words_of(cell: Cell, args: argparse.Namespace) -> list[str]:
         trained = training_setting(cell.setting, cell.setting.fold, cell.protocol)
         home = home_of(trained, args.out)
         checkpoint = newest_checkpoint(trained, home)
-    words = test_command(cell.setting, cell.protocol, args.splits, checkpoint, home, args.data_root)[2:]
+    words = test_command(cell.setting, cell.protocol, args.splits, checkpoint, home, args.data_root)[1:]
     return [*words, *(args.more if cell.weights else ())]
 
 
@@ -186,7 +186,7 @@ def measure(cell: Cell, args: argparse.Namespace) -> None:
     else:
         trained = training_setting(cell.setting, cell.setting.fold, cell.protocol)
         home = home_of(trained, args.out)
-        words = [*training_command(trained, home, args.data_root)[2:], *args.more]
+        words = [*training_command(trained, home, args.data_root)[1:], *args.more]
         splits = ["--splits", args.splits] if args.splits and trained.fold is None else []
         if code := run([*args.python, str(HERE / "main.py"), *words, *splits]):
             raise UserError(f"main.py ended with exit code {code}, for the reason above")

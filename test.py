@@ -17,19 +17,20 @@ refines only with --refine.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
-from dataset import DATASETS, ImageSet, Plans, hsnet_classes, locate, open_listed, open_part, plan_hsnet
+from dataset import DATASETS, locate
 from engine.checkpoint import Checkpoint, find_checkpoint, load_network
-from engine.evaluation.protocol import HSNET, PAPER, PROTOCOLS, doubts_of, load_episodes, plan_seeds, save_episodes
+from engine.evaluation.declared import declare
+from engine.evaluation.protocol import HSNET, PAPER, PROTOCOLS, SAVED, doubts_of, load_episodes, save_episodes
+from engine.evaluation.tested import absences, open_tested, what_is_tested
 from engine.network import chosen, code_files, network_of
 from engine.options import check_engine, default_device, make_parser, settle, whole
-from engine.report.results import result_path, save_result
+from engine.report.results import finished_result, result_path, save_result
 from engine.reproduction.authors import load_known
-from engine.setting import OWN, Setting
+from engine.setting import Setting
 from util import distributed
 from util.errors import UserError
 from util.files import check_file, check_writable
@@ -42,6 +43,11 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]
     parser = make_parser(__doc__, "the checkpoint's, else ")
     add = parser.add_argument
     add("--checkpoint", metavar="PATH", help="weights, or a folder that holds exactly one")
+    add(
+        "--trained-on",
+        metavar="FOLD",
+        help="what a plain state dict was trained on: 0 (pascal), contiguous:0 or interleaved:0 (coco), fss",
+    )
     add("--out", default="outdir", metavar="DIR", help="main.py's folder (default %(default)s)")
     add("--protocol", choices=tuple(PROTOCOLS), help="the paper's own, or HSNet's (default ssp)")
     add("--episodes", type=whole(1), help="episodes of a seed (default the protocol's)")
@@ -52,6 +58,7 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]
     add("--visualize", metavar="DIR", help="draw the best, the worst and random episodes on a page")
     add("--visualize-episodes", type=whole(3, 999), default=60, metavar="N", help="drawn episodes (default 60)")
     add("--amp", action="store_true", help="run the trunk in bfloat16, meant for CUDA; results differ slightly")
+    parser.set_defaults(seed=None, seeds=None)  # which saved episodes have of their own
     args = parser.parse_args(argv)
     take_saved(args)
     if args.protocol == HSNET.name and args.dataset:
@@ -63,6 +70,9 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]
         path = find_checkpoint(run.folder(args.out), f"{run.name}_*")
     locate(args.data_root, DATASETS[args.dataset].FOLDER if args.dataset else "the dataset's folder")
     checkpoint = load_known(path)
+    if args.trained_on:
+        known = declare(checkpoint.info, args.trained_on, path, args.dataset, args.data_root, args.splits)
+        checkpoint = checkpoint._replace(info=known)
     vars(args).update(chosen(path, checkpoint.info, vars(args)))
     settle_episodes(args, dict(checkpoint.info), path)
     if args.amp and args.engine == "plain":
@@ -80,12 +90,17 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]
 def take_saved(args: argparse.Namespace) -> None:
     """Take the episodes of --episodes-from, and what they belong to."""
     saved = load_episodes(args.episodes_from) if args.episodes_from else None
-    for name in [name for name in saved or () if name != "plans"]:
+    is_given = (args.seed, args.seeds) != (None, None)
+    args.seed, args.seeds = args.seed or 0, args.seeds or PAPER.seeds
+    if saved and is_given and [*saved["plans"]] != [*range(args.seed, args.seed + args.seeds)]:
+        has = ", ".join(map(str, saved["plans"]))
+        raise UserError(f"{args.episodes_from}: its seeds are {has}; leave --seed and --seeds out")
+    for name in SAVED if saved else ():
         if getattr(args, name) not in (None, saved[name]):
             flag = name.replace("_", "-")
             raise UserError(f"{args.episodes_from}: its {flag} is {saved[name]}, not --{flag} {getattr(args, name)}")
         setattr(args, name, saved[name])
-    args.plans = saved["plans"] if saved else None
+    args.saved = saved
     args.protocol = args.protocol or PAPER.name
 
 
@@ -99,28 +114,11 @@ def settle_episodes(args: argparse.Namespace, known: dict[str, Any], path: Path)
         if args.class_order not in (None, layout.HSNET_ORDER) and args.class_order in layout.CLASS_ORDERS:
             raise UserError(f"--class-order: HSNet's protocol tests {layout.HSNET_ORDER} folds; leave the flag out")
         args.class_order = args.class_order or layout.HSNET_ORDER
-        if not (args.splits or args.plans):
+        if not (args.splits or args.saved):
             raise UserError("--protocol hsnet needs --splits, the data/splits of an HSNet checkout")
     if layout.FOLDS[0] is not None and args.fold is None and known.get("fold") is None:
         raise UserError(f"{path}: does not say which fold of {layout.NAME} to test; pass --fold")
     vars(args).update(settle(vars(args), known).as_dict())
-
-
-def plan(args: argparse.Namespace) -> tuple[ImageSet, Plans, list[int]]:
-    """The images, the episodes of each seed (saved, HSNet's, or drawn as the authors draw them), the test classes."""
-    if args.plans or args.protocol == HSNET.name:
-        plans = args.plans or {0: plan_hsnet(args.dataset, args.splits, args.fold, args.shot)}
-        plans = {seed: episodes[: args.episodes] for seed, episodes in plans.items()}
-        everything = [episode for episodes in plans.values() for episode in episodes]
-        whole_fold = args.protocol == HSNET.name
-        classes = hsnet_classes(args.dataset, args.fold, everything) if whole_fold else {e.cls for e in everything}
-        images = open_listed(args.dataset, args.data_root, everything)
-        return images, plans, [cls for cls in sorted(classes) if cls in images.class_names]
-    part = open_part(args.dataset, args.data_root, "test", args.fold, args.class_order, args.splits)
-    seeds, episodes = range(args.seed, args.seed + args.seeds), args.episodes or PAPER.episodes(args.dataset)
-    with distributed.first_process_first():
-        plans = plan_seeds(part, args.shot, seeds, episodes, args.workers)
-    return part.images, plans, part.classes
 
 
 def kept_result(args: argparse.Namespace, path: Path) -> Path | None:
@@ -128,6 +126,7 @@ def kept_result(args: argparse.Namespace, path: Path) -> Path | None:
     if not args.results:
         return None
     choices = {name: getattr(args, name) for name in ("seed", "seeds", "episodes", "engine", "amp")}
+    choices |= {"trained_on": args.trained_on} if args.trained_on else {}
     choices |= {name: str(Path(x).resolve()) for name in ("data_root", "splits") if (x := getattr(args, name))}
     files = [path, *filter(None, [args.episodes_from]), *code_files(args.method, args.backbone)]
     return result_path(args.results, Setting.of(vars(args)), PROTOCOLS[args.protocol], choices, files)
@@ -149,22 +148,27 @@ def test(args: argparse.Namespace, path: Path, checkpoint: Checkpoint) -> dict[s
 
     setting, protocol = Setting.of(vars(args)), PROTOCOLS[args.protocol]
     kept = kept_result(args, path)
-    if kept and kept.is_file() and not (args.json or args.save_episodes or args.visualize):
-        result = json.loads(kept.read_bytes())
+    if kept and not (args.json or args.save_episodes or args.visualize) and (result := finished_result(kept)):
         distributed.say(f"finished before: {kept}: mIoU {result['miou']:.4f}")
         return result
 
     # The episodes are known before the first image is opened (docs/method.md, section 5).
-    images, plans, classes = plan(args)
+    seeds = range(args.seed, args.seed + args.seeds)
+    what = setting, protocol, args.data_root, args.splits
+    tested = open_tested(*what, seeds, args.episodes, args.saved, args.workers)
+    images, plans, classes, data = tested
+    distributed.say(what_is_tested(setting, protocol, tested, checkpoint.info, path, args.episodes_from))
+    for line in absences(tested, protocol):
+        distributed.say(line)
     net = network_of(setting.method, setting.backbone, setting.refine)
     load_network(net, checkpoint.state_dict, path)
     net.to(args.device)
-    splits = args.splits if protocol == HSNET and args.plans is None else None
+    splits = args.splits if protocol == HSNET and args.saved is None else None
     doubts = doubts_of(setting, classes, images.class_names, checkpoint.info, path, splits)
     for line in doubts:
         distributed.say(f"WARNING: {line}", sys.stderr)
     if args.save_episodes and distributed.rank() == 0:
-        save_episodes(args.save_episodes, setting, protocol, plans)
+        save_episodes(args.save_episodes, setting, protocol, plans, data)
     work = cost(plans, args.engine)
     if work > LONG:
         unit = unit_seconds(net, images, next(iter(plans.values())), args.engine, protocol, args.amp)
@@ -173,18 +177,18 @@ def test(args: argparse.Namespace, path: Path, checkpoint: Checkpoint) -> dict[s
     # Each image passes the trunk once, then each query is matched with all its episodes (sections 3, 6 and 8).
     how = {"engine": args.engine, "amp": args.amp}
     result = evaluate(net, images, plans, protocol, classes, args.workers, cache_gb=args.cache_gb, **how)
-    distributed.say(result_table(result, images.class_names))
-    distributed.say(f"{summary(result)}: {path}")
     if distributed.rank() == 0:
-        trained, episodes = checkpoint.info.get("arguments", {}), len(next(iter(plans.values())))
-        known = {"warnings": doubts, "weights": checkpoint.info.get("weights", OWN)}
+        about = setting, result, path, len(next(iter(plans.values()))), checkpoint.info, protocol
+        known = {"data": data, "missing": tested.missing, "episodes_from": args.episodes_from}
         for file in filter(None, (args.json, kept)):
-            save_result(file, setting, result, path, episodes, trained, protocol, **known, **how)
-        if args.visualize:
-            title = f"{path.name}, {setting.describe()}, {setting.shot}-shot: mIoU {result['miou']:.2f}"
-            shown = choose(plans, result, args.visualize_episodes)
-            page = write_gallery(Path(args.visualize), title, net, images, shown, args.workers, protocol)
-            print(f"page: {page}")
+            save_result(file, *about, warnings=doubts, **known, **how)
+    distributed.say(result_table(result, images.class_names, classes))
+    distributed.say(f"{summary(result)}: {path}")
+    if args.visualize and distributed.rank() == 0:
+        title = f"{path.name}, {setting.describe()}, {setting.shot}-shot: mIoU {result['miou']:.2f}"
+        shown = choose(plans, result, args.visualize_episodes)
+        page = write_gallery(Path(args.visualize), title, net, images, shown, args.workers, protocol)
+        print(f"page: {page}")
     return result
 
 

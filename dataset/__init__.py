@@ -10,6 +10,7 @@ import numpy as np
 
 from dataset import coco, fss, pascal
 from dataset.episodes import Episode, Plans, Pool, check_pool, images_of, make_pool, plan_episodes
+from dataset.held import Held, held, own_name
 from dataset.images import ImageSet, Part
 from dataset.index import ClassIndex, class_index
 from dataset.layout import Layout
@@ -24,11 +25,13 @@ __all__ = [
     "ClassIndex",
     "Episode",
     "Fold",
+    "Held",
     "ImageSet",
     "Layout",
     "Part",
     "Plans",
     "class_index",
+    "held_by_hsnet",
     "hsnet_classes",
     "hsnet_list",
     "open_fold",
@@ -77,9 +80,11 @@ def open_part(
         UserError: names what is missing: a folder, a list, the image of a listed name.
     """
     layout = DATASETS[dataset]
-    found = layout.open_part(locate(root, layout.FOLDER), part, fold, class_order, splits)
+    folder = locate(root, layout.FOLDER)
+    found = layout.open_part(folder, part, fold, class_order, splits)
     found.images.check_images()
-    return found
+    split = part if part in layout.SPLITS else layout.SPLITS[-1]
+    return found._replace(held=held(layout, folder, split, found.images))
 
 
 def open_pool(part: Part, shot: int, workers: int | None = None) -> Pool:
@@ -105,6 +110,14 @@ def open_listed(dataset: str, root: str | Path, episodes: Sequence[Episode]) -> 
 def hsnet_list(dataset: str, splits: str | Path, fold: int | None) -> Path:
     """The file in HSNet's data/splits that the test episodes of a fold are drawn from."""
     return DATASETS[dataset].hsnet_list(Path(splits), fold)
+
+
+def held_by_hsnet(dataset: str, root: str | Path, splits: str | Path, fold: int | None) -> Held:
+    """How much of HSNet's own list of a fold a list is. Arguments as plan_hsnet's; root: as open_part's."""
+    layout = DATASETS[dataset]
+    path = hsnet_list(dataset, splits, fold)
+    name = own_name(locate(root, layout.FOLDER))
+    return Held(name, f"entries of {path.name}", layout.hsnet_count(path), layout.HSNET_COUNTS[fold])
 
 
 def plan_hsnet(dataset: str, splits: str | Path, fold: int | None, shot: int) -> list[Episode]:

@@ -27,7 +27,7 @@ COUNTS = {"train": 82783, "val": 40504}
 PARTIAL: dict[tuple[str, int], str] = {}
 FOLDS = (0, 1, 2, 3)
 EPISODES = 4000  # of one evaluation seed
-CROP_SIZE, CROP_IS_PUBLISHED = 473, True
+CROP_SIZE = 473
 CONTIGUOUS, INTERLEAVED = CLASS_ORDERS = ("contiguous", "interleaved")
 HSNET_EPISODES, HSNET_ORDER = hsnet.EPISODES, INTERLEAVED
 HSNET_COUNTS = {0: 35783, 1: 17912, 2: 14563, 3: 14315}  # pairs of an image and a class

@@ -28,7 +28,7 @@ FOLDS, CLASS_ORDERS = (None,), (None,)
 FIRST = {"train": 1, "select": 521, "test": 761}  # the number of the first class of a part
 IMAGES = 10  # of each class
 EPISODES = 1000  # of one evaluation seed
-CROP_SIZE, CROP_IS_PUBLISHED = 225, False  # the images have 224x224 pixels
+CROP_SIZE = 225  # our choice, which the paper does not give: the images have 224x224 pixels
 HSNET_COUNTS = {None: COUNTS["test"]}  # classes
 HSNET_EPISODES, HSNET_ORDER = IMAGES * COUNTS["test"], None  # one for each test image
 # Every image shows its class and each class has but ten: none is too small a support.

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dataset.images import ImageSet
-from dataset.layout import Layout
 from util.errors import UserError
+
+if TYPE_CHECKING:  # both know what a part holds
+    from dataset.images import ImageSet
+    from dataset.layout import Layout
 
 EXPECTED = "expected.json"  # in a dataset's folder: its name and its own counts, in place of the published ones
 
@@ -56,22 +58,11 @@ def held(layout: Layout, root: Path, split: str, images: ImageSet) -> Held:
         images: of the split.
     """
     count = len(images.class_names if layout.COUNTED == "classes" else images.ids)
-    return Held(_name(root), f"{layout.COUNTED} of {images.name}", count, layout.COUNTS[split])
+    return Held(own_name(root), f"{layout.COUNTED} of {images.name}", count, layout.COUNTS[split])
 
 
-def held_by_hsnet(layout: Layout, root: Path, path: Path, fold: int | None) -> Held:
-    """What HSNet's list of a fold holds.
-
-    Arguments:
-        layout: of the dataset.
-        root: its own folder.
-        path: of the list.
-        fold: one of the layout's.
-    """
-    return Held(_name(root), f"entries of {path.name}", layout.hsnet_count(path), layout.HSNET_COUNTS[fold])
-
-
-def _name(root: Path) -> str:
+def own_name(root: Path) -> str:
+    """The name of a dataset that says that it is not the published one, else "". Raises UserError."""
     try:
         name = own_counts(root).get("name", "")
     except ValueError as error:

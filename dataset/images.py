@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from dataset.held import Held
 from util.errors import UserError
 
 IGNORE = 255  # label of pixels that count for nothing
@@ -70,6 +71,7 @@ class Part(NamedTuple):
     images: ImageSet
     classes: list[int]
     min_pixels: int  # that a class must cover in a support, and one of the classes in every image
+    held: Held | None = None  # how much of the published dataset the images are; open_part knows
 
     def names(self) -> list[str]:
         """The names of the classes."""

@@ -28,7 +28,6 @@ class Layout(Protocol):
     MIN_PIXELS: int  # that a class must cover in a support image
     EPISODES: int  # of an evaluation seed in the paper's own protocol
     CROP_SIZE: int  # of training, pixels
-    CROP_IS_PUBLISHED: bool  # False: the paper does not give the crop size, it is our choice
     HSNET_EPISODES: int  # in HSNet's protocol
     HSNET_COUNTS: Mapping[int | None, int]  # of HSNet's own lists, for each fold: what hsnet_count counts
     HSNET_ORDER: str | None  # the class order of HSNet's folds

@@ -29,7 +29,7 @@ COUNTS = {"train": 10582, "val": 1449}  # images with an augmented mask, 12,031 
 PARTIAL = {("train", 1464): "VOC's own 2,913 masks only, not the 12,031 augmented"}
 FOLDS, CLASS_ORDERS = (0, 1, 2, 3), (None,)
 EPISODES = 1000  # of one evaluation seed
-CROP_SIZE, CROP_IS_PUBLISHED = 473, True
+CROP_SIZE = 473
 HSNET_EPISODES, HSNET_ORDER = hsnet.EPISODES, None
 HSNET_COUNTS = {0: 346, 1: 451, 2: 725, 3: 346}  # pairs of an image and a class
 

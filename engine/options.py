@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # scripts answer --help and wrong flags before torch is impor
 
 
 TRUNKS = f"{', '.join(BACKBONES)}, timm:NAME, or FILE.py:CLASS of your own"  # what --backbone takes
+HEADS = f"{', '.join(METHODS)}, or FILE.py:CLASS of your own"  # what --method takes
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -82,8 +83,7 @@ def add_network(parser: argparse.ArgumentParser, default_backbone: str, default_
     """The flags of trunk and head; what stands behind "default" is for the help."""
     add = parser.add_argument
     add("--backbone", type=named(is_backbone, TRUNKS), metavar="TRUNK", help=f"{TRUNKS} {default_backbone}")
-    heads = f"{', '.join(METHODS)}, or FILE.py:CLASS of your own"
-    add("--method", type=named(is_method, heads), metavar="METHOD", help=f"{heads} {default_method}")
+    add("--method", type=named(is_method, HEADS), metavar="METHOD", help=f"{HEADS} {default_method}")
 
 
 def add_start(parser: argparse.ArgumentParser) -> None:

@@ -200,7 +200,8 @@ def test_torchrun_gives_the_same_result(toy: Path, checkpoint: Path, tmp_path: P
     script = [str(CHECKOUT / "test.py"), *argv, "--json", str(out)]
     done = subprocess.run([*launch, *script], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("mIoU ") == 2  # the table's row and the last line, from one process
+    assert done.stdout.count("\nmIoU ") == 2  # the table's row and the last line, from one process
+    assert done.stdout.count("ssp resnet50, refine on pascal fold 0, 1-shot") == 1
     shared = json.loads(out.read_text())
     assert shared["miou"] == pytest.approx(alone["miou"], abs=1e-2)
     assert shared["trunk_passes"] == alone["trunk_passes"]

@@ -30,6 +30,15 @@ SSP_1SHOT = {"method": "ssp", "refine": True, "shot": 1, "backbone": "resnet50"}
 COCO_HSNET = {"dataset": "coco", "class_order": "interleaved", "protocol": "hsnet", "refine": False}
 
 
+TOY = {"name": "toy", "counted": "images of val", "count": 40, "published": 1449}
+
+
+def whole(fields: dict[str, Any]) -> dict[str, Any]:
+    """The data of a result, of which nothing is left out."""
+    count = {"coco": 40504, "fss": 240}.get(fields.get("dataset"), 1449)
+    return {"name": "", "counted": "images of val", "count": count, "published": count}
+
+
 def write_result(path: Path, miou: float, spread: tuple[float, ...] = SPREAD, **fields: Any) -> Path:
     """A result such as test.py --json writes; fields: those that differ from fold 0 of SSP, ResNet-50, 1-shot."""
     content = {
@@ -39,7 +48,8 @@ def write_result(path: Path, miou: float, spread: tuple[float, ...] = SPREAD, **
             {"seed": seed, "miou": miou + off, "fb_iou": 70.0, "class_iou": {"0": 80.0, "1": miou + off}}
             for seed, off in enumerate(spread)
         ],
-        "miou": miou, "miou_std": 0.2 if spread == SPREAD else 0.0, "fb_iou": 70.0, "seconds": 1.0, **fields,
+        "data": whole(fields), "miou": miou, "miou_std": 0.2 if spread == SPREAD else 0.0, "fb_iou": 70.0,
+        "seconds": 1.0, **fields,
     }  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content))
@@ -203,7 +213,11 @@ def test_filters(four_folds: Path, one_line_error: OneLine) -> None:
         ("ssp", True, 5, "resnet101"),
     ]
     line = one_line_error(report.main, [str(four_folds), "--shot", "3"])
-    assert line.startswith("error: nothing is measured or published for these --dataset, --shot, --backbone and ")
+    flags = "--dataset, --shot, --method, --backbone and --weights"
+    assert line == f"error: nothing is measured or published for these {flags}; leave some out\n".rstrip()
+    rows = tables_of(four_folds, "--dataset", "pascal", "--method", "baseline")[PASCAL].rows
+    assert {row.setting.method for row in rows} == {"baseline"}
+    assert len(rows) == 4
 
 
 # What is doubtful
@@ -710,7 +724,7 @@ def test_there_are_no_commands_for_other_networks(four_folds: Path, capsys: pyte
     assert commands_of(capsys, four_folds, "--backbone", "trunks.py:Trunk") == [["#", "nothing is missing"]]
 
 
-@pytest.mark.parametrize("fields", [{"trained_with": {"episode": 0}}, {"backbone": "my.py:resnet50"}])
+@pytest.mark.parametrize("fields", [{"trained_with": {"episode": 0}}, {"backbone": "my.py:resnet50"}, {"data": TOY}])
 def test_another_networks_checkpoint_is_not_tested_for_the_papers(
     fields: dict, tmp_path: Path, weights: dict, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -720,7 +734,8 @@ def test_another_networks_checkpoint_is_not_tested_for_the_papers(
     at = next(n for n, words in enumerate(expected) if "--refine" in words)
     path = put_checkpoint(parsed_training(expected[at]), weights)
     write_result(path.with_suffix(".json"), 45.0, **fields)
-    says = f"  {path.parent} holds another network, or an untrained one; pass another --out"
+    what = "another network, an untrained one, or one trained on other data"
+    says = f"  {path.parent} holds {what}; pass another --out"
     assert commands_of(capsys, *flags) == [*expected[:at], ["#", says], *expected[at + 1 :]]
 
 
@@ -750,17 +765,23 @@ def test_a_real_run_is_reported(
     out = tmp_path / "out"
     path = training.main(["--data-root", str(toy), "--out", str(out), "--refine", *quick])
     result = json.loads(path.with_suffix(".json").read_text())
-    cell = row_of(tables_of(out), PASCAL, **SSP_1SHOT).cells[0]
+    tables = tables_of(out)
+    assert {cell.measured for row in tables[PASCAL].rows for cell in row.cells} == {None}
+    cell = row_of(tables, f"{PASCAL}: toy data", **SSP_1SHOT).cells[0]
+    assert cell.paper is None
     assert (cell.measured, cell.std, cell.fb_iou) == (result["miou"], result["miou_std"], result["fb_iou"])
     assert cell.notes == (
         "2 of the protocol's 1000 episodes",
+        "no episode of class 4 blue rings",
         "2 of the protocol's 5 seeds",
         "trained with --episode 4 --batch-size 2 --crop-size 65 --pretrained none",
     )
     assert load_checkpoint(cell.checkpoint).info["fold"] == 0
     lines = commands_of(capsys, out, "--dataset", "pascal", "--backbone", "resnet50", "--shot", 1, "--out", out)
     at = next(n for n, words in enumerate(lines) if "SSP 1-shot ResNet-50 refine, fold 0" in words[1])
-    assert lines[at + 1][1].strip().startswith("measured, but not as in the paper: 2 of the protocol's 1000 episodes; ")
+    assert (
+        lines[at + 1][1].strip().startswith(f"{path.parent} holds another network, an untrained one, or one trained on")
+    )
     assert "fold 1" in lines[at + 2][1]
 
 
@@ -771,10 +792,11 @@ def test_a_real_untrained_run_is_reported_apart(toy: Path, tmp_path: Path, quick
     assert json.loads(path.with_suffix(".json").read_text())["trained_with"]["frozen"] is True
     tables = tables_of(out)
     assert {cell.measured for row in tables[PASCAL].rows for cell in row.cells} == {None}
-    (row,) = tables[PASCAL + OTHERS].rows
+    (row,) = tables[f"{PASCAL}: toy data{OTHERS}"].rows
     assert (row.setting, row.weights) == (Setting(fold=None, refine=True), "untrained")
     assert row.cells[0].notes == (
         "2 of the protocol's 1000 episodes",
+        "no episode of class 4 blue rings",
         "2 of the protocol's 5 seeds",
         "not trained (--episode 0 --pretrained none)",
     )

@@ -24,6 +24,11 @@ from model import FewShotNetwork
 from util.errors import UserError
 from util.progress import progress
 
+UNDRAWN = (
+    "-: no episode of the seed drew the class. The seed's mIoU is the mean over the others, so the mean of the mIoUs "
+    "may differ from that of the column."
+)
+
 
 def evaluate(
     net: FewShotNetwork,
@@ -139,16 +144,24 @@ def peak_memory_gb(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
-def result_table(result: Mapping[str, Any], class_names: Mapping[int, str]) -> str:
-    """A table of a result: a line for each class with its IoUs, seeds side by side, then the means and the cost."""
+def result_table(result: Mapping[str, Any], class_names: Mapping[int, str], classes: Collection[int] = ()) -> str:
+    """A table of a result: a line for each class with its IoUs, seeds side by side, then the means and the cost.
+
+    Arguments:
+        result: what evaluate returned.
+        class_names: by number.
+        classes: the test classes; those without an episode are called missing.
+    """
     seeds = result["seeds"]
     rows = [("", *(f"seed {seed['seed']}" for seed in seeds), "mean")]
 
     def row(name: str, values: list[float]) -> None:
         shown = [value for value in values if value is not None]
-        rows.append((name, *("-" if v is None else f"{v:.2f}" for v in values), f"{np.mean(shown):.2f}"))
+        mean = f"{np.mean(shown):.2f}" if shown else "missing"
+        rows.append((name, *("-" if v is None else f"{v:.2f}" for v in values), mean))
 
-    for cls in sorted({cls for seed in seeds for cls in seed["class_iou"]}):
+    drawn = {cls for seed in seeds for cls in seed["class_iou"]}
+    for cls in sorted({*drawn, *classes}):
         name = "background" if cls == 0 else f"{cls} {class_names.get(cls, '')}".strip()
         row(name, [seed["class_iou"].get(cls) for seed in seeds])
     row("mIoU", [seed["miou"] for seed in seeds])
@@ -159,7 +172,8 @@ def result_table(result: Mapping[str, Any], class_names: Mapping[int, str]) -> s
         f"{result['seconds']:.1f} s, {result['images']} images, {result['trunk_passes']} trunk passes, "
         f"peak memory {result['peak_memory_gb']:.2f} GB"
     )
-    return "\n".join([*lines, cost])
+    note = [UNDRAWN] if any(len(seed["class_iou"]) < len(drawn) for seed in seeds) else []
+    return "\n".join([*lines, *note, cost])
 
 
 def summary(result: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from dataset import DATASETS, FOLDS, Episode, Part, Plans, hsnet, hsnet_list, open_pool
 from dataset.episodes import plan_from_pool
+from dataset.held import Held, from_dict
 from engine.setting import AUTHORS, Setting
 from util.errors import UserError
 from util.files import atomic_write
@@ -58,18 +59,22 @@ def plan_seeds(
     return {seed: plan_from_pool(pool, shot, seed, episodes) for seed in seeds}
 
 
-def save_episodes(path: str | Path, setting: Setting, protocol: Protocol, plans: Plans) -> None:
+def save_episodes(
+    path: str | Path, setting: Setting, protocol: Protocol, plans: Plans, data: Held | None = None
+) -> None:
     """Write the episodes of each seed, [QUERY, CLASS, [SUPPORT, ...]], as JSON, atomically.
 
     Arguments:
         path: the file.
         setting, protocol: what the episodes belong to.
         plans: episodes by seed.
+        data: what they were drawn from; None: unknown.
     """
     known = {**setting.as_dict(), "protocol": protocol.name}
     content = {
         "format": EPISODES_FORMAT,
         **{name: known[name] for name in SAVED},
+        "data": data and data._asdict(),
         "seeds": {seed: [list(episode) for episode in episodes] for seed, episodes in plans.items()},
     }
     with atomic_write(path) as file:
@@ -77,7 +82,10 @@ def save_episodes(path: str | Path, setting: Setting, protocol: Protocol, plans:
 
 
 def load_episodes(path: str | Path) -> dict[str, Any]:
-    """Read what :func:`save_episodes` wrote, with "plans" in place of "seeds". Raises UserError for any other file."""
+    """Read what :func:`save_episodes` wrote, with "plans" in place of "seeds", and "data" (None: unknown).
+
+    Raises UserError for any other file.
+    """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
         known = {name: content[name] for name in SAVED}
@@ -90,6 +98,7 @@ def load_episodes(path: str | Path) -> dict[str, Any]:
             int(seed): [Episode(str(query), int(cls), tuple(map(str, supports))) for query, cls, supports in episodes]
             for seed, episodes in content["seeds"].items()
         }
+        data = from_dict(content.get("data"))
         shots = {len(episode.supports) for episodes in plans.values() for episode in episodes}
         if shots != {known["shot"]} or not all(plans.values()):
             raise ValueError("shots")
@@ -97,7 +106,7 @@ def load_episodes(path: str | Path) -> dict[str, Any]:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: not a list of episodes that --save-episodes wrote") from error
-    return {**known, "plans": plans}
+    return {**known, "plans": plans, "data": data}
 
 
 def doubts_of(
@@ -136,7 +145,9 @@ def training_doubts(
         return ", ".join(f"{cls} {names.get(cls, '')}".strip() for cls in some)
 
     layout = setting.layout
-    if info.get("weights") == AUTHORS:  # which order of coco's classes they trained on the report discusses
+    if (
+        info.get("weights") == AUTHORS and "base_classes" not in info
+    ):  # which order of coco's classes they trained on the report discusses
         if (info["dataset"], info["fold"]) == (setting.dataset, setting.fold):
             return []
         other = f"{info['dataset']} fold {info['fold']}, whose training classes may be among the test classes"

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dataset import DATASETS
+from dataset import DATASETS, Held
+from dataset.held import from_dict
 from engine.evaluation.protocol import PAPER, PROTOCOLS, Protocol
 from engine.setting import OWN, WEIGHTS, Setting
 from model.names import is_backbone, is_method
@@ -41,6 +42,11 @@ class Result(NamedTuple):
     weights: str  # whose they are: one of WEIGHTS
     file: Path
     written: float  # seconds since the epoch
+    data: Held | None = None  # what it was evaluated on; None: it does not say
+    training_data: Held | None = None  # what the weights were trained on; None: nobody knows
+    declared: bool = False  # whether its user said what the weights were trained on
+    missing: tuple[str, ...] = ()  # test classes without an episode
+    episodes_from: str = ""  # the file of the episodes, if they were saved
 
 
 def save_result(
@@ -49,12 +55,14 @@ def save_result(
     result: Mapping[str, Any],
     checkpoint: str | Path,
     episodes: int,
-    trained: Mapping[str, Any],
+    info: Mapping[str, Any],
     protocol: Protocol = PAPER,
     engine: str = "planned",
     amp: bool = False,
     warnings: Sequence[str] = (),
-    weights: str = OWN,
+    data: Held | None = None,
+    missing: Mapping[int, str] | None = None,
+    episodes_from: str | None = None,
 ) -> None:
     """Write an evaluation as JSON (docs/results-format.md), atomically.
 
@@ -64,16 +72,24 @@ def save_result(
         result: what evaluate returned, IoUs in percent.
         checkpoint: the file of the weights.
         episodes: of a seed.
-        trained: main.py's flags, as far as they are known.
+        info: what is known of the weights' training, as a checkpoint holds it.
         protocol, engine, amp: how it was evaluated.
         warnings: why the result may mean nothing, such as test classes that were trained on.
-        weights: whose they are, one of WEIGHTS.
+        data: what it was evaluated on; None: unknown.
+        missing: test classes without an episode, with their names.
+        episodes_from: the file of the episodes, if they were saved.
     """
+    trained = info.get("arguments", {})
+    trained_on = {name: info.get(name) for name in ("dataset", "class_order", "fold")}
     summary = {
         **setting.as_dict(), "protocol": protocol.name, "engine": engine, "amp": amp, "checkpoint": str(checkpoint),
         "episodes": episodes, "warnings": list(warnings),
+        "data": data and data._asdict(), "missing_classes": dict(missing or {}), "episodes_from": episodes_from,
+        "weights": info.get("weights", OWN),
         "trained_with": {name: trained[name] for name in TRAINED if name in trained},
-        **result, "weights": weights,
+        "trained_on": {**trained_on, "declared": bool(info.get("declared"))} if trained_on["dataset"] else None,
+        "training_data": info.get("data"),
+        **result,
     }  # fmt: skip
     lists = re.compile(r"\[\n[-\d.,\s]+\]")  # of numbers; no string holds a bare line break
     text = lists.sub(lambda numbers: " ".join(numbers[0].split()), json.dumps(summary, indent=2))
@@ -165,9 +181,7 @@ def read_result(path: Path) -> Result | None:
     warnings = content.get("warnings") or []
     if not (isinstance(warnings, list) and all(isinstance(line, str) for line in warnings)):
         raise ValueError("its warnings are not a list of lines")
-    trained = content.get("trained_with") or {}
-    if not isinstance(trained, dict):
-        raise _absurd(content, "trained_with")
+    trained = _mapping(content, "trained_with")
     return Result(
         protocol,
         setting,
@@ -177,13 +191,52 @@ def read_result(path: Path) -> Result | None:
         of_seed,
         _whole(content, "episodes", 1),
         content.get("amp") is True,
-        str(content.get("checkpoint", "")),
-        tuple(" ".join(line.split()) for line in warnings),
+        one_line(content.get("checkpoint", "")),
+        tuple(map(one_line, warnings)),
         trained,
         _one_of(content, "weights", WEIGHTS) if "weights" in content else OWN,
         path,
         written,
+        _held(content, "data"),
+        _held(content, "training_data"),
+        isinstance(on := content.get("trained_on"), dict) and on.get("declared") is True,
+        tuple(
+            f"{one_line(cls)} {one_line(name)}".strip() for cls, name in _mapping(content, "missing_classes").items()
+        ),
+        one_line(content.get("episodes_from") or ""),
     )
+
+
+def finished_result(path: Path) -> dict[str, Any] | None:
+    """The content of a result that test.py --results kept; None if there is none that is whole and says all."""
+    if not path.is_file():
+        return None
+    try:
+        is_result = read_result(path) is not None
+    except ValueError as error:
+        print(f"note: {path}: {error}; tested again", file=sys.stderr)
+        return None
+    content = json.loads(path.read_bytes()) if is_result else {}
+    return content if "data" in content else None
+
+
+def _mapping(content: Mapping[str, Any], name: str) -> dict[str, Any]:
+    value = content.get(name) or {}
+    if not isinstance(value, dict):
+        raise _absurd(content, name)
+    return value
+
+
+def _held(content: Mapping[str, Any], name: str) -> Held | None:
+    try:
+        return from_dict(content.get(name))
+    except ValueError as error:
+        raise _absurd(content, name) from error
+
+
+def one_line(text: Any) -> str:
+    """A text of somebody else's as one printable line."""
+    return "".join(letter if letter.isprintable() else " " for letter in " ".join(str(text).split()))
 
 
 def _one_of(content: Mapping[str, Any], name: str, allowed: Sequence[Any]) -> Any:

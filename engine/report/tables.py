@@ -2,7 +2,7 @@
 
 A table for each benchmark and protocol, a row for each setting, a cell for each fold and for the mean. All rows of
 the paper are there, measured or not, and all that were measured, published or not. Networks that are not the paper's,
-by their trunk, head or training, have a table of their own after it.
+by their trunk, head or training, have a table of their own after it, and so have results on other data.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ import csv
 import io
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from statistics import fmean, pstdev
 from typing import NamedTuple
 
 from dataset import DATASETS, FOLDS
 from engine.evaluation.protocol import PAPER, Protocol
 from engine.report.paper import DRIVE, PUBLISHED, SOURCES, Published, mean_of_folds
-from engine.report.results import Result
-from engine.setting import AUTHORS, OWN, RANDOM, RECIPE, RELEASED_ORDER, Setting
+from engine.report.results import Result, one_line
+from engine.setting import AUTHORS, FROM_TIMM, OWN, RANDOM, RECIPE, RELEASED_ORDER, Setting
 from model.names import BACKBONES, METHODS
 
 METHOD_NAMES = {"baseline": "Baseline", "ssp": "SSP"}
@@ -29,7 +30,7 @@ LEGEND = (
     "mIoU in percent: measured (published, difference). Measured is the mean over seeds ± their standard deviation; "
     "a single seed has no ±. A row's mean is that of its four folds ± the standard deviation over seeds of that mean, "
     "where all four ran the same seeds. [n]: see the note. Networks with another trunk or head than the paper's, or "
-    "whose trunk was not trained, have tables of their own."
+    "whose trunk was not trained, and results on other data than the benchmark's have tables of their own."
 )
 COCO_NOTES = (
     "The authors list the same checkpoints under both protocols, although the two class orders share only five of the "
@@ -42,9 +43,18 @@ NOTES = {
     "coco": COCO_NOTES,
     "fss": (
         "The paper does not state the backbone of these values, so they stand beside each ResNet that was measured. "
-        "Their protocol is not released.",
+        "Their protocol is not released, nor is the size of the crops that were trained on: 225 is our choice.",
     ),
 }
+UNKNOWN_DATA = "data not recorded"
+DATA_NOTE = (
+    "These results are not on the benchmark's own data ({}). Nothing is published for them; they do not compare with "
+    "the paper's rows."
+)
+UNKNOWN_NOTE = (
+    "The files of these results do not say on which data they were measured: test again with test.py. Until then they "
+    "do not stand beside the paper's rows."
+)
 OTHERS_NOTE = (
     "These networks are not the paper's: they have another trunk or head, or their trunk was not trained. Nothing is "
     "published for them, and they do not compare with the paper's rows."
@@ -73,6 +83,7 @@ class Row(NamedTuple):
     setting: Setting  # its fold is None
     weights: str  # who trained them: one of WEIGHTS; FROZEN or UNTRAINED if not all was trained
     cells: tuple[Cell, ...]  # fold 0 to 3, mean; without folds the mean alone
+    data: str = ""  # other data than the benchmark's, in words
 
 
 class Table(NamedTuple):
@@ -81,7 +92,13 @@ class Table(NamedTuple):
     notes: tuple[str, ...]
 
 
-Line = tuple[Protocol, Setting, str]  # what a row is about, the weights' last, or with a fold in the setting a cell
+class Line(NamedTuple):
+    """What a row is about, or with a fold in the setting a cell."""
+
+    protocol: Protocol
+    setting: Setting
+    weights: str
+    data: str = ""
 
 
 def make_tables(
@@ -90,6 +107,7 @@ def make_tables(
     shot: int | None = None,
     backbone: str | None = None,
     weights: str | None = None,
+    method: str | None = None,
 ) -> list[Table]:
     """The tables of all published and measured settings.
 
@@ -101,25 +119,28 @@ def make_tables(
         dataset, shot, backbone: limit the rows to these.
         weights: "own", trained here or not, or "authors", to limit the rows to these. Without it the authors' rows
             are those measured.
+        method: limits the rows, as dataset, shot and backbone do.
     """
     by_cell: dict[Line, list[Result]] = {}
     for result in sorted(results, key=lambda result: (-result.written, str(result.file))):
-        by_cell.setdefault((result.protocol, result.setting, weights_of(result)), []).append(result)
-    measured = {(protocol, replace(setting, fold=None), whose) for protocol, setting, whose in by_cell}
+        line = Line(result.protocol, result.setting, weights_of(result), data_of(result))
+        by_cell.setdefault(line, []).append(result)
+    measured = {line._replace(setting=replace(line.setting, fold=None)) for line in by_cell}
     published = {
         line: row for row in PUBLISHED for line in (*_own_lines(row, measured, backbone), *_authors_lines(row))
     }
-    groups: dict[tuple, tuple[list[Row], list[Row]]] = {}  # the paper's networks, others
+    groups: dict[tuple, dict[tuple[str, bool], list[Row]]] = {}  # by data, the benchmark's first, and whose networks
     for line in [*published, *sorted(measured - published.keys(), key=_order)]:
-        protocol, setting, whose = line
+        protocol, setting, whose, data = line
         if whose == AUTHORS and weights is None and line not in measured:
             continue
         is_wanted = weights is None or (weights == AUTHORS) == (whose == AUTHORS)
-        if is_wanted and setting.matches(dataset=dataset, shot=shot, backbone=backbone):
+        if is_wanted and setting.matches(dataset=dataset, shot=shot, backbone=backbone, method=method):
             cells = _cells(by_cell, line, published.get(line))
             group = setting.dataset, protocol, setting.class_order
-            groups.setdefault(group, ([], []))[is_other(setting, whose)].append(Row(*line, cells))
-    tables = [rows for group in groups.values() for rows in group if rows]
+            row = Row(protocol, setting, whose, cells, data)
+            groups.setdefault(group, {}).setdefault((data, is_other(setting, whose)), []).append(row)
+    tables = [group[kind] for group in groups.values() for kind in sorted(group)]
     return [Table(title(rows[0]), tuple(rows), tuple(_table_notes(rows, published))) for rows in tables]
 
 
@@ -132,6 +153,16 @@ def weights_of(result: Result) -> str:
     return result.weights
 
 
+def data_of(result: Result) -> str:
+    """Which other data than the benchmark's a result is of, in words, "" for the benchmark's own."""
+    if result.data is None:
+        return UNKNOWN_DATA
+    tested, trained = result.data.label, result.training_data.label if result.training_data else ""
+    if trained in ("", tested):
+        return tested
+    return f"{tested}, trained on {trained}" if tested else f"trained on {trained}"
+
+
 def is_other(setting: Setting, weights: str) -> bool:
     """Whether a network is not the paper's: by its trunk or head, or because its trunk was not trained."""
     return not setting.is_papers or weights in (FROZEN, UNTRAINED)
@@ -140,36 +171,35 @@ def is_other(setting: Setting, weights: str) -> bool:
 def _own_lines(row: Published, measured: Collection[Line], backbone: str | None) -> list[Line]:
     """What a published row is about; if its backbone is not stated, each ResNet that was measured or is wanted."""
     if row.setting.backbone is not None:
-        return [(row.protocol, row.setting, OWN)]
-    of_each = {name: (row.protocol, replace(row.setting, backbone=name), OWN) for name in BACKBONES}
+        return [Line(row.protocol, row.setting, OWN)]
+    of_each = {name: Line(row.protocol, replace(row.setting, backbone=name), OWN) for name in BACKBONES}
     found = [name for name, line in of_each.items() if line in measured]
     chosen = [backbone] if backbone in BACKBONES else found
-    return [of_each[name] for name in chosen] or [(row.protocol, row.setting, OWN)]
+    return [of_each[name] for name in chosen] or [Line(row.protocol, row.setting, OWN)]
 
 
 def _authors_lines(row: Published) -> list[Line]:
     """The row of the authors' weights, where they are published."""
     setting = row.setting
     has_files = (setting.dataset, setting.method, setting.shot, setting.backbone) in DRIVE
-    return [(row.protocol, setting, AUTHORS)] if has_files else []
+    return [Line(row.protocol, setting, AUTHORS)] if has_files else []
 
 
 def _order(line: Line) -> tuple:
     """Rows that are not in the paper: benchmarks in their order, the paper's protocol, methods and trunks first."""
-    protocol, setting, weights = line
+    protocol, setting, weights, data = line
     group = list(DATASETS).index(setting.dataset), protocol != PAPER, setting.class_order or ""
     method = setting.method not in METHODS, setting.method
     trunk = BACKBONES.index(setting.backbone) if setting.backbone in BACKBONES else len(BACKBONES)
-    return *group, *method, setting.refine, setting.shot, trunk, setting.backbone, weights
+    return *group, *method, setting.refine, setting.shot, trunk, setting.backbone, weights, data
 
 
 def _cells(by_cell: Mapping[Line, Sequence[Result]], line: Line, row: Published | None) -> tuple[Cell, ...]:
     """The cells of a row; by_cell: newest results first."""
     mean = row and row.mean
-    protocol, setting, weights = line
-    if setting.layout.FOLDS == (None,):
+    if line.setting.layout.FOLDS == (None,):
         return (_cell(None, mean, by_cell.get(line, ())),)
-    folds = [by_cell.get((protocol, replace(setting, fold=fold), weights), ()) for fold in FOLDS]
+    folds = [by_cell.get(line._replace(setting=replace(line.setting, fold=fold)), ()) for fold in FOLDS]
     cells = (_cell(fold, row and row.folds[fold], found) for fold, found in zip(FOLDS, folds, strict=True))
     return (*cells, _mean_cell(mean, [found[0] for found in folds if found]))
 
@@ -222,13 +252,15 @@ def doubts(result: Result) -> list[str]:
     found = [f"may mean nothing: {line}" for line in result.warnings]
     if result.episodes < episodes:
         found.append(f"{result.episodes} of the protocol's {episodes} episodes")
+    if result.missing:
+        found.append(f"no episode of class {', '.join(result.missing)}")
     if len(result.seeds) < seeds:
         found.append(f"{len(result.seeds)} of the protocol's {seeds} seeds")
     whose = weights_of(result)
     usual = {"episode": RECIPE.episodes, "batch_size": RECIPE.batch_size, "lr": RECIPE.lr, "amp": None}
     if whose == UNTRAINED:
         usual = {"episode": RECIPE.episodes}  # the others changed nothing
-    elif layout.CROP_IS_PUBLISHED:
+    else:
         usual["crop_size"] = layout.CROP_SIZE
     other = [
         f"--{name.replace('_', '-')} {value}"
@@ -247,22 +279,38 @@ def doubts(result: Result) -> list[str]:
 
 
 def remarks(result: Result) -> tuple[str, ...]:
-    """In which order of masks an SSP of several supports was trained (docs/reproduce.md), as far as it is known."""
+    """What else to know of a result: where its episodes and trunk came from, what its user said of its weights, and in
+    which order of masks an SSP of several supports was trained (docs/reproduce.md), as far as it is known.
+    """
+    found = []
+    if result.episodes_from:
+        found.append(f"its episodes are those of {result.episodes_from}")
+    if result.declared:
+        found.append("what the weights were trained on is what --trained-on says")
+    start = result.trained.get("pretrained")
+    if start not in (None, RANDOM, FROM_TIMM) and Path(str(start)).stem != result.setting.backbone:
+        found.append(f"the trunk started from {one_line(start)}")
     is_trained = result.trained and weights_of(result) != UNTRAINED
-    if result.setting.method != "ssp" or result.setting.shot == 1 or not is_trained:
-        return ()
-    replicas = result.trained.get("released_order")
-    if replicas is None:
-        return ("trained with the right order of masks; the published models were not, see docs/reproduce.md",)
-    return (f"trained with --released-order {replicas}, as the published models were (N = {RELEASED_ORDER})",)
+    if result.setting.method == "ssp" and result.setting.shot > 1 and is_trained:
+        replicas = result.trained.get("released_order")
+        if replicas is None:
+            found.append("trained with the right order of masks; the published models were not, see docs/reproduce.md")
+        else:
+            published = f"as the published models were (N = {RELEASED_ORDER})"
+            found.append(f"trained with --released-order {one_line(replicas)}, {published}")
+    return tuple(found)
 
 
 def _table_notes(rows: Sequence[Row], published: Mapping[Line, Published]) -> Iterator[str]:
+    data = rows[0].data
+    if data:
+        yield UNKNOWN_NOTE if data == UNKNOWN_DATA else DATA_NOTE.format(data)
     if is_other(rows[0].setting, rows[0].weights):
         yield OTHERS_NOTE
+    if data or is_other(rows[0].setting, rows[0].weights):
         return
-    lines = [(row.protocol, row.setting, row.weights) for row in rows]
-    known = {line[1]: published[line] for line in lines if line in published}
+    lines = [Line(row.protocol, row.setting, row.weights) for row in rows]
+    known = {line.setting: published[line] for line in lines if line in published}
     if not known:
         yield "Nothing is published for this benchmark and protocol."
         return
@@ -307,8 +355,9 @@ def shown_difference(cell: Cell) -> str:
 def title(row: Row) -> str:
     """The title of the table that a row is in."""
     order = f", {row.setting.class_order} class order" if row.setting.class_order else ""
+    data = f": {row.data}" if row.data else ""
     others = ": other networks" if is_other(row.setting, row.weights) else ""
-    return f"{row.setting.layout.TITLE}, {row.protocol.title}{order}{others}"
+    return f"{row.setting.layout.TITLE}, {row.protocol.title}{order}{data}{others}"
 
 
 def row_name(setting: Setting) -> str:

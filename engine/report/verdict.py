@@ -20,19 +20,26 @@ def verdict(cell: Cell) -> str:
 
 
 def verdicts(tables: Sequence[Table]) -> str:
-    """A line for each published cell: paper, measured, difference, spread over the seeds, and the verdict."""
+    """A line for each published cell: paper, measured, difference, spread over the seeds, and the verdict.
+
+    What was measured on other data has no verdict.
+    """
     rows = [("", "fold", "paper", "measured", "difference", "spread", "verdict")]
     for table in tables:
         for row in table.rows:
-            for cell in row.cells if any(cell.paper is not None for cell in row.cells) else ():
-                name = f"{row.setting.layout.TITLE} {row.protocol.name} {row_name(row.setting)}"
+            published = any(cell.paper is not None for cell in row.cells)
+            shown = row.cells if published else [cell for cell in row.cells if row.data and cell.measured is not None]
+            for cell in shown:
+                data = f" ({row.data})" if row.data else ""
+                name = f"{row.setting.layout.TITLE} {row.protocol.name} {row_name(row.setting)}{data}"
                 fold = "mean" if cell.fold is None else str(cell.fold)
                 paper = "-" if cell.paper is None else f"{cell.paper:.1f}"
                 found = ("missing", "", "", "")
                 if cell.measured is not None:
                     spread = "-" if cell.std is None else f"{cell.std:.2f}"
-                    found = (f"{cell.measured:.2f}", f"{difference(cell):+.2f}", spread, verdict(cell))
-                rows.append((name if cell is row.cells[0] else "", fold, paper, *found))
+                    less = "-" if cell.paper is None else f"{difference(cell):+.2f}"
+                    found = (f"{cell.measured:.2f}", less, spread, "other data" if row.data else verdict(cell))
+                rows.append((name if cell is shown[0] else "", fold, paper, *found))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     pads = (str.ljust, *[str.rjust] * 5, str.ljust)
     return "\n".join("  ".join(p(x, w) for p, x, w in zip(pads, row, widths, strict=True)).rstrip() for row in rows)

@@ -1,4 +1,4 @@
-"""The commands that measure a cell of the published tables: a training, a test, the words of a shell line each."""
+"""The commands that measure a cell of the published tables: a training, a test; script and flags, word by word."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from engine.evaluation.protocol import HSNET, PAPER, Protocol
-from engine.report.results import read_result
-from engine.report.tables import is_other, weights_of
+from engine.report.results import Result, read_result
+from engine.report.tables import data_of, is_other, weights_of
 from engine.setting import RELEASED_ORDER, SUFFIX, Setting
 from engine.training.state import load_training
 from model import BACKBONES
@@ -37,10 +37,7 @@ def newest_checkpoint(setting: Setting, out: str) -> Path | None:
 
 def _is_finished(path: Path, setting: Setting) -> bool:
     """Whether a checkpoint is the last of such a run: its result says so, or there is no run to go on with."""
-    try:
-        result = read_result(path.with_suffix(".json"))
-    except ValueError:
-        result = None
+    result = _result_beside(path)
     if result:
         return result.setting.refine == setting.refine
     try:
@@ -52,11 +49,21 @@ def _is_finished(path: Path, setting: Setting) -> bool:
 
 def is_of_other(checkpoint: Path) -> bool:
     """Whether the result beside a checkpoint says that it is of another network than the paper's."""
-    try:
-        result = read_result(checkpoint.with_suffix(".json"))
-    except ValueError:  # there is none
-        return False
+    result = _result_beside(checkpoint)
     return result is not None and is_other(result.setting, weights_of(result))
+
+
+def is_of_other_data(checkpoint: Path) -> bool:
+    """Whether the result beside a checkpoint says that it was trained or tested on other data than the benchmark's."""
+    result = _result_beside(checkpoint)
+    return result is not None and bool(data_of(result))
+
+
+def _result_beside(checkpoint: Path) -> Result | None:
+    try:
+        return read_result(checkpoint.with_suffix(".json"))
+    except ValueError:  # there is none
+        return None
 
 
 def _flags(setting: Setting, data_root: str) -> list[str]:
@@ -77,7 +84,7 @@ def training_command(setting: Setting, out: str, data_root: str) -> list[str]:
     """The training of a setting; SSP of several supports as it was published, in the release's order of masks."""
     refine = ["--refine"] if setting.refine else []
     order = ["--released-order", str(RELEASED_ORDER)] if setting.method == "ssp" and setting.shot > 1 else []
-    return ["python", "main.py", *_flags(setting, data_root), *refine, *order, "--out", out, "--resume"]
+    return ["main.py", *_flags(setting, data_root), *refine, *order, "--out", out, "--resume"]
 
 
 def test_command(
@@ -93,7 +100,7 @@ def test_command(
         out: main.py's folder; the result goes to its folder results.
         data_root: of the datasets.
     """
-    words = ["python", "test.py", *_flags(setting, data_root)]
+    words = ["test.py", *_flags(setting, data_root)]
     if setting.method == "ssp":
         words.append("--refine" if setting.refine else "--no-refine")
     words += [] if protocol == PAPER else ["--protocol", protocol.name, "--splits", splits]

@@ -65,18 +65,24 @@ def save_best(training: Training, setting: Setting, fold: Fold, folder: Path, fo
         folder: of the run.
         former: the name of the former best weights.
     """
-    info = {
+    previous = folder / former if former else None
+    info = training_info(training, setting, fold)
+    save_run(folder / training.best_name, setting, training.best_state, info, previous)
+
+
+def training_info(training: Training, setting: Setting, fold: Fold) -> dict[str, Any]:
+    """What a checkpoint says of its training. Arguments as save_best's."""
+    return {
         **setting.as_dict(),
         "base_classes": fold.train.classes,
         "novel_classes": fold.test.classes,
         "base_names": fold.train.names(),
         "selection_names": fold.select.names(),
         "novel_names": fold.test.names(),
+        "data": fold.train.held and fold.train.held._asdict(),
         "arguments": training.arguments,
         "miou": training.best_miou,
     }
-    previous = folder / former if former else None
-    save_run(folder / training.best_name, setting, training.best_state, info, previous)
 
 
 def restore_best(training: Training, setting: Setting, fold: Fold, folder: Path) -> None:

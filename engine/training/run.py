@@ -10,12 +10,13 @@ from typing import Any
 
 import torch
 
-from dataset import Fold
+from dataset import Fold, Plans
 from dataset.loader import batches
 from dataset.samples import TrainingSamples, as_input
+from engine.evaluation.tested import missing_classes
 from engine.report.results import save_result
 from engine.setting import SUFFIX, Schedule, Setting
-from engine.training.best import free_stem, restore_best, save_best, suffixes
+from engine.training.best import free_stem, restore_best, save_best, suffixes, training_info
 from engine.training.history import draw_history, tensorboard_log, write_history
 from engine.training.parallel import spread
 from engine.training.start import compile_trunk, first_batch, start_network
@@ -279,12 +280,12 @@ class TrainingRun:
         self.last_state = {key: value.clone() for key, value in self.net.state_dict().items()}
         self.net.load_state_dict(self.training.best_state)
 
-    def finish(self, result: Mapping[str, Any], episodes: int, engine: str) -> Path:
+    def finish(self, result: Mapping[str, Any], plans: Plans, engine: str) -> Path:
         """Write the result of the best weights, the curve and the last state. Returns the best weights' .ckpt.
 
         Arguments:
             result: the last evaluation.
-            episodes: of a seed.
+            plans: its episodes.
             engine: of evaluation.
         """
         training = self.training
@@ -300,7 +301,11 @@ class TrainingRun:
             rates = {step: self.schedule.learning_rate(step) for step in (0, *self.schedule.drops)}
             draw_history(training.history, self.folder / f"{training.name}.history.png", rates)
         if self.is_first:
-            save_result(f"{best}.json", self.setting, result, checkpoint, episodes, training.arguments, engine=engine)
+            test, episodes = self.fold.test, len(next(iter(plans.values())))
+            missing = missing_classes(test.classes, plans, test.images.class_names)
+            info = training_info(training, self.setting, self.fold)
+            known = {"engine": engine, "data": test.held, "missing": missing}
+            save_result(f"{best}.json", self.setting, result, checkpoint, episodes, info, **known)
             final = replace(training, state_dict=self.last_state, optimizer={}, best_state={}, finished=True)
             save_training(self.last, final)
         return checkpoint

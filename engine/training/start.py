@@ -8,10 +8,12 @@ from copy import copy
 import torch
 from torch.utils.data import default_collate
 
-from dataset import Fold
+from dataset import Fold, Plans
 from dataset.samples import Sample, TrainingSamples, as_input
 from dataset.transform import crop, normalise
 from engine.checkpoint import GET_PRETRAINED, OTHER_PRETRAINED, find_pretrained, load_pretrained
+from engine.evaluation.protocol import PAPER
+from engine.evaluation.tested import Tested, absences
 from engine.network import network_of
 from engine.setting import FROM_TIMM, RANDOM, Schedule, Setting, spans
 from engine.training.step import own_samples
@@ -120,16 +122,16 @@ def what_will_run(
     images: int,
     done: int,
     evaluated: int,
-    tested: int,
+    final: Plans,
 ) -> str:
-    """Say in a line what will run.
+    """Say in a line what will run, and in further ones what to know of it.
 
     Arguments:
         setting, schedule, fold, net: of the run.
         images: training images in use.
         done: snapshots that are finished.
         evaluated: episodes of the evaluation after a snapshot.
-        tested: episodes of the last evaluation.
+        final: episodes of the last evaluation.
     """
     device = net.device
     trained = sum(p.numel() for p in net.parameters() if p.requires_grad) / 1e6
@@ -139,10 +141,17 @@ def what_will_run(
     unused = f" (of {schedule.episodes}, the others make no whole snapshot)" if short else ""
     what = f"{setting.describe()}, {setting.shot}-shot{', refine' if setting.refine else ''}"
     trunk = f"{setting.backbone}{' (frozen)' if net.trunk_is_frozen else ''}"
-    return (
-        f"{setting.method} {trunk} on {what}: {images} training images of {spans(fold.train.classes)}, "
+    test = Tested(fold.test.images, final, fold.test.classes, fold.test.held)
+    held = dict.fromkeys(part.held.label for part in (fold.train, fold.test) if part.held and part.held.label)
+    data = f" ({', '.join(held)}, not the benchmark)" if held else ""
+    notes, tested = absences(test, PAPER), sum(map(len, final.values()))
+    if setting.method == "ssp" and not setting.refine:
+        notes.append("note: without --refine; the SSP rows of the paper's tables are trained with it")
+    line = (
+        f"{setting.method} {trunk} on {what}{data}: {images} training images of {spans(fold.train.classes)}, "
         f"best weights chosen on {spans(fold.select.classes)}, tested on {spans(fold.test.classes)}; "
         f"{schedule.snapshots} snapshots of {schedule.steps} steps{f', {done} done' if done else ''}, {episodes} "
         f"episodes to train on{unused}, {evaluated} evaluated after each snapshot, {tested} at the end; "
         f"{trained:.1f} M trained parameters, {where}"
     )
+    return "\n".join([line, *notes])

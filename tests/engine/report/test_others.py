@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from dataset import Held
 from engine.evaluation.protocol import HSNET, PAPER
 from engine.report.results import Result
 from engine.report.tables import OTHERS_NOTE, Table, make_tables, row_name, to_csv, to_markdown
@@ -28,9 +29,9 @@ def result(miou: float, trained: dict[str, Any] | None = None, written: float = 
     episodes = 4000 if fields.get("dataset") == "coco" else 1000
     setting = Setting(**{"refine": fields.get("method") != "baseline", **fields})
     file = Path(f"{miou}.json")
-    return Result(
-        PAPER, setting, miou, 0.2, 70.0, seeds, episodes, False, "w.ckpt", (), trained or {}, "own", file, written
-    )
+    whole = Held("", "images", 1449, 1449)
+    told = "w.ckpt", (), trained or {}, "own", file, written, whole
+    return Result(PAPER, setting, miou, 0.2, 70.0, seeds, episodes, False, *told)
 
 
 def titled(tables: list[Table]) -> dict[str, Table]:

@@ -21,7 +21,7 @@ RESULT = {"seeds": [SEED], "miou": 40.0, "miou_std": 0.0, "fb_iou": 60.0, "secon
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     path = tmp_path / "new folder" / "r.json"
     trained = {"lr": 0.5, "device": "cpu", "episode": 8}
-    save_result(path, SETTING, RESULT, "w.ckpt", 2, trained, HSNET, "plain", True, ["a doubt"])
+    save_result(path, SETTING, RESULT, "w.ckpt", 2, {"arguments": trained}, HSNET, "plain", True, ["a doubt"])
     found = read_result(path)
     assert (found.setting, found.protocol, found.miou, found.episodes) == (SETTING, HSNET, 40.0, 2)
     assert (found.amp, found.warnings, found.checkpoint) == (True, ("a doubt",), "w.ckpt")
@@ -63,7 +63,8 @@ DINO = "timm:vit_small_patch14_dinov2.lvd142m@9,11"
 )
 def test_other_networks_are_read(tmp_path: Path, method: str, backbone: str, refine: bool) -> None:
     setting = replace(SETTING, method=method, backbone=backbone, refine=refine)
-    save_result(tmp_path / "r.json", setting, RESULT, "w.ckpt", 2, {"frozen": True, "episode": 0, "resume": True})
+    trained = {"frozen": True, "episode": 0, "resume": True}
+    save_result(tmp_path / "r.json", setting, RESULT, "w.ckpt", 2, {"arguments": trained})
     found = read_result(tmp_path / "r.json")
     assert found.setting == setting
     assert found.trained == {"episode": 0, "frozen": True}
