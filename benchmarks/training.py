@@ -4,7 +4,8 @@
 
 Both take the same batches and start from the same weights, with the refinement and SGD. How many pixels support
 themselves, and so the work of the matching, depends on the weights: a trained checkpoint is the realistic case.
-Each way trains in a process of its own, and the two take turns, step by step.
+Each way trains in a process of its own, and the two take turns, step by step. Of the images only the sizes matter here
+(see benchmarks/evaluation.py).
 """
 
 from __future__ import annotations

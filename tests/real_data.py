@@ -1,9 +1,13 @@
-"""Real images, masks and lists, for the tests that use them; they skip where there are none."""
+"""Data that is not in the project, for the tests that use it; they skip where it is absent.
+
+minivoc/ has VOC's layout: photographs of VOC's sizes with VOC's masks, for speed and exactness. The masks do not belong
+to the photographs, so an mIoU on it says nothing about a network.
+"""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-# a folder with minivoc/ (VOC layout), hsnet_splits/ and voc2012_aug_masks.tar.xz
+# a folder with minivoc/, hsnet_splits/ and trajectories/
 REAL_DATA = Path(os.environ.get("SSP_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))

@@ -18,6 +18,7 @@ import prepare
 import report
 import reproduce
 import test as testing
+from engine.report.paper import DRIVE_IMAGENET, drive_link
 from util.errors import UserError
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -39,7 +40,24 @@ SHELL = {  # what each runs
 }  # fmt: skip
 OTHERS = {  # flags of other programs
     "--nproc-per-node", "--nnodes", "--rdzv-backend", "--rdzv-endpoint", "--logdir", "--shm-size", "--help",
+    "--strip-components",
 }  # fmt: skip
+MASKS = "1ikrDlsai5QSf2GiSUR3f8PZUzyTubcuF"  # the augmented masks of the authors, on Google Drive
+VOC, COCO = "pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar", "http://images.cocodataset.org"
+ELSEWHERE = {  # what the pages link to outside the project
+    "https://arxiv.org/abs/2207.11549",
+    "https://github.com/fanq15/SSP",
+    "https://github.com/LiheYoung/MiningFSS",
+    "https://github.com/juhongm999/hsnet",
+    "https://github.com/HKUSTCV/FSS-1000",
+    "https://pytorch.org/get-started/locally/",
+    f"http://host.robots.ox.ac.uk/{VOC}",
+    f"https://thor.robots.ox.ac.uk/{VOC}",
+    f"{COCO}/zips/train2014.zip",
+    f"{COCO}/zips/val2014.zip",
+    f"{COCO}/annotations/annotations_trainval2014.zip",
+    *(drive_link(each) for each in (MASKS, *DRIVE_IMAGENET.values())),
+}
 
 
 def read(page: Path) -> str:
@@ -55,10 +73,11 @@ def command_lines() -> Iterator[tuple[str, str]]:
     for page in PAGES:
         fenced = False
         for line in read(page).splitlines():
+            typed = re.sub(r"^CUDA_VISIBLE_DEVICES=[\d,]+ ", "", line.strip())
             if line.startswith("```"):
                 fenced = not fenced
-            elif (fenced or line.startswith("    ")) and line.lstrip().startswith(("python ", "./")):
-                yield name(page), line.strip()
+            elif (fenced or line.startswith("    ")) and typed.startswith(("python ", "./")):
+                yield name(page), typed
 
 
 def words_of(line: str) -> list[str]:
@@ -98,15 +117,19 @@ def test_the_scripts_understand_their_commands(
 
 @pytest.mark.parametrize("words", [words for _, words in COMMANDS if words[0] in SHELL], ids=" ".join)
 def test_the_shell_scripts_understand_theirs(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With echo in place of Python; the flags that they pass are understood too."""
+    """With echo in place of Python or torchrun; the flags that they pass are understood too."""
     monkeypatch.chdir(tmp_path)
+    launched = [word for word in words if word.startswith("PYTHON=")]
+    assert launched in ([], ["PYTHON=torchrun --nproc-per-node 4"])
+    given = [word for word in words[1:] if word not in launched]
     done = subprocess.run(
-        [CHECKOUT / words[0], *words[1:]], env={**os.environ, "PYTHON": "echo"}, capture_output=True, text=True
+        [CHECKOUT / words[0], *given], env={**os.environ, "PYTHON": "echo"}, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     script = CHECKOUT / SHELL[words[0]]
     passed = [shlex.split(line) for line in done.stdout.splitlines() if line.startswith(f"{script} ")]
-    assert len(passed) == (1 if words[0] == "./reproduce.sh" else 4)  # folds
+    folds = next((word.split("=")[1].split() for word in words if word.startswith("FOLDS=")), range(4))
+    assert len(passed) == (1 if words[0] == "./reproduce.sh" else len(folds))
     for _, *arguments in passed:
         check_understood(script.name, arguments)
 
@@ -140,9 +163,20 @@ def anchors(page: Path) -> set[str]:
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)]+)\)", read(page)):
         file, _, anchor = target.partition("#")
+        if "://" in file:
+            assert file in ELSEWHERE
+            continue
         there = page.parent / file if file else page
         assert there.is_file(), target
         assert not anchor or anchor in anchors(there), target
+
+
+def test_the_addresses_of_commands_are_those_of_the_links() -> None:
+    for page in PAGES:
+        fetched = re.findall(r"^    (?:curl|git clone|gdown) .*$", read(page), flags=re.MULTILINE)
+        for word in [word for line in fetched for word in line.split() if "://" in word]:
+            assert word in ELSEWHERE, name(page)
+        assert all(line.endswith(f" {MASKS}") for line in fetched if "gdown" in line)
 
 
 def test_the_files_of_the_code_exist() -> None:

@@ -176,7 +176,7 @@ def test_class_names_that_are_not_twenty_lines(root: Path, content: bytes) -> No
     assert failure(root).startswith(f"{path}: ")
 
 
-@pytest.mark.skipif(not (REAL_DATA / "minivoc").is_dir(), reason="needs real masks")
+@pytest.mark.skipif(not (REAL_DATA / "minivoc").is_dir(), reason="needs VOC's masks")
 def test_real_masks_have_the_known_counts() -> None:
     content = json.loads(gzip.decompress((CHECKOUT / "tests" / "golden" / "pascal_index.json.gz").read_bytes()))
     known = {**content["train"], **content["val"]}

@@ -9,6 +9,7 @@ import pytest
 from engine.evaluation.protocol import HSNET, PAPER
 from engine.report.paper import DRIVE, DRIVE_IMAGENET, PUBLISHED
 from engine.reproduction.authors import ALL
+from tests.files import CHECKOUT
 from tests.real_data import REAL_DATA
 
 README = REAL_DATA.parent / "upstream_readme.md"
@@ -54,6 +55,19 @@ def test_every_cell_has_the_link_of_the_readme() -> None:
 def test_the_imagenet_files_are_the_readmes() -> None:
     named = dict(LINK.findall(README.read_text(encoding="utf-8").split("**Dataset:**")[0]))
     assert {"ResNet-50": DRIVE_IMAGENET["resnet50"], "ResNet-101": DRIVE_IMAGENET["resnet101"]} == named
+
+
+@needs_readme
+def test_the_pages_link_to_the_files_of_the_readme() -> None:
+    """Every Drive link of the pages is one of it, and so are its links to the data."""
+    known = README.read_text(encoding="utf-8")
+    pages = [page.read_text(encoding="utf-8") for page in sorted((CHECKOUT / "docs").glob("*.md"))]
+    linked = {link for page in pages for link in re.findall(r"https://drive\.google\.com/file/d/[\w-]+/view", page)}
+    dataset = next(part for part in known.split("\n\n") if part.startswith("**Dataset:**"))
+    given = {link.partition("?")[0] for link in re.findall(r"\]\((https?://[^)]+)\)", dataset)}
+    assert len(given) == 2
+    assert all(f"]({link}?" in known for link in linked)
+    assert all(any(f"]({link})" in page for page in pages) for link in given)
 
 
 def test_there_are_48_different_files() -> None:

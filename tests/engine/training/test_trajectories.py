@@ -1,4 +1,7 @@
-"""The authors' own training loops, step by step in float64, from the same weights on the same batches."""
+"""The authors' own training loops, step by step in float64, from the same weights on the same batches.
+
+The batches come from photographs with VOC's masks, which do not belong to them (tests/real_data.py).
+"""
 
 from __future__ import annotations
 
