@@ -145,7 +145,7 @@ def test(args: argparse.Namespace, path: Path, checkpoint: Checkpoint) -> dict[s
     # Here, so that --help and wrong flags need not wait for torch.
     from engine.evaluation.estimate import LONG, cost, duration, unit_seconds
     from engine.evaluation.evaluate import evaluate, result_table, summary
-    from engine.evaluation.gallery import choose, write_gallery
+    from engine.evaluation.gallery import choose, headline, write_gallery
 
     setting, protocol = Setting.of(vars(args)), PROTOCOLS[args.protocol]
     kept = kept_result(args, path)
@@ -181,7 +181,7 @@ def test(args: argparse.Namespace, path: Path, checkpoint: Checkpoint) -> dict[s
         for file in filter(None, (args.json, kept)):
             save_result(file, setting, result, path, episodes, trained, protocol, **known, **how)
         if args.visualize:
-            title = f"{path.name}, {setting.describe()}, {setting.shot}-shot: mIoU {result['miou']:.2f}"
+            title = f"{path.name}: {headline(setting, protocol, plans, result)}"
             shown = choose(plans, result, args.visualize_episodes)
             page = write_gallery(Path(args.visualize), title, net, images, shown, args.workers, protocol)
             print(f"page: {page}")
