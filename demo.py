@@ -23,7 +23,7 @@ from dataset.images import ImageSet
 from dataset.samples import TrainingSamples
 from engine.checkpoint import load_checkpoint, load_network, save_weights
 from engine.evaluation.evaluate import evaluate, result_table, segment
-from engine.evaluation.gallery import choose, masked, write_gallery
+from engine.evaluation.gallery import choose, headline, masked, write_gallery
 from engine.evaluation.protocol import PAPER, plan_seeds
 from engine.options import OneLineParser, default_device
 from engine.pictures import episode_panel, legend, save_png, stack
@@ -155,7 +155,7 @@ def demonstrate(fold: int, out: Path) -> None:
     draw_inside(out / "explained.png", part.images, chosen[-2], networks["SSP + refine"])
     write_gallery(
         out / "look",
-        f"SSP + refine, toy fold {fold}, 1-shot: mIoU {results['SSP + refine']['miou']:.2f}",
+        f"Toy images: {headline(Setting(fold=fold, refine=True), PAPER, plans, results['SSP + refine'])}",
         networks["SSP + refine"],
         part.images,
         choose(plans, results["SSP + refine"], SHOWN_EPISODES),

@@ -144,7 +144,7 @@ def test(args: argparse.Namespace, path: Path, checkpoint: Checkpoint) -> dict[s
     # Here, so that --help and wrong flags need not wait for torch.
     from engine.evaluation.estimate import LONG, cost, duration, unit_seconds
     from engine.evaluation.evaluate import evaluate, result_table, summary
-    from engine.evaluation.gallery import choose, write_gallery
+    from engine.evaluation.gallery import choose, headline, write_gallery
 
     setting, protocol = Setting.of(vars(args)), PROTOCOLS[args.protocol]
     kept = kept_result(args, path)
@@ -185,7 +185,7 @@ def test(args: argparse.Namespace, path: Path, checkpoint: Checkpoint) -> dict[s
     distributed.say(result_table(result, images.class_names, classes))
     distributed.say(f"{summary(result)}: {path}")
     if args.visualize and distributed.rank() == 0:
-        title = f"{path.name}, {setting.describe()}, {setting.shot}-shot: mIoU {result['miou']:.2f}"
+        title = f"{path.name}: {headline(setting, protocol, plans, result)}"
         shown = choose(plans, result, args.visualize_episodes)
         page = write_gallery(Path(args.visualize), title, net, images, shown, args.workers, protocol)
         print(f"page: {page}")

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from dataset.images import IGNORE
 from util.files import atomic_write
 
 TILE = 192  # pixels, the side of a panel's pictures
+LETTERS = 13  # pixels, of the letters of a caption
 RIGHT, MISSED, WRONG, IGNORED = (0, 190, 80), (255, 215, 0), (230, 40, 40), (235, 235, 235)
 
 
@@ -77,23 +78,33 @@ def legend(width: int) -> Image.Image:
     draw, left = ImageDraw.Draw(sheet), 6
     for name, colour in (("right", RIGHT), ("missed", MISSED), ("too much", WRONG), ("ignored", IGNORED)):
         draw.rectangle((left, 5, left + 12, 17), fill=colour, outline="black")
-        draw.text((left + 17, 6), name, fill="black")
+        draw.text((left + 17, 3), name, fill="black", font=ImageFont.load_default(LETTERS))
         left += 85
     return sheet
 
 
-def row_of_tiles(tiles: Sequence[tuple[str, Image.Image]]) -> Image.Image:
-    """Captioned pictures side by side, each fitted into a square."""
+def row_of_tiles(tiles: Sequence[tuple[str, Image.Image]], side: int = TILE) -> Image.Image:
+    """Captioned pictures next to each other, each fitted into a square of this side."""
     gap, caption_height = 6, 16
-    sheet = Image.new("RGB", (len(tiles) * (TILE + gap) + gap, TILE + caption_height + 2 * gap), "white")
+    sheet = Image.new("RGB", (len(tiles) * (side + gap) + gap, side + caption_height + 2 * gap), "white")
     draw = ImageDraw.Draw(sheet)
     for number, (caption, picture) in enumerate(tiles):
-        scale = TILE / max(picture.size)
-        fitted = picture.resize([max(1, round(side * scale)) for side in picture.size])
-        left = gap + number * (TILE + gap)
-        draw.text((left, gap), caption, fill="black")
-        sheet.paste(fitted, (left + (TILE - fitted.width) // 2, caption_height + gap + (TILE - fitted.height) // 2))
+        fitted = picture.resize(fitted_size(picture.size, side))
+        left = gap + number * (side + gap)
+        draw.text((left, gap - 2), caption, fill="black", font=ImageFont.load_default(LETTERS))
+        sheet.paste(fitted, (left + (side - fitted.width) // 2, caption_height + gap + (side - fitted.height) // 2))
     return sheet
+
+
+def fitted_size(size: tuple[int, int], side: int) -> tuple[int, int]:
+    """A size (W, H) whose longer side is this one, larger or smaller than before."""
+    width, height = (max(1, round(each * side / max(size))) for each in size)
+    return width, height
+
+
+def text_length(text: str) -> float:
+    """The length of a caption, in pixels."""
+    return ImageDraw.Draw(Image.new("L", (1, 1))).textlength(text, font=ImageFont.load_default(LETTERS))
 
 
 def stack(rows: Sequence[Image.Image]) -> Image.Image:

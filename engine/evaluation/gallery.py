@@ -18,6 +18,7 @@ from dataset.transform import square, target_mask
 from engine.evaluation.evaluate import segment
 from engine.evaluation.protocol import PAPER, Protocol
 from engine.pictures import episode_panel, legend, save_png
+from engine.setting import Setting
 from model import FewShotNetwork
 from util.files import atomic_write, check_writable, remove_leftovers
 from util.progress import progress
@@ -38,9 +39,13 @@ class Shown(NamedTuple):
 
 
 def choose(plans: Plans, result: Mapping[str, Any], count: int) -> list[Shown]:
-    """At most so many episodes of a result of evaluate: thirds of best, worst and random ones.
+    """Choose at most so many episodes of a result of evaluate: best, worst and random ones.
 
-    None twice, whatever seed drew it; the same ones for the same result.
+    The best and the worst of each class come first, then thirds are filled: the best and the worst of all, random ones.
+    A count below two for each class keeps a third for random ones. The rest then holds the best and the worst of all,
+    and both ends of as many classes as fit, those with the worst episodes first.
+    None twice, whatever seed drew it; the only one of its class counts as one of the worst, unless it is the best of
+    all. The same ones for the same result.
     """
     different: dict[Episode, tuple[int, int, float]] = {}
     for of_seed in result["seeds"]:
@@ -49,14 +54,45 @@ def choose(plans: Plans, result: Mapping[str, Any], count: int) -> list[Shown]:
             different.setdefault(episode, (seed, number, iou))
     ranked = sorted(different, key=lambda episode: -different[episode][2])
     count = min(count, len(ranked))
-    best, worst = (count + 2) // 3, (count + 1) // 3
-    middle = ranked[best : len(ranked) - worst]
+    rising = ranked[::-1]
+    of_class: dict[int, list[Episode]] = {}  # rising too; the class with the worst one comes first
+    for episode in rising:
+        of_class.setdefault(episode.cls, []).append(episode)
+    ends = [end for own in of_class.values() for end in ((own[0], "worst"), (own[-1], "best"))]
+    extremes: dict[Episode, str] = {}
+    for episode, kind in ((ranked[0], "best"), (rising[0], "worst"), *ends):
+        extremes.setdefault(episode, kind)
+    room = count if len(extremes) <= count else count - count // 3
+    kinds = dict(list(extremes.items())[:room])
+    for kind, order, third in (("best", ranked, (count + 2) // 3), ("worst", rising, (count + 1) // 3)):
+        missing = min(third - list(kinds.values()).count(kind), room - len(kinds))
+        free = [episode for episode in order if episode not in kinds]
+        kinds |= dict.fromkeys(free[: max(missing, 0)], kind)
+    free = [episode for episode in ranked if episode not in kinds]
     chosen = {
-        "best": ranked[:best],
-        "worst": ranked[len(ranked) - worst :][::-1],
-        "random": random.Random(0).sample(middle, count - best - worst),
+        "best": [episode for episode in ranked if kinds.get(episode) == "best"],
+        "worst": [episode for episode in rising if kinds.get(episode) == "worst"],
+        "random": random.Random(0).sample(free, count - len(kinds)),
     }
     return [Shown(kind, *different[episode], episode) for kind in KINDS for episode in chosen[kind]]
+
+
+def headline(setting: Setting, protocol: Protocol, plans: Plans, result: Mapping[str, Any]) -> str:
+    """What a page of episodes is about: the network, what it was tested on and how, and its mIoU.
+
+    Arguments:
+        setting, protocol: of the evaluation.
+        plans: episodes by seed.
+        result: of evaluate.
+    """
+    refined = "with refinement" if setting.refine else "without refinement"
+    lengths = sorted({len(episodes) for episodes in plans.values()})
+    episodes = " to ".join(f"{length:,}" for length in (lengths[0], *lengths[1:][-1:]))
+    seeds = "1 seed" if len(plans) == 1 else f"{len(plans)} seeds"
+    return (
+        f"{setting.method} {setting.backbone} {refined}, {setting.shot}-shot, {setting.describe()}, {protocol.title}, "
+        f"{seeds} x {episodes} episodes: mIoU {result['miou']:.2f}"
+    )
 
 
 def write_gallery(
@@ -138,7 +174,8 @@ def html_page(
         supports = ", ".join(map(escape, episode.supports))
         figures.append(
             f'<figure data-kind="{kind}" data-class="{episode.cls}" data-iou="{iou}">\n'
-            f'<img src="{PICTURES}/{name}" alt="supports, query, prediction, difference">\n'
+            f'<a href="{PICTURES}/{name}"><img src="{PICTURES}/{name}" '
+            'alt="supports, query, prediction, difference"></a>\n'
             f"<figcaption><b>{escape(cls)}</b> · IoU {iou:.1f} · {kind} · query {escape(episode.query)} · "
             f"supports {supports} · seed {seed}, episode {number}</figcaption>\n</figure>"
         )

@@ -11,12 +11,12 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from engine.pictures import TILE, save_png
+from engine.pictures import save_png
 from engine.prediction.explain import Explanation, explanation_figure
 from engine.prediction.images import check_image, output_names, read_image
 from engine.prediction.masks import read_support
 from engine.prediction.predictor import OBJECT, Predictor, fitted, size_problem, working_size
-from engine.prediction.sheet import contact_sheet, highlighted
+from engine.prediction.sheet import SIDE, contact_sheet, highlighted, thumbnail
 from util.errors import UserError
 from util.files import atomic_write, check_writable, remove_leftovers
 from util.progress import progress
@@ -104,7 +104,7 @@ def segment_files(
 
     cut = f", the first {SHOWN} are shown" if len(queries) > SHOWN else ""
     sections = [
-        (f"supports ({len(supports)})", [(x.path.name, picture(x.image, x.mask, TILE)) for x in supports[:SHOWN]]),
+        (f"supports ({len(supports)})", [(x.path.name, tile(x.image, x.mask)) for x in supports[:SHOWN]]),
         (f"queries ({len(queries)}{cut}): where the object was found, and its share of the pixels", thumbnails),
     ]
     save_png(contact_sheet(sections), out / "sheet.png")
@@ -141,7 +141,7 @@ def segment(
         if isinstance(found, Explanation):
             save_png(explanation_figure(found._replace(mask=mask)), out / f"{name}_explained.png")
         if len(thumbnails) < SHOWN:
-            thumbnails.append((f"{path.name}: {share:.1%}", picture(image, mask, TILE)))
+            thumbnails.append((f"{path.name}: {share:.1%}", tile(image, mask)))
         shares[path] = share
         tqdm.write(f"{path}: {share:.1%} object{resizing(image.size, predictor.max_side)}")
     return shares, thumbnails
@@ -151,3 +151,9 @@ def picture(image: Image.Image, mask: np.ndarray, side: int) -> Image.Image:
     """An image with the object of a mask (1 or True) highlighted, its longer side at most so many pixels."""
     image, mask = fitted(image, mask.astype(np.uint8), side)
     return highlighted(image, mask == OBJECT)
+
+
+def tile(image: Image.Image, mask: np.ndarray) -> Image.Image:
+    """The same as large as a tile of the sheet."""
+    small, mask = fitted(image, mask.astype(np.uint8), SIDE)
+    return thumbnail(small, mask == OBJECT)

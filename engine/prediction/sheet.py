@@ -6,24 +6,56 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
-from engine.pictures import TILE, region_edge, row_of_tiles, stack
+from engine.pictures import LETTERS, fitted_size, region_edge, row_of_tiles, stack, text_length
 
-TINT = np.array((255, 0, 120), np.float32)  # a colour that photographs hardly have
-STRENGTH = 0.4  # of the tint, the rest is the image
+SIDE = 320  # pixels, of a sheet's tile
+TINTS = np.array([(255, 0, 120), (0, 210, 255), (255, 225, 0)], np.float32)  # magenta, cyan, yellow
+STRENGTH = 0.5  # of a tint, the rest is the image in grey
+DARKEST = 50  # what black becomes in that grey, so that a tint shows on it
 COLUMNS = 5, 12  # of a sheet: it grows wider before it grows long
-HEADING = 20  # pixels, the height of a line of text
+HEADING = 24  # pixels, the height of a line of text
 
 
 def highlighted(image: Image.Image, mask: np.ndarray) -> Image.Image:
-    """An RGB image with a boolean region (H, W) tinted, and its outline in the tint on white."""
-    pixels = np.array(image, np.float32)
-    pixels[mask] = (1 - STRENGTH) * pixels[mask] + STRENGTH * TINT
-    width = math.ceil(max(image.size) / 500)
+    """An RGB image with a boolean region (H, W) in one tint, and its outline in the tint on white."""
+    if not mask.any():
+        return image.copy()
+    plain = np.array(image)
+    # In grey first: a tint over the complementary colour would be mud.
+    grey = DARKEST + (1 - DARKEST / 255) * np.array(image.convert("L"), np.float32)[mask]
+    tint = telling_tint(plain, mask, float(grey.mean(dtype=np.float64)))
+    pixels = plain.astype(np.float32)
+    pixels[mask] = (1 - STRENGTH) * grey[:, None] + STRENGTH * tint
+    width = math.ceil(max(image.size) / 300)
     pixels[region_edge(~mask, width)] = 255
-    pixels[region_edge(mask, width)] = TINT
+    pixels[region_edge(mask, width)] = tint
     return Image.fromarray(pixels.round().astype(np.uint8))
+
+
+def telling_tint(pixels: np.ndarray, mask: np.ndarray, grey: float) -> np.ndarray:
+    """The tint that takes a region farthest from what it was, and from what is around it.
+
+    Arguments:
+        pixels: of the image, (H, W, 3) uint8.
+        mask: (H, W) bool, the region.
+        grey: the mean of the greys under the tint.
+    """
+    means = np.stack([pixels[part].mean(0) for part in (mask, ~mask) if part.any()])
+    tinted = (1 - STRENGTH) * grey + STRENGTH * TINTS
+    distances = np.linalg.norm(tinted[:, None] - means, axis=2)  # (tints, means)
+    return TINTS[distances.min(1).argmax()]
+
+
+def thumbnail(image: Image.Image, mask: np.ndarray) -> Image.Image:
+    """An image with a region highlighted, as large as a tile.
+
+    Small ones are enlarged before they are drawn on, for outlines that are fine.
+    """
+    size = fitted_size(image.size, SIDE)
+    enlarged = np.array(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
+    return highlighted(image.resize(size, Image.Resampling.BILINEAR), enlarged)
 
 
 def contact_sheet(sections: Sequence[tuple[str, Sequence[tuple[str, Image.Image]]]]) -> Image.Image:
@@ -35,8 +67,8 @@ def contact_sheet(sections: Sequence[tuple[str, Sequence[tuple[str, Image.Image]
     columns = min(max(few, math.ceil(math.sqrt(1.3 * max(len(tiles) for _, tiles in sections)))), many)
     rows = []
     for heading, tiles in sections:
-        fitting = [(shortened(caption, TILE), picture) for caption, picture in tiles]
-        lines = [row_of_tiles(fitting[start : start + columns]) for start in range(0, len(tiles), columns)]
+        fitting = [(shortened(caption, SIDE), picture) for caption, picture in tiles]
+        lines = [row_of_tiles(fitting[start : start + columns], SIDE) for start in range(0, len(tiles), columns)]
         rows += [_line(heading), *lines]
     return stack(rows)
 
@@ -48,7 +80,7 @@ def shortened(caption: str, width: float) -> str:
     name, rest = (name, colon + rest) if colon else (rest, "")
     kept = len(name)
     shown = name
-    while kept > 1 and _length(shown + rest) > width:
+    while kept > 1 and text_length(shown + rest) > width:
         kept -= 1
         shown = f"{name[: (kept + 1) // 2]}...{name[len(name) - kept // 2 :]}"
     return shown + rest
@@ -56,11 +88,6 @@ def shortened(caption: str, width: float) -> str:
 
 def _line(text: str) -> Image.Image:
     """A line of text on white."""
-    sheet = Image.new("RGB", (math.ceil(_length(text)) + 12, HEADING), "white")
-    ImageDraw.Draw(sheet).text((6, 6), text, fill="black")
+    sheet = Image.new("RGB", (math.ceil(text_length(text)) + 12, HEADING), "white")
+    ImageDraw.Draw(sheet).text((6, 7), text, fill="black", font=ImageFont.load_default(LETTERS))
     return sheet
-
-
-def _length(text: str) -> float:
-    """The length of a line, in pixels."""
-    return ImageDraw.Draw(Image.new("L", (1, 1))).textlength(text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +16,7 @@ from util.errors import UserError
 from util.files import atomic_write
 
 History = Sequence[Mapping[str, Any]]
+LEAST_SPAN = 5  # points of mIoU on the curve's axis
 
 
 def need_tensorboard() -> None:
@@ -62,7 +64,15 @@ def write_history(path: Path, history: History) -> None:
         file.write("".join(json.dumps(entry) + "\n" for entry in history).encode())
 
 
-def draw_history(history: History, path: str | Path, rates: Mapping[int, float]) -> None:
+def miou_limits(mious: Sequence[float]) -> tuple[float, float]:
+    """The ends of an axis for these mIoUs: at least five points apart, so that noise does not look like progress."""
+    low, high = min(mious), max(mious)
+    half = min(max(1.1 * (high - low), LEAST_SPAN), 100) / 2
+    middle = min(max((low + high) / 2, half), 100 - half)
+    return middle - half, middle + half
+
+
+def draw_history(history: History, path: str | Path, rates: Mapping[int, float], title: str) -> None:
     """Draw the loss of each step, the mIoU of each snapshot and the learning rates as a PNG.
 
     Prints a note and draws nothing without matplotlib.
@@ -70,29 +80,45 @@ def draw_history(history: History, path: str | Path, rates: Mapping[int, float])
     Arguments:
         history: a mapping for each snapshot: "losses", "steps", "loss", "miou".
         path: the file to write.
-        rates: the learning rate from each of these steps on.
+        rates: the learning rate from each of these steps on, counted from 0.
+        title: what was trained.
     """
     try:
         from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator
     except ImportError:
         print("no training curve drawn: it needs the package matplotlib (pip install matplotlib)")
         return
     losses = [loss for line in history for loss in line["losses"]]
     ends = np.cumsum([line["steps"] for line in history])
+    mious = [line["miou"] for line in history]
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot()
-    axes.plot(range(1, len(losses) + 1), losses, color="0.8", linewidth=0.8)
-    axes.plot(ends, [line["loss"] for line in history], color="tab:blue", marker="o", label="loss")
+    (steps,) = axes.plot(range(1, len(losses) + 1), losses, color="0.75", linewidth=0.8)
+    (mean,) = axes.plot(ends, [line["loss"] for line in history], color="tab:blue", marker="o")
+    shown = {steps: "loss of each step", mean: "its mean per snapshot"}
+    margin = max(0.5, 0.03 * len(losses))
+    axes.set_xlim(1 - margin, len(losses) + margin)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
     axes.set_xlabel("step")
     axes.set_ylabel("loss", color="tab:blue")
     other = axes.twinx()
-    other.plot(ends, [line["miou"] for line in history], color="tab:red", marker="s", label="mIoU")
-    other.set_ylabel("mIoU of the evaluation", color="tab:red")
+    # Not clipped: a mark of 0 or 100 lies on the axis's end.
+    (miou,) = other.plot(ends, mious, color="tab:red", marker="s", clip_on=False)
+    shown[miou] = "mIoU"
+    other.set_ylim(*miou_limits(mious))
+    other.set_ylabel("mIoU", color="tab:red")
     for step, rate in rates.items():
+        if step >= len(losses):
+            continue
+        between = step + 0.5  # the last step of the old rate and the first of the new one
         if step:
-            axes.axvline(step, color="0.6", linestyle=":")
-        place = {"xy": (step, 0.99), "xycoords": axes.get_xaxis_transform(), "va": "top", "in_layout": False}
-        axes.annotate(f" lr {rate:.3g}", **place, color="0.4", fontsize=8, annotation_clip=True)
-    axes.set_title("grey: the loss of each step; blue: its mean; red: mIoU; dotted: a new learning rate", fontsize=9)
+            shown[axes.axvline(between, color="0.5", linestyle=":")] = "new learning rate"
+        place = {"xy": (between, 1.01), "xycoords": axes.get_xaxis_transform(), "va": "bottom"}
+        axes.annotate(f"lr {rate:.3g}", **place, color="0.4", fontsize=8)
+    axes.set_title(textwrap.fill(title, 70), fontsize=10, pad=16, parse_math=False)
+    # One entry a label: there may be several new learning rates.
+    entries = {label: handle for handle, label in shown.items()}
+    figure.legend(entries.values(), entries, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
     with atomic_write(path) as file:
         figure.savefig(file, format="png", dpi=120)

@@ -299,7 +299,8 @@ class TrainingRun:
         if self.is_first and self.schedule.snapshots:
             restore_best(training, self.setting, self.fold, self.folder)
             rates = {step: self.schedule.learning_rate(step) for step in (0, *self.schedule.drops)}
-            draw_history(training.history, self.folder / f"{training.name}.history.png", rates)
+            title = f"{training.name}, {self.setting.describe()}"
+            draw_history(training.history, self.folder / f"{training.name}.history.png", rates, title)
         if self.is_first:
             test, episodes = self.fold.test, len(next(iter(plans.values())))
             missing = missing_classes(test.classes, plans, test.images.class_names)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from engine.pictures import (
@@ -14,10 +15,13 @@ from engine.pictures import (
     TILE,
     WRONG,
     episode_panel,
+    fitted_size,
     legend,
     outlined,
+    row_of_tiles,
     save_png,
     stack,
+    text_length,
     tinted,
 )
 
@@ -95,6 +99,30 @@ def test_pictures_are_fitted_into_squares() -> None:
     assert panel.size == (STEP + GAP, TILE + CAPTION + 2 * GAP)
     black = [at(panel, 0, 0.5, y) == (0, 0, 0) for y in (0.1, 0.3, 0.4, 0.6, 0.7, 0.9)]
     assert black == [False, False, True, True, False, False]
+
+
+def test_tiles_of_another_side() -> None:
+    row = row_of_tiles([("small", Image.new("RGB", (3, 2), "red")), ("large", Image.new("RGB", (30, 60), "blue"))], 40)
+    assert row.size == (2 * (40 + GAP) + GAP, 40 + CAPTION + 2 * GAP)
+    pixels = np.array(row)
+    assert (pixels == (255, 0, 0)).all(2).sum() == 40 * 27
+    assert (pixels == (0, 0, 255)).all(2).sum() == 20 * 40
+
+
+def test_captions_stand_above_their_pictures() -> None:
+    """Letters below the line included."""
+    caption = "gjpqy, IoU 100"
+    pixels = np.array(row_of_tiles([(caption, Image.new("RGB", (9, 9), "white"))]).convert("L"))
+    rows, columns = np.nonzero(pixels < 200)
+    assert rows.max() < GAP + CAPTION
+    assert columns.max() <= GAP + text_length(caption) < GAP + TILE
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"), [((300, 100), (30, 10)), ((3, 4), (22, 30)), ((30, 30), (30, 30)), ((1, 500), (1, 30))]
+)
+def test_fitted_size(size: tuple[int, int], expected: tuple[int, int]) -> None:
+    assert fitted_size(size, 30) == expected
 
 
 def test_stack() -> None:

@@ -13,7 +13,9 @@ from PIL import Image
 import test as testing
 from dataset.episodes import Episode
 from engine.checkpoint import save_weights
-from engine.evaluation.gallery import Shown, choose, html_page
+from engine.evaluation.gallery import KINDS, Shown, choose, headline, html_page
+from engine.evaluation.protocol import HSNET, PAPER
+from engine.setting import Setting
 from model import build_model
 from tests.files import OneLine
 
@@ -46,6 +48,65 @@ def test_no_episode_twice() -> None:
     assert [(each.kind, each.episode.query, each.iou) for each in shown] == [("best", "b", 2), ("worst", "a", 1)]
 
 
+CLASSES = {0: [Episode(f"{cls}{rank}", cls, ("support",)) for cls in (1, 2, 3) for rank in range(6)]}
+IOUS = [90, 80, 70, 60, 50, 40, 55, 45, 35, 25, 15, 5, 99, 98, 97, 96, 95, 94]  # falling in each of three classes
+
+
+def kinds(count: int) -> dict[str, list[str]]:
+    """The queries that are chosen, by kind."""
+    shown = choose(CLASSES, result({0: IOUS}), count)
+    assert len({each.episode for each in shown}) == len(shown) == min(count, 18)
+    assert shown == choose(CLASSES, result({0: IOUS}), count)
+    return {kind: [each.episode.query for each in shown if each.kind == kind] for kind in KINDS}
+
+
+@pytest.mark.parametrize("count", range(6, 20))
+def test_both_ends_of_each_class(count: int) -> None:
+    found = kinds(count)
+    assert set(found["best"]) >= {"10", "20", "30"}
+    assert set(found["worst"]) >= {"15", "25", "35"}
+    assert found["best"][0] == "30"
+    assert found["worst"][0] == "25"
+    assert abs(len(found["best"]) - len(found["worst"])) <= 1
+
+
+def test_both_ends_of_each_class_and_thirds() -> None:
+    found = kinds(12)
+    assert found["best"] == ["30", "31", "10", "20"]
+    assert found["worst"] == ["25", "24", "15", "35"]
+    assert len(found["random"]) == 4
+
+
+def test_a_count_below_both_ends_of_each_class() -> None:
+    """The classes with the worst episodes come first; a third is for random ones, of any class."""
+    found = kinds(5)
+    assert (found["best"], found["worst"], len(found["random"])) == (["30", "20"], ["25", "15"], 1)
+    found = kinds(3)
+    assert (found["best"], found["worst"], len(found["random"])) == (["30"], ["25"], 1)
+
+
+def test_a_class_of_one_episode_has_one_end() -> None:
+    plans = {0: [*plan("ab"), Episode("c", 2, ("support",)), Episode("d", 3, ("support",))]}
+    shown = choose(plans, result({0: [30, 20, 25, 10]}), 60)
+    assert [(each.kind, each.episode.query) for each in shown] == [
+        ("best", "a"), ("worst", "d"), ("worst", "b"), ("worst", "c"),
+    ]  # fmt: skip
+
+
+def test_headline() -> None:
+    plans, found = {seed: plan("abc") for seed in range(5)}, {"miou": 61.404}
+    assert headline(Setting(refine=True), PAPER, plans, found) == (
+        "ssp resnet50 with refinement, 1-shot, pascal fold 0, the paper's own protocol, "
+        "5 seeds x 3 episodes: mIoU 61.40"
+    )
+    setting = Setting("coco", "interleaved", 2, 5, "resnet101", "baseline")
+    assert headline(setting, HSNET, {0: plan("a") * 1000}, found) == (
+        "baseline resnet101 without refinement, 5-shot, coco fold 2 (interleaved), HSNet's protocol, "
+        "1 seed x 1,000 episodes: mIoU 61.40"
+    )
+    assert "2 seeds x 1 to 3 episodes" in headline(setting, HSNET, {0: plan("abc"), 1: plan("a")}, found)
+
+
 def test_names_cannot_break_the_page() -> None:
     shown = [Shown("best", 0, 0, 50.0, Episode("<b>", 1, ("&amp;",)))]
     page = html_page("<script>", shown, ["1.png"], 100, {1: '<i "x">'})
@@ -73,7 +134,9 @@ def page(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_pictures(page: Path) -> None:
+    assert "<h1>net.pth: ssp resnet50 without refinement, 2-shot, pascal fold 0, " in page.read_text()
     sources = re.findall(r'src="(episodes/\d[^"]*)"', page.read_text())
+    assert sources == re.findall(r'href="(episodes/\d[^"]*)"', page.read_text())
     assert len(sources) == len(set(sources)) == 7
     assert {path.name for path in (page.parent / "episodes").iterdir()} == {
         "legend.png", *(Path(source).name for source in sources),
@@ -83,9 +146,10 @@ def test_the_pictures(page: Path) -> None:
             assert picture.size == (5 * 198 + 6, 192 + 16 + 12)  # two supports, query, prediction, difference
 
 
-def in_browser(page: Path, address: str = "") -> str:
-    """The page as it is after its script has run."""
+def in_browser(page: Path, address: str = "", width: int = 800) -> str:
+    """The page as it is after its script has run in a window of a width."""
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000", "--dump-dom"]
+    flags += ["--allow-file-access-from-files", f"--window-size={width},1000"]
     done = subprocess.run(
         [BROWSER, *flags, f"--user-data-dir={page.parent / 'profile'}", f"{page.as_uri()}{address}"],
         capture_output=True, text=True, timeout=120, check=True,
@@ -124,6 +188,33 @@ def test_a_browser_loads_the_pictures_and_heeds_the_lists(page: Path) -> None:
     dom = in_browser(watched)
     assert re.search("<title>(.*)</title>", dom)[1].split(",") == ["400", *["996"] * 7]
     assert [f[0] for f in figures(dom)] == sorted(f[0] for f in figures(page.read_text()))
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium")
+@pytest.mark.parametrize(("width", "columns"), [(420, 1), (1400, 2), (1920, 3)])
+def test_the_page_fills_a_window_and_fits_a_phone(width: int, columns: int, tmp_path: Path) -> None:
+    """1-shot panels between long names, in a frame: Chromium has no window as narrow as a phone."""
+    episode = Episode("q" * 90, 1, ("s" * 90,))
+    panel = Image.new("RGB", (4 * 198 + 6, 220))
+    (tmp_path / "episodes").mkdir()
+    panel.save(tmp_path / "episodes" / "1.png")
+    shown = [Shown("best", 0, number, 50.0, episode) for number in range(6)]
+    page = html_page("t" * 200, shown, ["1.png"] * 6, panel.width, {1: "c" * 90})
+    (tmp_path / "index.html").write_text(page)
+    frame = tmp_path / "frame.html"
+    frame.write_text(f"""<title></title><body style="margin: 0">
+        <iframe src="index.html" style="border: 0; width: {width}px; height: 900px"></iframe>
+        <script>addEventListener("load", () => {{
+            const inner = document.querySelector("iframe").contentDocument, root = inner.documentElement;
+            const boxes = [...inner.querySelectorAll("figure")].map(each => each.getBoundingClientRect());
+            const columns = boxes.filter(box => box.top === boxes[0].top).length;
+            const left = root.clientWidth - boxes[columns - 1].right;
+            const over = root.scrollWidth - root.clientWidth;
+            const nav = inner.defaultView.getComputedStyle(inner.querySelector("nav")).position;
+            document.title = [columns, Math.round(left), over, nav].join();
+        }});</script>""")
+    found = re.search("<title>(.*)</title>", in_browser(frame, width=max(500, width)))[1]
+    assert found == f"{columns},15,0,{'static' if width < 700 else 'sticky'}"
 
 
 def test_a_file_in_its_place_is_one_line(toy: Path, tmp_path: Path, one_line_error: OneLine) -> None:
