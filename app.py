@@ -86,6 +86,7 @@ def main(argv: list[str] | None = None) -> None:
             )  # fmt: skip
         except OSError as error:
             raise UserError(f"--host {args.host} --port {args.port}: {first_line(error)}; choose others") from error
+        print(f"network: {predictor.about}")
         print(f"the page: {shared or address} (Ctrl-C closes it)", flush=True)
         try:
             threading.Event().wait()

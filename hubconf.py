@@ -11,12 +11,15 @@ raise util.errors.UserError, one line.
 from __future__ import annotations
 
 import os
+import pathlib
 
 import torch
 
 import engine.checkpoint
+import engine.evaluation.declared
 import engine.network
 import engine.prediction.predictor
+import engine.reproduction.authors
 import model
 import util.errors
 
@@ -63,17 +66,24 @@ def predictor(
     """
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    net = model.fold_batch_norms(_network(weights, refine, method, backbone))
-    return engine.prediction.predictor.Predictor(net.to(device, memory_format=torch.channels_last), max_side)
+    net, about = _loaded(weights, refine, method, backbone)
+    net = model.fold_batch_norms(net).to(device, memory_format=torch.channels_last)
+    return engine.prediction.predictor.Predictor(net, max_side, about)
 
 
 def _network(
-    weights: str | os.PathLike | None, refine: bool | None, method: str | None = None, backbone: str | None = None
+    weights: str | os.PathLike | None, refine: bool | None, method: str, backbone: str
 ) -> model.FewShotNetwork:
-    """The network of this method and backbone (None: the weights'), in eval mode."""
+    return _loaded(weights, refine, method, backbone)[0]
+
+
+def _loaded(
+    weights: str | os.PathLike | None, refine: bool | None, method: str | None, backbone: str | None
+) -> tuple[model.FewShotNetwork, str]:
+    """The network of this method and backbone (None: the weights'), in eval mode, and what it was trained on."""
     state, info = None, {"method": method, "backbone": backbone}
     if weights is not None:
-        state, info = engine.checkpoint.load_checkpoint(weights)
+        state, info = engine.reproduction.authors.load_known(pathlib.Path(weights))
         if method and backbone in model.BACKBONES and (method, backbone) != (info["method"], info["backbone"]):
             found = f"{info['method']}_{info['backbone']}"
             raise util.errors.UserError(
@@ -89,4 +99,5 @@ def _network(
     net = engine.network.network_of(info["method"], info["backbone"], refine)
     if state is not None:
         engine.checkpoint.load_network(net, state, weights)
-    return net.eval()
+    network = f"{info['method']} {info['backbone']}{', refine' if refine else ''}"
+    return net.eval(), f"{network}; weights {weights}, {engine.evaluation.declared.how_trained(info)}"

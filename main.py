@@ -31,7 +31,7 @@ from engine.options import add_start, check_engine, default_device, make_parser,
 from engine.setting import RECIPE, Schedule, Setting
 from engine.training.best import suffixes
 from engine.training.history import need_tensorboard
-from engine.training.state import plain_values
+from engine.training.state import how_to_go_on, plain_values, state_of
 from util import distributed
 from util.errors import UserError
 from util.interrupts import Interrupts, interrupts
@@ -95,7 +95,7 @@ def main(argv: list[str] | None = None) -> Path:
         try:
             return train(args, asked)
         except KeyboardInterrupt as error:
-            raise KeyboardInterrupt(str(error) or "go on with --resume") from None
+            raise KeyboardInterrupt(str(error) or how_to_go_on(state_of(Setting.of(vars(args)), args.out))) from None
 
 
 def train(args: argparse.Namespace, asked: Interrupts) -> Path:
@@ -115,7 +115,7 @@ def train(args: argparse.Namespace, asked: Interrupts) -> Path:
         raise UserError(f"--batch-size {schedule.batch_size} cannot be divided among {among}")
 
     # A run that was finished, or one to go on with.
-    last = setting.folder(args.out) / f"{setting.name}.last"
+    last = state_of(setting, args.out)
     flags = plain_values(vars(args)) | {"code": code_digest(setting.method, setting.backbone)}
     earlier = find_training(last, flags, args.resume)
     if earlier and earlier.finished:

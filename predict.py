@@ -90,6 +90,7 @@ def main(argv: list[str] | None = None) -> dict[Path, float]:
     with memory_errors(args.max_side):
         own = {"method": args.method, "backbone": args.backbone}
         predictor = hubconf.predictor(checkpoint, args.refine, args.device, args.max_side, **own)
+        print(f"network: {predictor.about}")
         return segment_files(predictor, pairs, queries, out, args.label, args.threshold, args.explain)
 
 

@@ -23,7 +23,7 @@ from dataset import DATASETS, FOLDS
 from engine.evaluation.protocol import HSNET
 from engine.options import HEADS, TRUNKS, OneLineParser, named, whole
 from engine.report.picture import draw_tables, figure_class
-from engine.report.results import Result, find_results, one_line
+from engine.report.results import Result, find_results
 from engine.report.tables import (
     Cell,
     Row,
@@ -46,7 +46,7 @@ from engine.reproduction.commands import (
 )
 from engine.setting import AUTHORS, OWN, WEIGHTS
 from model.names import is_backbone, is_method
-from util.errors import UserError
+from util.errors import UserError, one_line
 from util.files import atomic_write, check_file
 from util.launch import command
 

@@ -102,7 +102,8 @@ def test_masks_overlays_and_a_sheet(
     predictor = hubconf.predictor(checkpoint, device="cpu")
     pairs = [("marked_1.jpg", "marked_1.png"), ("marked_2.jpg", "marked_2.json")]
     predictor.set_support(*zip(*(read_support(photos / image, photos / mask) for image, mask in pairs), strict=True))
-    lines = capsys.readouterr().out.splitlines()
+    network, *lines = capsys.readouterr().out.splitlines()
+    assert network == f"network: ssp resnet50, refine; weights {checkpoint}, which do not say what they were trained on"
     assert lines[0] == f"support {photos}/marked_1.jpg: 50.0% object, by marked_1.png"
     assert lines[1] == f"support {photos}/marked_2.jpg: 50.0% object, by marked_2.json"
     for line, name, size in zip(lines[2:], ("new_1.jpg", "new_2.png"), ((40, 64), (80, 70)), strict=False):
@@ -161,7 +162,7 @@ def test_large_images_are_resized_with_a_note(
     flags: list[str], photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     predict.main([*changed(flags, "--query", photos / "new_2.png"), "--max-side", "48"])
-    lines = capsys.readouterr().out.splitlines()
+    _, *lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith("50.0% object, by marked_1.png, 64x48 seen as 48x36")
     assert lines[2].endswith("% object, 80x70 seen as 48x42")
     with Image.open(tmp_path / "out" / "new_2_mask.png") as mask:

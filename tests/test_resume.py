@@ -201,10 +201,36 @@ def test_a_finished_run_is_not_trained_again(
     toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = training.main(flags(toy, tmp_path, "--resume"))
-    assert "no run to resume" in capsys.readouterr().out
+    assert "resume" not in capsys.readouterr().out  # of a first run
     monkeypatch.setattr(run, "start_network", None)
     assert training.main(flags(toy, tmp_path, "--resume")) == first
     assert "finished before" in capsys.readouterr().out
+
+
+def test_a_run_whose_state_is_gone_starts_anew_and_says_so(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    training.main(flags(toy, tmp_path, "--resume"))
+    (tmp_path / LAST).unlink()
+    capsys.readouterr()
+    training.main(flags(toy, tmp_path, "--resume"))
+    assert f"{tmp_path / LAST}: is gone, so there is no run to resume; starting one" in capsys.readouterr().out
+
+
+def test_an_interrupted_start_says_that_nothing_is_saved(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "open_fold", interrupt)
+    with pytest.raises(KeyboardInterrupt, match=r"^nothing was saved yet$"):
+        training.main(flags(toy, tmp_path, "--resume"))
+    monkeypatch.undo()
+    training.main(flags(toy, tmp_path, "--episode", "2", "--snapshot", "2"))
+    monkeypatch.setattr(training, "open_fold", interrupt)
+    with pytest.raises(KeyboardInterrupt, match=r"^go on with --resume$"):
+        training.main(flags(toy, tmp_path))
 
 
 def started(toy: Path, out: Path) -> subprocess.Popen:

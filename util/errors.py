@@ -12,6 +12,11 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
+def one_line(text: object) -> str:
+    """A text of somebody else's as one line that can be printed."""
+    return "".join(letter if letter.isprintable() else " " for letter in " ".join(str(text).split()))
+
+
 def fills_gpu(error: Exception) -> bool:
     """Whether the GPU's memory is full: torch's OutOfMemoryError, by its name, so that torch need not be imported."""
     return type(error).__name__ == "OutOfMemoryError"

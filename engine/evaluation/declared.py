@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from dataset import DATASETS, locate
+from dataset.held import from_dict
 from engine.setting import AUTHORS, Setting
-from util.errors import UserError
+from util.errors import UserError, one_line
 
 
 def how_trained(info: Mapping[str, Any]) -> str:
@@ -21,7 +22,17 @@ def how_trained(info: Mapping[str, Any]) -> str:
     refine = ", refine" if info.get("refine") else ""
     whose = "by the authors " if info.get("weights") == AUTHORS else ""
     said = ", as --trained-on says" if info.get("declared") else ""
-    return f"trained {whose}on {info['dataset']}{fold}{order}{shot}{refine}{said}"
+    data = f" ({label})" if (label := other_data(info)) else ""
+    return one_line(f"trained {whose}on {info['dataset']}{fold}{order}{data}{shot}{refine}{said}")
+
+
+def other_data(info: Mapping[str, Any]) -> str:
+    """Which other data than the benchmark's weights were trained on, "" for the benchmark's own or if nobody knows."""
+    try:
+        held = from_dict(info.get("data"))
+    except ValueError:
+        return ""
+    return held.label if held else ""
 
 
 def declare(

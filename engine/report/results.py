@@ -16,7 +16,7 @@ from dataset.held import from_dict
 from engine.evaluation.protocol import PAPER, PROTOCOLS, Protocol
 from engine.setting import OWN, WEIGHTS, Setting
 from model.names import is_backbone, is_method
-from util.errors import UserError
+from util.errors import UserError, one_line
 from util.files import atomic_write, blocks
 
 # Flags of main.py.
@@ -232,11 +232,6 @@ def _held(content: Mapping[str, Any], name: str) -> Held | None:
         return from_dict(content.get(name))
     except ValueError as error:
         raise _absurd(content, name) from error
-
-
-def one_line(text: Any) -> str:
-    """A text of somebody else's as one printable line."""
-    return "".join(letter if letter.isprintable() else " " for letter in " ".join(str(text).split()))
 
 
 def _one_of(content: Mapping[str, Any], name: str, allowed: Sequence[Any]) -> Any:

@@ -18,9 +18,10 @@ from typing import NamedTuple
 from dataset import DATASETS, FOLDS
 from engine.evaluation.protocol import PAPER, Protocol
 from engine.report.paper import DRIVE, PUBLISHED, SOURCES, Published, mean_of_folds
-from engine.report.results import Result, one_line
+from engine.report.results import Result
 from engine.setting import AUTHORS, FROM_TIMM, OWN, RANDOM, RECIPE, RELEASED_ORDER, Setting
 from model.names import BACKBONES, METHODS
+from util.errors import one_line
 
 METHOD_NAMES = {"baseline": "Baseline", "ssp": "SSP"}
 FROZEN, UNTRAINED = "frozen", "untrained"  # weights of main.py --frozen, and of its --episode 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -59,10 +60,10 @@ def find_training(last: Path, flags: Mapping[str, Any], resume: bool) -> Trainin
         if training and not training.finished:
             raise UserError(f"{last}: an unfinished run; go on with --resume, or remove it, or choose another --out")
         return None
-    if training is None:
-        distributed.say(f"{last}: no run to resume, starting one")
-    else:
+    if training is not None:
         check_same(last, training.arguments, flags)
+    elif any(last.parent.glob(f"{glob.escape(last.stem)}_*")):  # of a first run nothing need be said
+        distributed.say(f"{last}: is gone, so there is no run to resume; starting one")
     return training
 
 

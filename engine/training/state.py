@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.checkpoint import read, write
+from engine.setting import Setting
 from util.distributed import say
 from util.errors import UserError
 
@@ -38,6 +39,16 @@ class Training:
     finished: bool = False
 
 
+def state_of(setting: Setting, out: str | Path) -> Path:
+    """The file of the state of a setting's run."""
+    return setting.folder(out) / f"{setting.name}.last"
+
+
+def how_to_go_on(last: Path) -> str:
+    """The last words of a run that was interrupted, by the file of its state."""
+    return "go on with --resume" if _candidates(last) else "nothing was saved yet"
+
+
 def plain_values(flags: Mapping[str, Any]) -> dict[str, Any]:
     """Flags as values that a file of plain tensors can hold."""
     return {k: v if isinstance(v, (bool, int, float, type(None))) else str(v) for k, v in flags.items()}
@@ -60,9 +71,8 @@ def load_training(path: Path) -> Training | None:
 
     Raises UserError if both are damaged.
     """
-    candidates = [file for file in (path, path.with_name(f"{path.name}.previous")) if file.is_file()]
     damage: UserError | None = None
-    for file in candidates:
+    for file in _candidates(path):
         try:
             training = _load(file)
         except UserError as error:
@@ -74,6 +84,11 @@ def load_training(path: Path) -> Training | None:
     if damage:
         raise UserError(f"{damage}; remove it, and {path.name}.previous, to start anew") from damage
     return None
+
+
+def _candidates(path: Path) -> list[Path]:
+    """The files that hold the state, the newest first."""
+    return [file for file in (path, path.with_name(f"{path.name}.previous")) if file.is_file()]
 
 
 def _load(path: Path) -> Training:
