@@ -19,7 +19,7 @@ import report
 import test as testing
 from engine.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from engine.report import picture
-from engine.report.tables import Cell, Row, Table, cell_text, make_tables, signed
+from engine.report.tables import Cell, Row, Table, cell_text, make_tables, numbered_notes, signed
 from engine.setting import Setting
 from engine.training.state import Training, save_training
 from model import build_model
@@ -400,12 +400,18 @@ def test_picture(four_folds: Path, flags: list[str]) -> None:
     pytest.importorskip("matplotlib")
     write_result(four_folds / "more.json", 60.0, shot=2, episodes=3)
     tables = tables_of(four_folds, *flags, "--picture", four_folds / "pictures" / "report.png")
-    rows = sum(len(table.rows) for table in tables.values())
+    height = sum(inches(table) for table in tables.values())
     with Image.open(four_folds / "pictures" / "report.png") as picture:
         assert picture.format == "PNG"
         assert 1000 <= picture.width <= 1500
-        assert 36 * rows + 96 * len(tables) <= picture.height <= 36 * rows + 96 * len(tables) + 100
+        assert 120 * height <= picture.height <= 120 * height + 100
         assert len(picture.convert("RGB").getcolors(1 << 24)) > 10
+
+
+def inches(table: Table, row: float = 0.3) -> float:
+    """The height that a table needs in the picture: its rows, title and axis, and a line for each note or more."""
+    notes = [note for note in numbered_notes(table) for _ in range(1 + len(note) // 171)]
+    return row * len(table.rows) + 1.0 + 0.17 * (len(notes) + 1)
 
 
 LONG = {
@@ -416,7 +422,7 @@ LONG = {
 
 
 def test_a_picture_of_long_names(four_folds: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No two labels overlap, and none leaves the picture or covers a plot, which keeps half of the width."""
+    """No two labels overlap, and none leaves the picture or covers a plot, which keeps two fifths of the width."""
     pytest.importorskip("matplotlib")
     for number, (backbone, method) in enumerate(LONG.items()):
         fields = {"backbone": backbone, "method": method, "shot": 5, "trained_with": {"episode": 0}}
@@ -427,7 +433,7 @@ def test_a_picture_of_long_names(four_folds: Path, monkeypatch: pytest.MonkeyPat
     tables = tables_of(four_folds, "--dataset", "pascal", "--picture", four_folds / "report.png")
     assert list(tables) == [PASCAL, PASCAL + OTHERS]
     (figure,) = figures
-    left, right = figure.axes[1], figure.axes[3]  # of the second table: figure.axes are the panels, then their twins
+    left, right = figure.axes[2], figure.axes[5]  # of the second table: panels and their notes, then the twins
     assert left.get_title(loc="left") == PASCAL + OTHERS
     shown = [[label.get_text() for label in axes.get_yticklabels()] for axes in (left, right)]
     assert shown == [
@@ -436,8 +442,16 @@ def test_a_picture_of_long_names(four_folds: Path, monkeypatch: pytest.MonkeyPat
             "SSP 5-shot refine, untrained\ntimm:vit_so400m_patch…more_words@20,22,24,26",
             "heads.py:Head 5-shot refine, untrained\nmy_trunks$x_{$.py:Tru…LongNameThatDoesNotEnd",
         ],
-        ["1 of 4 folds *"] * 3,
+        [
+            " fold 0 fold 1 fold 2 fold 3   mean    ",
+            "  60.0      -      -      -      -  [1]",
+            "  61.0      -      -      -      -  [1]",
+            "  62.0      -      -      -      -  [1]",
+        ],
     ]
+    notes = figure.axes[3].texts[0].get_text().splitlines()
+    assert notes[0] == "[1] not trained (--episode 0)"
+    assert notes[1].startswith("These networks are not the paper's: ")
     figure.draw_without_rendering()  # the picture has been written with more dots to an inch
     plot = left.get_window_extent()
     for axes in (left, right):
@@ -445,10 +459,10 @@ def test_a_picture_of_long_names(four_folds: Path, monkeypatch: pytest.MonkeyPat
         assert all(box.x0 >= 0 and box.x1 <= figure.bbox.width for box in boxes)
         assert all(box.x1 <= plot.x0 or box.x0 >= plot.x1 for box in boxes)
         assert all(above.y0 >= below.y1 for above, below in pairwise(boxes))
-    assert plot.width > figure.bbox.width / 2
+    assert plot.width > figure.bbox.width * 0.4
     with Image.open(four_folds / "report.png") as image:
-        rows = 8 + 3 * 1.5
-        assert 36 * rows + 96 * 2 <= image.height <= 36 * rows + 96 * 2 + 100
+        height = inches(tables[PASCAL]) + inches(tables[PASCAL + OTHERS], 0.45)
+        assert 120 * height <= image.height <= 120 * height + 100
 
 
 def test_picture_without_matplotlib(four_folds: Path, one_line_error: OneLine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,26 +1,40 @@
-"""The tables as one picture: what was published as rings, what was measured as dots in or beside them."""
+"""The tables as one picture: published values as rings, measured ones as dots in or beside them, all in numbers too."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from dataset import FOLDS
-from engine.report.tables import Row, Table, is_other, labels, row_name, shown_difference
+from engine.report.tables import (
+    Cell,
+    Row,
+    Table,
+    is_other,
+    labels,
+    marks_of,
+    numbered_notes,
+    row_name,
+    shown_difference,
+)
 from engine.setting import OWN
 from util.errors import UserError
 from util.files import atomic_write
 
-WIDTH, ROW, AROUND = 10.5, 0.3, 0.8  # inches: the picture; a row; title and axis of a table
+WIDTH, ROW, AROUND = 12.4, 0.3, 1.0  # inches: the picture; a row; title, header and axis of a table
 LINES = 1.5  # rows that another network's takes, whose name has two lines
-LONGEST = 44  # letters of such a line
+NOTE = 0.17  # inches: a line of the notes
+LETTERS = 170  # of such a line at most
+LONGEST = 44  # letters of a name's line
+NUMBER = 7  # letters of a column of numbers
 DPI = 120
 SPAN = 10.0  # mIoU, the least that an axis shows: a tenth is no gulf
 COLOURS = {None: "black", **dict(zip(FOLDS, ("tab:blue", "tab:orange", "tab:green", "tab:purple"), strict=True))}
 RING = {"markerfacecolor": "none", "markersize": 8.5, "linestyle": "none"}  # a ring that a dot fits into
 DOT = {"markersize": 4.5, "linestyle": "none", "elinewidth": 1.2, "capsize": 2.5}
-STAR = "*: look at the notes under the table"
+KEY = "on the right: measured (or published)"
 
 
 def figure_class() -> Any:
@@ -33,16 +47,29 @@ def figure_class() -> Any:
 
 
 def draw_tables(tables: Sequence[Table], path: str | Path) -> None:
-    """Write a PNG with a panel for each table and a line for each row, atomically."""
-    lines = [len(table.rows) * (LINES if _has_others(table) else 1) for table in tables]
-    figure = figure_class()(figsize=(WIDTH, sum(lines) * ROW + len(tables) * AROUND + 0.6), layout="constrained")
+    """Write a PNG with a panel for each table, a line for each row and the notes under it, atomically."""
+    notes = [[line for note in numbered_notes(table) for line in _wrapped(note)] for table in tables]
+    heights = []  # of each panel and of its notes, inches
+    for table, lines in zip(tables, notes, strict=True):
+        rows = len(table.rows) * (LINES if _has_others(table) else 1)
+        heights += [rows * ROW + AROUND, (len(lines) + 1) * NOTE]
+    figure = figure_class()(figsize=(WIDTH, sum(heights) + 0.6), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.15)
-    panels = figure.subplots(len(tables), 1, squeeze=False, gridspec_kw={"height_ratios": lines})[:, 0]
-    for axes, table in zip(panels, tables, strict=True):
+    from matplotlib.transforms import blended_transform_factory
+
+    grid = figure.subplots(2 * len(tables), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
+    for axes, under, table, lines in zip(grid[::2], grid[1::2], tables, notes, strict=True):
         _draw_table(axes, table)
+        under.axis("off")
+        at = blended_transform_factory(figure.transFigure, under.transAxes)
+        under.text(0.02, 1, "\n".join(lines), transform=at, va="top", fontsize=8.5, in_layout=False, parse_math=False)
     _draw_legend(figure, tables)
     with atomic_write(path) as file:
         figure.savefig(file, format="png", dpi=DPI)
+
+
+def _wrapped(note: str) -> list[str]:
+    return textwrap.wrap(note, LETTERS, subsequent_indent="    ")
 
 
 def _draw_table(axes: Any, table: Table) -> None:
@@ -64,9 +91,11 @@ def _draw_table(axes: Any, table: Table) -> None:
     axes.grid(color="0.9")
     axes.set_axisbelow(True)
     right = axes.twinx()
-    for side, words in ((axes, [_name(row) for row in table.rows]), (right, [*map(_summary, table.rows)])):
-        side.set_ylim(len(table.rows) - 0.5, -0.5)
-        side.set_yticks(lines, words, fontsize=9, parse_math=False)  # a name may hold dollars
+    names, (header, *numbers) = [_name(row) for row in table.rows], _numbers(table)
+    right.set_yticks([-1, *lines], [header, *numbers], family="monospace")
+    axes.set_yticks(lines, names, parse_math=False)  # a name may hold dollars
+    for side in (axes, right):
+        side.set_ylim(len(table.rows) - 0.5, -1.5)
         side.tick_params(axis="both", length=0, labelsize=9)
         side.spines[:].set_visible(False)
 
@@ -92,15 +121,26 @@ def _shortened(name: str, letters: int) -> str:
     return name if len(name) <= letters else f"{name[:start]}…{name[start + 1 - letters :]}"
 
 
-def _summary(row: Row) -> str:
-    """The mean of a row in words, with a star where there is a note."""
-    mean = row.cells[-1]
-    if mean.measured is None:
-        shown = mean.gap
-    else:
-        shown = f"mean {mean.measured:.1f}" if len(row.cells) > 1 else f"{mean.measured:.1f}"
-        shown += "" if mean.paper is None else f" ({shown_difference(mean)})"
-    return f"{shown} *" if any(cell.notes for cell in row.cells) else shown
+def _numbers(table: Table) -> list[str]:
+    """A header, then each row in numbers: of each fold, the mean with its difference, the notes' numbers."""
+    marks = marks_of(table)
+    *folds, mean = table.rows[0].cells
+    lines = ["".join(f"fold {cell.fold}".rjust(NUMBER) for cell in folds) + ("mean" if folds else "mIoU").rjust(NUMBER)]
+    for row in table.rows:
+        *folds, mean = row.cells
+        beside = "" if mean.measured is None or mean.paper is None else f" {shown_difference(mean)}"
+        noted = sorted({marks[note] for cell in row.cells for note in (*cell.notes, *cell.remarks)})
+        shown = f" [{','.join(map(str, noted))}]" if noted else ""
+        lines.append("".join(_number(cell).rjust(NUMBER) for cell in row.cells) + beside + shown)
+    width = max(map(len, lines))
+    return [line.ljust(width) for line in lines]
+
+
+def _number(cell: Cell) -> str:
+    """The measured value, or in brackets the published one, which stands under the digits of a measured one."""
+    if cell.measured is not None:
+        return f"{cell.measured:.1f} "
+    return "- " if cell.paper is None else f"({cell.paper:.1f})"
 
 
 def _draw_legend(figure: Any, tables: Sequence[Table]) -> None:
@@ -116,7 +156,6 @@ def _draw_legend(figure: Any, tables: Sequence[Table]) -> None:
             Line2D([], [], color=COLOURS[fold], marker="o" if fold in FOLDS else "D", linestyle="none", label=name)
             for fold, name in folds
         ),
+        Line2D([], [], linestyle="none", label=KEY),
     ]  # fmt: skip
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), fontsize=9, frameon=False)
-    if any(cell.notes for row in rows for cell in row.cells):
-        figure.supxlabel(STAR, fontsize=9, x=0.99, ha="right")

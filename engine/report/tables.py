@@ -384,17 +384,27 @@ def to_markdown(tables: Sequence[Table]) -> str:
 def _markdown(table: Table) -> str:
     folds = [] if len(table.rows[0].cells) == 1 else [f"Fold {fold}" for fold in FOLDS]
     lines = [["Method", "Setting", "Backbone", "Refine", "Weights", *folds, "Mean" if folds else "mIoU"]]
-    marks: dict[str, int] = {}  # the number of each note, from 1
+    marks = marks_of(table)
     for row in table.rows:
-        for note in (note for cell in row.cells for note in (*cell.notes, *cell.remarks)):
-            marks.setdefault(note, len(marks) + 1)
         words = [word.replace("|", "\\|") for word in labels(row.setting)]  # which would end a cell
         lines.append([*words, row.weights, *(cell_text(cell, marks) for cell in row.cells)])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     lines.insert(1, [":" + "-" * (width - 1) for width in widths])
     shown = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines]
-    notes = [*(f"- [{number}] {note}" for note, number in marks.items()), *(f"- {note}" for note in table.notes)]
+    notes = [f"- {note}" for note in numbered_notes(table)]
     return "\n".join([f"## {table.title}", "", *shown, "", *notes])
+
+
+def marks_of(table: Table) -> dict[str, int]:
+    """The number of each note on a cell, from 1."""
+    cells = (cell for row in table.rows for cell in row.cells)
+    notes = dict.fromkeys(note for cell in cells for note in (*cell.notes, *cell.remarks))
+    return {note: number for number, note in enumerate(notes, start=1)}
+
+
+def numbered_notes(table: Table) -> list[str]:
+    """The notes under a table, those on cells with their numbers first."""
+    return [*(f"[{number}] {note}" for note, number in marks_of(table).items()), *table.notes]
 
 
 def cell_text(cell: Cell, marks: Mapping[str, int]) -> str:
