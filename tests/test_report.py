@@ -220,6 +220,69 @@ def test_filters(four_folds: Path, one_line_error: OneLine) -> None:
     assert len(rows) == 4
 
 
+# Other data
+
+
+def test_other_data_never_stand_beside_the_papers_numbers(four_folds: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    alone = tables_of(four_folds, "--dataset", "pascal")[PASCAL]
+    few = {"name": "", "counted": "images of pascal val", "count": 42, "published": 1449}
+    train = {"name": "", "counted": "images of pascal train", "count": 60, "published": 10582}
+    real = {**train, "count": 10582}
+    for number, (data, trained) in enumerate(((TOY, TOY), (few, real), (few, train), (whole({}), TOY), (None, None))):
+        write_result(four_folds / f"{number}.json", 55.0 + number, data=data, training_data=trained)
+    write_result(four_folds / "network.json", 70.0, data=TOY, backbone=DINO)
+    capsys.readouterr()
+    tables = tables_of(four_folds, "--dataset", "pascal")
+    some = "42 images of pascal val in place of 1449"
+    assert list(tables) == [
+        PASCAL,
+        f"{PASCAL}: {some}",
+        f"{PASCAL}: {some}, trained on 60 images of pascal train in place of 10582",
+        f"{PASCAL}: data not recorded",
+        f"{PASCAL}: toy data",
+        f"{PASCAL}: toy data{OTHERS}",
+        f"{PASCAL}: trained on toy data",
+    ]
+    assert tables[PASCAL] == alone
+    others = [row for name, table in tables.items() if name != PASCAL for row in table.rows]
+    assert [row.cells[0].measured for row in others] == [56.0, 57.0, 59.0, 55.0, 70.0, 58.0]
+    assert {cell.paper for row in others for cell in row.cells} == {None}
+    printed = capsys.readouterr().out
+    assert printed.count("are not on the benchmark's own data") == 5
+    assert "do not say on which data they were measured: test again with test.py" in printed
+
+
+def test_other_data_in_the_csv(four_folds: Path) -> None:
+    write_result(four_folds / "toy.json", 55.0, data=TOY)
+    tables_of(four_folds, "--dataset", "pascal", "--csv", four_folds / "r.csv")
+    lines = list(csv.DictReader((four_folds / "r.csv").read_text().splitlines()))
+    (toy,) = [line for line in lines if line["data"] == "toy data" and line["measured"]]
+    assert (toy["measured"], toy["paper"], toy["difference"]) == ("55.0", "", "")
+
+
+def test_commands_measure_what_only_other_data_has(four_folds: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ("--dataset", "pascal", "--backbone", "resnet50", "--method", "ssp", "--shot", 1)
+    assert commands_of(capsys, four_folds, *flags) == [["#", "nothing is missing"]]
+    path = four_folds / "fold_0" / "r.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "data": TOY}))
+    lines = commands_of(capsys, four_folds, *flags)
+    assert [words[0] for words in lines] == ["#", "python"]
+    assert lines[0][1].strip() == f"{PASCAL}: SSP 1-shot ResNet-50 refine, fold 0 (paper 61.4)"
+
+
+def test_commands_for_several_processes(
+    tmp_path: Path, one_line_error: OneLine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ("--dataset", "coco", "--method", "ssp", "--shot", 1, "--backbone", "resnet50", "--out", tmp_path)
+    alone = [words for words in commands_of(capsys, *flags) if words[0] == "python"]
+    shared = [words for words in commands_of(capsys, *flags, "--torchrun", 4) if words[0] == "torchrun"]
+    assert len(shared) == len(alone) == 12  # trainings for both protocols, and HSNet's tests
+    assert [words[3:] for words in shared] == [words[1:] for words in alone]
+    assert {tuple(words[1:3]) for words in shared} == {("--nproc-per-node", "4")}
+    line = one_line_error(report.main, ["--torchrun", "4"])
+    assert line == "error: --torchrun belongs to --commands; leave it out"
+
+
 # What is doubtful
 
 
@@ -238,6 +301,10 @@ def test_filters(four_folds: Path, one_line_error: OneLine) -> None:
         ({**COCO_HSNET, "spread": (0.0,)}, []),
         ({**COCO_HSNET, "spread": (0.0,), "episodes": 12}, ["12 of the protocol's 1000 episodes"]),
         ({"dataset": "fss", "fold": None}, []),
+        ({"dataset": "fss", "fold": None, "trained_with": {"crop_size": 225}}, []),
+        ({"dataset": "fss", "fold": None, "trained_with": {"crop_size": 129}}, ["trained with --crop-size 129"]),
+        ({"trained_with": {"pretrained": "none"}}, ["trained with --pretrained none"]),
+        ({"missing_classes": {"4": "boat", "5": ""}}, ["no episode of class 4 boat, 5"]),
         ({"dataset": "fss", "fold": None, "protocol": "hsnet"}, ["1000 of the protocol's 2400 episodes"]),
     ],
 )
@@ -251,6 +318,27 @@ def test_marks(fields: dict[str, Any], notes: list[str], tmp_path: Path, capsys:
     marks = "".join(f" [{number}]" for number in range(1, len(notes) + 1))
     (shown,) = [word for line in lines_of(printed, "SSP") for word in line if word.startswith("33.3")]
     assert shown.partition("[")[1:] == ("[" if notes else "", marks.lstrip(" [") if notes else "")
+
+
+@pytest.mark.parametrize(
+    ("fields", "remarks"),
+    [
+        ({"episodes_from": "my/e.json"}, ["its episodes are those of my/e.json"]),
+        (
+            {"trained_on": {"dataset": "pascal", "class_order": None, "fold": 0, "declared": True}},
+            ["what the weights were trained on is what --trained-on says"],
+        ),
+        ({"trained_on": {"dataset": "pascal", "class_order": None, "fold": 0, "declared": False}}, []),
+        ({"trained_with": {"pretrained": "x/trunk.pth"}}, ["the trunk started from x/trunk.pth"]),
+        ({"trained_with": {"pretrained": "x/resnet50.pth"}}, []),
+        ({"trained_with": {"pretrained": None}}, []),
+        ({"trained_with": {"pretrained": "a\nb"}}, ["the trunk started from a b"]),
+    ],
+)
+def test_remarks(fields: dict[str, Any], remarks: list[str], tmp_path: Path) -> None:
+    write_result(tmp_path / "r.json", 33.3, **fields)
+    cell = row_of(tables_of(tmp_path), PASCAL, **SSP_1SHOT).cells[0]
+    assert (list(cell.remarks), cell.notes) == (remarks, ())
 
 
 def test_a_mean_has_the_marks_of_its_folds(four_folds: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -375,7 +463,7 @@ def test_csv(four_folds: Path) -> None:
         lines = list(csv.DictReader(file))
     assert ",".join(lines[0]) == (
         "dataset,protocol,class_order,method,refine,shot,backbone,fold,paper,measured,std,difference,fb_iou,seeds,"
-        "episodes,checkpoint,file,note,weights"
+        "episodes,checkpoint,file,note,weights,data"
     )
     assert len(lines) == 16 * 5 + 2
     ours = [line for line in lines if [line[k] for k in ("dataset", "method", "shot", "backbone")] == [
@@ -388,7 +476,7 @@ def test_csv(four_folds: Path) -> None:
         "fb_iou": "70.0", "seeds": "5", "episodes": "10", "checkpoint": 'a, "b".ckpt',
         "file": str(four_folds / "fold_1" / "r.json"),
         "note": "10 of the protocol's 1000 episodes; the trunk in bfloat16 (--amp)",
-        "weights": "own",
+        "weights": "own", "data": "",
     }  # fmt: skip
     assert [line["note"] for line in ours[2:]] == ["", "missing", "3 of 4 folds"]
     assert [(ours[4][name], ours[3][name]) for name in ("paper", "measured")] == [("61.7", "50.9"), ("", "")]

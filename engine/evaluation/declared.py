@@ -55,7 +55,7 @@ def declare(
     known = _trainings(dataset or Setting.dataset).get(text)
     if known is None:
         raise UserError(
-            f"--trained-on {text}: is none of 0 to 3, pascal:0 to 3, contiguous:0 to 3, interleaved:0 to 3, fss"
+            f"--trained-on {text!r}: is none of 0 to 3, pascal:0 to 3, contiguous:0 to 3, interleaved:0 to 3, fss"
         )
     if info.get("dataset") and any(info[name] != known[name] for name in ("dataset", "fold")):
         raise UserError(f"--trained-on {text}: {path} was {how_trained(info)}; leave the flag out")

@@ -24,7 +24,7 @@ from util import distributed
 from util.errors import UserError
 
 
-class Tested(NamedTuple):
+class Evaluated(NamedTuple):
     """Images, the episodes of each seed, the test classes, and what is known of the data."""
 
     images: ImageSet
@@ -47,7 +47,7 @@ def open_tested(
     episodes: int | None,
     saved: Mapping[str, Any] | None,
     workers: int,
-) -> Tested:
+) -> Evaluated:
     """Open the images and plan the episodes: saved ones, HSNet's, or those that the authors draw.
 
     Arguments:
@@ -64,7 +64,7 @@ def open_tested(
         part = open_part(dataset, root, "test", fold, setting.class_order, splits)
         with distributed.first_process_first():
             plans = plan_seeds(part, setting.shot, seeds, episodes or PAPER.episodes(dataset), workers)
-        return Tested(part.images, plans, part.classes, part.held)
+        return Evaluated(part.images, plans, part.classes, part.held)
     plans = saved["plans"] if saved else {0: plan_hsnet(dataset, splits, fold, setting.shot)}
     if saved and episodes and episodes > (has := min(map(len, plans.values()))):
         raise UserError(f"--episodes {episodes}: the file of --episodes-from has {has} of a seed; ask for no more")
@@ -74,7 +74,7 @@ def open_tested(
     classes = hsnet_classes(dataset, fold, everything) if over_fold else {episode.cls for episode in everything}
     images = open_listed(dataset, root, everything)
     data = saved["data"] if saved else held_by_hsnet(dataset, root, splits, fold)
-    return Tested(images, plans, [cls for cls in sorted(classes) if cls in images.class_names], data)
+    return Evaluated(images, plans, [cls for cls in sorted(classes) if cls in images.class_names], data)
 
 
 def missing_classes(classes: Sequence[int], plans: Plans, names: Mapping[int, str]) -> dict[int, str]:
@@ -83,7 +83,7 @@ def missing_classes(classes: Sequence[int], plans: Plans, names: Mapping[int, st
     return {cls: names.get(cls, "") for cls in classes if cls not in drawn}
 
 
-def absences(tested: Tested, protocol: Protocol) -> list[str]:
+def absences(tested: Evaluated, protocol: Protocol) -> list[str]:
     """A line for each test class without an episode: why, and what that does to the mean."""
     if not tested.missing:
         return []
@@ -99,7 +99,12 @@ def absences(tested: Tested, protocol: Protocol) -> list[str]:
 
 
 def what_is_tested(
-    setting: Setting, protocol: Protocol, tested: Tested, info: Mapping[str, Any], path: Path, source: str | None = None
+    setting: Setting,
+    protocol: Protocol,
+    tested: Evaluated,
+    info: Mapping[str, Any],
+    path: Path,
+    source: str | None = None,
 ) -> str:
     """Say in a line what will be tested.
 

@@ -425,7 +425,7 @@ def signed(value: float) -> str:
 
 CSV_FIELDS = (
     "dataset,protocol,class_order,method,refine,shot,backbone,fold,paper,measured,std,difference,fb_iou,seeds,episodes,"
-    "checkpoint,file,note,weights"
+    "checkpoint,file,note,weights,data"
 ).split(",")
 
 
@@ -445,7 +445,7 @@ def to_csv(tables: Sequence[Table]) -> str:
                     *(setting.shot, setting.backbone),
                     "mean" if cell.fold is None else cell.fold,
                     *(value if value is None else round(value, 4) for value in numbers),
-                    *(cell.seeds, cell.episodes, cell.checkpoint, cell.file, "; ".join(notes), row.weights),
+                    *(cell.seeds, cell.episodes, cell.checkpoint, cell.file, "; ".join(notes), row.weights, row.data),
                 ]
             )
     return text.getvalue()

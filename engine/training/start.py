@@ -13,7 +13,7 @@ from dataset.samples import Sample, TrainingSamples, as_input
 from dataset.transform import crop, normalise
 from engine.checkpoint import GET_PRETRAINED, OTHER_PRETRAINED, find_pretrained, load_pretrained
 from engine.evaluation.protocol import PAPER
-from engine.evaluation.tested import Tested, absences
+from engine.evaluation.tested import Evaluated, absences
 from engine.network import network_of
 from engine.setting import FROM_TIMM, RANDOM, Schedule, Setting, spans
 from engine.training.step import own_samples
@@ -141,7 +141,7 @@ def what_will_run(
     unused = f" (of {schedule.episodes}, the others make no whole snapshot)" if short else ""
     what = f"{setting.describe()}, {setting.shot}-shot{', refine' if setting.refine else ''}"
     trunk = f"{setting.backbone}{' (frozen)' if net.trunk_is_frozen else ''}"
-    test = Tested(fold.test.images, final, fold.test.classes, fold.test.held)
+    test = Evaluated(fold.test.images, final, fold.test.classes, fold.test.held)
     held = dict.fromkeys(part.held.label for part in (fold.train, fold.test) if part.held and part.held.label)
     data = f" ({', '.join(held)}, not the benchmark)" if held else ""
     notes, tested = absences(test, PAPER), sum(map(len, final.values()))

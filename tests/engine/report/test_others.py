@@ -158,7 +158,7 @@ def test_csv() -> None:
         "dataset": "pascal", "protocol": "ssp", "class_order": "", "method": HEAD, "refine": "True", "shot": "1",
         "backbone": DINO, "fold": "0", "paper": "", "measured": "50.04", "std": "0.2", "difference": "",
         "fb_iou": "70.0", "seeds": "5", "episodes": "1000", "checkpoint": "w.ckpt", "file": "50.04.json",
-        "note": "the trunk was frozen", "weights": "frozen",
+        "note": "the trunk was frozen", "weights": "frozen", "data": "",
     }  # fmt: skip
     assert [(line["fold"], line["backbone"], line["note"]) for line in more] == [
         ("1", DINO, "missing"), ("2", DINO, "missing"), ("3", DINO, "missing"), ("mean", DINO, "1 of 4 folds"),
