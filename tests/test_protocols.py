@@ -237,7 +237,12 @@ def test_flags_that_contradict_saved_episodes(
 ) -> None:
     saved = tmp_path / "e.json"
     testing.main(flags(toy, checkpoint, "--episodes", 1, "--seeds", 1, "--save-episodes", saved))
-    for more, its in ((["--shot", "5"], "shot is 1"), (["--fold", "2"], "fold is 0"), (["--protocol", "hsnet"], "ssp")):
+    contradictions = (
+        (["--shot", "5"], "shot is 1"), (["--fold", "2"], "fold is 0"), (["--protocol", "hsnet"], "ssp"),
+        (["--seeds", "2"], "seeds are 0; leave --seed and --seeds out"),
+        (["--seed", "1", "--seeds", "1"], "seeds are 0"),
+    )  # fmt: skip
+    for more, its in contradictions:
         line = one_line_error(testing.main, flags(toy, checkpoint, "--episodes-from", saved, *more))
         assert line.startswith(f"error: {saved}: its ")
         assert its in line

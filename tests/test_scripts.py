@@ -96,6 +96,14 @@ def test_the_result_file(run: Path) -> None:
     }  # fmt: skip
     assert {name: result[name] for name in expected} == expected
     assert {"seconds", "images", "trunk_passes", "miou", "miou_std", "fb_iou"} < result.keys()
+    toy = {"name": "toy", "counted": "images of pascal val", "count": 40, "published": 1449}
+    assert result["data"] == toy
+    assert result["training_data"] == {**toy, "counted": "images of pascal train", "count": 60, "published": 10582}
+    assert result["trained_on"] == {"dataset": "pascal", "class_order": None, "fold": 0, "declared": False}
+    assert result["trained_with"]["pretrained"] == "none"
+    drawn = {cls for seed in result["seeds"] for cls in seed["class_iou"]}
+    assert {*drawn, *result["missing_classes"]} == {"0", "1", "2", "3", "4", "5"}
+    assert not drawn & result["missing_classes"].keys()
     assert [seed["seed"] for seed in result["seeds"]] == [0, 1]
     for seed in result["seeds"]:
         novel = {cls: iou for cls, iou in seed["class_iou"].items() if cls != "0"}
@@ -161,6 +169,26 @@ def test_plain_weights_need_the_fold(toy: Path, run: Path, capsys: pytest.Captur
     warnings = [line for line in capsys.readouterr().err.splitlines() if line.startswith("WARNING: ")]
     assert len(warnings) == 1
     assert f"{plain} does not say which classes it was trained on" in warnings[0]
+
+
+def test_plain_weights_whose_training_is_declared(
+    toy: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The fold follows, and the warning is the one that the checkpoint would cause, or none."""
+    plain, flags = run.with_suffix(".pth"), ["--refine", "--trained-on", "0"]
+    result = evaluated(toy, ["--checkpoint", plain, *flags, "--json", tmp_path / "r.json"])
+    assert result["miou"] == json.loads(run.with_suffix(".json").read_text())["miou"]
+    said = capsys.readouterr()
+    assert "WARNING" not in said.err
+    assert f"; weights {plain}, trained on pascal fold 0, as --trained-on says" in said.out
+    trained_on = {"dataset": "pascal", "class_order": None, "fold": 0, "declared": True}
+    assert json.loads((tmp_path / "r.json").read_text())["trained_on"] == trained_on
+    evaluated(toy, ["--checkpoint", plain, *flags, "--fold", "1"])
+    assert f"WARNING: {plain} was TRAINED on 5 of the 5 test classes: 6 " in capsys.readouterr().err
+    with pytest.raises(
+        UserError, match=r"says itself that it was trained on pascal fold 0 \(toy data\), 1-shot, refine"
+    ):
+        evaluated(toy, ["--checkpoint", run, "--trained-on", "0"])
 
 
 def test_classes_that_were_trained_on_are_shouted_about(
@@ -285,6 +313,17 @@ def test_results_are_kept_and_not_computed_again(
     save_weights(weights, {key: value + 1 for key, value in state(run).items()})
     evaluated(toy, [*flags, "--fold", "0", "--refine"])
     assert len(evaluations) == len(list((tmp_path / "results").iterdir())) == 5
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"miou": 1}', '{"data": null}'])
+def test_a_kept_result_that_is_damaged_is_tested_again(toy: Path, run: Path, tmp_path: Path, damage: str) -> None:
+    flags = ["--checkpoint", run, "--results", tmp_path / "results"]
+    first = evaluated(toy, flags)
+    (path,) = (tmp_path / "results").iterdir()
+    path.write_text(damage)
+    again = evaluated(toy, flags)
+    assert again["seeds"] == first["seeds"]
+    assert json.loads(path.read_text())["miou"] == first["miou"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -149,6 +149,14 @@ def test_named_checkpoints_and_hsnets_protocol() -> None:
     ]
 
 
+@pytest.mark.usefixtures("stand_in")
+def test_what_plain_weights_were_trained_on() -> None:
+    done = run("test.sh", "DATASET=coco", "CHECKPOINT=f{fold}.pth", "TRAINED_ON=contiguous:{fold}", "FOLDS=1 2")
+    assert done.returncode == 0, done.stderr
+    told = [values(command, "--checkpoint", "--trained-on") for command in logged()]
+    assert told == [("f1.pth", "contiguous:1"), ("f2.pth", "contiguous:2")]
+
+
 ROOTS = {"pascal": "toy", "coco": "toy_coco", "fss": "toy_fss"}
 TRAINING = (
     "--pretrained none --crop-size 65 --episode 8 --snapshot 4 --batch-size 2 --test-episodes 4 --seeds 2".split()
