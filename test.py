@@ -185,7 +185,8 @@ def test(args: argparse.Namespace, path: Path, checkpoint: Checkpoint) -> dict[s
     distributed.say(result_table(result, images.class_names, classes))
     distributed.say(f"{summary(result)}: {path}")
     if args.visualize and distributed.rank() == 0:
-        title = f"{path.name}: {headline(setting, protocol, plans, result)}"
+        other = f", {data.label}" if data and data.label else ""
+        title = f"{path.name}{other}: {headline(setting, protocol, plans, result)}"
         shown = choose(plans, result, args.visualize_episodes)
         page = write_gallery(Path(args.visualize), title, net, images, shown, args.workers, protocol)
         print(f"page: {page}")

@@ -300,7 +300,8 @@ class TrainingRun:
         if self.is_first and self.schedule.snapshots:
             restore_best(training, self.setting, self.fold, self.folder)
             rates = {step: self.schedule.learning_rate(step) for step in (0, *self.schedule.drops)}
-            title = f"{training.name}, {self.setting.describe()}"
+            held = self.fold.test.held
+            title = f"{training.name}, {self.setting.describe()}{f', {held.label}' if held and held.label else ''}"
             draw_history(training.history, self.folder / f"{training.name}.history.png", rates, title)
         if self.is_first:
             test, episodes = self.fold.test, len(next(iter(plans.values())))
