@@ -86,8 +86,8 @@ def main(argv: list[str] | None = None) -> None:
             )  # fmt: skip
         except OSError as error:
             raise UserError(f"--host {args.host} --port {args.port}: {first_line(error)}; choose others") from error
-        print(f"network: {predictor.about}")
-        print(f"the page: {shared or address} (Ctrl-C closes it)", flush=True)
+        print(f"the page: {shared or address} (Ctrl-C closes it)")
+        print(f"network: {predictor.about}", flush=True)
         try:
             threading.Event().wait()
         except KeyboardInterrupt:
