@@ -320,8 +320,8 @@ from util.launch import command
 
 make, keep, dump = hubconf.predictor, Predictor.set_support, Path(sys.argv.pop())
 
-def counted(*args):
-    found = make(*args)
+def counted(*args, **own):
+    found = make(*args, **own)
     features = found.net.features
     found.net.features = lambda x: print("trunk pass", flush=True) or features(x)
     return found
@@ -454,6 +454,7 @@ def test_it_ends_without_traces(checkpoint: Path, tmp_path: Path, number: int) -
     assert page.process.returncode == 130
     assert page.said().splitlines() == [
         f"the page: http://127.0.0.1:{page.port}/ (Ctrl-C closes it)",
+        f"network: ssp resnet50, refine; weights {checkpoint}, which do not say what they were trained on",
         "interrupted; the page is closed, its files are removed",
     ]
     assert not list((tmp_path / "temporary").iterdir())

@@ -134,7 +134,7 @@ def page(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_pictures(page: Path) -> None:
-    assert "<h1>net.pth: ssp resnet50 without refinement, 2-shot, pascal fold 0, " in page.read_text()
+    assert "<h1>net.pth, toy data: ssp resnet50 without refinement, 2-shot, pascal fold 0, " in page.read_text()
     sources = re.findall(r'src="(episodes/\d[^"]*)"', page.read_text())
     assert sources == re.findall(r'href="(episodes/\d[^"]*)"', page.read_text())
     assert len(sources) == len(set(sources)) == 7
