@@ -24,6 +24,7 @@ FOLDER = "COCO2014"  # inside a folder that holds several datasets
 PARTS = ("train", "test")
 SPLITS, COUNTED = ("train", "val"), "images"
 COUNTS = {"train": 82783, "val": 40504}
+WITH_OBJECTS = {"train": 82081, "val": 40137}  # the others enter no episode
 PARTIAL: dict[tuple[str, int], str] = {}
 FOLDS = (0, 1, 2, 3)
 EPISODES = 4000  # of one evaluation seed

@@ -23,6 +23,7 @@ PARTS = ("train", "select", "test")
 LISTS = {"train": "trn.txt", "select": "val.txt", "test": "test.txt"}  # named as in HSNet's checkout
 SPLITS, COUNTED = PARTS, "classes"
 COUNTS = {"train": 520, "select": 240, "test": 240}
+WITH_OBJECTS: dict[str, int] = {}
 PARTIAL: dict[tuple[str, int], str] = {}
 FOLDS, CLASS_ORDERS = (None,), (None,)
 FIRST = {"train": 1, "select": 521, "test": 761}  # the number of the first class of a part

@@ -58,7 +58,8 @@ def held(layout: Layout, root: Path, split: str, images: ImageSet) -> Held:
         images: of the split.
     """
     count = len(images.class_names if layout.COUNTED == "classes" else images.ids)
-    return Held(own_name(root), f"{layout.COUNTED} of {images.name}", count, layout.COUNTS[split])
+    published = count if count == layout.WITH_OBJECTS.get(split) else layout.COUNTS[split]
+    return Held(own_name(root), f"{layout.COUNTED} of {images.name}", count, published)
 
 
 def own_name(root: Path) -> str:

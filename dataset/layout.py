@@ -22,6 +22,7 @@ class Layout(Protocol):
     SPLITS: Sequence[str]  # the lists of images or classes
     COUNTED: str  # what the lists hold: "images" or "classes"
     COUNTS: Mapping[str, int]  # of the published dataset, for each split
+    WITH_OBJECTS: Mapping[str, int]  # the same without images that show no class, if a list may leave them out
     PARTIAL: Mapping[tuple[str, int], str]  # counts of incomplete downloads, and what is missing then
     FOLDS: Sequence[int | None]  # None: there are no folds
     CLASS_ORDERS: Sequence[str | None]  # None: there is only one order

@@ -26,6 +26,7 @@ FOLDER = "VOC2012"  # inside a folder that holds several datasets
 PARTS = ("train", "test")  # the release chooses its best weights on the test classes
 SPLITS, COUNTED = ("train", "val"), "images"
 COUNTS = {"train": 10582, "val": 1449}  # images with an augmented mask, 12,031 in all
+WITH_OBJECTS: dict[str, int] = {}
 PARTIAL = {("train", 1464): "VOC's own 2,913 masks only, not the 12,031 augmented"}
 FOLDS, CLASS_ORDERS = (0, 1, 2, 3), (None,)
 EPISODES = 1000  # of one evaluation seed

@@ -145,9 +145,8 @@ def training_doubts(
         return ", ".join(f"{cls} {names.get(cls, '')}".strip() for cls in some)
 
     layout = setting.layout
-    if (
-        info.get("weights") == AUTHORS and "base_classes" not in info
-    ):  # which order of coco's classes they trained on the report discusses
+    # Which order of coco's classes the authors trained on the report discusses, unless --trained-on says it.
+    if info.get("weights") == AUTHORS and "base_classes" not in info:
         if (info["dataset"], info["fold"]) == (setting.dataset, setting.fold):
             return []
         other = f"{info['dataset']} fold {info['fold']}, whose training classes may be among the test classes"

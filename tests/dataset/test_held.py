@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from dataset import DATASETS, Held, held_by_hsnet, open_fold
-from dataset.held import from_dict, own_name
+from dataset import DATASETS, Held, ImageSet, held_by_hsnet, open_fold
+from dataset.held import from_dict, held, own_name
 from tests.files import write
 from tests.real_data import REAL_DATA
 from util.errors import UserError
@@ -31,6 +31,14 @@ def test_labels() -> None:
     assert Held("", VAL, 42, 1449).label == f"42 {VAL} in place of 1449"
     assert Held("toy", VAL, 1449, 1449).label == "toy data"  # as many images do not make it VOC
     assert not Held("toy", VAL, 1449, 1449).is_published
+
+
+def test_a_list_of_coco_may_leave_empty_images_out(tmp_path: Path) -> None:
+    """82,081 of the 82,783 training images show an object; no episode has the others."""
+    layout, few = DATASETS["coco"], ImageSet("coco train", (), tmp_path, tmp_path, {})
+    for count, whole in ((82783, True), (82081, True), (82080, False), (40137, False)):
+        found = held(layout, tmp_path, "train", few.listed("coco train", [str(n) for n in range(count)]))
+        assert (found.is_published, found.count) == (whole, count)
 
 
 @pytest.mark.parametrize(
