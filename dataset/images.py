@@ -15,6 +15,8 @@ from dataset.held import Held
 from util.errors import UserError
 
 IGNORE = 255  # label of pixels that count for nothing
+# What is opened, whatever a file is called: those that Pillow decodes by itself. An EPS would start another program.
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 FLOATS = "floating-point pixels; save it with 8 or 16 bits"
 
 
@@ -120,7 +122,7 @@ def read_histogram(path: str | Path, binary: bool = False) -> tuple[tuple[int, i
 
 def _opened(path: str | Path, kind: str) -> Image.Image:
     try:
-        image = Image.open(path)
+        image = Image.open(path, formats=FORMATS)
         image.load()
         return image
     except FileNotFoundError as error:

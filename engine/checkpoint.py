@@ -120,11 +120,15 @@ def find_checkpoint(folder: str | Path, pattern: str = "*") -> Path:
 
 
 def load_network(net: nn.Module, state: Mapping[str, Tensor], path: str | Path) -> None:
-    """Load a state dict that was read from a file; raises UserError unless keys and shapes are the network's own."""
+    """Load a state dict that was read from a file; raises UserError unless keys and shapes are the network's own and
+    all numbers finite."""
     from model.weights import load_strict
 
     with blaming(path):
         load_strict(net, state)
+        for name, value in state.items():
+            if value.is_floating_point() and not value.isfinite().all():
+                raise ValueError(f"{name} holds nan or infinity; the training has failed, take other weights")
 
 
 def load_pretrained(net: FewShotNetwork, path: str | Path, hint: str = GET_PRETRAINED) -> None:

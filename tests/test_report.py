@@ -848,6 +848,30 @@ def test_a_file_cannot_write_commands(four_folds: Path, capsys: pytest.CaptureFi
     assert not any("evil.py" in words for words in lines if words[0] != "#")
 
 
+def test_a_files_name_cannot_write_commands(four_folds: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever --commands prints is a comment in a line, or quoted."""
+    folder = four_folds / "x\ntouch X\n#"
+    os.utime(write_result(folder / "r.json", 50.0), (1, 1))
+    flags = ["--dataset", "pascal", "--out", str(folder), "--data-root", "a\ntouch Y"]
+    report.main(["--commands", str(four_folds), *flags])
+    script = capsys.readouterr().out
+    words = shlex.split(script, comments=True)
+    assert "a\ntouch Y" in words
+    assert "touch" not in words
+
+
+def test_a_file_cannot_write_html_or_formulas(four_folds: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    evil = "# <script>alert(1)</script>\n## x | y"
+    write_result(four_folds / "fold_0" / "r.json", 61.2, warnings=[evil], checkpoint='=HYPERLINK("http://x")')
+    tables_of(four_folds, "--dataset", "pascal", "--csv", four_folds / "r.csv")
+    printed = capsys.readouterr().out
+    assert r"may mean nothing: # \<script>alert(1)\</script> ## x \| y" in printed
+    assert not any(line.startswith("## x") for line in printed.splitlines())
+    rows = list(csv.DictReader((four_folds / "r.csv").read_text().splitlines()))
+    assert [row["checkpoint"] for row in rows if row["checkpoint"].endswith('x")')] == ['\'=HYPERLINK("http://x")']
+    assert "-0.6" in [row["difference"] for row in rows]  # numbers stay numbers
+
+
 # From the real scripts
 
 

@@ -125,6 +125,37 @@ def test_other_flags_are_named(toy: Path, interrupted: Path, one_line_error: One
     assert "was started with other flags: --lr 0.5 (was 0.001), --seed 3 (was 0)" in line
 
 
+@pytest.mark.parametrize("kind", ["momentum", "weights", "best weights", "optimizer"])
+def test_an_edited_state_is_one_line(toy: Path, interrupted: Path, one_line_error: OneLine, kind: str) -> None:
+    """A momentum of another shape would end the process in the first step."""
+    state = torch.load(interrupted / LAST, weights_only=True)
+    first = next(iter(state["state_dict"]))
+    if kind == "momentum":
+        state["optimizer"]["state"][0]["momentum_buffer"] = torch.zeros(1)
+    elif kind == "optimizer":
+        state["optimizer"]["param_groups"][0].pop("params")
+    else:
+        of = "state_dict" if kind == "weights" else "best_state"
+        state[of] = {**state["state_dict"], first: torch.full_like(state["state_dict"][first], torch.nan)}
+    torch.save(state, interrupted / LAST)
+    line = one_line_error(training.main, flags(toy, interrupted, "--resume"))
+    assert line.startswith(f"error: {interrupted / LAST}: ")
+
+
+def test_files_outside_the_folder_stay(toy: Path, interrupted: Path, one_line_error: OneLine) -> None:
+    """A state that was edited to name another folder's files: none is written or removed."""
+    victim = interrupted / "models" / "victim.ckpt"
+    victim.write_text("precious")
+    for name in (LAST, f"{LAST}.previous"):
+        state = torch.load(interrupted / name, weights_only=True)
+        torch.save({**state, "best_name": "../../victim", "name": "../../victim"}, interrupted / name)
+    before = sorted(interrupted.rglob("*"))
+    line = one_line_error(training.main, flags(toy, interrupted, "--resume"))
+    assert "names a file outside its folder" in line
+    assert victim.read_text() == "precious"
+    assert sorted(interrupted.rglob("*")) == before
+
+
 def test_an_unfinished_run_is_not_overwritten(toy: Path, interrupted: Path, one_line_error: OneLine) -> None:
     before = (interrupted / LAST).read_bytes()
     assert "an unfinished run; go on with --resume" in one_line_error(training.main, flags(toy, interrupted))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,22 +17,56 @@ from util.errors import UserError
 def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     """Open a temporary file beside ``path`` and rename it to ``path`` if the block raises nothing.
 
-    Raises UserError, and removes the temporary file, if the folder is not writable or the disk is full.
+    A link is followed to the file that it names; a device, such as /dev/stdout, is written to. Raises UserError, and
+    removes the temporary file, if the folder is not writable or the disk is full.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    if is_device(path):
+        try:
+            with open(path, "wb") as file:
+                yield file
+        except OSError as error:
+            raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+        return
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        temporary.replace(target)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def is_device(path: str | Path) -> bool:
+    """Whether a path is written to as it is: a device such as /dev/null, or an open file of a process (/dev/stdout).
+
+    Raises UserError for what can be neither replaced nor written to: a named pipe, a socket, a disk.
+    """
+    at = os.path.abspath(path)
+    for _ in range(40):  # as many links as Linux follows
+        if at.startswith(("/proc/", "/dev/fd/")):
+            return True
+        if not os.path.islink(at):
+            break
+        at = os.path.join(os.path.dirname(at), os.readlink(at))
+    try:
+        mode = os.stat(at).st_mode
+    except OSError:  # nothing there yet, or nothing that can be seen
+        return False
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISCHR(mode)):
+        raise UserError(f"{path}: is a pipe, a socket or a disk; name a file to write")
+    return stat.S_ISCHR(mode)
+
+
+def is_name(text: str) -> bool:
+    """Whether a text is the name of a file, not a path: what a file says is never one."""
+    return text.isprintable() and text not in ("", ".", "..") and not set(text) & {"/", "\\", os.sep}
 
 
 def blocks(path: str | Path) -> Iterator[bytes]:
@@ -65,7 +100,8 @@ def check_file(path: str | Path) -> None:
     """Raise UserError if ``path`` cannot be written, before any work is done; makes its folder."""
     if Path(path).is_dir():
         raise UserError(f"{path}: is a folder; name a file to write")
-    check_writable(Path(path).parent)
+    if not is_device(path):
+        check_writable(Path(os.path.realpath(path)).parent)
 
 
 def check_writable(folder: str | Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dataset import DATASETS, FOLDS, class_index, coco, fss, pascal
 from dataset.episodes import MIN_PIXELS
-from dataset.hsnet import GENERATED, HSNET, read_class_lists, read_pairs
+from dataset.hsnet import GENERATED, HSNET, is_generated, read_class_lists, read_pairs
 from dataset.lists import read_lines, write_lines
 from util.errors import UserError
 
@@ -18,6 +18,10 @@ def import_lists(source: Path, out: Path) -> list[Path]:
     Raises UserError if a list is damaged or if there is none at all.
     """
     content: dict[Path, list[str]] = {}
+    for layout in (pascal, coco, fss):
+        for fold in layout.FOLDS:
+            if is_generated(path := layout.hsnet_list(source, fold)):
+                raise UserError(f"{path}: was {GENERATED}; name the data/splits of an HSNet checkout")
     for fold in FOLDS:
         if (source / pascal.NAME).is_dir():
             pairs = read_pairs(pascal.hsnet_list(source, fold))
@@ -87,13 +91,13 @@ def read_official_list(path: Path) -> list[str]:
 
 def write_fss_lists(lists: dict[str, list[str]], root: Path) -> None:
     """Write splits/trn.txt, val.txt and test.txt of FSS-1000. Raises UserError if root holds few of the classes."""
-    names = [name for part in lists.values() for name in part]
-    absent = [name for name in names if not (root / name).is_dir()]
-    if len(absent) > len(names) / 2:
-        raise UserError(
-            f"{root}: {len(absent)} of the {len(names)} listed classes are not there, {absent[0]} the first; "
-            "unpack all of them, or keep the dataset's own lists"
-        )
+    for names in ([name for part in lists.values() for name in part], *lists.values()):
+        absent = [name for name in names if not (root / name).is_dir()]
+        if len(absent) > len(names) / 2:
+            raise UserError(
+                f"{root}: {len(absent)} of the {len(names)} listed classes are not there, {absent[0]!r:.60} the first; "
+                "unpack all of them, or keep the dataset's own lists"
+            )
     folder = fss.lists_folder(root, None)
     _write({folder / fss.LISTS[part]: names for part, names in lists.items()})
 

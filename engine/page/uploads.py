@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from dataset.images import FORMATS
 from engine.prediction.images import opened, read_image
 from engine.prediction.masks import read_support
 from engine.prediction.predictor import OBJECT, fitted, shrunk, size_problem
@@ -156,7 +157,7 @@ def check_limits(size: int, file: str | Path | BytesIO, name: str) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of many pixels, or odd metadata
-            with Image.open(file) as image:
+            with Image.open(file, formats=FORMATS) as image:
                 width, height = image.size
     except Image.DecompressionBombError as error:
         raise UserError(f"{name}: far too large; make the image smaller.") from error

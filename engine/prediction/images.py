@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import ExifTags, Image
 
-from dataset.images import FLOATS, to_rgb
+from dataset.images import FLOATS, FORMATS, to_rgb
 from util.errors import UserError
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")  # of images in folders
@@ -146,7 +146,7 @@ def opened(path: str | Path, kind: str = "image") -> Iterator[Image.Image]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd metadata
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
+            with Image.open(path, formats=FORMATS) as image:
                 if image.mode == "F":
                     raise UserError(f"{path}: {FLOATS}")
                 yield image

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, pstdev
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from dataset import DATASETS, FOLDS
 from engine.evaluation.protocol import PAPER, Protocol
@@ -214,7 +214,7 @@ def _cell(fold: int | None, paper: float | None, found: Sequence[Result]) -> Cel
     passed_over = [f"the newest result, {newest.file}; passed over: {', '.join(others)}"] if others else []
     return Cell(
         fold, paper, newest.miou, newest.std if len(newest.seeds) > 1 else None, newest.fb_iou, len(newest.seeds),
-        newest.episodes, newest.checkpoint, str(newest.file), (*doubts(newest), *passed_over),
+        newest.episodes, newest.checkpoint, str(newest.file), tuple(map(one_line, (*doubts(newest), *passed_over))),
         remarks(newest),
     )  # fmt: skip
 
@@ -234,7 +234,7 @@ def _mean_cell(paper: float | None, folds: Sequence[Result]) -> Cell:
         fmean(fold.fb_iou for fold in folds),
         _shared(len(fold.seeds) for fold in folds),
         _shared(fold.episodes for fold in folds),
-        notes=tuple(dict.fromkeys(line for fold in folds for line in doubts(fold))),
+        notes=tuple(dict.fromkeys(one_line(line) for fold in folds for line in doubts(fold))),
         remarks=tuple(dict.fromkeys(line for fold in folds for line in remarks(fold))),
     )
 
@@ -386,13 +386,18 @@ def _markdown(table: Table) -> str:
     lines = [["Method", "Setting", "Backbone", "Refine", "Weights", *folds, "Mean" if folds else "mIoU"]]
     marks = marks_of(table)
     for row in table.rows:
-        words = [word.replace("|", "\\|") for word in labels(row.setting)]  # which would end a cell
+        words = [_literal(word) for word in labels(row.setting)]
         lines.append([*words, row.weights, *(cell_text(cell, marks) for cell in row.cells)])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     lines.insert(1, [":" + "-" * (width - 1) for width in widths])
     shown = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines]
-    notes = [f"- {note}" for note in numbered_notes(table)]
-    return "\n".join([f"## {table.title}", "", *shown, "", *notes])
+    notes = [f"- {_literal(note)}" for note in numbered_notes(table)]
+    return "\n".join([f"## {_literal(table.title)}", "", *shown, "", *notes])
+
+
+def _literal(text: str) -> str:
+    """A text that may hold somebody else's: no HTML, and nothing that ends a cell."""
+    return text.replace("<", "\\<").replace("|", "\\|")
 
 
 def marks_of(table: Table) -> dict[str, int]:
@@ -440,7 +445,8 @@ def to_csv(tables: Sequence[Table]) -> str:
             numbers = (cell.paper, cell.measured, cell.std, difference(cell), cell.fb_iou)
             notes = (*([cell.gap] if cell.measured is None else []), *cell.notes, *cell.remarks)
             writer.writerow(
-                [
+                _plain(field)
+                for field in [
                     *(setting.dataset, row.protocol.name, setting.class_order, setting.method, setting.refine),
                     *(setting.shot, setting.backbone),
                     "mean" if cell.fold is None else cell.fold,
@@ -449,3 +455,8 @@ def to_csv(tables: Sequence[Table]) -> str:
                 ]
             )
     return text.getvalue()
+
+
+def _plain(field: Any) -> Any:
+    """A field that no spreadsheet takes for a formula: somebody else's text may begin like one."""
+    return f"'{field}" if isinstance(field, str) and field[:1] in tuple("=+-@\t\r") else field

@@ -14,6 +14,7 @@ import torch
 from dataset import Fold, Plans
 from dataset.loader import batches
 from dataset.samples import TrainingSamples, as_input
+from engine.checkpoint import blaming, load_network
 from engine.evaluation.tested import missing_classes
 from engine.report.results import save_result
 from engine.setting import SUFFIX, Schedule, Setting
@@ -22,7 +23,7 @@ from engine.training.history import draw_history, tensorboard_log, write_history
 from engine.training.parallel import spread
 from engine.training.start import compile_trunk, first_batch, start_network
 from engine.training.state import Training, check_same, load_training, save_training
-from engine.training.step import make_optimizer, own_samples, step_seconds, train_step
+from engine.training.step import make_optimizer, own_samples, restore_optimizer, step_seconds, train_step
 from util import distributed
 from util.errors import UserError
 from util.files import check_writable, remove_leftovers
@@ -155,9 +156,11 @@ class TrainingRun:
         return training
 
     def _resume(self, training: Training) -> Training:
-        self.net.load_state_dict(training.state_dict)
-        self.optimizer.load_state_dict(training.optimizer)
-        self.scaler.load_state_dict(training.scaler)
+        for state in filter(None, (training.best_state, training.state_dict)):  # the last ones stay
+            load_network(self.net, state, self.last)
+        with blaming(self.last):
+            restore_optimizer(self.optimizer, training.optimizer)
+            self.scaler.load_state_dict(training.scaler)
         return training
 
     @property

@@ -12,11 +12,16 @@ from engine.checkpoint import read, write
 from engine.setting import Setting
 from util.distributed import say
 from util.errors import UserError
+from util.files import is_name
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 FORMAT = "ssp-training-1"
+KINDS = {
+    "arguments": dict, "snapshot": int, "losses": list, "history": list, "state_dict": dict, "optimizer": dict,
+    "scaler": dict, "name": str, "best_miou": (int, float), "best_name": str, "best_state": dict, "finished": bool,
+}  # fmt: skip
 # Flags that may differ when a run goes on: they say where it runs, not what it does.
 FREE = ("data_root", "out", "device", "workers", "cache_gb", "resume", "tensorboard")
 
@@ -94,9 +99,12 @@ def _candidates(path: Path) -> list[Path]:
 def _load(path: Path) -> Training:
     content = read(path)
     known = {f.name: content.get(f.name) for f in fields(Training)}
-    kinds = {"arguments": dict, "snapshot": int, "losses": list, "history": list, "state_dict": dict, "optimizer": dict}
-    if content.get("format") != FORMAT or not all(isinstance(known[name], kind) for name, kind in kinds.items()):
+    is_whole = content.get("format") == FORMAT and all(isinstance(known[name], kind) for name, kind in KINDS.items())
+    if not is_whole or known["snapshot"] < 0:
         raise UserError(f"{path}: not the state of a training run")
+    for name in filter(None, (known["name"], known["best_name"])):  # which files are written and removed by
+        if not is_name(name):
+            raise UserError(f"{path}: names a file outside its folder: {name!r:.40}; somebody has edited it")
     return Training(**known)
 
 

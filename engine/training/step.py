@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from dataset.samples import Sample, TrainingSamples
 from engine.training.parallel import released_masks
 from model.loss import loss_terms, total_loss, valid_pixels
 from util.distributed import from_all, rank, sum_over_processes, world
-from util.errors import UserError
+from util.errors import UserError, first_line
 
 MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
 
@@ -25,6 +26,18 @@ def make_optimizer(net: nn.Module, lr: float) -> torch.optim.Optimizer:
     """SGD over what needs a gradient."""
     trained = [p for p in net.parameters() if p.requires_grad]
     return torch.optim.SGD(trained, lr=lr, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY, fused=True)
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Put an optimizer's saved state back. Raises ValueError unless every momentum has its parameter's shape."""
+    try:
+        optimizer.load_state_dict(state)
+    except (KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
+        raise ValueError(first_line(error)) from error
+    for parameter in (p for group in optimizer.param_groups for p in group["params"]):
+        momentum = optimizer.state[parameter].get("momentum_buffer")
+        if momentum is not None and (momentum.shape, momentum.dtype) != (parameter.shape, parameter.dtype):
+            raise ValueError(f"a momentum of {tuple(momentum.shape)} for a parameter of {tuple(parameter.shape)}")
 
 
 def own_samples(samples: TrainingSamples, batch_size: int, first_step: int, steps: int) -> Subset:

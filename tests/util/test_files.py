@@ -15,8 +15,9 @@ import torch
 
 from engine.checkpoint import save_weights
 from engine.training.best import free_stem
+from tests.files import CHECKOUT
 from util.errors import UserError
-from util.files import atomic_write, check_writable, remove_leftovers
+from util.files import atomic_write, check_file, check_writable, is_name, remove_leftovers
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
@@ -40,6 +41,68 @@ def test_a_file_is_replaced_at_once(tmp_path: Path) -> None:
             assert path.read_bytes() == b"old"
         assert path.read_bytes() == b"new"
         assert reader.read() == b"old"  # another file took the name, this one was not written to
+
+
+def test_a_link_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    target, link, dangling = tmp_path / "real" / "a", tmp_path / "link", tmp_path / "dangling"
+    target.write_bytes(b"old")
+    link.symlink_to(target)
+    dangling.symlink_to(tmp_path / "real" / "b")
+    for path in (link, dangling):
+        check_file(path)
+        with atomic_write(path) as file:
+            file.write(b"new")
+        assert path.is_symlink()
+        assert path.read_bytes() == b"new"
+    assert sorted(path.name for path in (tmp_path / "real").iterdir()) == ["a", "b"]
+
+
+def test_a_device_is_written_to_and_stays(tmp_path: Path) -> None:
+    (tmp_path / "null").symlink_to("/dev/null")
+    for path in ("/dev/null", tmp_path / "null"):
+        check_file(path)
+        with atomic_write(path) as file:
+            file.write(b"gone")
+    assert Path("/dev/null").is_char_device()
+    assert (tmp_path / "null").is_symlink()
+
+
+WRITER = """
+from util.files import atomic_write, check_file
+check_file("/dev/stdout")
+print("before", flush=True)
+with atomic_write("/dev/stdout") as file:
+    file.write(b"written")
+"""
+
+
+def test_the_standard_output_is_written_to(tmp_path: Path) -> None:
+    """A pipe or a file of the shell's: neither is replaced."""
+    command = [sys.executable, "-c", WRITER]
+    piped = subprocess.run(command, cwd=CHECKOUT, stdout=subprocess.PIPE, check=True)
+    assert piped.stdout == b"before\nwritten"
+    with (tmp_path / "out").open("ab") as file:
+        subprocess.run(command, cwd=CHECKOUT, stdout=file, check=True)
+    assert (tmp_path / "out").read_bytes().endswith(b"written")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_named_pipe_is_refused(tmp_path: Path) -> None:
+    """It would hang without a reader, or be replaced."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    for name in ("pipe", "link"):
+        for write in (check_file, lambda path: atomic_write(path).__enter__()):
+            with pytest.raises(UserError, match=rf"{name}: is a pipe, a socket or a disk; name a file to write$"):
+                write(tmp_path / name)
+    assert (tmp_path / "pipe").is_fifo()
+
+
+@pytest.mark.parametrize("text", ["", ".", "..", "../x", "/x", "a/b", "a\nb", "a\\b"])
+def test_what_is_no_name(text: str) -> None:
+    assert not is_name(text)
+    assert is_name("resnet50_1shot_61.40")
 
 
 @pytest.mark.parametrize("old", [b"old", None])

@@ -129,6 +129,18 @@ def test_a_hostile_pickle_is_refused(checkout: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_lists_that_were_made_from_masks_are_not_imported(toy_fss: Path, tmp_path: Path) -> None:
+    """They would lose the mark that they are not HSNet's."""
+    made = tmp_path / "made"
+    (path,) = generate_lists("fss", toy_fss, made)
+    before = path.read_bytes()
+    with pytest.raises(
+        UserError, match=r"test\.txt: was made from masks by prepare\.py splits; name the data/splits of "
+    ):
+        import_lists(made, made)
+    assert path.read_bytes() == before
+
+
 def test_a_folder_that_is_no_checkout(tmp_path: Path) -> None:
     for source in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(UserError) as caught:
@@ -307,9 +319,22 @@ def test_a_missing_official_list(tmp_path: Path) -> None:
         read_official_list(tmp_path / "list.txt")
 
 
+def test_a_test_list_of_nonsense_replaces_nothing(tmp_path: Path) -> None:
+    for name in "abcdefgh":
+        (tmp_path / name).mkdir()
+    lists = {"train": ["a", "b", "c"], "select": ["d"], "test": ["e", "f"]}
+    write_fss_lists(lists, tmp_path)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "splits").iterdir()}
+    nonsense = derive_fss_lists(["Lorem ipsum\tx", "dolor"], list("abcdefgh"))
+    with pytest.raises(UserError, match=r"2 of the 2 listed classes are not there, 'Lorem ipsum") as raised:
+        write_fss_lists(nonsense, tmp_path)
+    assert str(raised.value).isprintable()
+    assert {path.name: path.read_bytes() for path in (tmp_path / "splits").iterdir()} == before
+
+
 def test_written_fss_lists_can_be_read(tmp_path: Path) -> None:
     lists = {"train": ["a", "b"], "select": ["c"], "test": ["d", "e"]}
-    with pytest.raises(UserError, match=r"5 of the 5 listed classes are not there, a the first"):
+    with pytest.raises(UserError, match=r"5 of the 5 listed classes are not there, 'a' the first"):
         write_fss_lists(lists, tmp_path)
     assert not any(tmp_path.iterdir())
     for name in "abcde":

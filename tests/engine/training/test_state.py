@@ -42,6 +42,29 @@ def test_another_file_is_one_line(tmp_path: Path, content: dict) -> None:
         load_training(tmp_path / "run.last")
 
 
+@pytest.mark.parametrize("name", ["../x", "/x", "a/../../x", "..", ".", "a\nb", "a\\b"])
+@pytest.mark.parametrize("field", ["best_name", "name"])
+def test_names_out_of_a_file_are_names(tmp_path: Path, field: str, name: str) -> None:
+    """Files are written and removed by them."""
+    save_training(tmp_path / "run.last", replace(STATE, **{field: name}))
+    with pytest.raises(
+        UserError, match=r"run\.last: names a file outside its folder: .*; somebody has edited it; "
+    ) as e:
+        load_training(tmp_path / "run.last")
+    assert str(e.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"scaler": None}, {"history": {}}, {"best_miou": "1"}, {"best_state": []}, {"finished": 1}, {"snapshot": -1},
+     {"name": None}, {"best_name": 3}],
+)  # fmt: skip
+def test_fields_of_another_kind(tmp_path: Path, other: dict) -> None:
+    save_training(tmp_path / "run.last", replace(STATE, **other))
+    with pytest.raises(UserError, match=r"run\.last: not the state of a training run; remove it"):
+        load_training(tmp_path / "run.last")
+
+
 def test_flags_are_kept_as_plain_values() -> None:
     flags = {"device": torch.device("cpu"), "lr": 0.5, "resume": True, "fold": None, "out": Path("here")}
     assert plain_values(flags) == {"device": "cpu", "lr": 0.5, "resume": True, "fold": None, "out": "here"}
