@@ -28,7 +28,7 @@ COMPARED = 4  # losses, those of the first steps
 
 def evaluation(job: Job) -> list[Row]:
     """The planned and the plain engine on the same episodes, with refinement and ResNet-50."""
-    images, novel, _ = open_part("pascal", job.data_root, "test", 0)
+    images, novel = open_part("pascal", job.data_root, "test", 0)[:2]
     index = class_index(images)
     net = network("resnet50", job.checkpoint, images).to(default_device())
     rows = []

@@ -84,12 +84,11 @@ def save_result(
     summary = {
         **setting.as_dict(), "protocol": protocol.name, "engine": engine, "amp": amp, "checkpoint": str(checkpoint),
         "episodes": episodes, "warnings": list(warnings),
-        "data": data and data._asdict(), "missing_classes": dict(missing or {}), "episodes_from": episodes_from,
-        "weights": info.get("weights", OWN),
         "trained_with": {name: trained[name] for name in TRAINED if name in trained},
+        **result, "weights": info.get("weights", OWN),
+        "data": data and data._asdict(), "missing_classes": dict(missing or {}), "episodes_from": episodes_from,
         "trained_on": {**trained_on, "declared": bool(info.get("declared"))} if trained_on["dataset"] else None,
         "training_data": info.get("data"),
-        **result,
     }  # fmt: skip
     lists = re.compile(r"\[\n[-\d.,\s]+\]")  # of numbers; no string holds a bare line break
     text = lists.sub(lambda numbers: " ".join(numbers[0].split()), json.dumps(summary, indent=2))
