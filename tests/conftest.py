@@ -12,7 +12,7 @@ import torch
 import prepare
 from dataset.prepare.toy import make_coco, make_fss, make_pascal
 from tests.files import COCO_SEED, TOY_SEED
-from util.launch import command
+from util.launch import TRACEBACK, command
 
 Main = Callable[[list[str]], object]
 
@@ -25,9 +25,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """No test reads or writes the user's own class index."""
+    """No test reads or writes the user's own class index, and defects are raised."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv(TRACEBACK, "1")  # a defect fails its test
         yield
 
 

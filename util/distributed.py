@@ -91,9 +91,12 @@ def from_all(x: Tensor) -> Tensor:
 
 
 def say(line: str, file: TextIO | None = None) -> None:
-    """Print a line once, in the first process."""
+    """Print a line once, in the first process. A run goes on without whoever has stopped to read it."""
     if rank() == 0:
-        print(line, file=file, flush=True)
+        try:
+            print(line, file=file, flush=True)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), (file or sys.stdout).fileno())
 
 
 def any_process(yes: bool) -> bool:

@@ -12,6 +12,11 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
+def printable(text: str) -> str:
+    """A text in which what cannot be printed, such as a line break in a file's name, is written as an escape."""
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
+
+
 def one_line(text: object) -> str:
     """A text of somebody else's as one line that can be printed."""
     return "".join(letter if letter.isprintable() else " " for letter in " ".join(str(text).split()))

@@ -1,33 +1,54 @@
 """The edge of every program: errors become one line and an exit code.
 
 Scripts run their ``main`` under :func:`command`. A :class:`UserError` is printed to stderr as one line, with exit
-code 2; any exception that is not foreseen here is a defect of this project and keeps its traceback.
+code 2, and so is what the operating system refuses. Any other exception is a defect of this project: one line with its
+kind and place, and exit code 3; with SSP_TRACEBACK=1 in the environment it keeps its traceback.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import select
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from datetime import timedelta
+from io import TextIOWrapper
 
 from util.distributed import launched
-from util.errors import UserError, fills_gpu
+from util.errors import UserError, fills_gpu, first_line, printable
 
+TRACEBACK = "SSP_TRACEBACK"  # 1: defects keep their traceback, as in tests
+CLOSED_PIPE = 141  # the exit code of a program whose reader has gone, as a shell gives it
+REMEDIES = {  # of what the operating system refuses
+    errno.EACCES: "give yourself the right, or name another",
+    errno.EPERM: "give yourself the right, or name another",
+    errno.EROFS: "it can only be read; name another place",
+    errno.ENOSPC: "make room there",
+    errno.ENAMETOOLONG: "shorten the name",
+    errno.ENOENT: "name one that is there",
+}
 WAIT_FOR_CAUSE = 2  # seconds that a process waits for another one to name the cause of a run's end
 
 
 def command(main: Callable[[], object]) -> None:
     """Run a script's ``main`` and end the process.
 
-    Exit codes: 0 after success, 2 after an error that the user can mend, 130 after Ctrl-C or SIGTERM.
+    Exit codes: 0 after success, 2 after an error that the user can mend, 3 after a defect, 130 after Ctrl-C or
+    SIGTERM, 141 after the end of who read the output.
     """
+    for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot show must not end a run
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     code, line, is_cause = _run(main)  # after the return no traceback keeps loader processes alive
+    if code == CLOSED_PIPE:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python itself would complain at its end
+    elif code and _speaks(is_cause):
+        print(printable(line), file=sys.stderr)
     if code:
-        if _speaks(is_cause):
-            print(line, file=sys.stderr)
         sys.exit(code)
 
 
@@ -35,8 +56,16 @@ def _run(main: Callable[[], object]) -> tuple[int, str, bool]:
     """The exit code, the last line, and whether the line names a cause rather than the end of another process."""
     try:
         main()
+        sys.stdout.flush()
     except UserError as error:
         return 2, f"error: {error}", True
+    except OSError as error:
+        if isinstance(error, BrokenPipeError) and _reader_has_gone():
+            return CLOSED_PIPE, "", True
+        if error.errno is None:
+            return _defect(error)
+        where = "the output" if error.filename is None else os.fsdecode(error.filename)
+        return 2, f"error: {where}: {error.strerror}; {REMEDIES.get(error.errno, 'name another')}", True
     except RuntimeError as error:
         if fills_gpu(error):
             line = "lower --batch-size or --crop-size or raise --accumulate, in evaluation lower --cache-gb"
@@ -47,10 +76,29 @@ def _run(main: Callable[[], object]) -> tuple[int, str, bool]:
         if launched() and _is_connection(error):
             line = "torchrun's report names it; a training goes on with --resume"
             return 2, f"error: another process of this run has ended; {line}", False
-        raise
+        return _defect(error)
     except KeyboardInterrupt as error:
         return 130, "; ".join(filter(None, ("interrupted", str(error)))), False
+    except Exception as error:
+        return _defect(error)
     return 0, "", True
+
+
+def _reader_has_gone() -> bool:
+    """Whether the standard output is a pipe that nobody reads any more."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+
+
+def _defect(error: Exception) -> tuple[int, str, bool]:
+    """What _run returns for an exception that nobody foresaw. Raises it if tracebacks are asked for."""
+    if os.environ.get(TRACEBACK):
+        raise error
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{os.path.basename(last.filename)}, line {last.lineno}"
+    what = f"{type(error).__name__}: {first_line(error)}"
+    return 3, f"error: {what} ({place}): a defect of this program; {TRACEBACK}=1 before the command shows all", True
 
 
 def _speaks(is_cause: bool) -> bool:
