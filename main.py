@@ -21,6 +21,7 @@ After Ctrl-C or SIGTERM the program saves the state and ends.
 from __future__ import annotations
 
 import argparse
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -91,14 +92,14 @@ def main(argv: list[str] | None = None) -> Path:
     """Train as the flags say; returns the best weights' .ckpt."""
     args = parse(argv)
     locate(args.data_root, Setting.of(vars(args)).layout.FOLDER)
-    with interrupts() as asked, distributed.joined(args.device or default_device()) as args.device:
+    with interrupts() as asked, distributed.joined(args.device or default_device()) as args.device, ExitStack() as held:
         try:
-            return train(args, asked)
+            return train(args, asked, held)
         except KeyboardInterrupt as error:
             raise KeyboardInterrupt(str(error) or how_to_go_on(state_of(Setting.of(vars(args)), args.out))) from None
 
 
-def train(args: argparse.Namespace, asked: Interrupts) -> Path:
+def train(args: argparse.Namespace, asked: Interrupts, held: ExitStack) -> Path:
     """Train on the base classes, snapshot by snapshot, and test the best weights on the novel ones."""
     # Here, so that --help and wrong flags need not wait for torch.
     from dataset.samples import TrainingSamples
@@ -135,7 +136,7 @@ def train(args: argparse.Namespace, asked: Interrupts) -> Path:
     )  # fmt: skip
 
     # The network, its optimizer and the state of the run (sections 2 to 4).
-    how = {"training": earlier, "released_order": args.released_order, "frozen": bool(args.frozen)}
+    how = {"training": earlier, "released_order": args.released_order, "frozen": bool(args.frozen), "held": held}
     run = TrainingRun(setting, schedule, fold, samples, last, flags, means, args.pretrained, **how)
 
     def test(part: Part, plans: Plans) -> dict[str, Any]:

@@ -56,18 +56,18 @@ def save_run(
             Path(f"{previous}{suffix}").unlink(missing_ok=True)
 
 
-def save_best(training: Training, setting: Setting, fold: Fold, folder: Path, former: str = "") -> None:
+def save_best(training: Training, setting: Setting, fold: Fold, folder: Path) -> None:
     """Write the best weights, then remove the former best ones of this run.
 
     Arguments:
-        training: holds the weights, their mIoU and their name.
+        training: holds the weights, their mIoU, their name and that of the former ones.
         setting, fold: what the weights were trained on.
         folder: of the run.
-        former: the name of the former best weights.
     """
-    previous = folder / former if former else None
+    previous = folder / training.former if training.former else None
     info = training_info(training, setting, fold)
     save_run(folder / training.best_name, setting, training.best_state, info, previous)
+    training.former = ""
 
 
 def training_info(training: Training, setting: Setting, fold: Fold) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from util import distributed
 from util.errors import UserError
 from util.files import check_writable, remove_leftovers
 from util.interrupts import Interrupts
+from util.locks import only_one
 from util.memory import keep_freed_memory
 from util.progress import progress
 
@@ -89,8 +91,9 @@ class TrainingRun:
         pretrained, frozen: as of start_network.
         training: the state to go on from; None to start.
         released_order: as of loss_and_gradients.
+        held: keeps the run's lock until the run ends; None for no lock.
     Raises:
-        UserError: the weights cannot be read, or the folder cannot be written.
+        UserError: the weights cannot be read, the folder cannot be written, or another run writes there.
     """
 
     def __init__(
@@ -106,6 +109,7 @@ class TrainingRun:
         training: Training | None,
         released_order: int | None = None,
         frozen: bool = False,
+        held: ExitStack | None = None,
     ) -> None:
         self.setting, self.schedule, self.fold, self.samples = setting, schedule, fold, samples
         self.last, self.folder, self.means = last, last.parent, means
@@ -125,6 +129,8 @@ class TrainingRun:
         self.optimizer = make_optimizer(net, schedule.lr) if schedule.snapshots else None
         check_writable(self.folder)
         if self.is_first:
+            if held is not None:
+                held.enter_context(only_one(last, "a training"))
             remove_leftovers(self.folder)
         self.scaler = torch.amp.GradScaler(device.type, enabled=means.amp == "fp16")
         net.trunk_dtype = DTYPES[means.amp]
@@ -159,7 +165,8 @@ class TrainingRun:
         for state in filter(None, (training.best_state, training.state_dict)):  # the last ones stay
             load_network(self.net, state, self.last)
         with blaming(self.last):
-            restore_optimizer(self.optimizer, training.optimizer)
+            if self.optimizer:
+                restore_optimizer(self.optimizer, training.optimizer)
             self.scaler.load_state_dict(training.scaler)
         return training
 
@@ -185,7 +192,8 @@ class TrainingRun:
     def save(self) -> None:
         """Write the state of the run."""
         training = self.training
-        training.state_dict, training.optimizer = self.net.state_dict(), self.optimizer.state_dict()
+        training.state_dict = self.net.state_dict()
+        training.optimizer = self.optimizer.state_dict() if self.optimizer else {}
         training.scaler = self.scaler.state_dict()
         if self.is_first:
             save_training(self.last, training)
@@ -246,11 +254,11 @@ class TrainingRun:
         Arguments:
             result: the evaluation of the weights.
         """
-        training, former = self.training, self.training.best_name
+        training = self.training
         if result["miou"] >= training.best_miou:
             self._keep_as_best(result["miou"])
             if self.is_first:
-                save_best(training, self.setting, self.fold, self.folder, former)
+                save_best(training, self.setting, self.fold, self.folder)
         elif self.is_first:
             restore_best(training, self.setting, self.fold, self.folder)
         iteration = (training.snapshot + 1) * len(training.losses) - 1
@@ -270,12 +278,19 @@ class TrainingRun:
         return line
 
     def _keep_as_best(self, miou: float) -> None:
-        """The network's weights are the best so far, in the state, under a name that is free."""
+        """The network's weights are the best so far, in the state, under a name that is free.
+
+        The state is written before their files are: a run that is killed in between knows these as its own.
+        """
         training = self.training
         own = self.folder / training.best_name if training.best_name else None
         stem = free_stem(self.folder / f"{self.setting.name}_{miou:.2f}", own)
         training.best_state = {key: value.detach().cpu().clone() for key, value in self.net.state_dict().items()}
-        training.best_miou, training.best_name = miou, distributed.from_first(stem.name)
+        before, training.best_name = training.best_name, distributed.from_first(stem.name)
+        training.best_miou = miou
+        if before != training.best_name:
+            training.former = before
+        self.save()
 
     def load_best(self) -> None:
         """Put the best weights into the network, if it was trained; the last ones stay in the state."""

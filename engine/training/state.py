@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FORMAT = "ssp-training-1"
+NAMES = ("name", "best_name", "former")  # of files, by which these are written and removed
 KINDS = {
     "arguments": dict, "snapshot": int, "losses": list, "history": list, "state_dict": dict, "optimizer": dict,
-    "scaler": dict, "name": str, "best_miou": (int, float), "best_name": str, "best_state": dict, "finished": bool,
+    "scaler": dict, "best_miou": (int, float), "best_state": dict, "finished": bool,
+    **dict.fromkeys(NAMES, str),
 }  # fmt: skip
 # Flags that may differ when a run goes on: they say where it runs, not what it does.
 FREE = ("data_root", "out", "device", "workers", "cache_gb", "resume", "tensorboard")
@@ -41,6 +43,7 @@ class Training:
     best_miou: float = -1.0
     best_name: str = ""  # of the best weights' files
     best_state: dict[str, Tensor] = field(default_factory=dict)
+    former: str = ""  # of the best weights' files before, which are still to be removed
     finished: bool = False
 
 
@@ -98,11 +101,13 @@ def _candidates(path: Path) -> list[Path]:
 
 def _load(path: Path) -> Training:
     content = read(path)
-    known = {f.name: content.get(f.name) for f in fields(Training)}
+    known = {f.name: content.get(f.name, "" if f.name == "former" else None) for f in fields(Training)}
     is_whole = content.get("format") == FORMAT and all(isinstance(known[name], kind) for name, kind in KINDS.items())
     if not is_whole or known["snapshot"] < 0:
         raise UserError(f"{path}: not the state of a training run")
-    for name in filter(None, (known["name"], known["best_name"])):  # which files are written and removed by
+    for name in filter(
+        None, (known["name"], known["best_name"], known["former"])
+    ):  # which files are written and removed by
         if not is_name(name):
             raise UserError(f"{path}: names a file outside its folder: {name!r:.40}; somebody has edited it")
     return Training(**known)

@@ -1,0 +1,75 @@
+"""One program at a time in one place: an advisory lock of the operating system, which a kill releases too."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from util.errors import UserError, printable
+
+NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # of a file system that has none
+
+
+@contextmanager
+def only_one(path: Path, what: str) -> Iterator[None]:
+    """Hold a lock for the block, in a hidden file beside a path, which is removed at the end.
+
+    Arguments:
+        path: what only one program may write; its folder is made.
+        what: is done there, for messages, such as "a training".
+    Raises:
+        UserError: another process holds the lock; it says which, and since when.
+    """
+    lock = path.with_name(f".{path.name}.lock")
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        file = _locked(lock, path, what)
+    except OSError as error:
+        raise UserError(f"cannot write {lock}: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            if file.writable() and _is_at(file, lock):
+                lock.unlink()
+        file.close()
+
+
+def _locked(lock: Path, path: Path, what: str) -> BinaryIO:
+    """The lock's file, locked."""
+    while True:
+        file = lock.open("a+b")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            holder = printable(file.read(200).decode(errors="replace")) or "another process"
+            file.close()
+            raise UserError(
+                f"{path}: {what} is under way there, {holder}; wait for its end, or choose another"
+            ) from error
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                file.close()
+                raise
+        if _is_at(file, lock):  # else the one before has removed it in between
+            break
+        file.close()
+    file.truncate(0)
+    file.write(f"by process {os.getpid()} on {platform.node()} since {time.strftime('%Y-%m-%d %H:%M:%S')}".encode())
+    file.flush()
+    return file
+
+
+def _is_at(file: BinaryIO, path: Path) -> bool:
+    try:
+        return os.fstat(file.fileno()).st_ino == path.stat().st_ino
+    except FileNotFoundError:
+        return False
