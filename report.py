@@ -47,7 +47,7 @@ from engine.reproduction.commands import (
 from engine.setting import AUTHORS, OWN, WEIGHTS
 from model.names import is_backbone, is_method
 from util.errors import UserError, one_line
-from util.files import atomic_write, check_file
+from util.files import atomic_write, check_apart, check_file
 from util.launch import command
 
 
@@ -156,6 +156,8 @@ def main(argv: list[str] | None = None) -> list[Table]:
     args = parse(argv)
     weights = OWN if args.commands else args.weights
     results = read_results(args.paths, args.out)
+    outputs = {"--markdown": args.markdown, "--csv": args.csv, "--picture": args.picture}
+    check_apart(outputs, [*(result.file for result in results), *(Path(path) for path in args.paths)])
     tables = make_tables(results, args.dataset, args.shot, args.backbone, weights, args.method)
     if not tables:
         flags = "--dataset, --shot, --method, --backbone and --weights"

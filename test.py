@@ -30,10 +30,10 @@ from engine.network import chosen, code_files, network_of
 from engine.options import check_engine, default_device, make_parser, settle, whole
 from engine.report.results import finished_result, result_path, save_result
 from engine.reproduction.authors import load_known
-from engine.setting import Setting
+from engine.setting import SUFFIX, Setting
 from util import distributed
 from util.errors import UserError
-from util.files import check_file, check_writable
+from util.files import check_apart, check_file, check_writable
 from util.interrupts import interrupts
 from util.launch import command
 
@@ -78,7 +78,9 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]
     if args.amp and args.engine == "plain":
         raise UserError("--amp belongs to --engine planned, the plain one is the reference")
     check_engine(args.engine)
-    for file in filter(None, (args.json, args.save_episodes)):
+    outputs = {"--json": args.json, "--save-episodes": args.save_episodes}
+    check_apart(outputs, [path, path.with_suffix(".pth"), path.with_suffix(SUFFIX), args.episodes_from])
+    for file in filter(None, outputs.values()):
         check_file(file)
     from engine.evaluation.gallery import PICTURES
 

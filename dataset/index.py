@@ -7,8 +7,10 @@ exactly as long as its mask keeps size, modification and change time.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
+import stat
 import sys
 import time
 from functools import partial
@@ -59,7 +61,7 @@ def class_index(images: ImageSet, workers: int | None = None) -> ClassIndex:
 def mask_contents(images: ImageSet, workers: int | None = None) -> list[Mask]:
     """The content of each mask of the list, from the cache where the file has not changed since."""
     path = cache_path(images.masks, images.binary)
-    cached = _load(path)
+    cached = _load(path) if path else {}
     started = time.time_ns()
     stamps = [_stamp(images.mask_path(image), images.name) for image in images.ids]
     stale = [
@@ -77,15 +79,20 @@ def mask_contents(images: ImageSet, workers: int | None = None) -> list[Mask]:
             cached[image] = Mask(stamp, size, pixels)
         settled = {image: mask for image, mask in cached.items() if max(mask.stamp[1:]) < started - SETTLED_NS}
         try:
+            if path is None:
+                raise UserError("there is no home folder; set XDG_CACHE_HOME")
             _save(path, settled)
         except UserError as error:
             print(f"note: the class index is not kept for the next run: {error}", file=sys.stderr)
     return [cached[image] for image in images.ids]
 
 
-def cache_path(masks: Path, binary: bool = False) -> Path:
-    """Where the index of a folder of masks, of labels or of one object each, is kept."""
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+def cache_path(masks: Path, binary: bool = False) -> Path | None:
+    """Where the index of a folder of masks, of labels or of one object each, is kept; None without a home folder."""
+    try:
+        root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError:  # the user of a container may have none
+        return None
     name = hashlib.sha256(str(Path(masks).resolve()).encode()).hexdigest()[:24]
     return Path(root) / "ssp" / f"index-{name}{'-binary' if binary else ''}.npz"
 
@@ -93,6 +100,8 @@ def cache_path(masks: Path, binary: bool = False) -> Path:
 def _stamp(path: str, name: str) -> tuple[int, int, int]:
     try:
         info = os.stat(path)
+        if not stat.S_ISREG(info.st_mode):  # to read a pipe would last for ever
+            raise FileNotFoundError(errno.ENOENT, "not a file", path)
     except OSError as error:
         raise UserError(
             f"{path}: no such mask, but the list of {name} names it; add it (prepare.py), or take it off the list"

@@ -155,6 +155,29 @@ def test_flags_that_do_not_fit(toy: Path, checkpoint: Path, one_line_error: OneL
         assert message in one_line_error(testing.main, flags(toy, checkpoint, *more))
 
 
+def test_outputs_over_inputs(toy: Path, checkpoint: Path, tmp_path: Path, one_line_error: OneLine) -> None:
+    saved = tmp_path / "e.json"
+    testing.main(flags(toy, checkpoint, "--episodes", 1, "--seeds", 1, "--save-episodes", saved))
+    before = checkpoint.read_bytes(), saved.read_bytes()
+    for more in (
+        ["--json", checkpoint], ["--save-episodes", checkpoint], ["--json", checkpoint.with_suffix(".pth")],
+        ["--episodes-from", saved, "--json", saved], ["--json", tmp_path / "x", "--save-episodes", tmp_path / "x"],
+    ):  # fmt: skip
+        line = one_line_error(testing.main, flags(toy, checkpoint, *more))
+        assert line.endswith(": is read, or written by another flag; name another file")
+    assert (checkpoint.read_bytes(), saved.read_bytes()) == before
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_variable_of_torchrun_that_was_left(
+    toy: Path, checkpoint: Path, one_line_error: OneLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "old")
+    line = one_line_error(testing.main, flags(toy, checkpoint, "--episodes", 1, "--seeds", 1))
+    assert line.startswith("error: TORCHELASTIC_RUN_ID is set, but not by torchrun (")
+    assert line.endswith("; start with torchrun, or unset it")
+
+
 def paint(path: Path, array: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(array).save(path)

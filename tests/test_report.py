@@ -438,6 +438,26 @@ def test_named_files_must_be_results(tmp_path: Path, one_line_error: OneLine) ->
         assert f"{path}: {says}" in one_line_error(report.main, [str(path)])
 
 
+def test_a_table_does_not_replace_a_result(four_folds: Path, one_line_error: OneLine) -> None:
+    result = four_folds / "fold_0" / "r.json"
+    before = result.read_bytes()
+    for flag in ("--csv", "--markdown", "--picture"):
+        line = one_line_error(report.main, [str(four_folds), flag, str(result)])
+        assert line == f"error: {flag} {result}: is read, or written by another flag; name another file"
+    line = one_line_error(
+        report.main, [str(four_folds), "--csv", str(four_folds / "x"), "--markdown", str(four_folds / "x")]
+    )
+    assert "is read, or written by another flag" in line
+    assert result.read_bytes() == before
+
+
+def test_a_pipe_is_no_result(tmp_path: Path, one_line_error: OneLine) -> None:
+    """It would be waited for without end."""
+    os.mkfifo(tmp_path / "r.json")
+    assert "does not exist or cannot be read" in one_line_error(report.main, [str(tmp_path / "r.json")])
+    assert report.main([str(tmp_path), "--dataset", "pascal"])
+
+
 def test_folders_are_checked_before_anything_is_read(four_folds: Path, tmp_path: Path, one_line_error: OneLine) -> None:
     (tmp_path / "file").write_text("")
     for flag in ("--markdown", "--csv"):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
-from util.errors import UserError
+from util.errors import UserError, first_line
 
 if TYPE_CHECKING:  # what needs no torch, such as --help, does not wait for it
     import torch
@@ -36,14 +36,18 @@ def start(device: torch.device) -> torch.device:
         import torch.distributed as dist
 
         if device.type == "cuda":
-            local, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
-            if device.index is not None and int(os.environ["WORLD_SIZE"]) > 1:
+            local, gpus = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
+            if device.index is not None and int(os.environ.get("WORLD_SIZE", 1)) > 1:
                 raise UserError(f"--device {device} is one GPU for all processes; leave the number out")
             if local >= gpus:
                 raise UserError(f"only {gpus} GPUs, none for process {local}; lower --nproc-per-node, or --device cpu")
             device = torch.device("cuda", local)
             torch.cuda.set_device(device)
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        try:
+            dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        except ValueError as error:  # a variable that torchrun sets is missing
+            line = f"TORCHELASTIC_RUN_ID is set, but not by torchrun ({first_line(error)})"
+            raise UserError(f"{line}; start with torchrun, or unset it") from error
     return device
 
 

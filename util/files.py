@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -102,6 +102,24 @@ def check_file(path: str | Path) -> None:
         raise UserError(f"{path}: is a folder; name a file to write")
     if not is_device(path):
         check_writable(Path(os.path.realpath(path)).parent)
+
+
+def check_apart(outputs: Mapping[str, str | Path | None], inputs: Iterable[str | Path | None]) -> None:
+    """Check that what is written is neither what is read nor written twice.
+
+    Arguments:
+        outputs: files, by the flags that name them; None: not given.
+        inputs: files.
+    Raises:
+        UserError: names the flag.
+    """
+    taken = {os.path.realpath(path): path for path in inputs if path is not None}
+    for flag, path in outputs.items():
+        if path is None or is_device(path):
+            continue
+        if (real := os.path.realpath(path)) in taken:
+            raise UserError(f"{flag} {path}: is read, or written by another flag; name another file")
+        taken[real] = path
 
 
 def check_writable(folder: str | Path) -> None:

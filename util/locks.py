@@ -53,7 +53,7 @@ def _locked(lock: Path, path: Path, what: str) -> BinaryIO:
             holder = printable(file.read(200).decode(errors="replace")) or "another process"
             file.close()
             raise UserError(
-                f"{path}: {what} is under way there, {holder}; wait for its end, or choose another"
+                f"{path}: {what} is under way there, {holder}; wait for its end, or choose another place"
             ) from error
         except OSError as error:
             if error.errno not in NO_LOCKS:

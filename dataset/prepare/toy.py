@@ -36,6 +36,7 @@ from dataset.images import IGNORE
 from dataset.lists import write_lines
 from util.errors import UserError
 from util.files import atomic_write, check_writable
+from util.locks import only_one
 from util.progress import progress
 
 NAME = "toy"  # which its results bear
@@ -344,18 +345,19 @@ def make_toy(out: Path, layout: str, train: int, val: int, seed: int) -> bool:
     Raises:
         UserError: the folder holds something, or cannot be written.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        if _is_there(out, layout, train, val, seed):
-            return False
-        raise UserError(f"{out}: exists and is not an empty folder; name a new one")
     check_writable(out.parent)
-    partial = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    if layout == fss.NAME:
-        make_fss(partial, seed)
-    else:
-        {"pascal": make_pascal, "coco": make_coco}[layout](partial, train, val, seed)
-    partial.replace(out)
+    with only_one(out, "the painting of a dataset"):
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            if _is_there(out, layout, train, val, seed):
+                return False
+            raise UserError(f"{out}: exists and is not an empty folder; name a new one")
+        partial = out.with_name(f".{out.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        if layout == fss.NAME:
+            make_fss(partial, seed)
+        else:
+            {"pascal": make_pascal, "coco": make_coco}[layout](partial, train, val, seed)
+        partial.replace(out)
     return True
 
 

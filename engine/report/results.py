@@ -127,7 +127,7 @@ def find_results(paths: Sequence[str | Path]) -> list[Result]:
     """
     found: dict[Path, Result] = {}
     for path in map(Path, paths):
-        if not os.access(path, os.R_OK):
+        if not (os.access(path, os.R_OK) and (path.is_dir() or path.is_file())):
             raise UserError(f"{path}: does not exist or cannot be read; name result files or their folder")
         for file in _jsons_below(path) if path.is_dir() else (path,):
             try:

@@ -17,7 +17,7 @@ from engine.checkpoint import save_weights
 from engine.training.best import free_stem
 from tests.files import CHECKOUT
 from util.errors import UserError
-from util.files import atomic_write, check_file, check_writable, is_name, remove_leftovers
+from util.files import atomic_write, check_apart, check_file, check_writable, is_name, remove_leftovers
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
@@ -97,6 +97,16 @@ def test_a_named_pipe_is_refused(tmp_path: Path) -> None:
             with pytest.raises(UserError, match=rf"{name}: is a pipe, a socket or a disk; name a file to write$"):
                 write(tmp_path / name)
     assert (tmp_path / "pipe").is_fifo()
+
+
+def test_outputs_and_inputs_are_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "in").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+    check_apart({"--a": tmp_path / "x", "--b": tmp_path / "y", "--c": None}, [tmp_path / "in", None])
+    check_apart({"--a": "/dev/null", "--b": "/dev/null"}, [])
+    for outputs in ({"--a": tmp_path / "in"}, {"--a": tmp_path / "link"}, {"--b": "x", "--a": "./x"}):
+        with pytest.raises(UserError, match=r"^--a .*: is read, or written by another flag; name another file$"):
+            check_apart(outputs, [tmp_path / "in"])
 
 
 @pytest.mark.parametrize("text", ["", ".", "..", "../x", "/x", "a/b", "a\nb", "a\\b"])
