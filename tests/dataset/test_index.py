@@ -248,6 +248,28 @@ def test_a_mask_that_goes_missing_is_named(images: ImageSet) -> None:
         class_index(images)
 
 
+def test_a_pipe_in_the_place_of_a_mask(images: ImageSet) -> None:
+    """It would be waited for without end."""
+    path = Path(images.mask_path("a"))
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(UserError, match=r"a\.png: no such mask, but the list of "):
+        class_index(images)
+
+
+def test_without_a_home_folder(
+    images: ImageSet, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", no_home)
+    assert class_index(images) == EXPECTED
+    note = "note: the class index is not kept for the next run: there is no home folder; set XDG_CACHE_HOME\n"
+    assert capsys.readouterr().err.endswith(note)
+
+
 @pytest.mark.parametrize("content", ["text", "truncated", "empty"])
 def test_a_damaged_mask_is_named(images: ImageSet, content: str) -> None:
     path = Path(images.mask_path("a"))
