@@ -6,14 +6,16 @@ No pickle is trusted: files are read with ``weights_only=True`` or as safetensor
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from dataset import DATASETS, FOLDS
+from dataset.coco import CLASS_ORDERS
 from engine.setting import SUFFIX
 from model.names import is_backbone, is_method, is_papers
-from util.errors import UserError
+from util.errors import UserError, one_line
 from util.files import atomic_write
 
 if TYPE_CHECKING:  # files are found before torch is imported to read them
@@ -29,6 +31,32 @@ GET_PRETRAINED = (
 )
 
 OTHER_PRETRAINED = "name a file of the trunk's weights with --pretrained, or start from random weights (none)"
+
+
+PLAIN = (bool, int, float, str, type(None))
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a value is a dict of texts, numbers and None by names."""
+    return type(value) is dict and all(type(x) is str and type(y) in PLAIN for x, y in value.items())
+
+
+# What a checkpoint may say of its training, each by a rule that its value must keep; what it need not say is absent.
+INFO: dict[str, Callable[[Any], bool]] = {
+    "dataset": lambda x: isinstance(x, str) and x in DATASETS,
+    "class_order": lambda x: x is None or (isinstance(x, str) and x in CLASS_ORDERS),
+    "fold": lambda x: x is None or (type(x) is int and x in FOLDS),
+    "shot": lambda x: type(x) is int and 1 <= x <= 100,
+    "refine": lambda x: type(x) is bool,
+    "miou": lambda x: type(x) in (int, float),
+    "arguments": lambda x: _is_plain(x),
+    "data": lambda x: x is None or _is_plain(x),
+    **dict.fromkeys(("base_classes", "novel_classes"), lambda x: type(x) is list and all(type(y) is int for y in x)),
+    **dict.fromkeys(
+        ("base_names", "selection_names", "novel_names"),
+        lambda x: type(x) is list and all(type(y) is str for y in x),
+    ),
+}
 
 
 class Checkpoint(NamedTuple):
@@ -65,6 +93,9 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     info = content.get("info") if content.get("format") == FORMAT else {}
     if not isinstance(info, dict):
         raise UserError(f"{path}: damaged: it does not say what it was trained on; fetch it again")
+    for name, value in info.items():
+        if name in INFO and not INFO[name](value):
+            raise UserError(f"{path}: damaged: its {name} cannot be {one_line(repr(value)):.40}; fetch it again")
     known = _told(info) or method_and_backbone(state)
     if known is None:
         raise UserError(

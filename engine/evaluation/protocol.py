@@ -16,6 +16,7 @@ from util.errors import UserError
 from util.files import atomic_write
 
 EPISODES_FORMAT = "ssp-episodes-1"
+MOST_CLASSES = 1000  # FSS-1000 counts as far
 SAVED = ("dataset", "class_order", "fold", "shot", "protocol")  # what saved episodes belong to
 
 
@@ -90,12 +91,12 @@ def load_episodes(path: str | Path) -> dict[str, Any]:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
         known = {name: content[name] for name in SAVED}
         layout = DATASETS[known["dataset"]]
-        numbers = known["fold"] in (None, *FOLDS) and isinstance(known["shot"], int)
+        numbers = known["fold"] in (None, *FOLDS) and type(known["shot"]) is int and 1 <= known["shot"] <= 100
         names = known["protocol"] in PROTOCOLS and known["class_order"] in layout.CLASS_ORDERS
         if content["format"] != EPISODES_FORMAT or not (numbers and names):
             raise ValueError("unknown format")
         plans = {
-            int(seed): [Episode(str(query), int(cls), tuple(map(str, supports))) for query, cls, supports in episodes]
+            int(seed): [Episode(str(query), _cls(cls), tuple(map(str, supports))) for query, cls, supports in episodes]
             for seed, episodes in content["seeds"].items()
         }
         data = from_dict(content.get("data"))
@@ -107,6 +108,13 @@ def load_episodes(path: str | Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: not a list of episodes that --save-episodes wrote") from error
     return {**known, "plans": plans, "data": data}
+
+
+def _cls(value: Any) -> int:
+    """A class out of a file. Raises ValueError for what is none."""
+    if type(value) is not int or not 1 <= value <= MOST_CLASSES:
+        raise ValueError("class")
+    return value
 
 
 def doubts_of(
