@@ -16,6 +16,7 @@ DATA_ROOT ?= data/toy
 install: $(VENV)/.installed
 
 $(VENV)/.installed: requirements.txt requirements-dev.txt
+	@echo "installing into $(VENV): some minutes, up to 6 GB"
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet -r requirements-dev.txt
 	touch $@

@@ -161,11 +161,16 @@ def demonstrate(fold: int, out: Path) -> None:
         choose(plans, results["SSP + refine"], SHOWN_EPISODES),
         workers=0,
     )
-    table = "\n".join(lines)
+    of_one = METHODS[METHODS.index("--test-episodes") + 1]
+    about = (
+        f"Toy images, fold {fold}, crops of 129 pixels, from random weights; five seeds of {TEST_EPISODES} episodes. "
+        f"The mIoU in a file's name is of one seed of {of_one} episodes."
+    )
+    table = "\n".join([*lines, "", about])
     with atomic_write(out / "table.md") as file:
         file.write(f"{table}\n".encode())
     print(f"\n{table}\n")
-    print(f"five seeds of {TEST_EPISODES} episodes, {(time.perf_counter() - started) / 60:.1f} minutes in all")
+    print(f"{(time.perf_counter() - started) / 60:.1f} minutes in all")
     print(what_to_open(out))
 
 
@@ -179,7 +184,10 @@ def what_to_open(out: Path) -> str:
     pictures |= {str(path.relative_to(out)): "losses and mIoU of a training" for path in out.rglob("*.history.png")}
     lines = [f"  {out.relative_to(HERE) / name}  {tells}" for name, tells in pictures.items()]
     return "\n".join(
-        ["to look at:", *lines, "to paint an object of your own: make app", "for real data: README.md, Data"]
+        [
+            *("to look at:", *lines, "to paint an object of your own: make app"),
+            "for the commands of README.md: source .venv/bin/activate; for real data: docs/start.md",
+        ]
     )
 
 

@@ -66,9 +66,9 @@ def predictor(
     """
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    net, about = _loaded(weights, refine, method, backbone)
+    net, about, note = _loaded(weights, refine, method, backbone)
     net = model.fold_batch_norms(net).to(device, memory_format=torch.channels_last)
-    return engine.prediction.predictor.Predictor(net, max_side, about)
+    return engine.prediction.predictor.Predictor(net, max_side, about, note)
 
 
 def _network(
@@ -79,8 +79,8 @@ def _network(
 
 def _loaded(
     weights: str | os.PathLike | None, refine: bool | None, method: str | None, backbone: str | None
-) -> tuple[model.FewShotNetwork, str]:
-    """The network of this method and backbone (None: the weights'), in eval mode, and what it was trained on."""
+) -> tuple[model.FewShotNetwork, str, str]:
+    """The network of this method and backbone (None: the weights'), in eval mode, what it is, and a note on it."""
     state, info = None, {"method": method, "backbone": backbone}
     if weights is not None:
         state, info = engine.reproduction.authors.load_known(pathlib.Path(weights))
@@ -100,4 +100,6 @@ def _loaded(
     if state is not None:
         engine.checkpoint.load_network(net, state, weights)
     network = f"{info['method']} {info['backbone']}{', refine' if refine else ''}"
-    return net.eval(), f"{network}; weights {weights}, {engine.evaluation.declared.how_trained(info)}"
+    trained = engine.evaluation.declared.how_trained(info)
+    note = engine.evaluation.declared.other_data_note(info)
+    return net.eval(), f"{network}; weights {weights}, {trained}", note

@@ -91,6 +91,8 @@ def main(argv: list[str] | None = None) -> dict[Path, float]:
         own = {"method": args.method, "backbone": args.backbone}
         predictor = hubconf.predictor(checkpoint, args.refine, args.device, args.max_side, **own)
         print(f"network: {predictor.about}")
+        if predictor.note:
+            print(f"note: {predictor.note}")
         return segment_files(predictor, pairs, queries, out, args.label, args.threshold, args.explain)
 
 

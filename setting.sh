@@ -47,6 +47,9 @@ case ${REFINE:-} in
     *) fail "REFINE=$REFINE: must be 1 or 0" ;;
 esac
 
+if [ -z "${PYTHON:-}" ] && [ -z "${VIRTUAL_ENV:-}" ] && [ -x "$HERE/.venv/bin/python" ]; then
+    PYTHON=$HERE/.venv/bin/python # what make demo installs, where no environment is active
+fi
 PYTHON=${PYTHON:-python}
 if [ -x "$PYTHON" ]; then
     python=("$PYTHON")

@@ -46,7 +46,7 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]
     add(
         "--trained-on",
         metavar="FOLD",
-        help="what a plain state dict was trained on: 0 (pascal), contiguous:0 or interleaved:0 (coco), fss",
+        help="what a .pth was trained on: 0 (pascal), contiguous:0 (coco) and so on, fss",
     )
     add("--out", default="outdir", metavar="DIR", help="main.py's folder (default %(default)s)")
     add("--protocol", choices=tuple(PROTOCOLS), help="the paper's own, or HSNet's (default ssp)")
@@ -117,9 +117,11 @@ def settle_episodes(args: argparse.Namespace, known: dict[str, Any], path: Path)
             raise UserError(f"--class-order: HSNet's protocol tests {layout.HSNET_ORDER} folds; leave the flag out")
         args.class_order = args.class_order or layout.HSNET_ORDER
         if not (args.splits or args.saved):
-            raise UserError("--protocol hsnet needs --splits, the data/splits of an HSNet checkout")
+            raise UserError(
+                "--protocol hsnet needs --splits, the data/splits of an HSNet checkout or of prepare.py splits"
+            )
     if layout.FOLDS[0] is not None and args.fold is None and known.get("fold") is None:
-        raise UserError(f"{path}: does not say which fold of {layout.NAME} to test; pass --fold")
+        raise UserError(f"{path}: does not say which fold of {layout.NAME} to test; pass --fold, or --trained-on")
     vars(args).update(settle(vars(args), known).as_dict())
 
 

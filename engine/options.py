@@ -59,7 +59,7 @@ def make_parser(description: str, known: str = "") -> argparse.ArgumentParser:
         "--seeds",
         type=whole(1, 1000),
         default=PAPER.seeds,
-        help="number of seeds to test on, from --seed on (default %(default)s)",
+        help=f"number of seeds to test on, from --seed on (default {PAPER.seeds})",
     )
     add(
         "--engine",

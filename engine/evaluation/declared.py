@@ -35,6 +35,12 @@ def other_data(info: Mapping[str, Any]) -> str:
     return held.label if held else ""
 
 
+def other_data_note(info: Mapping[str, Any]) -> str:
+    """What to say of weights that were trained on other data than the benchmark's; "" of others."""
+    label = other_data(info)
+    return f"the weights were trained on {label}: what they find in other images means little" if label else ""
+
+
 def declare(
     info: Mapping[str, Any], text: str, path: Path, dataset: str | None, root: str | Path, splits: str | None
 ) -> dict[str, Any]:

@@ -178,4 +178,5 @@ def result_table(result: Mapping[str, Any], class_names: Mapping[int, str], clas
 
 def summary(result: Mapping[str, Any]) -> str:
     """The means of a result in a few words."""
-    return f"mIoU {result['miou']:.4f} (std {result['miou_std']:.2f}), FB-IoU {result['fb_iou']:.4f}"
+    spread = f" (std {result['miou_std']:.2f})" if len(result["seeds"]) > 1 else ""
+    return f"mIoU {result['miou']:.4f}{spread}, FB-IoU {result['fb_iou']:.4f}"

@@ -18,7 +18,7 @@ from dataset import (
 )
 from dataset.held import Held
 from engine.evaluation.declared import how_trained
-from engine.evaluation.protocol import PAPER, Protocol, plan_seeds
+from engine.evaluation.protocol import HSNET, PAPER, Protocol, plan_seeds
 from engine.setting import Setting, spans
 from util import distributed
 from util.errors import UserError
@@ -68,11 +68,11 @@ def open_tested(
     plans = saved["plans"] if saved else {0: plan_hsnet(dataset, splits, fold, setting.shot)}
     if saved and episodes and episodes > (has := min(map(len, plans.values()))):
         raise UserError(f"--episodes {episodes}: the file of --episodes-from has {has} of a seed; ask for no more")
-    plans = {seed: some[:episodes] for seed, some in plans.items()}
-    everything = [episode for some in plans.values() for episode in some]
+    everything = [episode for some in plans.values() for episode in some]  # also those that are left out below
     over_fold = protocol.over_all_classes
     classes = hsnet_classes(dataset, fold, everything) if over_fold else {episode.cls for episode in everything}
-    images = open_listed(dataset, root, everything)
+    plans = {seed: some[:episodes] for seed, some in plans.items()}
+    images = open_listed(dataset, root, [episode for some in plans.values() for episode in some])
     data = saved["data"] if saved else held_by_hsnet(dataset, root, splits, fold)
     return Evaluated(images, plans, [cls for cls in sorted(classes) if cls in images.class_names], data)
 
@@ -106,7 +106,7 @@ def what_is_tested(
     path: Path,
     source: str | None = None,
 ) -> str:
-    """Say in a line what will be tested.
+    """Say in a line what will be tested, and in further ones what to know of it.
 
     Arguments:
         setting, protocol, tested: of the evaluation.
@@ -121,8 +121,14 @@ def what_is_tested(
         number = f"{len(seeds)} seeds ({seeds[0]} to {seeds[-1]})"
     of_file = f" of {source}" if source else ""
     known = f"; {tested.data.label}, not the benchmark" if tested.data and tested.data.label else ""
-    return (
+    notes = []
+    if protocol == HSNET:
+        notes = ["note: HSNet's protocol has one seed of its own, and refines only with --refine"]
+    if setting.method == "ssp" and not setting.refine and "refine" not in info and protocol == PAPER:
+        notes = ["note: without --refine; the SSP rows of the paper's tables are refined, and the file does not say"]
+    line = (
         f"{setting.method} {setting.backbone}{', refine' if setting.refine else ''} on {setting.describe()}, "
         f"{setting.shot}-shot: {spans(tested.classes)}, {protocol.title}, {number} x {max(counts)} episodes{of_file}"
         f"{known}; weights {path}, {how_trained(info)}"
     )
+    return "\n".join([line, *notes])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,12 @@ footer {display: none !important}
 """
 THEME = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
 HEADING = "# Few-shot segmentation\nMark an object in one to five images; it is found in others."
+
+
+def heading(about: str, note: str) -> str:
+    """The heading, with the network in small letters; a path may hold what Markdown would take for its own."""
+    lines = [f"<small>{escape(line)}</small>" for line in (about, note) if line]
+    return "\n\n".join([HEADING, *lines])
 
 
 def layout(finder: Finder, folder: Path, max_side: int) -> Any:
@@ -110,7 +117,7 @@ def layout(finder: Finder, folder: Path, max_side: int) -> Any:
 
     with gr.Blocks(title="Few-shot segmentation", analytics_enabled=False, delete_cache=FORGET) as page:
         found = gr.State([])
-        gr.Markdown(HEADING)
+        gr.Markdown(heading(finder.predictor.about, finder.predictor.note))
         with gr.Row():
             with gr.Column():
                 gr.Markdown("### 1. Supports: paint the object")

@@ -17,7 +17,7 @@ from engine.prediction.images import check_image, output_names, read_image
 from engine.prediction.masks import read_support
 from engine.prediction.predictor import OBJECT, Predictor, fitted, size_problem, working_size
 from engine.prediction.sheet import SIDE, contact_sheet, highlighted, thumbnail
-from util.errors import UserError
+from util.errors import UserError, one_line
 from util.files import atomic_write, check_writable, remove_leftovers
 from util.progress import progress
 
@@ -103,7 +103,9 @@ def segment_files(
     seconds = (time.perf_counter() - started) / len(queries)
 
     cut = f", the first {SHOWN} are shown" if len(queries) > SHOWN else ""
+    network = [line for line in (predictor.about, predictor.note) if line]
     sections = [
+        *((one_line(line), []) for line in network),
         (f"supports ({len(supports)})", [(x.path.name, tile(x.image, x.mask)) for x in supports[:SHOWN]]),
         (f"queries ({len(queries)}{cut}): where the object was found, and its share of the pixels", thumbnails),
     ]

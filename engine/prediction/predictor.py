@@ -55,15 +55,15 @@ class Predictor:
             same up to rounding: probabilities within 1e-4, masks equal but for pixels that close to 0.5.
         max_side: larger images are resized so that their longer side has so many pixels. Raises ValueError
             below 32.
-        about: what the network is and was trained on, for people.
+        about, note: what the network is and was trained on, and a reason to trust it little, for people.
     """
 
-    def __init__(self, net: FewShotNetwork, max_side: int = MAX_SIDE, about: str = "") -> None:
+    def __init__(self, net: FewShotNetwork, max_side: int = MAX_SIDE, about: str = "", note: str = "") -> None:
         if max_side < MIN_SIDE:
             raise ValueError(f"max_side {max_side}: at least {MIN_SIDE} pixels are needed")
         self.net = net.eval()
         self.max_side = max_side
-        self.about = about
+        self.about, self.note = about, note
         self._prototypes: tuple[Tensor, Tensor] | None = None
 
     @torch.inference_mode()

@@ -69,7 +69,7 @@ def contact_sheet(sections: Sequence[tuple[str, Sequence[tuple[str, Image.Image]
     for heading, tiles in sections:
         fitting = [(shortened(caption, SIDE), picture) for caption, picture in tiles]
         lines = [row_of_tiles(fitting[start : start + columns], SIDE) for start in range(0, len(tiles), columns)]
-        rows += [_line(heading), *lines]
+        rows += [_line(shortened(heading, columns * SIDE)), *lines]
     return stack(rows)
 
 
