@@ -26,7 +26,7 @@ from engine.evaluation.evaluate import evaluate, result_table, segment
 from engine.evaluation.gallery import choose, headline, masked, write_gallery
 from engine.evaluation.protocol import PAPER, plan_seeds
 from engine.options import OneLineParser, default_device
-from engine.pictures import episode_panel, legend, save_png, stack
+from engine.pictures import episode_panel, legend, save_png, stack, text_line
 from engine.prediction import Predictor, explanation_figure
 from engine.setting import Setting
 from engine.training.start import start_network
@@ -86,7 +86,7 @@ def telling_episodes(episodes: Sequence[Episode], baseline: dict[str, Any], ours
 def draw_episodes(
     path: Path, images: ImageSet, episodes: Sequence[Episode], networks: Mapping[str, FewShotNetwork]
 ) -> None:
-    """Draw a line for each episode: support, query with the truth, each network's prediction."""
+    """Draw a line for each of telling_episodes: support, query with the truth, each network's prediction."""
     predictions = {name: segment(net, images, episodes, workers=0) for name, net in networks.items()}
     lines = [
         episode_panel(
@@ -96,7 +96,10 @@ def draw_episodes(
         )
         for number, episode in enumerate(episodes)
     ]
-    save_png(stack([legend(lines[0].width), *lines]), path)
+    why = [*["median gain of its class"] * (len(episodes) - 2), "largest gain of all", "largest loss of all"]
+    names = [f"{images.class_names[episode.cls]}: {told}" for episode, told in zip(episodes, why, strict=True)]
+    rows = [row for name, line in zip(names, lines, strict=True) for row in (text_line(name), line)]
+    save_png(stack([legend(lines[0].width), *rows]), path)
 
 
 def draw_inside(path: Path, images: ImageSet, episode: Episode, net: FewShotNetwork) -> None:

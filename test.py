@@ -43,11 +43,7 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]
     parser = make_parser(__doc__, "the checkpoint's, else ")
     add = parser.add_argument
     add("--checkpoint", metavar="PATH", help="weights, or a folder that holds exactly one")
-    add(
-        "--trained-on",
-        metavar="FOLD",
-        help="what a .pth was trained on: 0 (pascal), contiguous:0 (coco) and so on, fss",
-    )
+    add("--trained-on", metavar="FOLD", help="what a .pth was trained on: 0 (pascal), contiguous:0 (coco), fss")
     add("--out", default="outdir", metavar="DIR", help="main.py's folder (default %(default)s)")
     add("--protocol", choices=tuple(PROTOCOLS), help="the paper's own, or HSNet's (default ssp)")
     add("--episodes", type=whole(1), help="episodes of a seed (default the protocol's)")

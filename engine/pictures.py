@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from util.files import atomic_write
 
 TILE = 192  # pixels, the side of a panel's pictures
 LETTERS = 13  # pixels, of the letters of a caption
+HEADING = 24  # pixels, the height of a line of text
 RIGHT, MISSED, WRONG, IGNORED = (0, 190, 80), (255, 215, 0), (230, 40, 40), (235, 235, 235)
 
 
@@ -105,6 +107,13 @@ def fitted_size(size: tuple[int, int], side: int) -> tuple[int, int]:
 def text_length(text: str) -> float:
     """The length of a caption, in pixels."""
     return ImageDraw.Draw(Image.new("L", (1, 1))).textlength(text, font=ImageFont.load_default(LETTERS))
+
+
+def text_line(text: str) -> Image.Image:
+    """A line of text on white."""
+    sheet = Image.new("RGB", (math.ceil(text_length(text)) + 12, HEADING), "white")
+    ImageDraw.Draw(sheet).text((6, 7), text, fill="black", font=ImageFont.load_default(LETTERS))
+    return sheet
 
 
 def stack(rows: Sequence[Image.Image]) -> Image.Image:

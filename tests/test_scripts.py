@@ -161,7 +161,9 @@ def test_the_runs_own_checkpoint_is_found(toy: Path, run: Path, baseline_run: Pa
 
 def test_plain_weights_need_the_fold(toy: Path, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plain = run.with_suffix(".pth")
-    with pytest.raises(UserError, match=r"\.pth: does not say which fold of pascal to test; pass --fold$"):
+    with pytest.raises(
+        UserError, match=r"\.pth: does not say which fold of pascal to test; pass --fold, or --trained-on$"
+    ):
         evaluated(toy, ["--checkpoint", plain])
     capsys.readouterr()
     result = evaluated(toy, ["--checkpoint", plain, "--fold", "0", "--refine"])

@@ -6,16 +6,15 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
-from engine.pictures import LETTERS, fitted_size, region_edge, row_of_tiles, stack, text_length
+from engine.pictures import fitted_size, region_edge, row_of_tiles, stack, text_length, text_line
 
 SIDE = 320  # pixels, of a sheet's tile
 TINTS = np.array([(255, 0, 120), (0, 210, 255), (255, 225, 0)], np.float32)  # magenta, cyan, yellow
 STRENGTH = 0.5  # of a tint, the rest is the image in grey
 DARKEST = 50  # what black becomes in that grey, so that a tint shows on it
 COLUMNS = 5, 12  # of a sheet: it grows wider before it grows long
-HEADING = 24  # pixels, the height of a line of text
 
 
 def highlighted(image: Image.Image, mask: np.ndarray) -> Image.Image:
@@ -69,7 +68,7 @@ def contact_sheet(sections: Sequence[tuple[str, Sequence[tuple[str, Image.Image]
     for heading, tiles in sections:
         fitting = [(shortened(caption, SIDE), picture) for caption, picture in tiles]
         lines = [row_of_tiles(fitting[start : start + columns], SIDE) for start in range(0, len(tiles), columns)]
-        rows += [_line(shortened(heading, columns * SIDE)), *lines]
+        rows += [text_line(shortened(heading, columns * SIDE)), *lines]
     return stack(rows)
 
 
@@ -84,10 +83,3 @@ def shortened(caption: str, width: float) -> str:
         kept -= 1
         shown = f"{name[: (kept + 1) // 2]}...{name[len(name) - kept // 2 :]}"
     return shown + rest
-
-
-def _line(text: str) -> Image.Image:
-    """A line of text on white."""
-    sheet = Image.new("RGB", (math.ceil(text_length(text)) + 12, HEADING), "white")
-    ImageDraw.Draw(sheet).text((6, 7), text, fill="black", font=ImageFont.load_default(LETTERS))
-    return sheet
