@@ -101,5 +101,6 @@ def _loaded(
         engine.checkpoint.load_network(net, state, weights)
     network = f"{info['method']} {info['backbone']}{', refine' if refine else ''}"
     trained = engine.evaluation.declared.how_trained(info)
+    name = pathlib.Path(weights or "random").name  # its folder is not for those who look at the page
     note = engine.evaluation.declared.other_data_note(info)
-    return net.eval(), f"{network}; weights {weights}, {trained}", note
+    return net.eval(), f"{network}; weights {name}, {trained}", note

@@ -454,7 +454,7 @@ def test_it_ends_without_traces(checkpoint: Path, tmp_path: Path, number: int) -
     assert page.process.returncode == 130
     assert page.said().splitlines() == [
         f"the page: http://127.0.0.1:{page.port}/ (Ctrl-C closes it)",
-        f"network: ssp resnet50, refine; weights {checkpoint}, which do not say what they were trained on",
+        f"network: ssp resnet50, refine; weights {checkpoint.name}, which do not say what they were trained on",
         "interrupted; the page is closed, its files are removed",
     ]
     assert not list((tmp_path / "temporary").iterdir())

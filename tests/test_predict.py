@@ -103,7 +103,10 @@ def test_masks_overlays_and_a_sheet(
     pairs = [("marked_1.jpg", "marked_1.png"), ("marked_2.jpg", "marked_2.json")]
     predictor.set_support(*zip(*(read_support(photos / image, photos / mask) for image, mask in pairs), strict=True))
     network, *lines = capsys.readouterr().out.splitlines()
-    assert network == f"network: ssp resnet50, refine; weights {checkpoint}, which do not say what they were trained on"
+    assert (
+        network
+        == f"network: ssp resnet50, refine; weights {checkpoint.name}, which do not say what they were trained on"
+    )
     assert lines[0] == f"support {photos}/marked_1.jpg: 50.0% object, by marked_1.png"
     assert lines[1] == f"support {photos}/marked_2.jpg: 50.0% object, by marked_2.json"
     for line, name, size in zip(lines[2:], ("new_1.jpg", "new_2.png"), ((40, 64), (80, 70)), strict=False):

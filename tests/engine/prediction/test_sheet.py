@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine.pictures import text_length
+from engine.pictures import HEADING, text_length
 from engine.prediction.sheet import (
     DARKEST,
-    HEADING,
     SIDE,
     STRENGTH,
     TINTS,
