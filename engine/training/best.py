@@ -86,8 +86,13 @@ def training_info(training: Training, setting: Setting, fold: Fold) -> dict[str,
 
 
 def restore_best(training: Training, setting: Setting, fold: Fold, folder: Path) -> None:
-    """Write the best weights again if someone has removed them, or their folder. Arguments as save_best's."""
+    """Write the best weights again if someone has removed them, or their folder, or if a kill came in between.
+
+    Arguments as save_best's.
+    """
     stem = folder / training.best_name
-    if not all(Path(f"{stem}{suffix}").is_file() for suffix in suffixes(setting)):
+    are_there = all(Path(f"{stem}{suffix}").is_file() for suffix in suffixes(setting))
+    if not are_there and not training.former:
         print(f"note: {stem}{SUFFIX} had vanished, it is written again", file=sys.stderr)
+    if training.former or not are_there:
         save_best(training, setting, fold, folder)

@@ -105,10 +105,8 @@ def _load(path: Path) -> Training:
     is_whole = content.get("format") == FORMAT and all(isinstance(known[name], kind) for name, kind in KINDS.items())
     if not is_whole or known["snapshot"] < 0:
         raise UserError(f"{path}: not the state of a training run")
-    for name in filter(
-        None, (known["name"], known["best_name"], known["former"])
-    ):  # which files are written and removed by
-        if not is_name(name):
+    for name in (known[each] for each in NAMES):
+        if name and not is_name(name):
             raise UserError(f"{path}: names a file outside its folder: {name!r:.40}; somebody has edited it")
     return Training(**known)
 

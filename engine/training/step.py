@@ -35,7 +35,7 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -
     except (KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
         raise ValueError(first_line(error)) from error
     for parameter in (p for group in optimizer.param_groups for p in group["params"]):
-        momentum = optimizer.state[parameter].get("momentum_buffer")
+        momentum = optimizer.state.get(parameter, {}).get("momentum_buffer")
         if momentum is not None and (momentum.shape, momentum.dtype) != (parameter.shape, parameter.dtype):
             raise ValueError(f"a momentum of {tuple(momentum.shape)} for a parameter of {tuple(parameter.shape)}")
 
