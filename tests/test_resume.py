@@ -241,10 +241,10 @@ def test_a_finished_run_is_not_trained_again(
 def test_a_run_whose_state_is_gone_starts_anew_and_says_so(
     toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    training.main(flags(toy, tmp_path, "--resume"))
+    training.main(flags(toy, tmp_path, "--resume", "--episode", "2", "--snapshot", "2"))
     (tmp_path / LAST).unlink()
     capsys.readouterr()
-    training.main(flags(toy, tmp_path, "--resume"))
+    training.main(flags(toy, tmp_path, "--resume", "--episode", "2", "--snapshot", "2"))
     assert f"{tmp_path / LAST}: is gone, so there is no run to resume; starting one" in capsys.readouterr().out
 
 

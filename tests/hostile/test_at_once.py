@@ -26,7 +26,7 @@ def error_lines(text: str) -> list[str]:
     return [line for line in text.splitlines() if line.startswith("error: ")]
 
 
-@pytest.mark.parametrize("second", [[], ["--resume"]])
+@pytest.mark.parametrize("second", [pytest.param([], marks=pytest.mark.slow), ["--resume"]])
 def test_two_trainings(toy: Path, tmp_path: Path, second: list[str]) -> None:
     first = started("main.py", *flags(toy, tmp_path, "--resume", "--episode", "400"))
     lock = (tmp_path / LAST).with_name(f".{Path(LAST).name}.lock")
@@ -57,6 +57,7 @@ def test_two_toy_datasets_into_one_folder(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["toy"]
 
 
+@pytest.mark.slow
 def test_two_tests_into_one_folder_of_results(toy: Path, tmp_path: Path) -> None:
     train = started("main.py", *flags(toy, tmp_path / "out", "--resume"))
     train.communicate(timeout=120)

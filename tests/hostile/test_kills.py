@@ -71,11 +71,11 @@ def goes_on(toy: Path, out: Path, number: int, whole: tuple[tuple, list[str]]) -
     return True
 
 
-@pytest.mark.parametrize("number", [6, 9, 11])
+@pytest.mark.parametrize("number", [9])  # all of them: below
 def test_a_kill_while_the_best_weights_are_written(
     toy: Path, tmp_path: Path, whole: tuple[tuple, list[str]], number: int
 ) -> None:
-    """The state names them, the .pth is there and the .ckpt not, both are there."""
+    """The state names them, the .pth is there, the .ckpt is not."""
     assert goes_on(toy, tmp_path, number, whole)
 
 
