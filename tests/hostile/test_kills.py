@@ -71,7 +71,7 @@ def goes_on(toy: Path, out: Path, number: int, whole: tuple[tuple, list[str]]) -
     return True
 
 
-@pytest.mark.parametrize("number", [9])  # all of them: below
+@pytest.mark.parametrize("number", [10])  # all of them: below
 def test_a_kill_while_the_best_weights_are_written(
     toy: Path, tmp_path: Path, whole: tuple[tuple, list[str]], number: int
 ) -> None:
