@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from dataset import DATASETS, locate
+from dataset.held import label_of
 from engine.checkpoint import Checkpoint, find_checkpoint, load_network
 from engine.evaluation.declared import declare
 from engine.evaluation.protocol import HSNET, PAPER, PROTOCOLS, SAVED, doubts_of, load_episodes, save_episodes
@@ -185,8 +186,8 @@ def test(args: argparse.Namespace, path: Path, checkpoint: Checkpoint) -> dict[s
     distributed.say(result_table(result, images.class_names, classes))
     distributed.say(f"{summary(result)}: {path}")
     if args.visualize and distributed.rank() == 0:
-        other = f", {data.label}" if data and data.label else ""
-        title = f"{path.name}{other}: {headline(setting, protocol, plans, result)}"
+        what = ", ".join(filter(None, (path.name, label_of(data))))
+        title = f"{what}: {headline(setting, protocol, plans, result)}"
         shown = choose(plans, result, args.visualize_episodes)
         page = write_gallery(Path(args.visualize), title, net, images, shown, args.workers, protocol)
         print(f"page: {page}")

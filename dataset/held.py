@@ -37,6 +37,11 @@ class Held(NamedTuple):
         return f"{self.name} data" if self.name else f"{self.count} {self.counted} in place of {self.published}"
 
 
+def label_of(held: Held | None) -> str:
+    """The label of what was counted, "" also where nothing is known."""
+    return held.label if held else ""
+
+
 def own_counts(root: Path) -> dict[str, Any]:
     """What a dataset's folder states of itself, nothing if it states nothing. Raises ValueError if it is damaged."""
     path = root / EXPECTED

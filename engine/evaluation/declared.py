@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dataset import DATASETS, locate
-from dataset.held import from_dict
+from dataset.held import from_dict, label_of
 from engine.setting import AUTHORS, Setting
 from util.errors import UserError, one_line
 
@@ -29,10 +29,9 @@ def how_trained(info: Mapping[str, Any]) -> str:
 def other_data(info: Mapping[str, Any]) -> str:
     """Which other data than the benchmark's weights were trained on, "" for the benchmark's own or if nobody knows."""
     try:
-        held = from_dict(info.get("data"))
+        return label_of(from_dict(info.get("data")))
     except ValueError:
         return ""
-    return held.label if held else ""
 
 
 def other_data_note(info: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ from dataset import (
     open_part,
     plan_hsnet,
 )
-from dataset.held import Held
+from dataset.held import Held, label_of
 from engine.evaluation.declared import how_trained
 from engine.evaluation.protocol import HSNET, PAPER, Protocol, plan_seeds
 from engine.setting import Setting, spans
@@ -120,7 +120,7 @@ def what_is_tested(
     if len(seeds) > 5:
         number = f"{len(seeds)} seeds ({seeds[0]} to {seeds[-1]})"
     of_file = f" of {source}" if source else ""
-    known = f"; {tested.data.label}, not the benchmark" if tested.data and tested.data.label else ""
+    known = f"; {other}, not the benchmark" if (other := label_of(tested.data)) else ""
     notes = []
     if protocol == HSNET:
         notes = ["note: HSNet's protocol has one seed of its own, and refines only with --refine"]

@@ -32,7 +32,7 @@ HEADING = "# Few-shot segmentation\nMark an object in one to five images; it is 
 
 
 def heading(about: str, note: str) -> str:
-    """The heading, with the network in small letters; a path may hold what Markdown would take for its own."""
+    """The heading, with the network in small letters; a file's name may hold what Markdown would take for its own."""
     lines = [f"<small>{escape(line)}</small>" for line in (about, note) if line]
     return "\n\n".join([HEADING, *lines])
 

@@ -16,6 +16,7 @@ from statistics import fmean, pstdev
 from typing import Any, NamedTuple
 
 from dataset import DATASETS, FOLDS
+from dataset.held import label_of
 from engine.evaluation.protocol import PAPER, Protocol
 from engine.report.paper import DRIVE, PUBLISHED, SOURCES, Published, mean_of_folds
 from engine.report.results import Result
@@ -158,7 +159,7 @@ def data_of(result: Result) -> str:
     """Which other data than the benchmark's a result is of, in words, "" for the benchmark's own."""
     if result.data is None:
         return UNKNOWN_DATA
-    tested, trained = result.data.label, result.training_data.label if result.training_data else ""
+    tested, trained = label_of(result.data), label_of(result.training_data)
     if trained in ("", tested):
         return tested
     return f"{tested}, trained on {trained}" if tested else f"trained on {trained}"
@@ -211,10 +212,10 @@ def _cell(fold: int | None, paper: float | None, found: Sequence[Result]) -> Cel
         return Cell(fold, paper)
     newest = found[0]
     others = [f"{other.file} ({other.miou:.2f})" for other in found[1:] if abs(other.miou - newest.miou) > EQUAL]
-    passed_over = [f"the newest result, {newest.file}; passed over: {', '.join(others)}"] if others else []
+    passed_over = [one_line(f"the newest result, {newest.file}; passed over: {', '.join(others)}")] if others else []
     return Cell(
         fold, paper, newest.miou, newest.std if len(newest.seeds) > 1 else None, newest.fb_iou, len(newest.seeds),
-        newest.episodes, newest.checkpoint, str(newest.file), tuple(map(one_line, (*doubts(newest), *passed_over))),
+        newest.episodes, newest.checkpoint, str(newest.file), (*doubts(newest), *passed_over),
         remarks(newest),
     )  # fmt: skip
 
@@ -234,7 +235,7 @@ def _mean_cell(paper: float | None, folds: Sequence[Result]) -> Cell:
         fmean(fold.fb_iou for fold in folds),
         _shared(len(fold.seeds) for fold in folds),
         _shared(fold.episodes for fold in folds),
-        notes=tuple(dict.fromkeys(one_line(line) for fold in folds for line in doubts(fold))),
+        notes=tuple(dict.fromkeys(line for fold in folds for line in doubts(fold))),
         remarks=tuple(dict.fromkeys(line for fold in folds for line in remarks(fold))),
     )
 
@@ -276,7 +277,7 @@ def doubts(result: Result) -> list[str]:
         found.append(f"trained with {' '.join(other)}")
     if result.amp:
         found.append("the trunk in bfloat16 (--amp)")
-    return found
+    return [one_line(line) for line in found]  # whatever the file of a result holds
 
 
 def remarks(result: Result) -> tuple[str, ...]:
@@ -290,7 +291,7 @@ def remarks(result: Result) -> tuple[str, ...]:
         found.append("what the weights were trained on is what --trained-on says")
     start = result.trained.get("pretrained")
     if start not in (None, RANDOM, FROM_TIMM) and Path(str(start)).stem != result.setting.backbone:
-        found.append(f"the trunk started from {one_line(start)}")
+        found.append(f"the trunk started from {start}")
     is_trained = result.trained and weights_of(result) != UNTRAINED
     if result.setting.method == "ssp" and result.setting.shot > 1 and is_trained:
         replicas = result.trained.get("released_order")
@@ -298,8 +299,8 @@ def remarks(result: Result) -> tuple[str, ...]:
             found.append("trained with the right order of masks; the published models were not, see docs/reproduce.md")
         else:
             published = f"as the published models were (N = {RELEASED_ORDER})"
-            found.append(f"trained with --released-order {one_line(replicas)}, {published}")
-    return tuple(found)
+            found.append(f"trained with --released-order {replicas}, {published}")
+    return tuple(map(one_line, found))
 
 
 def _table_notes(rows: Sequence[Row], published: Mapping[Line, Published]) -> Iterator[str]:

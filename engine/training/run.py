@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from dataset import Fold, Plans
+from dataset.held import label_of
 from dataset.loader import batches
 from dataset.samples import TrainingSamples, as_input
 from engine.checkpoint import blaming, load_network
@@ -318,8 +319,7 @@ class TrainingRun:
         if self.is_first and self.schedule.snapshots:
             restore_best(training, self.setting, self.fold, self.folder)
             rates = {step: self.schedule.learning_rate(step) for step in (0, *self.schedule.drops)}
-            held = self.fold.test.held
-            title = f"{training.name}, {self.setting.describe()}{f', {held.label}' if held and held.label else ''}"
+            title = ", ".join(filter(None, (training.name, self.setting.describe(), label_of(self.fold.test.held))))
             draw_history(training.history, self.folder / f"{training.name}.history.png", rates, title)
         if self.is_first:
             test, episodes = self.fold.test, len(next(iter(plans.values())))

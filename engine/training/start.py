@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import default_collate
 
 from dataset import Fold, Plans
+from dataset.held import label_of
 from dataset.samples import Sample, TrainingSamples, as_input
 from dataset.transform import crop, normalise
 from engine.checkpoint import GET_PRETRAINED, OTHER_PRETRAINED, find_pretrained, load_pretrained
@@ -142,8 +143,8 @@ def what_will_run(
     what = f"{setting.describe()}, {setting.shot}-shot{', refine' if setting.refine else ''}"
     trunk = f"{setting.backbone}{' (frozen)' if net.trunk_is_frozen else ''}"
     test = Evaluated(fold.test.images, final, fold.test.classes, fold.test.held)
-    held = dict.fromkeys(part.held.label for part in (fold.train, fold.test) if part.held and part.held.label)
-    data = f" ({', '.join(held)}, not the benchmark)" if held else ""
+    others = list(filter(None, dict.fromkeys(label_of(part.held) for part in (fold.train, fold.test))))
+    data = f" ({', '.join(others)}, not the benchmark)" if others else ""
     notes, tested = absences(test, PAPER), sum(map(len, final.values()))
     if setting.method == "ssp" and not setting.refine:
         notes.append("note: without --refine; the SSP rows of the paper's tables are trained with it")
