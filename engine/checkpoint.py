@@ -36,7 +36,7 @@ OTHER_PRETRAINED = "name a file of the trunk's weights with --pretrained, or sta
 PLAIN = (bool, int, float, str, type(None))
 
 
-def _is_plain(value: Any) -> bool:
+def is_plain(value: Any) -> bool:
     """Whether a value is a dict of texts, numbers and None by names."""
     return type(value) is dict and all(type(x) is str and type(y) in PLAIN for x, y in value.items())
 
@@ -49,8 +49,8 @@ INFO: dict[str, Callable[[Any], bool]] = {
     "shot": lambda x: type(x) is int and 1 <= x <= 100,
     "refine": lambda x: type(x) is bool,
     "miou": lambda x: type(x) in (int, float),
-    "arguments": lambda x: _is_plain(x),
-    "data": lambda x: x is None or _is_plain(x),
+    "arguments": is_plain,
+    "data": lambda x: x is None or is_plain(x),
     **dict.fromkeys(("base_classes", "novel_classes"), lambda x: type(x) is list and all(type(y) is int for y in x)),
     **dict.fromkeys(
         ("base_names", "selection_names", "novel_names"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -30,6 +31,14 @@ class OneLineParser(argparse.ArgumentParser):
     def __init__(self, description: str, **options: Any) -> None:
         raw = argparse.RawDescriptionHelpFormatter
         super().__init__(description=description, formatter_class=raw, allow_abbrev=False, **options)
+
+    def parse_args(self, argv: list[str] | None = None) -> argparse.Namespace:
+        """The flags. An empty value, such as that of a shell's variable that is not set, is never meant."""
+        argv = sys.argv[1:] if argv is None else argv
+        for before, word in zip(["", *argv], argv, strict=False):
+            if word == "" or (word.startswith("--") and word.endswith("=")):
+                raise UserError(f"{(word or before or self.prog).rstrip('=')}: its value is empty; name one")
+        return super().parse_args(argv)
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message} (see {self.prog} --help)")

@@ -18,6 +18,7 @@ from __future__ import annotations
 import colorsys
 import json
 import math
+import os
 import random
 import shutil
 from contextlib import suppress
@@ -345,19 +346,23 @@ def make_toy(out: Path, layout: str, train: int, val: int, seed: int) -> bool:
     Raises:
         UserError: the folder holds something, or cannot be written.
     """
+    out = Path(os.path.realpath(out))
     check_writable(out.parent)
     with only_one(out, "the painting of a dataset"):
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        if os.path.lexists(out) and (not out.is_dir() or out == Path.cwd() or any(out.iterdir())):
             if _is_there(out, layout, train, val, seed):
                 return False
             raise UserError(f"{out}: exists and is not an empty folder; name a new one")
         partial = out.with_name(f".{out.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
-        if layout == fss.NAME:
-            make_fss(partial, seed)
-        else:
-            {"pascal": make_pascal, "coco": make_coco}[layout](partial, train, val, seed)
-        partial.replace(out)
+        try:
+            if layout == fss.NAME:
+                make_fss(partial, seed)
+            else:
+                {"pascal": make_pascal, "coco": make_coco}[layout](partial, train, val, seed)
+            partial.replace(out)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
     return True
 
 

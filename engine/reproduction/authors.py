@@ -86,7 +86,7 @@ def read_record(folder: Path) -> dict[str, dict[str, Any]]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         files = content["files"]
-        if content["format"] != FORMAT or not all(isinstance(known["sha256"], str) for known in files.values()):
+        if content["format"] != FORMAT or not all({"size", "sha256"} <= set(known) for known in files.values()):
             raise ValueError("format")
     except FileNotFoundError:
         return {}

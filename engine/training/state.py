@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.checkpoint import read, write
+from engine.checkpoint import is_plain, read, write
 from engine.setting import Setting
 from util.distributed import say
 from util.errors import UserError
@@ -19,11 +19,46 @@ if TYPE_CHECKING:
 
 FORMAT = "ssp-training-1"
 NAMES = ("name", "best_name", "former")  # of files, by which these are written and removed
-KINDS = {
-    "arguments": dict, "snapshot": int, "losses": list, "history": list, "state_dict": dict, "optimizer": dict,
-    "scaler": dict, "best_miou": (int, float), "best_state": dict, "finished": bool,
-    **dict.fromkeys(NAMES, str),
-}  # fmt: skip
+LARGEST = 1e30  # of numbers
+COUNTED = ("snapshot", "steps", "loss", "lr", "miou", "fb_iou")  # in a line of the history
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value can be computed with."""
+    return type(value) in (int, float) and abs(value) <= LARGEST
+
+
+def _are_losses(value: Any) -> bool:
+    return type(value) is list and all(map(_is_number, value))
+
+
+def _is_history(value: Any) -> bool:
+    return type(value) is list and all(
+        type(line) is dict and _are_losses(line.get("losses")) and all(_is_number(line.get(name)) for name in COUNTED)
+        for line in value
+    )
+
+
+def _are_weights(value: Any) -> bool:
+    from torch import Tensor
+
+    return isinstance(value, dict) and all(type(x) is str and isinstance(y, Tensor) for x, y in value.items())
+
+
+# What a state holds, each by a rule that its value must keep.
+SHAPE: dict[str, Callable[[Any], bool]] = {
+    "arguments": is_plain,
+    "snapshot": lambda x: type(x) is int and x >= 0,
+    "losses": _are_losses,
+    "history": _is_history,
+    "state_dict": _are_weights,
+    "best_state": _are_weights,
+    "optimizer": lambda x: type(x) is dict,  # engine.training.step knows its parameters
+    "scaler": is_plain,
+    "best_miou": _is_number,
+    "finished": lambda x: type(x) is bool,
+    **dict.fromkeys(NAMES, lambda x: type(x) is str),
+}
 # Flags that may differ when a run goes on: they say where it runs, not what it does.
 FREE = ("data_root", "out", "device", "workers", "cache_gb", "resume", "tensorboard")
 
@@ -102,8 +137,8 @@ def _candidates(path: Path) -> list[Path]:
 def _load(path: Path) -> Training:
     content = read(path)
     known = {f.name: content.get(f.name, "" if f.name == "former" else None) for f in fields(Training)}
-    is_whole = content.get("format") == FORMAT and all(isinstance(known[name], kind) for name, kind in KINDS.items())
-    if not is_whole or known["snapshot"] < 0:
+    is_whole = content.get("format") == FORMAT and all(rule(known[name]) for name, rule in SHAPE.items())
+    if not is_whole:
         raise UserError(f"{path}: not the state of a training run")
     for name in (known[each] for each in NAMES):
         if name and not is_name(name):

@@ -17,7 +17,7 @@ from dataset.samples import Sample, TrainingSamples
 from engine.training.parallel import released_masks
 from model.loss import loss_terms, total_loss, valid_pixels
 from util.distributed import from_all, rank, sum_over_processes, world
-from util.errors import UserError, first_line
+from util.errors import UserError
 
 MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
 
@@ -29,15 +29,28 @@ def make_optimizer(net: nn.Module, lr: float) -> torch.optim.Optimizer:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Put an optimizer's saved state back. Raises ValueError unless every momentum has its parameter's shape."""
-    try:
-        optimizer.load_state_dict(state)
-    except (KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
-        raise ValueError(first_line(error)) from error
-    for parameter in (p for group in optimizer.param_groups for p in group["params"]):
-        momentum = optimizer.state.get(parameter, {}).get("momentum_buffer")
-        if momentum is not None and (momentum.shape, momentum.dtype) != (parameter.shape, parameter.dtype):
-            raise ValueError(f"a momentum of {tuple(momentum.shape)} for a parameter of {tuple(parameter.shape)}")
+    """Put an optimizer's saved momenta back. Raises ValueError unless each has its parameter's shape."""
+    own = optimizer.state_dict()  # its groups hold what flags and the paper say, not what a file does
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    momenta, groups = state.get("state"), state.get("param_groups")
+    is_own = type(groups) is list and [type(x) is dict and x.get("params") for x in groups] == [
+        group["params"] for group in own["param_groups"]
+    ]
+    if not is_own or type(momenta) is not dict or not momenta.keys() <= set(range(len(parameters))):
+        raise ValueError("its optimizer is not that of this network")
+    for number, known in momenta.items():
+        if not _is_momentum(known, parameters[number]):
+            raise ValueError(f"no momentum of a parameter of {tuple(parameters[number].shape)}")
+    optimizer.load_state_dict({**own, "state": momenta})
+
+
+def _is_momentum(known: Any, parameter: Tensor) -> bool:
+    """Whether an optimizer's state of a parameter can be its momentum, or none yet."""
+    if type(known) is not dict or known.keys() - {"momentum_buffer"}:
+        return False
+    momentum = known.get("momentum_buffer")
+    is_like = isinstance(momentum, Tensor) and (momentum.shape, momentum.dtype) == (parameter.shape, parameter.dtype)
+    return momentum is None or is_like
 
 
 def own_samples(samples: TrainingSamples, batch_size: int, first_step: int, steps: int) -> Subset:
