@@ -1,0 +1,251 @@
+"""Every field of every file that is read, absent and of each wrong kind: what reads it works, or one line says why not."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import main as training
+import prepare
+import report
+import test as testing
+from dataset import coco
+from dataset.held import EXPECTED
+from dataset.prepare.coco_masks import make_masks, read_instances
+from engine.checkpoint import Checkpoint, save_checkpoint, write
+from engine.evaluation.protocol import load_episodes
+from engine.prediction.masks import read_support
+from engine.report.results import finished_result
+from engine.reproduction.authors import FORMAT, RECORD, choose, fingerprint, is_recorded
+from model import build_model
+from tests.files import write as write_file
+from tests.hostile.test_fields import WRONG
+from util.errors import UserError
+
+PLAIN = [value for value in WRONG if "tensor" not in repr(value)]
+TINY = """
+from torch import Tensor, nn
+
+class Tiny(nn.Module):
+    channels, stride = 4, 16
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Conv2d(3, 4, 16, 16)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layers(images)
+"""
+
+
+def broken(content: Any, wrong: list[Any], at: str = "") -> Iterator[tuple[str, Any]]:
+    """Where it is wrong, and the content, for each field absent or wrong; of a list, its first entry.
+
+    The flags of a training are compared with those given, one like the other: two stand for all.
+    """
+    keys = list(content) if isinstance(content, dict) else [0] if isinstance(content, list) and content else []
+    for key in keys:
+        place = f"{at}.{key}"
+        without = copy.copy(content)
+        del without[key]
+        yield f"{place} absent", without
+        for value in wrong:
+            other = copy.copy(content)
+            other[key] = value
+            yield f"{place} = {value!r:.30}", other
+        inside = content[key]
+        if key == "arguments":
+            inside = dict(list(inside.items())[:2])
+        for where, inner in broken(inside, wrong, place):
+            other = copy.copy(content)
+            other[key] = (
+                {**{name: content[key][name] for name in content[key].keys() - inside.keys()}, **inner}
+                if key == "arguments"
+                else inner
+            )
+            yield where, other
+
+
+def falls_through(read: Callable[[], object], name: str) -> str:
+    """What is wrong with an end that is neither success nor a line that names the file."""
+    try:
+        read()
+    except UserError as error:
+        return "" if name in str(error) else f"does not name the file: {error}"
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def fallen(
+    content: Any, put: Callable[[Any], object], read: Callable[[], object], name: str, wrong: list[Any] = PLAIN
+) -> tuple[int, list[str]]:
+    """The number of cases, and those that fell through."""
+    cases, found = 0, []
+    for where, other in broken(content, wrong):
+        put(other)
+        cases += 1
+        if problem := falls_through(read, name):
+            found.append(f"{where}: {problem}")
+    return cases, found
+
+
+@pytest.fixture(scope="module")
+def tested(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a result, r.json, and its episodes, e.json."""
+    out = tmp_path_factory.mktemp("tested")
+    info = {"dataset": "pascal", "fold": 0, "shot": 1, "refine": True, "base_classes": list(range(6, 21))}
+    save_checkpoint(out / "w.ckpt", Checkpoint(build_model("ssp").half().state_dict(), info))
+    flags = "--episodes 2 --seeds 1 --workers 0 --device cpu".split()
+    files = ["--json", str(out / "r.json"), "--save-episodes", str(out / "e.json")]
+    testing.main(["--data-root", str(toy), "--checkpoint", str(out / "w.ckpt"), *flags, *files])
+    return out
+
+
+def test_results(tested: Path, tmp_path: Path) -> None:
+    path = tmp_path / "r.json"
+
+    def read() -> None:
+        finished_result(path)
+        report.main([str(path), "--csv", str(tmp_path / "r.csv"), "--markdown", str(tmp_path / "r.md")])
+        report.main([str(path), "--commands"])
+
+    content = json.loads((tested / "r.json").read_text())
+    cases, found = fallen(content, lambda x: path.write_text(json.dumps(x)), read, "r.json")
+    print(cases)
+    assert found == []
+
+
+def test_episodes(tested: Path, tmp_path: Path) -> None:
+    path = tmp_path / "e.json"
+    content = json.loads((tested / "e.json").read_text())
+    cases, found = fallen(content, lambda x: path.write_text(json.dumps(x)), lambda: load_episodes(path), "e.json")
+    print(cases)
+    assert found == []
+
+
+def test_instances(toy_coco: Path, tmp_path: Path) -> None:
+    path = tmp_path / "instances.json"
+    content = json.loads((toy_coco / "annotations" / "instances_val2014.json").read_text())
+    crowd = next(x for x in content["annotations"] if isinstance(x["segmentation"], dict))
+    drawn = next(x for x in content["annotations"] if isinstance(x["segmentation"], list))
+
+    def read() -> None:
+        try:
+            make_masks(read_instances(path), tmp_path / "masks", again=True, workers=0)
+        except UserError as error:
+            raise UserError(f"instances.json: {error}") from error
+
+    found, cases = [], 0
+    for annotation in (crowd, drawn):
+        image = next(x for x in content["images"] if x["id"] == annotation["image_id"])
+        small = {"categories": content["categories"], "images": [image], "annotations": [annotation]}
+        number, more = fallen(small, lambda x: path.write_text(json.dumps(x)), read, "instances.json")
+        cases, found = cases + number, found + more
+    print(cases)
+    assert found == []
+
+
+def test_labelme(tmp_path: Path) -> None:
+    Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
+    path = tmp_path / "a.json"
+    found, cases = [], 0
+    for kind, points in (("polygon", [[1, 1], [7, 1], [7, 7]]), ("circle", [[4, 4], [6, 4]]), (None, [[1, 1]] * 3)):
+        shape = {"label": "x", "shape_type": kind, "points": points}
+        content = {"imageWidth": 9, "imageHeight": 9, "shapes": [shape]}
+        for label in (None, "x"):
+            number, more = fallen(
+                content,
+                lambda x: path.write_text(json.dumps(x)),
+                lambda label=label: read_support(tmp_path / "a.png", path, label),
+                "a.json",
+            )
+            cases, found = cases + number, found + more
+    print(cases)
+    assert found == []
+
+
+def test_records_of_downloads(tmp_path: Path) -> None:
+    (weights,) = choose((0,), dataset="pascal", method="ssp", shot=1, backbone="resnet50")
+    path = write_file(tmp_path / weights.name, b"weights")
+    content = {"format": FORMAT, "files": {weights.name: {"drive": weights.drive, **fingerprint(path)}}}
+    cases, found = fallen(
+        content,
+        lambda x: (tmp_path / RECORD).write_text(json.dumps(x)),
+        lambda: is_recorded(tmp_path, weights),
+        RECORD,
+    )
+    print(cases)
+    assert found == []
+
+
+def test_lists_of_hsnet(toy_coco: Path, tmp_path: Path) -> None:
+    prepare.main(["splits", "--dataset", "coco", "--data-root", str(toy_coco), "--out", str(tmp_path)])
+    path = coco.hsnet_list(tmp_path, 0)
+    content = json.loads(path.read_text())
+    cls = next(iter(content["classes"]))
+    content["classes"] = {cls: content["classes"][cls]}
+    cases, found = fallen(
+        content,
+        lambda x: path.write_text(json.dumps(x)),
+        lambda: coco.plan_hsnet(path, 0, 1, np.random.RandomState(0)),
+        path.name,
+    )
+    print(cases)
+    assert found == []
+
+
+def test_what_a_dataset_says_of_itself(toy_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = toy_copy / EXPECTED
+    flags = ["--data-root", str(toy_copy), "--workers", "0", "--quick", "--shot", "1"]
+
+    def read() -> None:
+        try:
+            prepare.main(["verify", *flags])
+        except SystemExit as error:
+            assert error.code == 1
+
+    content = json.loads(path.read_text())
+    cases, found = fallen(content, lambda x: path.write_text(json.dumps(x)), read, EXPECTED)
+    print(cases)
+    assert found == []
+
+
+@pytest.mark.slow
+def test_states_of_trainings(toy: Path, tmp_path: Path) -> None:
+    trunk = write_file(tmp_path / "tiny.py", TINY)
+    flags = (
+        f"--data-root {toy} --backbone {trunk}:Tiny --crop-size 65 --episode 8 --snapshot 4 --batch-size 2 "
+        f"--test-episodes 2 --seeds 1 --workers 0 --device cpu --out {tmp_path}/out --resume"
+    ).split()
+
+    def stop(self: object, *_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("engine.training.run.TrainingRun.finish", stop)
+        training.main(flags)
+    (last,) = (tmp_path / "out").rglob("*.last")
+    content = torch.load(last, weights_only=True)
+    whole = shutil.copytree(tmp_path / "out", tmp_path / "whole")
+    folder = last.parent
+
+    def put(x: dict[str, Any]) -> None:
+        shutil.rmtree(tmp_path / "out")
+        shutil.copytree(whole, tmp_path / "out")
+        (folder / f"{last.name}.previous").unlink(missing_ok=True)
+        write(last, x)
+
+    cases, found = fallen(content, put, lambda: training.main(flags), last.name, WRONG[::2])
+    open("/tmp/h/found.txt", "w").write("\n".join(found))
+    print(cases)
+    assert found == []

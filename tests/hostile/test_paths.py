@@ -1,0 +1,271 @@
+"""Every flag that names a path, with every kind of path: it works, or one line says why not and nothing is written."""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import os
+import shutil
+import signal
+import socket
+import stat
+import sys
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import app
+import engine.evaluation.gallery  # noqa: F401  what the children would each import again
+import engine.prediction.batch
+import engine.training.run
+import hubconf  # noqa: F401
+import main as training
+import predict
+import prepare
+import report
+import reproduce
+import test as testing
+from engine.checkpoint import Checkpoint, save_checkpoint
+from engine.options import OneLineParser
+from model import build_model
+from tests.conftest import Main
+from tests.files import write
+from util.errors import printable
+from util.launch import command
+
+QUICK = (
+    "--data-root {toy} --pretrained none --crop-size 65 --episode 2 --snapshot 2 --batch-size 2 --test-episodes 2 "
+    "--seeds 1 --workers 0 --shot 1 --device cpu --out {here}/out"
+)
+ONE = "checkpoints --dataset pascal --fold 0 --shot 1 --method ssp --backbone resnet50"
+TEST = "--checkpoint {inputs}/w.ckpt --episodes 2 --seeds 1 --workers 0 --device cpu"
+COMMANDS: dict[str, tuple[Main, str, str]] = {  # correct ones, and which of their flags that name a path are tried
+    "main": (training.main, QUICK, "--data-root --pretrained --out"),
+    "main fss": (training.main, QUICK.replace("{toy}", "{fss} --dataset fss"), "--data-root --splits"),
+    "test": (
+        testing.main,
+        f"--data-root {{toy}} {TEST}",
+        "--data-root --checkpoint --out --save-episodes --episodes-from --json --results --visualize",
+    ),
+    "test hsnet": (testing.main, f"--data-root {{toy}} {TEST} --protocol hsnet", "--splits"),
+    "predict": (
+        predict.main,
+        "--checkpoint {inputs}/w.ckpt --support {inputs}/a.jpg --mask {inputs}/a.png --query {inputs}/b.jpg "
+        "--out {here}/out --device cpu --max-side 64",
+        "--checkpoint --support --mask --query --out",
+    ),
+    "coco": (prepare.main, "coco --data-root {coco} --workers 0", "--data-root"),
+    "pascal": (prepare.main, "pascal --data-root {toy}", "--data-root"),
+    "fss": (prepare.main, "fss --data-root {fss} --workers 0", "--data-root --splits --test-list"),
+    "weights": (prepare.main, "weights --from {inputs}/w.ckpt --out {here}/out", "--from --out"),
+    "checkpoints": (prepare.main, f"{ONE} --from {{inputs}} --to {{here}}/out", "--from --to"),
+    "splits": (prepare.main, "splits --from {inputs}/splits --out {here}/out", "--from --out"),
+    "splits of masks": (prepare.main, "splits --dataset fss --data-root {fss} --out {here}/out", "--data-root"),
+    "toy": (prepare.main, "toy --train 1 --val 1 --out {here}/out", "--out"),
+    "verify": (prepare.main, "verify --data-root {toy} --workers 0 --quick", "--data-root --json"),
+    "verify fss": (
+        prepare.main, "verify --dataset fss --data-root {fss} --workers 0 --quick", "--data-root --splits",
+    ),
+    "report": (
+        report.main, "{inputs}/r.json --out {here}/out", "paths --markdown --csv --picture --data-root --splits --out",
+    ),
+    "reproduce": (
+        reproduce.main,
+        "--data-root {inputs} --out {here}/out --splits {inputs}/splits --no-verify",
+        "--data-root --splits --authors --out --python",
+    ),
+    "app": (app.main, "--checkpoint {inputs}/w.ckpt --device cpu", "--checkpoint"),
+}  # fmt: skip
+PATHS = ("DIR", "FILE", "PATH", "FILE.png", "COMMAND")  # how the help calls a path
+
+
+class Case(NamedTuple):
+    """A command, the flag that is replaced or added, and the kind of path that it is given."""
+
+    command: str
+    flag: str
+    kind: str
+
+
+def flags_of(words: str, main: Main) -> set[str]:
+    """The flags and arguments of a command that name a path, as its parser knows them."""
+    found: set[str] = set()
+
+    def remember(parser: argparse.ArgumentParser, argv: list[str]) -> None:
+        subparsers = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+        actions = subparsers[0].choices[argv[0]]._actions if subparsers else parser._actions
+        found.update((action.option_strings or [action.dest])[0] for action in actions if action.metavar in PATHS)
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, suppress(KeyboardInterrupt):
+        patch.setattr(OneLineParser, "parse_args", remember)
+        main(words.split())
+    return found
+
+
+def link(path: Path, to: str) -> Path:
+    path.symlink_to(to)
+    return path
+
+
+def with_mode(path: Path, mode: int) -> Path:
+    path.chmod(mode)
+    return path
+
+
+def folder(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
+def fifo(path: Path) -> Path:
+    os.mkfifo(path)
+    return path
+
+
+def a_socket(path: Path) -> Path:
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+    return path
+
+
+KINDS: dict[str, Callable[[Path], str | Path]] = {  # each is made in a folder
+    "missing": lambda here: here / "missing",
+    "below what is missing": lambda here: here / "missing" / "deeper" / "x",
+    "below a file": lambda here: write(here / "file", "text\n") / "x",
+    "no text": lambda here: "",
+    "point": lambda here: ".",
+    "dash": lambda here: "-",
+    "empty file": lambda here: write(here / "empty"),
+    "text": lambda here: write(here / "text", "nothing that anybody asked for\n"),
+    "bytes": lambda here: write(here / "bytes", bytes(range(256)) * 9),
+    "empty json": lambda here: write(here / "empty.json", "{}"),
+    "list": lambda here: write(here / "list.json", "[[1]]"),
+    "empty folder": lambda here: folder(here / "folder"),
+    "fifo": lambda here: fifo(here / "fifo"),
+    "socket": lambda here: a_socket(here / "socket"),
+    "device": lambda here: "/dev/null",
+    "full device": lambda here: "/dev/full",
+    "unreadable file": lambda here: with_mode(write(here / "secret", "x"), 0),
+    "unreadable folder": lambda here: with_mode(folder(here / "closed"), 0),
+    "below an unreadable folder": lambda here: with_mode(folder(here / "closed"), 0) / "x",
+    "below a sealed folder": lambda here: with_mode(folder(here / "sealed"), 0o500) / "x",
+    "sealed folder": lambda here: with_mode(folder(here / "sealed"), 0o500),
+    "long name": lambda here: here / ("x" * 300),
+    "long path": lambda here: here / "/".join(["d" * 200] * 30),
+    "line break": lambda here: here / "a\nerror: forged",
+    "file with a line break": lambda here: write(here / "a\nerror: forged", "text"),
+    "folder with a line break": lambda here: folder(here / "a\nerror: forged"),
+    "control characters": lambda here: here / "\x1b[31mred\x07",
+    "not UTF-8": lambda here: os.fsdecode(os.fsencode(here) + b"/\xff\xfe"),
+    "file not UTF-8": lambda here: write(Path(os.fsdecode(os.fsencode(here) + b"/\xff\xfe")), "text"),
+    "loop": lambda here: link(here / "loop", "loop"),
+    "link to nothing": lambda here: link(here / "link", "nothing"),
+    "pattern": lambda here: here / "[*",
+    "web address": lambda here: "https://example.org/x",
+}
+CASES = [Case(name, flag, kind) for name, (_, _, flags) in COMMANDS.items() for flag in flags.split() for kind in KINDS]
+
+
+@pytest.fixture(scope="module")
+def places(toy: Path, toy_coco: Path, toy_fss: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The folders that correct commands read; no case may change them."""
+    inputs = tmp_path_factory.mktemp("inputs")
+    info = {"dataset": "pascal", "fold": 0, "shot": 1, "refine": True, "base_classes": list(range(6, 21))}
+    state = build_model("ssp").half().state_dict()
+    save_checkpoint(inputs / "w.ckpt", Checkpoint(state, info))
+    write(inputs / "r.json", json.dumps({}))
+    for name in ("JPEGImages/toy_00061.jpg", "SegmentationClassAug/toy_00061.png"):
+        shutil.copy(toy / name, inputs / f"a{Path(name).suffix}")
+    shutil.copy(toy / "JPEGImages" / "toy_00062.jpg", inputs / "b.jpg")
+    prepare.main(["splits", "--dataset", "pascal", "--data-root", str(toy), "--out", str(inputs / "splits")])
+    shutil.copytree(toy_fss / "splits", inputs / "splits" / "fss")
+    return {"toy": toy, "coco": toy_coco, "fss": toy_fss, "inputs": inputs}
+
+
+def drop_privileges() -> None:
+    """Root without its capabilities reads and writes what a user may."""
+    header, none = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+    if ctypes.CDLL(None).capset(header, none):
+        raise OSError("capset")
+
+
+def run_as_user(main: Main, argv: list[str], here: Path) -> tuple[int, str, str]:
+    """Exit code, output and errors of a script in a process of its own, without root's privileges, in a folder."""
+    child = os.fork()
+    if child == 0:
+        try:
+            signal.alarm(20)
+            os.chdir(here)
+            for number, name in ((1, "output"), (2, "errors")):
+                os.dup2(os.open(here.parent / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+            sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+            drop_privileges()
+            command(lambda: main(argv))
+            code = 0
+        except SystemExit as error:
+            code = error.code if isinstance(error.code, int) else 1
+        except BaseException:
+            traceback.print_exc()
+            code = 70
+        with suppress(BaseException):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    output, errors = ((here.parent / name).read_text(errors="replace") for name in ("output", "errors"))
+    return code, output, errors
+
+
+def content(*folders: Path) -> dict[str, tuple[int, ...]]:
+    """All that is in folders but folders, by name: size, time of change and mode."""
+    found = {}
+    for path in (path for folder in folders for path in folder.rglob("*")):
+        info = path.lstat()
+        if not stat.S_ISDIR(info.st_mode):
+            found[str(path)] = info.st_size, info.st_mtime_ns, info.st_mode
+    return found
+
+
+def test_no_flag_is_left_out() -> None:
+    """Every flag that names a path is tried in one of the commands of its program."""
+    named: dict[tuple[Main, str], set[str]] = {}
+    tried: dict[tuple[Main, str], set[str]] = {}
+    for main, words, flags in COMMANDS.values():
+        program = main, words.split()[0] if main is prepare.main else ""
+        named.setdefault(program, set()).update(flags_of(words, main))
+        tried.setdefault(program, set()).update(flags.split())
+    assert tried == named
+
+
+@pytest.mark.parametrize("case", CASES, ids="-".join)
+def test_paths(case: Case, places: dict[str, Path], tmp_path: Path) -> None:
+    here = folder(tmp_path / "here")
+    path = str(KINDS[case.kind](here))
+    main, words, _ = COMMANDS[case.command]
+    argv = [word.format(here=here, **places) for word in words.split()]
+    if case.flag in argv:
+        argv[argv.index(case.flag) + 1] = path
+    elif case.flag.startswith("-"):
+        argv += [case.flag, path]
+    else:
+        argv[0] = path
+    before = content(here, *places.values())
+    code, output, errors = run_as_user(main, argv, here)
+    lines = [line for line in errors.splitlines() if line.startswith("error: ")]
+    assert "Traceback" not in errors + output, errors
+    assert not [line for line in output.splitlines() if line.startswith("error: ")], output
+    if code == 0 or (code == 1 and case.command.startswith("verify")):  # it has found faults, which is its work
+        assert not lines
+        return
+    assert code == 2, (code, output, errors)
+    assert len(lines) == 1, errors
+    assert lines[0] == errors.splitlines()[-1]
+    assert printable(lines[0]) == lines[0]
+    after = content(here, *places.values())
+    assert after == before, lines
