@@ -11,13 +11,15 @@ import json
 import pickle
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path, PurePosixPath
+from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dataset.lists import read_lines
+from dataset.lists import image_id, read_lines
 from util.errors import UserError
+from util.files import is_name, is_whole
 
 EPISODES = 1000  # of pascal and coco
 SIDE = 400  # images and masks are resized to this square
@@ -68,8 +70,8 @@ def read_pairs(path: Path) -> list[tuple[str, int]]:
     """(image, class) of a Pascal list's lines, such as 2007_000033__01, in order."""
     pairs = []
     for line in read_lines(path, MISSING):
-        image, separator, cls = line.partition("__")
-        if not (separator and image and cls.isdigit() and 1 <= int(cls) <= 20):
+        image, _, cls = line.rpartition("__")
+        if not (is_name(image) and is_whole(cls) and 1 <= int(cls) <= 20):
             raise UserError(f"{path}: {line!r} is not IMAGE__CLASS, as in 2007_000033__01; import the list again")
         pairs.append((image, int(cls)))
     return pairs
@@ -79,20 +81,29 @@ def read_class_lists(path: Path) -> dict[int, list[str]]:
     """A COCO list, {class from 1: images in order}: HSNet's own (a pickle, classes from 0) or ours (JSON)."""
     content = _load_json(path) if path.suffix == ".json" else load_containers(path)
     whole = isinstance(content, dict) and all(
-        isinstance(cls, int) and isinstance(images, list) and all(isinstance(image, str) for image in images)
+        type(cls) is int
+        and 0 <= cls < 80
+        and isinstance(images, list)
+        and all(isinstance(image, str) for image in images)
         for cls, images in content.items()
     )
     if not whole:
         raise UserError(f"{path}: not HSNet's lists of images by class; import the file again")
     # val2014/COCO_val2014_000000000042.jpg, of which the folder and the suffix are the dataset's matter
-    return {cls + 1: [PurePosixPath(image).stem for image in images] for cls, images in content.items()}
+    lists = {cls + 1: list(map(image_id, images)) for cls, images in content.items()}
+    if not all(map(is_name, chain(*lists.values()))):
+        raise UserError(f"{path}: names an image by a path that is none; import the file again")
+    return lists
 
 
 def _load_json(path: Path) -> Any:
     """What prepare.py splits wrote: HSNet's content, whose keys JSON made strings."""
     try:
-        return {int(cls): images for cls, images in json.loads(path.read_text(encoding="utf-8"))["classes"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        lists = json.loads(path.read_bytes())["classes"]
+        if not all(map(is_whole, lists)):
+            raise ValueError("a class is no number")
+        return {int(cls): images for cls, images in lists.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{path}: damaged, or not a list that prepare.py splits made; import it again") from error
 
 

@@ -69,6 +69,11 @@ def is_name(text: str) -> bool:
     return text.isprintable() and text not in ("", ".", "..") and not set(text) & {"/", "\\", os.sep}
 
 
+def is_whole(text: str) -> bool:
+    """Whether a text is a whole number below 10**19: ASCII digits alone, str.isdigit takes others too."""
+    return text.isascii() and text.isdigit() and len(text) < 20
+
+
 def blocks(path: str | Path) -> Iterator[bytes]:
     """The content of a file, a megabyte at a time."""
     with open(path, "rb") as file:
@@ -80,7 +85,7 @@ def remove_leftovers(folder: Path) -> None:
     """Remove the temporary files of :func:`atomic_write` whose process has ended."""
     for path in folder.glob(".*.tmp"):
         process = path.name.split(".")[-2]
-        if process.isdigit() and not _is_running(int(process)):
+        if is_whole(process) and not _is_running(int(process)):
             path.unlink(missing_ok=True)
 
 

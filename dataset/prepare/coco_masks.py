@@ -22,6 +22,7 @@ from PIL import Image
 from pycocotools import mask as coding
 
 from dataset.coco import CLASS_NAMES
+from dataset.lists import image_id
 from util.errors import UserError
 from util.files import atomic_write
 from util.processes import map_files
@@ -44,7 +45,7 @@ def read_instances(path: Path) -> Instances:
         content = json.loads(path.read_bytes())
         categories = sorted({category["id"] for category in content["categories"]})
         classes = {id_: cls for cls, id_ in enumerate(categories, start=1)}
-        names = {image["id"]: Path(image["file_name"]).stem for image in content["images"]}
+        names = {image["id"]: image_id(image["file_name"]) for image in content["images"]}
         sizes = {names[image["id"]]: (int(image["height"]), int(image["width"])) for image in content["images"]}
         annotations: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for annotation in content["annotations"]:

@@ -13,7 +13,7 @@ from dataset.episodes import plan_from_pool
 from dataset.held import Held, from_dict
 from engine.setting import AUTHORS, Setting
 from util.errors import UserError
-from util.files import atomic_write
+from util.files import atomic_write, is_name, is_whole
 
 EPISODES_FORMAT = "ssp-episodes-1"
 MOST_CLASSES = 1000  # FSS-1000 counts as far
@@ -96,8 +96,10 @@ def load_episodes(path: str | Path) -> dict[str, Any]:
         if content["format"] != EPISODES_FORMAT or not (numbers and names):
             raise ValueError("unknown format")
         plans = {
-            int(seed): [Episode(str(query), _cls(cls), tuple(map(str, supports))) for query, cls, supports in episodes]
-            for seed, episodes in content["seeds"].items()
+            _seed(seed): [
+                Episode(_image(query), _cls(cls), tuple(map(_image, supports))) for query, cls, supports in some
+            ]
+            for seed, some in content["seeds"].items()
         }
         data = from_dict(content.get("data"))
         shots = {len(episode.supports) for episodes in plans.values() for episode in episodes}
@@ -108,6 +110,20 @@ def load_episodes(path: str | Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: not a list of episodes that --save-episodes wrote") from error
     return {**known, "plans": plans, "data": data}
+
+
+def _seed(text: str) -> int:
+    """A seed out of a file. Raises ValueError for what is none."""
+    if not is_whole(text):
+        raise ValueError("seed")
+    return int(text)
+
+
+def _image(value: Any) -> str:
+    """An image out of a file, of fss with its folder. Raises ValueError for one outside the dataset's folder."""
+    if not all(map(is_name, str(value).split("/"))):
+        raise ValueError("image")
+    return str(value)
 
 
 def _cls(value: Any) -> int:

@@ -18,7 +18,7 @@ from engine.prediction.masks import read_support
 from engine.prediction.predictor import OBJECT, Predictor, fitted, size_problem, working_size
 from engine.prediction.sheet import SIDE, contact_sheet, highlighted, thumbnail
 from util.errors import UserError, one_line
-from util.files import atomic_write, check_writable, remove_leftovers
+from util.files import atomic_write, check_writable, is_whole, remove_leftovers
 from util.progress import progress
 
 OVERLAY_SIDE = 2048  # pixels, of the longer side at most: an overlay is to be looked at
@@ -48,7 +48,7 @@ def resizing(size: tuple[int, int], max_side: int) -> str:
 def label_in(mask: Path, label: str | None, pairs: Sequence[tuple[Path, Path]]) -> str | None:
     """The label to look for in a mask; a name is one of the JSONs', if there are any."""
     is_json = [path.suffix.lower() == ".json" for path in (mask, *(path for _, path in pairs))]
-    is_name = label is not None and not label.isdecimal()
+    is_name = label is not None and not is_whole(label)
     return None if is_name and any(is_json) and not is_json[0] else label
 
 

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from dataset.images import IGNORE
+from dataset.images import BLURRED, IGNORE, LOSSY
 from engine.prediction.images import Turn, opened, read_turned, turn_of
 from util.errors import UserError
 
 SIDEWAYS = (Turn.TRANSPOSE, Turn.ROTATE_270, Turn.TRANSVERSE, Turn.ROTATE_90)
-LOSSY = ("JPEG", "MPO")
 ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
+OTHER_COLOURS = ("CMYK", "HSV", "LAB", "YCbCr")  # in which black is not 0
 FURTHEST = 1e6  # pixels, of a point that anybody drew
 
 
@@ -79,10 +79,11 @@ def read_object(path: str | Path, label: str | None) -> Image.Image:
     """A mask image, upright, of mode L with 1 the object, 0 background, 255 neither."""
     with opened(path, "mask") as image:
         image.load()
-        kind, mode, turn = image.format, image.mode, turn_of(image)
-        values = np.array(image)
+        kind, turn = image.format, turn_of(image)
+        image = image.convert("RGB") if image.mode in OTHER_COLOURS else image
+        mode, values = image.mode, np.array(image)
     if kind in LOSSY:
-        raise UserError(f"{path}: JPEG blurs a mask's values; save the mask as PNG")
+        raise UserError(f"{path}: {BLURRED}")
     mask = objects(values, mode) if label is None else labelled(values, mode, label, path)
     mask = Image.fromarray(mask.astype(np.uint8))
     return mask if turn is None else mask.transpose(turn)
