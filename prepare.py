@@ -41,8 +41,8 @@ from engine.reproduction.download import need_gdown
 from engine.reproduction.provide import fetch_imagenet, provide
 from model import BACKBONES, METHODS, build_model
 from model.weights import adapt_pretrained, flat_key, unwrap
-from util.errors import UserError, first_line
-from util.files import atomic_write, check_file, check_writable, remove_leftovers
+from util.errors import UserError, first_line, printable
+from util.files import atomic_write, check_file, check_writable, is_name, remove_leftovers
 from util.launch import command
 from util.progress import progress
 
@@ -194,7 +194,9 @@ def prepare_fss(args: argparse.Namespace) -> None:
         print(f"{folder}: lists written")
     elif args.test_list:
         test = read_official_list(Path(args.test_list))
-        folders = {path.name for path in root.iterdir() if path.is_dir() and path.name[0] not in "._"}
+        folders = {
+            path.name for path in root.iterdir() if path.is_dir() and path.name[0] not in "._" and is_name(path.name)
+        }
         everything = sorted(folders - {folder.name})
         write_fss_lists(derive_fss_lists(test, everything), root)
         print(f"{folder}: lists written")
@@ -343,14 +345,14 @@ def report_survey(
     for finding in found.findings:
         shown[finding.kind] += 1
         if shown[finding.kind] <= SHOWN:
-            print(f"{finding.kind}: {finding.text}")
+            print(printable(f"{finding.kind}: {finding.text}"))
     for kind, count in shown.items():
         if count > SHOWN:
             print(f"{kind}: {count - SHOWN} more like it{'' if json_file else ' (--json FILE writes them all)'}")
     if found.findings:
-        print(f"{root}: {len(found.findings)} findings")
+        print(printable(f"{root}: {len(found.findings)} findings"))
         sys.exit(1)
-    print(f"{root}: nothing is wrong")
+    print(printable(f"{root}: nothing is wrong"))
 
 
 def table(rows: list[dict[str, Any]]) -> str:

@@ -24,7 +24,7 @@ from pycocotools import mask as coding
 from dataset.coco import CLASS_NAMES
 from dataset.lists import image_id
 from util.errors import UserError
-from util.files import atomic_write
+from util.files import atomic_write, is_name
 from util.processes import map_files
 
 FARTHEST = 10**5  # coordinate of a polygon's point, pixels
@@ -46,6 +46,8 @@ def read_instances(path: Path) -> Instances:
         categories = sorted({category["id"] for category in content["categories"]})
         classes = {id_: cls for cls, id_ in enumerate(categories, start=1)}
         names = {image["id"]: image_id(image["file_name"]) for image in content["images"]}
+        if not all(map(is_name, names.values())):
+            raise ValueError("a file_name leads out of its folder")
         sizes = {names[image["id"]]: (int(image["height"]), int(image["width"])) for image in content["images"]}
         annotations: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for annotation in content["annotations"]:
