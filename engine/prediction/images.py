@@ -56,6 +56,9 @@ def find_supports(names: Sequence[str], masks: Sequence[str] | None = None) -> l
         for name in names:
             if not os.path.isfile(name):
                 raise UserError(f"--support {name}: no such file; with --mask, name every image by itself")
+        for name in masks:
+            if os.path.exists(name) and not os.path.isfile(name):  # to read a pipe would last for ever
+                raise UserError(f"--mask {name}: is no file; name a PNG, or a JSON of LabelMe")
         if len(masks) != len(names):
             raise UserError(f"--mask names {len(masks)} files for {len(names)} of --support; name one mask for each")
         return [(Path(image), Path(mask)) for image, mask in zip(names, masks, strict=True)]
@@ -90,7 +93,9 @@ def _listed(name: str, flag: str) -> list[Path]:
         if os.path.isdir(name):
             paths = list(Path(name).iterdir())
         elif any(mark in name for mark in "*?["):
-            paths = [Path(match) for match in glob.glob(name, recursive=True)]
+            folder, last = os.path.split(name)  # of a folder that is there no letter is a mark
+            pattern = os.path.join(glob.escape(folder), last) if os.path.isdir(folder) else name
+            paths = [Path(match) for match in glob.glob(pattern, recursive=True)]
         else:
             raise UserError(f"{flag} {name}: no such file or folder")
     except OSError as error:

@@ -28,8 +28,9 @@ from dataset.lists import read_ids
 from dataset.prepare.lists import read_official_list
 from dataset.prepare.verify import examine, survey
 from engine.evaluation.protocol import PAPER, load_episodes, save_episodes
-from engine.prediction.images import check_image, read_image
+from engine.prediction.images import check_image, find_images, find_supports, output_names, read_image
 from engine.prediction.masks import read_support
+from engine.prediction.sheet import contact_sheet
 from engine.setting import Setting
 from tests.files import OneLine, write
 from util.errors import UserError, printable
@@ -457,3 +458,30 @@ def test_names_of_folders(name: str, toy: Path, tmp_path: Path, capsys: pytest.C
     prepare.main(["pascal", "--data-root", f"{tmp_path / name}//"])
     assert open_part("pascal", tmp_path / name, "test", 0).images.ids
     capsys.readouterr()
+
+
+@pytest.mark.parametrize("letters", ["a b", "[a]", "a*", "a\nb", "\x1b[31m"])
+def test_names_of_ones_own_images(letters: str, tmp_path: Path) -> None:
+    """Folders and files of any letters are found, also by a pattern, and a sheet has them in one line."""
+    paths = [write(tmp_path / letters / f"{name}.{letters}.png", PNG) for name in ("x", "y")]
+    assert find_images([str(paths[0].parent / "*.png")], "--query") == paths
+    assert find_images([str(paths[0]), str(paths[0].parent)], "--query") == paths
+    assert output_names(paths) == [f"x.{letters}", f"y.{letters}"]
+    write(paths[0].with_suffix(".jpg"), "")
+    assert find_supports([str(paths[0].with_suffix(".jpg"))]) == [(paths[0].with_suffix(".jpg"), paths[0])]
+    assert contact_sheet([("", [(paths[0].name, RGB)])]).size
+
+
+def test_a_mask_that_is_no_file(tmp_path: Path) -> None:
+    image, pipe = write(tmp_path / "a.jpg", saved(RGB, "JPEG")), tmp_path / "a.png"
+    os.mkfifo(pipe)
+    for mask in (pipe, tmp_path):
+        line = f"--mask {mask}: is no file; name a PNG, or a JSON of LabelMe"
+        assert line_of(find_supports, [str(image)], [str(mask)]) == line
+
+
+@pytest.mark.parametrize("mode", ["RGB", "CMYK", "YCbCr"])
+def test_black_is_no_object_in_any_mode(mode: str, tmp_path: Path) -> None:
+    image, mask = write(tmp_path / "a.jpg", saved(RGB, "JPEG")), tmp_path / "mask.tif"
+    write(mask, saved(Image.fromarray(OBJECT * 255).convert("RGB").convert(mode), "TIFF"))
+    assert np.array_equal(read_support(image, mask)[1], OBJECT)
