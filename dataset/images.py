@@ -153,6 +153,7 @@ def _opened(path: str | Path, kind: str, whole: bool = True) -> Iterator[Image.I
         with Image.open(path, formats=FORMATS) as image:
             if whole:
                 image.load()
+            image.info.pop("transparency", None)  # what is transparent is opaque here, without Pillow's warning
             yield image
     except (UserError, MemoryError):
         raise

@@ -138,7 +138,7 @@ GREY_BY_16_BITS = {"16 bits": 156, "16 bits, up to 255": 1, "16 bits of a TIFF":
 
 
 @pytest.mark.parametrize("name", FILES)
-@pytest.mark.filterwarnings("ignore:Palette images")
+@pytest.mark.filterwarnings("error")
 def test_images_and_masks(name: str, tmp_path: Path) -> None:
     content, refused = FILES[name]
     path, good, image = (tmp_path / name for name in ("a.png", "good.png", "good.jpg"))
@@ -167,7 +167,7 @@ def test_images_and_masks(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("binary", [False, True])
 @pytest.mark.parametrize("name", FILES)
-@pytest.mark.filterwarnings("ignore:Palette images")
+@pytest.mark.filterwarnings("error")
 def test_verify_and_the_programs_agree(name: str, binary: bool, tmp_path: Path) -> None:
     """examine finds a fault of the image, the mask or their sizes exactly where ImageSet.load refuses the two."""
     images = ImageSet("some", (), tmp_path, tmp_path, {}, binary)
