@@ -155,7 +155,7 @@ def _opened(path: str | Path, kind: str, whole: bool = True) -> Iterator[Image.I
                 image.load()
             image.info.pop("transparency", None)  # what is transparent is opaque here, without Pillow's warning
             yield image
-    except (UserError, MemoryError):
+    except UserError:
         raise
     except Exception as error:  # a damaged file can fail anywhere in the decoder
         raise UserError(f"{path}: damaged or not an image, fetch it again ({error})") from error
