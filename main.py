@@ -28,7 +28,17 @@ from typing import Any
 from dataset import Part, Plans, locate, open_fold, open_pool
 from engine.evaluation.protocol import PAPER, plan_seeds
 from engine.network import code_digest
-from engine.options import add_start, check_engine, default_device, make_parser, positive, settle, whole
+from engine.options import (
+    OF_STEP,
+    add_schedule,
+    add_start,
+    check_engine,
+    default_device,
+    make_parser,
+    positive,
+    settle,
+    whole,
+)
 from engine.setting import RECIPE, Schedule, Setting
 from engine.training.best import suffixes
 from engine.training.history import need_tensorboard
@@ -48,17 +58,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add_start(parser)
     add("--out", default="outdir", metavar="DIR", help="folder for all output files (default %(default)s)")
     add("--resume", action="store_true", help="go on with an interrupted run, if there is one")
-    add(
-        "--batch-size", type=whole(1), default=RECIPE.batch_size, help="episodes of a step in all (default %(default)s)"
-    )
-    add(
-        "--accumulate", type=whole(1), default=1, help="split a batch into parts, for less memory (default %(default)s)"
-    )
+    add_schedule(parser)
+    parts = "split a batch into parts, for less memory (default %(default)s)"
+    add("--accumulate", type=OF_STEP, default=1, help=parts)
     add("--lr", type=positive, default=RECIPE.lr, help="initial learning rate (default %(default)s)")
-    add("--crop-size", type=whole(33, 4096), help="side of training crops (default 473, fss 225)")
-    add("--episode", type=whole(0), default=RECIPE.episodes, help="number of training episodes (default %(default)s)")
-    add("--snapshot", type=whole(1), default=RECIPE.snapshot, help="episodes between evaluations (default %(default)s)")
-    add("--test-episodes", type=whole(1), help="episodes of an evaluation seed (default the protocol's)")
     add(
         "--amp",
         nargs="?",

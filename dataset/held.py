@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from util.errors import UserError
+from util.files import read_json
 
 if TYPE_CHECKING:  # both know what a part holds
     from dataset.images import ImageSet
@@ -48,7 +48,7 @@ def own_counts(root: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        return dict(read_json(path))
     except (OSError, ValueError, TypeError) as error:
         raise ValueError(f"{path}: cannot be read as counts ({error}); remove it") from error
 

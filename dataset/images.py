@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +19,7 @@ from util.errors import UserError
 IGNORE = 255  # label of pixels that count for nothing
 # What is opened, whatever a file is called: those that Pillow decodes by itself. An EPS would start another program.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+MAX_PIXELS = Image.MAX_IMAGE_PIXELS = 2**28  # of an image, as its header says; 1 GB while it is open as RGB
 FLOATS = "floating-point pixels; save it with 8 or 16 bits"
 
 
@@ -120,11 +123,35 @@ def read_histogram(path: str | Path, binary: bool = False) -> tuple[tuple[int, i
         return image.size, {label: pixels for label, pixels in enumerate(image.histogram()) if pixels}
 
 
+@contextmanager
+def open_image(path: str | Path, kind: str = "image") -> Iterator[Image.Image]:
+    """An image file, not yet decoded, without Pillow's warnings of odd metadata.
+
+    Arguments:
+        path: a file of FORMATS.
+        kind: what it is, for the message.
+    Raises:
+        UserError: it has more than MAX_PIXELS.
+        Exception: whatever Pillow raises on a file that is missing or damaged.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=FORMATS) as image:
+                yield image
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        limit = f"{Image.MAX_IMAGE_PIXELS / 1e6:.3g} million pixels"
+        raise UserError(f"{path}: has more than {limit}, the most that are read; make the {kind} smaller") from error
+
+
 def _opened(path: str | Path, kind: str) -> Image.Image:
     try:
-        image = Image.open(path, formats=FORMATS)
-        image.load()
+        with open_image(path, kind) as image:
+            image.load()
         return image
+    except (UserError, MemoryError):
+        raise
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such {kind}") from error
     except Exception as error:  # a damaged file can fail anywhere in the decoder

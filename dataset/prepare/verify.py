@@ -9,12 +9,10 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from PIL import Image
-
 from dataset import DATASETS, Layout
 from dataset.episodes import make_pool
 from dataset.held import own_counts
-from dataset.images import FORMATS, IGNORE, ImageSet, read_histogram, read_rgb
+from dataset.images import IGNORE, ImageSet, open_image, read_histogram, read_rgb
 from util.errors import UserError
 from util.processes import map_files
 
@@ -172,9 +170,11 @@ def examine(image_path: str, mask_path: str, binary: bool, labels: frozenset[int
 
 def _header_size(path: str) -> tuple[int, int]:
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with open_image(path) as image:
             return image.size
-    except OSError as error:
+    except UserError:
+        raise
+    except Exception as error:  # a damaged header can fail anywhere
         raise UserError(f"{path}: missing, damaged or not an image, fetch it again ({error})") from error
 
 

@@ -13,9 +13,11 @@ from dataset.episodes import plan_from_pool
 from dataset.held import Held, from_dict
 from engine.setting import AUTHORS, Setting
 from util.errors import UserError
-from util.files import atomic_write
+from util.files import atomic_write, read_json
+from util.numbers import whole_number
 
 EPISODES_FORMAT = "ssp-episodes-1"
+MOST_BYTES = 2**28  # of a file of episodes: a million of 5 shots
 MOST_CLASSES = 1000  # FSS-1000 counts as far
 SAVED = ("dataset", "class_order", "fold", "shot", "protocol")  # what saved episodes belong to
 
@@ -88,7 +90,7 @@ def load_episodes(path: str | Path) -> dict[str, Any]:
     Raises UserError for any other file.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = read_json(path, MOST_BYTES)
         known = {name: content[name] for name in SAVED}
         layout = DATASETS[known["dataset"]]
         numbers = known["fold"] in (None, *FOLDS) and type(known["shot"]) is int and 1 <= known["shot"] <= 100
@@ -96,7 +98,9 @@ def load_episodes(path: str | Path) -> dict[str, Any]:
         if content["format"] != EPISODES_FORMAT or not (numbers and names):
             raise ValueError("unknown format")
         plans = {
-            int(seed): [Episode(str(query), _cls(cls), tuple(map(str, supports))) for query, cls, supports in episodes]
+            _seed(seed): [
+                Episode(str(query), _cls(cls), tuple(map(str, supports))) for query, cls, supports in episodes
+            ]
             for seed, episodes in content["seeds"].items()
         }
         data = from_dict(content.get("data"))
@@ -108,6 +112,13 @@ def load_episodes(path: str | Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: not a list of episodes that --save-episodes wrote") from error
     return {**known, "plans": plans, "data": data}
+
+
+def _seed(text: str) -> int:
+    """A seed out of a file. Raises ValueError for what is none."""
+    if not 0 <= (seed := whole_number(text)) < 2**32:
+        raise ValueError("seed")
+    return seed
 
 
 def _cls(value: Any) -> int:

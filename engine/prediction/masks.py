@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,12 @@ from PIL import Image, ImageDraw
 from dataset.images import IGNORE
 from engine.prediction.images import Turn, opened, read_turned, turn_of
 from util.errors import UserError
+from util.files import read_json
 
 SIDEWAYS = (Turn.TRANSPOSE, Turn.ROTATE_270, Turn.TRANSVERSE, Turn.ROTATE_90)
 LOSSY = ("JPEG", "MPO")
 ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
+MOST_BYTES = 2**28  # of a LabelMe file, which may hold the image
 FURTHEST = 1e6  # pixels, of a point that anybody drew
 
 
@@ -129,12 +130,12 @@ def labelled(values: np.ndarray, mode: str, label: str, path: str | Path) -> np.
 def read_labelme(path: str | Path, label: str | None) -> tuple[tuple[int, int] | None, list[dict[str, Any]]]:
     """The (width, height) that a LabelMe file states, None if it does not, and its shapes: all, or those of a label."""
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        content = read_json(path, MOST_BYTES)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such mask") from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise UserError(f"{path}: not JSON, or damaged ({error}); save it again in LabelMe") from error
     shapes = content.get("shapes") if isinstance(content, dict) else None
     if not isinstance(shapes, list) or not all(isinstance(shape, dict) for shape in shapes):
