@@ -28,18 +28,8 @@ from typing import Any
 from dataset import Part, Plans, locate, open_fold, open_pool
 from engine.evaluation.protocol import PAPER, plan_seeds
 from engine.network import code_digest
-from engine.options import (
-    OF_STEP,
-    add_schedule,
-    add_start,
-    check_engine,
-    default_device,
-    make_parser,
-    positive,
-    settle,
-    whole,
-)
-from engine.setting import RECIPE, Schedule, Setting
+from engine.options import add_schedule, add_start, check_engine, default_device, make_parser, settle, whole
+from engine.setting import Schedule, Setting
 from engine.training.best import suffixes
 from engine.training.history import need_tensorboard
 from engine.training.state import how_to_go_on, plain_values, state_of
@@ -59,9 +49,6 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--out", default="outdir", metavar="DIR", help="folder for all output files (default %(default)s)")
     add("--resume", action="store_true", help="go on with an interrupted run, if there is one")
     add_schedule(parser)
-    parts = "split a batch into parts, for less memory (default %(default)s)"
-    add("--accumulate", type=OF_STEP, default=1, help=parts)
-    add("--lr", type=positive, default=RECIPE.lr, help="initial learning rate (default %(default)s)")
     add(
         "--amp",
         nargs="?",

@@ -112,7 +112,7 @@ def add_start(parser: argparse.ArgumentParser) -> None:
 
 
 def add_schedule(parser: argparse.ArgumentParser) -> None:
-    """The flags of a training that its time depends on."""
+    """The flags of how long a training is, and of its steps."""
     add = parser.add_argument
     add(
         "--batch-size",
@@ -120,6 +120,13 @@ def add_schedule(parser: argparse.ArgumentParser) -> None:
         default=RECIPE.batch_size,
         help="episodes of a step in all (default %(default)s)",
     )
+    add(
+        "--accumulate",
+        type=OF_STEP,
+        default=1,
+        help="split a batch into parts, for less memory (default %(default)s)",
+    )
+    add("--lr", type=positive, default=RECIPE.lr, help="initial learning rate (default %(default)s)")
     add("--crop-size", type=whole(33, 4096), help="side of training crops (default 473, fss 225)")
     add(
         "--episode",

@@ -48,9 +48,14 @@ def command(main: Callable[[], object]) -> None:
     if code == CLOSED_PIPE:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python itself would complain at its end
     elif code and _speaks(is_cause):
-        print(printable(line[:LONGEST]), file=sys.stderr)
+        print(printable(_shortened(line)), file=sys.stderr)
     if code:
         sys.exit(code)
+
+
+def _shortened(line: str) -> str:
+    half = LONGEST // 2
+    return line if len(line) <= LONGEST else f"{line[:half]} ... {line[-half:]}"
 
 
 def _run(main: Callable[[], object]) -> tuple[int, str, bool]:
