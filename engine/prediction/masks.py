@@ -19,6 +19,8 @@ LOSSY = ("JPEG", "MPO")
 ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 MOST_BYTES = 2**28  # of a LabelMe file, which may hold the image
 FURTHEST = 1e6  # pixels, of a point that anybody drew
+WIDEST = 2e5  # pixels, radius of a circle: of a larger one every row takes long
+MOST_POINTS = 10**5  # of all shapes
 
 
 def read_support(
@@ -158,15 +160,17 @@ def draw_shapes(path: str | Path, size: tuple[int, int], shapes: list[dict[str, 
     """LabelMe's shapes as an image of mode L, 1 inside and on the outline, as LabelMe itself draws them."""
     mask = Image.new("L", size)
     draw = ImageDraw.Draw(mask)
-    for shape in shapes:
+    points_of = [_points(shape.get("points")) for shape in shapes]
+    if sum(map(len, points_of)) > MOST_POINTS:
+        raise UserError(f"{path}: its shapes have more than {MOST_POINTS} points; save the mask as PNG")
+    for shape, points in zip(shapes, points_of, strict=True):
         kind = shape.get("shape_type") or "polygon"
-        points = _points(shape.get("points"))
         if kind == "polygon" and len(points) >= 3:
             draw.polygon(points, fill=1, outline=1)
         elif kind == "rectangle" and len(points) >= 2:  # two corners, or all four
             columns, rows = zip(*points, strict=True)
             draw.rectangle((min(columns), min(rows), max(columns), max(rows)), fill=1, outline=1)
-        elif kind == "circle" and len(points) == 2:  # its centre and a point on it
+        elif kind == "circle" and len(points) == 2 and math.dist(*points) <= WIDEST:  # its centre and a point on it
             (x, y), radius = points[0], math.dist(*points)
             draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=1, outline=1)
         elif kind in ("polygon", "rectangle", "circle"):
