@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -124,11 +125,11 @@ def read_histogram(path: str | Path, binary: bool = False) -> tuple[tuple[int, i
 
 
 @contextmanager
-def open_image(path: str | Path, kind: str = "image") -> Iterator[Image.Image]:
+def open_image(path: str | Path | BytesIO, kind: str = "image") -> Iterator[Image.Image]:
     """An image file, not yet decoded, without Pillow's warnings of odd metadata.
 
     Arguments:
-        path: a file of FORMATS.
+        path: a file of FORMATS, or its content.
         kind: what it is, for the message.
     Raises:
         UserError: it has more than MAX_PIXELS.

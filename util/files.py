@@ -103,7 +103,7 @@ def remove_leftovers(folder: Path) -> None:
     """Remove the temporary files of :func:`atomic_write` whose process has ended."""
     for path in folder.glob(".*.tmp"):
         process = path.name.split(".")[-2]
-        if process.isdigit() and not _is_running(int(process)):
+        if process.isdecimal() and not _is_running(int(process)):
             path.unlink(missing_ok=True)
 
 

@@ -10,6 +10,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -31,7 +32,8 @@ from engine.prediction.images import check_image, read_image
 from engine.prediction.masks import draw_shapes, read_labelme, read_object
 from engine.report.results import find_results
 from engine.reproduction.authors import read_record
-from engine.setting import Setting
+from engine.setting import Schedule, Setting
+from engine.training.run import TrainingRun
 from engine.training.state import Training, load_training, save_training
 from engine.training.step import make_optimizer, restore_optimizer
 from model import build_model
@@ -386,6 +388,15 @@ def test_numbers_of_a_run_s_state(other: dict[str, Any], tmp_path: Path) -> None
     save_training(path, Training(**{"arguments": {}, **other}))
     path.with_name("run.last.previous").unlink()
     assert line_of(lambda: load_training(path)).startswith(f"{path}: not the state of a training run; remove it")
+
+
+@pytest.mark.parametrize(
+    "other", [{"snapshot": 10**30}, {"snapshot": 3, "history": [FINE] * 3}, {"snapshot": 1}, {"losses": [1.0] * 3}]
+)
+def test_a_run_s_state_beyond_its_end(other: dict[str, Any]) -> None:
+    run = SimpleNamespace(schedule=Schedule(4, 2, 1, 0.1), last="run.last")  # two snapshots of two steps
+    line = line_of(lambda: TrainingRun._resume(run, Training({}, **other)))
+    assert line == "run.last: not the state of this run: it is beyond its end; remove it to start anew"
 
 
 def test_rates_of_a_run_s_state_do_not_count() -> None:
