@@ -18,6 +18,7 @@ from util.numbers import whole_number
 
 EPISODES_FORMAT = "ssp-episodes-1"
 MOST_BYTES = 2**28  # of a file of episodes: a million of 5 shots
+MOST_PLANNED = 10**7  # episodes of all seeds, which lie in memory
 MOST_CLASSES = 1000  # FSS-1000 counts as far
 SAVED = ("dataset", "class_order", "fold", "shot", "protocol")  # what saved episodes belong to
 
@@ -56,8 +57,12 @@ def plan_seeds(
         episodes: of a seed.
         workers: processes that read masks, all cores by default.
     Raises:
-        UserError: a class has too few images for the shot.
+        UserError: a class has too few images for the shot, or these are too many episodes to plan.
     """
+    seeds = list(seeds)
+    if len(seeds) * episodes > MOST_PLANNED:
+        many = f"{len(seeds)} seeds of {episodes} episodes are more than {MOST_PLANNED} in all"
+        raise UserError(f"{many}; lower --seeds, or the episodes of a seed")
     pool = open_pool(part, shot, workers)
     return {seed: plan_from_pool(pool, shot, seed, episodes) for seed in seeds}
 

@@ -27,7 +27,7 @@ from dataset.held import EXPECTED, own_name
 from dataset.images import MAX_PIXELS, read_binary_mask, read_histogram, read_mask, read_rgb
 from dataset.prepare import coco_masks, verify
 from engine.checkpoint import load_checkpoint
-from engine.evaluation.protocol import PAPER, load_episodes, save_episodes
+from engine.evaluation.protocol import PAPER, load_episodes, plan_seeds, save_episodes
 from engine.prediction.images import check_image, read_image
 from engine.prediction.masks import draw_shapes, read_labelme, read_object
 from engine.report.results import find_results
@@ -164,6 +164,13 @@ def test_seeds_of_saved_episodes(seed: str, tmp_path: Path) -> None:
     save_episodes(path, Setting(fold=0), PAPER, {0: [Episode("a", 3, ("b",))]})
     path.write_text(path.read_text().replace('{"0": [', f'{{"{seed}": ['))
     assert line_of(lambda: load_episodes(path)).endswith("not a list of episodes that --save-episodes wrote")
+
+
+def test_many_episodes_of_many_seeds() -> None:
+    line = line_of(lambda: plan_seeds(None, 1, range(1000), 10**6))
+    assert line == (
+        "1000 seeds of 1000000 episodes are more than 10000000 in all; lower --seeds, or the episodes of a seed"
+    )
 
 
 def test_many_saved_episodes(tmp_path: Path) -> None:
