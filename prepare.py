@@ -88,7 +88,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--dataset", choices=tuple(dict.fromkeys(key[0] for key in DRIVE)), help="only of this benchmark")
     add("--method", choices=METHODS, help="only of this method")
     add("--backbone", choices=BACKBONES, help="only of this trunk")
-    add("--shot", type=int, choices=(1, 5), help="only of this number of supports")
+    add("--shot", type=whole(1, 5), choices=(1, 5), help="only of this number of supports")
     add("--fold", type=whole(0, 3), help="only of this fold")
     add("--to", metavar="DIR", default=str(AUTHORS_FOLDER), help="folder to write (default: pretrained/authors here)")
     add("--list", action="store_true", help="print name and link of each, to download them with a browser")
@@ -102,9 +102,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add = subcommand(prepare_toy, "a painted dataset of 20 classes", data=False, workers=False)
     add("--out", metavar="DIR", required=True, help="a new folder for the dataset")
     add("--layout", choices=tuple(DATASETS), default="pascal", help="layout of the folders (default %(default)s)")
-    add("--train", type=whole(1), help="training images of pascal and coco (default 400)")
-    add("--val", type=whole(1), help="their validation images (default 200)")
-    add("--seed", type=whole(0), default=0, help="another seed paints other images (default 0)")
+    painted = whole(1, 50_000)  # the names of both have five digits
+    add("--train", type=painted, help="training images of pascal and coco (default 400)")
+    add("--val", type=painted, help="their validation images (default 200)")
+    add("--seed", type=whole(0, 2**31 - 1), default=0, help="another seed paints other images (default 0)")
     add = subcommand(verify, "open every file and list what is wrong")
     add("--dataset", choices=tuple(DATASETS), default="pascal", help="benchmark (default %(default)s)")
     add(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from util.errors import UserError
+from util.files import read_json
 
 if TYPE_CHECKING:  # both know what a part holds
     from dataset.images import ImageSet
@@ -49,14 +49,14 @@ def own_counts(root: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        counts = json.loads(path.read_bytes())
+        counts = read_json(path)
         if not isinstance(counts, dict):
             raise TypeError("no object")
         for name in COUNTS & counts.keys():
             if type(counts[name]) is not int or counts[name] < 0:
                 raise ValueError(f"{name} cannot be {counts[name]!r:.40}")
         return counts
-    except (OSError, ValueError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise ValueError(f"{path}: cannot be read as counts ({error}); remove it") from error
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +21,7 @@ from util.files import is_name
 IGNORE = 255  # label of pixels that count for nothing
 # What is opened, whatever a file is called: those that Pillow decodes by itself. An EPS would start another program.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+MAX_PIXELS = Image.MAX_IMAGE_PIXELS = 2**28  # of an image, as its header says; 1 GB while it is open as RGB
 FLOATS = "floating-point pixels; save it with 8 or 16 bits"
 LOSSY = ("JPEG", "MPO")
 BLURRED = "JPEG blurs a mask's values; save the mask as PNG"
@@ -145,17 +148,38 @@ def read_histogram(path: str | Path, binary: bool = False) -> tuple[tuple[int, i
 
 
 @contextmanager
+def open_image(path: str | Path | BytesIO, kind: str = "image") -> Iterator[Image.Image]:
+    """An image file, not yet decoded, without Pillow's warnings of odd metadata.
+
+    Arguments:
+        path: a file of FORMATS, or its content.
+        kind: what it is, for the message.
+    Raises:
+        UserError: it has more than MAX_PIXELS.
+        Exception: whatever Pillow raises on a file that is missing or damaged.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=FORMATS) as image:
+                yield image
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+        limit = f"{Image.MAX_IMAGE_PIXELS / 1e6:.3g} million pixels"
+        raise UserError(f"{path}: has more than {limit}, the most that are read; make the {kind} smaller") from error
+
+
+@contextmanager
 def _opened(path: str | Path, kind: str, whole: bool = True) -> Iterator[Image.Image]:
     """An image file, decoded if whole; what fails in the block is the file's fault, and a UserError naming it."""
     try:
         if not os.path.isfile(path):  # to open a pipe would last for ever
             raise UserError(f"{path}: no such {kind}")
-        with Image.open(path, formats=FORMATS) as image:
+        with open_image(path, kind) as image:
             if whole:
                 image.load()
-            image.info.pop("transparency", None)  # what is transparent is opaque here, without Pillow's warning
             yield image
-    except UserError:
+    except (UserError, MemoryError):
         raise
     except Exception as error:  # a damaged file can fail anywhere in the decoder
         raise UserError(f"{path}: damaged or not an image, fetch it again ({error})") from error

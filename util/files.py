@@ -1,16 +1,20 @@
-"""Files are written atomically: to a temporary file, then fsync, then rename."""
+"""Files are written atomically: to a temporary file, then fsync, then rename. JSON is read within bounds."""
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from util.errors import UserError
+from util.numbers import is_whole
+
+MOST_BYTES = 2**24  # of a JSON; files of datasets and episodes may have more
 
 
 @contextmanager
@@ -69,16 +73,31 @@ def is_name(text: str) -> bool:
     return text.isprintable() and text not in ("", ".", "..") and not set(text) & {"/", "\\", os.sep}
 
 
-def is_whole(text: str) -> bool:
-    """Whether a text is a whole number below 10**19: ASCII digits alone, str.isdigit takes others too."""
-    return text.isascii() and text.isdigit() and len(text) < 20
-
-
 def blocks(path: str | Path) -> Iterator[bytes]:
     """The content of a file, a megabyte at a time."""
     with open(path, "rb") as file:
         while block := file.read(2**20):
             yield block
+
+
+def read_json(path: str | Path, most: int = MOST_BYTES) -> Any:
+    """The content of a JSON file.
+
+    Arguments:
+        path: the file, UTF-8 with or without a byte order mark.
+        most: bytes that it may have.
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no JSON, or nested too deeply, or has more bytes.
+    """
+    with open(path, "rb") as file:
+        text = file.read(most + 1)
+    if len(text) > most:
+        raise ValueError(f"more than the {most >> 20} MB that are read")
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -18,7 +18,8 @@ from engine.prediction.masks import read_support
 from engine.prediction.predictor import OBJECT, Predictor, fitted, size_problem, working_size
 from engine.prediction.sheet import SIDE, contact_sheet, highlighted, thumbnail
 from util.errors import UserError, one_line, printable
-from util.files import atomic_write, check_writable, is_whole, remove_leftovers
+from util.files import atomic_write, check_writable, remove_leftovers
+from util.numbers import is_whole
 from util.progress import progress
 
 OVERLAY_SIDE = 2048  # pixels, of the longer side at most: an overlay is to be looked at

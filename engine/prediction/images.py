@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import glob
 import os
-import warnings
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import ExifTags, Image
 
-from dataset.images import FLOATS, FORMATS, to_rgb
+from dataset.images import FLOATS, open_image, to_rgb
 from util.errors import UserError
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")  # of images in folders
@@ -148,18 +147,12 @@ def check_image(path: str | Path) -> tuple[int, int]:
 def opened(path: str | Path, kind: str = "image") -> Iterator[Image.Image]:
     """An image file, not yet decoded; what fails in the block is the file's fault, and a UserError naming it."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd metadata
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=FORMATS) as image:
-                if image.mode == "F":
-                    raise UserError(f"{path}: {FLOATS}")
-                yield image
+        with open_image(path, kind) as image:
+            if image.mode == "F":
+                raise UserError(f"{path}: {FLOATS}")
+            yield image
     except (UserError, MemoryError):
         raise
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        limit = f"{Image.MAX_IMAGE_PIXELS / 1e6:.3g} million pixels"
-        raise UserError(f"{path}: has more than {limit}, the most that are read; make the {kind} smaller") from error
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such {kind}") from error
     except Exception as error:  # a damaged file can fail anywhere in the decoder

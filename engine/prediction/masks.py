@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,15 @@ from PIL import Image, ImageDraw
 from dataset.images import BLURRED, IGNORE, LOSSY
 from engine.prediction.images import Turn, opened, read_turned, turn_of
 from util.errors import UserError
+from util.files import read_json
 
 SIDEWAYS = (Turn.TRANSPOSE, Turn.ROTATE_270, Turn.TRANSVERSE, Turn.ROTATE_90)
 ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 OTHER_COLOURS = ("CMYK", "HSV", "LAB", "YCbCr")  # in which black is not 0
+MOST_BYTES = 2**28  # of a LabelMe file, which may hold the image
 FURTHEST = 1e6  # pixels, of a point that anybody drew
+WIDEST = 2e5  # pixels, radius of a circle: of a larger one every row takes long
+MOST_POINTS = 10**5  # of all shapes
 
 
 def read_support(
@@ -130,12 +133,12 @@ def labelled(values: np.ndarray, mode: str, label: str, path: str | Path) -> np.
 def read_labelme(path: str | Path, label: str | None) -> tuple[tuple[int, int] | None, list[dict[str, Any]]]:
     """The (width, height) that a LabelMe file states, None if it does not, and its shapes: all, or those of a label."""
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        content = read_json(path, MOST_BYTES)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such mask") from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise UserError(f"{path}: not JSON, or damaged ({error}); save it again in LabelMe") from error
     shapes = content.get("shapes") if isinstance(content, dict) else None
     if not isinstance(shapes, list) or not all(isinstance(shape, dict) for shape in shapes):
@@ -158,15 +161,17 @@ def draw_shapes(path: str | Path, size: tuple[int, int], shapes: list[dict[str, 
     """LabelMe's shapes as an image of mode L, 1 inside and on the outline, as LabelMe itself draws them."""
     mask = Image.new("L", size)
     draw = ImageDraw.Draw(mask)
-    for shape in shapes:
+    points_of = [_points(shape.get("points")) for shape in shapes]
+    if sum(map(len, points_of)) > MOST_POINTS:
+        raise UserError(f"{path}: its shapes have more than {MOST_POINTS} points; save the mask as PNG")
+    for shape, points in zip(shapes, points_of, strict=True):
         kind = shape.get("shape_type") or "polygon"
-        points = _points(shape.get("points"))
         if kind == "polygon" and len(points) >= 3:
             draw.polygon(points, fill=1, outline=1)
         elif kind == "rectangle" and len(points) >= 2:  # two corners, or all four
             columns, rows = zip(*points, strict=True)
             draw.rectangle((min(columns), min(rows), max(columns), max(rows)), fill=1, outline=1)
-        elif kind == "circle" and len(points) == 2:  # its centre and a point on it
+        elif kind == "circle" and len(points) == 2 and math.dist(*points) <= WIDEST:  # its centre and a point on it
             (x, y), radius = points[0], math.dist(*points)
             draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=1, outline=1)
         elif kind in ("polygon", "rectangle", "circle"):

@@ -163,6 +163,9 @@ class TrainingRun:
         return training
 
     def _resume(self, training: Training) -> Training:
+        is_within = training.snapshot <= self.schedule.snapshots and len(training.losses) <= self.schedule.steps
+        if not (is_within and len(training.history) == training.snapshot):
+            raise UserError(f"{self.last}: not the state of this run: it is beyond its end; remove it to start anew")
         for state in filter(None, (training.best_state, training.state_dict)):  # the last ones stay
             load_network(self.net, state, self.last)
         with blaming(self.last):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,8 @@ KINDS = {
     "scaler": dict, "best_miou": (int, float), "best_state": dict, "finished": bool,
     **dict.fromkeys(NAMES, str),
 }  # fmt: skip
+LINE = ("snapshot", "steps", "loss", "lr", "miou", "fb_iou")  # numbers of a line of the history
+LARGEST = 10**30  # of these numbers: beyond floats they could not be computed with
 # Flags that may differ when a run goes on: they say where it runs, not what it does.
 FREE = ("data_root", "out", "device", "workers", "cache_gb", "resume", "tensorboard")
 
@@ -103,12 +105,28 @@ def _load(path: Path) -> Training:
     content = read(path)
     known = {f.name: content.get(f.name, "" if f.name == "former" else None) for f in fields(Training)}
     is_whole = content.get("format") == FORMAT and all(isinstance(known[name], kind) for name, kind in KINDS.items())
-    if not is_whole or known["snapshot"] < 0:
+    if not is_whole or known["snapshot"] < 0 or not (_are_numbers([known["best_miou"]]) and _is_history(known)):
         raise UserError(f"{path}: not the state of a training run")
     for name in (known[each] for each in NAMES):
         if name and not is_name(name):
             raise UserError(f"{path}: names a file outside its folder: {name!r:.40}; somebody has edited it")
     return Training(**known)
+
+
+def _is_history(known: Mapping[str, Any]) -> bool:
+    """Whether all losses, and all numbers of the history, can be computed with."""
+    lines = known["history"]
+    return _are_numbers(known["losses"]) and all(
+        type(line) is dict
+        and _are_numbers([line.get(name) for name in LINE])
+        and type(line.get("losses")) is list
+        and _are_numbers(line["losses"])
+        for line in lines
+    )
+
+
+def _are_numbers(values: Iterable[Any]) -> bool:
+    return all(type(value) in (int, float) and not abs(value) > LARGEST for value in values)
 
 
 def check_same(path: Path, saved: Mapping[str, Any], given: Mapping[str, Any]) -> None:

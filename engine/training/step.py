@@ -29,15 +29,19 @@ def make_optimizer(net: nn.Module, lr: float) -> torch.optim.Optimizer:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Put an optimizer's saved state back. Raises ValueError unless every momentum has its parameter's shape."""
+    """Put saved momenta back; all rates stay. Raises ValueError unless each has the shape of its parameter."""
+    rates = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
     try:
         optimizer.load_state_dict(state)
+        momenta = {parameter: known.get("momentum_buffer") for parameter, known in optimizer.state.items()}
+        momenta = {parameter: (x.shape, x.dtype) for parameter, x in momenta.items() if x is not None}
     except (KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
         raise ValueError(first_line(error)) from error
-    for parameter in (p for group in optimizer.param_groups for p in group["params"]):
-        momentum = optimizer.state.get(parameter, {}).get("momentum_buffer")
-        if momentum is not None and (momentum.shape, momentum.dtype) != (parameter.shape, parameter.dtype):
-            raise ValueError(f"a momentum of {tuple(momentum.shape)} for a parameter of {tuple(parameter.shape)}")
+    for parameter, (shape, dtype) in momenta.items():
+        if (shape, dtype) != (parameter.shape, parameter.dtype):
+            raise ValueError(f"a momentum of {tuple(shape)} for a parameter of {tuple(parameter.shape)}")
+    for group, own in zip(optimizer.param_groups, rates, strict=True):
+        group.update(own)
 
 
 def own_samples(samples: TrainingSamples, batch_size: int, first_step: int, steps: int) -> Subset:

@@ -373,7 +373,7 @@ def test_pairs(text: str, tmp_path: Path) -> None:
     if PAIRS[text]:
         assert read_pairs(path) == [PAIRS[text]]
     else:
-        says = f"{path}: {text!r} is not IMAGE__CLASS, as in 2007_000033__01; import the list again"
+        says = f"{path}: {text!r:.80} is not IMAGE__CLASS, as in 2007_000033__01; import the list again"
         assert line_of(read_pairs, path) == says
 
 
@@ -384,9 +384,8 @@ BY_CLASS: dict[str, tuple[Any, Any]] = {  # the JSON's classes, and what is read
     "paths": ({"0": ["val2014/a.1.jpg", "b"]}, {1: ["a.1", "b"]}),
     "superscript": ({"\u00b2": ["a"]}, NO_LIST),
     "Arabic": ({"\u0663": ["a"]}, NO_LIST),
-    "negative": ({"-1": ["a"]}, NO_LIST),
-    "spaced": ({" 1": ["a"]}, NO_LIST),
-    "huge": ({"80": ["a"]}, ABSURD),
+    "negative": ({"-1": ["a"]}, ABSURD),
+    "huge": ({"1000": ["a"]}, ABSURD),
     "endless": ({"1" * 5000: ["a"]}, NO_LIST),
     "a list": ([["a"]], NO_LIST),
     "no text": ({"0": [1]}, ABSURD),

@@ -17,7 +17,8 @@ from engine.checkpoint import save_weights
 from engine.training.best import free_stem
 from tests.files import CHECKOUT
 from util.errors import UserError
-from util.files import atomic_write, check_apart, check_file, check_writable, is_name, is_whole, remove_leftovers
+from util.files import atomic_write, check_apart, check_file, check_writable, is_name, remove_leftovers
+from util.numbers import is_whole
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
