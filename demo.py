@@ -25,7 +25,7 @@ from engine.checkpoint import load_checkpoint, load_network, save_weights
 from engine.evaluation.evaluate import evaluate, result_table, segment
 from engine.evaluation.gallery import choose, headline, masked, write_gallery
 from engine.evaluation.protocol import PAPER, plan_seeds
-from engine.options import OneLineParser, default_device
+from engine.options import OneLineParser, default_device, whole
 from engine.pictures import episode_panel, legend, save_png, stack, text_line
 from engine.prediction import Predictor, explanation_figure
 from engine.setting import Setting
@@ -113,7 +113,7 @@ def draw_inside(path: Path, images: ImageSet, episode: Episode, net: FewShotNetw
 def main(argv: list[str] | None = None) -> None:
     """Train, test and draw; what was finished before is not done again."""
     parser = OneLineParser(__doc__)
-    parser.add_argument("--fold", type=int, choices=range(4), default=0, help="(default %(default)s)")
+    parser.add_argument("--fold", type=whole(0, 3), default=0, help="(default %(default)s)")
     args = parser.parse_args(argv)
     try:
         demonstrate(args.fold, OUT if args.fold == 0 else OUT.with_name(f"{OUT.name}_fold_{args.fold}"))

@@ -28,8 +28,8 @@ from typing import Any
 from dataset import Part, Plans, locate, open_fold, open_pool
 from engine.evaluation.protocol import PAPER, plan_seeds
 from engine.network import code_digest
-from engine.options import add_start, check_engine, default_device, make_parser, positive, settle, whole
-from engine.setting import RECIPE, Schedule, Setting
+from engine.options import add_schedule, add_start, check_engine, default_device, make_parser, settle, whole
+from engine.setting import Schedule, Setting
 from engine.training.best import suffixes
 from engine.training.history import need_tensorboard
 from engine.training.state import how_to_go_on, plain_values, state_of
@@ -48,17 +48,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add_start(parser)
     add("--out", default="outdir", metavar="DIR", help="folder for all output files (default %(default)s)")
     add("--resume", action="store_true", help="go on with an interrupted run, if there is one")
-    add(
-        "--batch-size", type=whole(1), default=RECIPE.batch_size, help="episodes of a step in all (default %(default)s)"
-    )
-    add(
-        "--accumulate", type=whole(1), default=1, help="split a batch into parts, for less memory (default %(default)s)"
-    )
-    add("--lr", type=positive, default=RECIPE.lr, help="initial learning rate (default %(default)s)")
-    add("--crop-size", type=whole(33, 4096), help="side of training crops (default 473, fss 225)")
-    add("--episode", type=whole(0), default=RECIPE.episodes, help="number of training episodes (default %(default)s)")
-    add("--snapshot", type=whole(1), default=RECIPE.snapshot, help="episodes between evaluations (default %(default)s)")
-    add("--test-episodes", type=whole(1), help="episodes of an evaluation seed (default the protocol's)")
+    add_schedule(parser)
     add(
         "--amp",
         nargs="?",

@@ -26,7 +26,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from engine.checkpoint import find_checkpoint
-from engine.options import OneLineParser, add_max_side, add_network, device, memory_errors
+from engine.options import OneLineParser, add_max_side, add_network, device, memory_errors, number
 from engine.prediction.images import find_images, find_supports
 from util.errors import UserError
 from util.launch import command
@@ -56,10 +56,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def probability(text: str) -> float:
     """An argparse type: a number between 0 and 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
+    value = number(text)
     if not 0 < value < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number between 0 and 1")
     return value

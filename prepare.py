@@ -41,8 +41,8 @@ from engine.reproduction.download import need_gdown
 from engine.reproduction.provide import fetch_imagenet, provide
 from model import BACKBONES, METHODS, build_model
 from model.weights import adapt_pretrained, flat_key, unwrap
-from util.errors import UserError, first_line
-from util.files import atomic_write, check_file, check_writable, remove_leftovers
+from util.errors import UserError, first_line, printable
+from util.files import atomic_write, check_file, check_writable, is_name, remove_leftovers
 from util.launch import command
 from util.progress import progress
 
@@ -88,7 +88,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--dataset", choices=tuple(dict.fromkeys(key[0] for key in DRIVE)), help="only of this benchmark")
     add("--method", choices=METHODS, help="only of this method")
     add("--backbone", choices=BACKBONES, help="only of this trunk")
-    add("--shot", type=int, choices=(1, 5), help="only of this number of supports")
+    add("--shot", type=whole(1, 5), choices=(1, 5), help="only of this number of supports")
     add("--fold", type=whole(0, 3), help="only of this fold")
     add("--to", metavar="DIR", default=str(AUTHORS_FOLDER), help="folder to write (default: pretrained/authors here)")
     add("--list", action="store_true", help="print name and link of each, to download them with a browser")
@@ -102,9 +102,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add = subcommand(prepare_toy, "a painted dataset of 20 classes", data=False, workers=False)
     add("--out", metavar="DIR", required=True, help="a new folder for the dataset")
     add("--layout", choices=tuple(DATASETS), default="pascal", help="layout of the folders (default %(default)s)")
-    add("--train", type=whole(1), help="training images of pascal and coco (default 400)")
-    add("--val", type=whole(1), help="their validation images (default 200)")
-    add("--seed", type=whole(0), default=0, help="another seed paints other images (default 0)")
+    painted = whole(1, 50_000)  # the names of both have five digits
+    add("--train", type=painted, help="training images of pascal and coco (default 400)")
+    add("--val", type=painted, help="their validation images (default 200)")
+    add("--seed", type=whole(0, 2**31 - 1), default=0, help="another seed paints other images (default 0)")
     add = subcommand(verify, "open every file and list what is wrong")
     add("--dataset", choices=tuple(DATASETS), default="pascal", help="benchmark (default %(default)s)")
     add(
@@ -194,7 +195,9 @@ def prepare_fss(args: argparse.Namespace) -> None:
         print(f"{folder}: lists written")
     elif args.test_list:
         test = read_official_list(Path(args.test_list))
-        folders = {path.name for path in root.iterdir() if path.is_dir() and path.name[0] not in "._"}
+        folders = {
+            path.name for path in root.iterdir() if path.is_dir() and path.name[0] not in "._" and is_name(path.name)
+        }
         everything = sorted(folders - {folder.name})
         write_fss_lists(derive_fss_lists(test, everything), root)
         print(f"{folder}: lists written")
@@ -343,14 +346,14 @@ def report_survey(
     for finding in found.findings:
         shown[finding.kind] += 1
         if shown[finding.kind] <= SHOWN:
-            print(f"{finding.kind}: {finding.text}")
+            print(printable(f"{finding.kind}: {finding.text}"))
     for kind, count in shown.items():
         if count > SHOWN:
             print(f"{kind}: {count - SHOWN} more like it{'' if json_file else ' (--json FILE writes them all)'}")
     if found.findings:
-        print(f"{root}: {len(found.findings)} findings")
+        print(printable(f"{root}: {len(found.findings)} findings"))
         sys.exit(1)
-    print(f"{root}: nothing is wrong")
+    print(printable(f"{root}: nothing is wrong"))
 
 
 def table(rows: list[dict[str, Any]]) -> str:

@@ -13,7 +13,6 @@ after -- go to test.py, with --train to main.py.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shlex
 import signal
@@ -29,7 +28,7 @@ import test as testing
 from dataset import DATASETS, FOLDS, locate
 from engine.evaluation.estimate import duration
 from engine.evaluation.protocol import HSNET, PAPER, PROTOCOLS, Protocol
-from engine.options import OneLineParser, default_device, device, whole
+from engine.options import EPISODES, SEEDS, OneLineParser, add_schedule, default_device, device, whole
 from engine.report.paper import PUBLISHED
 from engine.report.results import find_results
 from engine.report.tables import Row, Table, make_tables, row_name, title
@@ -50,7 +49,7 @@ from engine.reproduction.provide import provide
 from engine.setting import AUTHORS, OWN, RECIPE, RELEASED_ORDER, Schedule, Setting
 from model import BACKBONES, METHODS
 from util.errors import UserError
-from util.files import check_writable
+from util.files import check_writable, read_json
 from util.launch import command
 
 HERE = Path(__file__).parent
@@ -77,7 +76,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--dataset", choices=tuple(DATASETS), help="only this benchmark (default: those that are there)")
     add("--method", choices=METHODS, help="only this method")
     add("--backbone", choices=BACKBONES, help="only this trunk")
-    add("--shot", type=int, choices=(1, 5), help="only this number of supports")
+    add("--shot", type=whole(1, 5), choices=(1, 5), help="only this number of supports")
     add("--folds", type=whole(0, 3), nargs="+", default=list(FOLDS), help="only these folds (default 0 1 2 3)")
     add("--protocol", choices=tuple(PROTOCOLS), help="only rows in this protocol")
     add("--splits", metavar="DIR", help="HSNet's data/splits, for the rows in its protocol")
@@ -171,7 +170,7 @@ def is_sound(dataset: str, shot: int, args: argparse.Namespace) -> bool:
     """Whether every file of a dataset can be opened and every class has images for the shot; found out once."""
     report = Path(args.out) / f"verify_{dataset}_{shot}shot.json"
     with suppress(OSError, ValueError, KeyError):
-        seen, root = json.loads(report.read_text()), locate(args.data_root, DATASETS[dataset].FOLDER)
+        seen, root = read_json(report), locate(args.data_root, DATASETS[dataset].FOLDER)
         if seen["root"] == str(root.resolve()) and not seen["findings"]:
             return True
     splits = ["--splits", args.splits] if args.splits and DATASETS[dataset].COUNTED == "classes" else []
@@ -199,12 +198,11 @@ def measure(cell: Cell, args: argparse.Namespace) -> None:
 def extent_of(more: Sequence[str]) -> Extent:
     """Those of further flags of test.py and main.py that the time depends on."""
     parser = OneLineParser("", add_help=False)
-    for name in ("--episodes", "--test-episodes", "--crop-size"):
-        parser.add_argument(name, type=int)
-    parser.add_argument("--seeds", type=int, default=PAPER.seeds)
-    for name, value in (("episode", RECIPE.episodes), ("snapshot", RECIPE.snapshot), ("batch-size", RECIPE.batch_size)):
-        parser.add_argument(f"--{name}", type=int, default=value)
-    parser.add_argument("--device", type=device, default=default_device())
+    add = parser.add_argument
+    add_schedule(parser)
+    add("--episodes", type=EPISODES)
+    add("--seeds", type=SEEDS, default=PAPER.seeds)
+    add("--device", type=device, default=default_device())
     f = parser.parse_known_args(more)[0]
     schedule = Schedule(f.episode, f.snapshot, f.batch_size, RECIPE.lr)
     return Extent(f.device, f.seeds, f.episodes or f.test_episodes, schedule, f.crop_size)

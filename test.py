@@ -28,7 +28,7 @@ from engine.evaluation.declared import declare
 from engine.evaluation.protocol import HSNET, PAPER, PROTOCOLS, SAVED, doubts_of, load_episodes, save_episodes
 from engine.evaluation.tested import absences, open_tested, what_is_tested
 from engine.network import chosen, code_files, network_of
-from engine.options import check_engine, default_device, make_parser, settle, whole
+from engine.options import EPISODES, check_engine, default_device, make_parser, settle, whole
 from engine.report.results import finished_result, result_path, save_result
 from engine.reproduction.authors import load_known
 from engine.setting import SUFFIX, Setting
@@ -47,7 +47,7 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]
     add("--trained-on", metavar="FOLD", help="what a .pth was trained on: 0 (pascal), contiguous:0 (coco), fss")
     add("--out", default="outdir", metavar="DIR", help="main.py's folder (default %(default)s)")
     add("--protocol", choices=tuple(PROTOCOLS), help="the paper's own, or HSNet's (default ssp)")
-    add("--episodes", type=whole(1), help="episodes of a seed (default the protocol's)")
+    add("--episodes", type=EPISODES, help="episodes of a seed (default the protocol's)")
     add("--save-episodes", metavar="FILE", help="write the episodes here, as JSON")
     add("--episodes-from", metavar="FILE", help="run the episodes of a file that --save-episodes wrote")
     add("--json", metavar="FILE", help="write the result here")

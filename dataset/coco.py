@@ -7,7 +7,6 @@ prepare.py coco makes, and the authors' {train,val}_coco folders, each in VOC's 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import numpy as np
 
 from dataset import hsnet
 from dataset.episodes import MIN_PIXELS, Episode
-from dataset.images import ImageSet, Part
+from dataset.images import ImageSet, Part, stems
 from dataset.lists import class_names, read_ids
 from util.errors import UserError
 
@@ -88,12 +87,6 @@ def image_set(root: Path, split: str, splits: str | None = None) -> ImageSet:
             f"python prepare.py coco makes them, or {listed} can list the images to use"
         )
     return everything.listed(everything.name, ids)
-
-
-def stems(folder: Path, suffix: str) -> tuple[str, ...]:
-    """The names, without their suffix, of a folder's files that end so, sorted (one scan: COCO has 82,783)."""
-    with os.scandir(folder) as entries:
-        return tuple(sorted(entry.name.removesuffix(suffix) for entry in entries if entry.name.endswith(suffix)))
 
 
 def _folders(root: Path, split: str) -> tuple[Path, Path, Path]:

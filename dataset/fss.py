@@ -14,8 +14,7 @@ import numpy as np
 from dataset import hsnet
 from dataset.episodes import Episode
 from dataset.images import ImageSet, Part
-from dataset.lists import read_lines
-from util.errors import UserError
+from dataset.lists import read_names
 
 NAME, TITLE = "fss", "FSS-1000"
 FOLDER = "FSS-1000"  # inside a folder that holds several datasets
@@ -59,12 +58,9 @@ def lists_folder(root: Path, splits: str | None) -> Path:
 
 
 def class_list(folder: Path, part: str) -> list[str]:
-    """The class names of a part, as listed. Raises UserError on a name that is listed twice."""
+    """The class names of a part, as listed. Raises UserError on a name that is listed twice, or that is a path."""
     path = folder / LISTS[part]
-    names = read_lines(path, "python prepare.py fss makes it, or pass an HSNet checkout's data/splits")
-    if len(set(names)) < len(names):
-        raise UserError(f"{path}: lists {next(name for name in names if names.count(name) > 1)} twice")
-    return names
+    return read_names(path, "python prepare.py fss makes it, or pass an HSNet checkout's data/splits")
 
 
 def file_order() -> list[str]:
@@ -84,14 +80,14 @@ def hsnet_list(splits: Path, fold: int | None = None, new: bool = False) -> Path
 
 def hsnet_count(path: Path) -> int:
     """The test classes that HSNet lists."""
-    return len(read_lines(path, hsnet.MISSING))
+    return len(read_names(path, hsnet.MISSING))
 
 
 def plan_hsnet(path: Path, fold: int | None, shot: int, rng: np.random.RandomState) -> list[Episode]:
     """HSNet's episodes: every image is a query once, in the order in which the file names sort: 1, 10, 2, ..."""
     drawn_from = [str(number) for number in range(1, IMAGES + 1)]
     episodes = []
-    for cls, name in enumerate(sorted(read_lines(path, hsnet.MISSING)), start=FIRST["test"]):
+    for cls, name in enumerate(sorted(read_names(path, hsnet.MISSING)), start=FIRST["test"]):
         for number in file_order():
             supports = hsnet.draw_supports(drawn_from, number, shot, rng)
             episodes.append(Episode(f"{name}/{number}", cls, tuple(f"{name}/{support}" for support in supports)))

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from util.errors import UserError
+from util.files import read_json
 
 if TYPE_CHECKING:  # both know what a part holds
     from dataset.images import ImageSet
     from dataset.layout import Layout
 
+COUNTS = {"train", "val", "select", "test"}  # of splits, in that file
 EXPECTED = "expected.json"  # in a dataset's folder: its name and its own counts, in place of the published ones
 
 
@@ -48,7 +49,13 @@ def own_counts(root: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        counts = read_json(path)
+        if not isinstance(counts, dict):
+            raise TypeError("no object")
+        for name in COUNTS & counts.keys():
+            if type(counts[name]) is not int or counts[name] < 0:
+                raise ValueError(f"{name} cannot be {counts[name]!r:.40}")
+        return counts
     except (OSError, ValueError, TypeError) as error:
         raise ValueError(f"{path}: cannot be read as counts ({error}); remove it") from error
 

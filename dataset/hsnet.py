@@ -7,18 +7,23 @@ masks do.
 
 from __future__ import annotations
 
-import json
 import pickle
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path, PurePosixPath
-from typing import Any
+from io import BytesIO
+from itertools import chain
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 
-from dataset.lists import read_lines
+from dataset.lists import image_id, read_lines
 from util.errors import UserError
+from util.files import is_name, read_json
+from util.numbers import is_whole, whole_number
 
+MOST_BYTES = 2**26  # of a COCO list; HSNet's have about 10 MB
+MOST_CLASSES, MOST_IMAGES = 1000, 10**6  # of such a list, an image once for each of its classes
 EPISODES = 1000  # of pascal and coco
 SIDE = 400  # images and masks are resized to this square
 HSNET = "HSNet"  # the source of a list that was imported
@@ -68,9 +73,9 @@ def read_pairs(path: Path) -> list[tuple[str, int]]:
     """(image, class) of a Pascal list's lines, such as 2007_000033__01, in order."""
     pairs = []
     for line in read_lines(path, MISSING):
-        image, separator, cls = line.partition("__")
-        if not (separator and image and cls.isdigit() and 1 <= int(cls) <= 20):
-            raise UserError(f"{path}: {line!r} is not IMAGE__CLASS, as in 2007_000033__01; import the list again")
+        image, _, cls = line.rpartition("__")
+        if not (is_name(image) and is_whole(cls) and 1 <= int(cls) <= 20):
+            raise UserError(f"{path}: {line!r:.80} is not IMAGE__CLASS, as in 2007_000033__01; import the list again")
         pairs.append((image, int(cls)))
     return pairs
 
@@ -78,26 +83,40 @@ def read_pairs(path: Path) -> list[tuple[str, int]]:
 def read_class_lists(path: Path) -> dict[int, list[str]]:
     """A COCO list, {class from 1: images in order}: HSNet's own (a pickle, classes from 0) or ours (JSON)."""
     content = _load_json(path) if path.suffix == ".json" else load_containers(path)
-    whole = isinstance(content, dict) and all(
-        isinstance(cls, int) and isinstance(images, list) and all(isinstance(image, str) for image in images)
-        for cls, images in content.items()
+    whole = (
+        isinstance(content, dict)
+        and all(type(cls) is int and 0 <= cls < MOST_CLASSES for cls in content)
+        and all(isinstance(images, list) for images in content.values())
+        and sum(map(len, content.values())) <= MOST_IMAGES  # a pickle may name one list for many classes
+        and all(isinstance(image, str) for images in content.values() for image in images)
     )
     if not whole:
         raise UserError(f"{path}: not HSNet's lists of images by class; import the file again")
     # val2014/COCO_val2014_000000000042.jpg, of which the folder and the suffix are the dataset's matter
-    return {cls + 1: [PurePosixPath(image).stem for image in images] for cls, images in content.items()}
+    lists = {cls + 1: list(map(image_id, images)) for cls, images in content.items()}
+    if not all(map(is_name, chain(*lists.values()))):
+        raise UserError(f"{path}: names an image by a path that is none; import the file again")
+    return lists
 
 
 def _load_json(path: Path) -> Any:
     """What prepare.py splits wrote: HSNet's content, whose keys JSON made strings."""
     try:
-        return {int(cls): images for cls, images in json.loads(path.read_text(encoding="utf-8"))["classes"].items()}
+        return {whole_number(cls): images for cls, images in read_json(path, MOST_BYTES)["classes"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: damaged, or not a list that prepare.py splits made; import it again") from error
 
 
-class _ContainersOnly(pickle.Unpickler):
-    """An unpickler that knows no class or function: what is left are builtin containers, str and numbers."""
+class _ContainersOnly(pickle._Unpickler):
+    """An unpickler that knows no class or function: what is left are builtin containers, str and numbers.
+
+    It is pickle's own in Python: the one in C makes room for as many objects as a file of a few bytes says it has.
+    """
+
+    # nor objects that are made as large as they are said to be
+    dispatch: ClassVar = {
+        code: read for code, read in pickle._Unpickler.dispatch.items() if code != pickle.BYTEARRAY8[0]
+    }
 
     def find_class(self, module: str, name: str) -> Any:
         raise pickle.UnpicklingError(f"it asks for {module}.{name}")
@@ -110,7 +129,12 @@ def load_containers(path: Path) -> Any:
     """A pickle of dicts, lists, str and int. Raises UserError, running nothing, on any other."""
     try:
         with path.open("rb") as file:
-            return _ContainersOnly(file).load()
+            content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise UserError(f"{path}: more than the {MOST_BYTES >> 20} MB that are read; import the file again")
+        return _ContainersOnly(BytesIO(content)).load()
+    except UserError:
+        raise
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such list; {MISSING}") from error
     except pickle.UnpicklingError as error:

@@ -2,35 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from util.errors import UserError
-from util.files import atomic_write
+from util.files import atomic_write, is_name
+
+ENTRY = re.compile(r"(?:.*[/\\])?(.+?)(?:\.(?:jpe?g|png))?", re.IGNORECASE)
+FURTHER = re.compile(r"(?<=\.jpg|jpeg|\.png)\s.*", re.IGNORECASE)  # the mask after an image
 
 
 def read_lines(path: Path, missing: str) -> list[str]:
-    """The lines of a list, without blank ones and # comments. missing: the way out if there is no such file."""
+    """The lines of a list, without blank ones and # comments. missing: the way out if there is no such file.
+
+    Raises UserError naming the file unless it is text in UTF-8 that can be printed.
+    """
     try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [line.replace("\t", " ").strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such list; {missing}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as a list ({error})") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: cannot be read as a list (it is not text in UTF-8; save it so)") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read as a list ({error.strerror})") from error
     lines = [line for line in lines if line and not line.startswith("#")]
     if not lines:
         raise UserError(f"{path}: the list is empty")
+    if strange := [line for line in lines if not line.isprintable()]:
+        raise UserError(f"{path}: {strange[0]!r:.60} cannot be printed; save the list as plain text in UTF-8")
     return lines
 
 
+def check_names(path: Path, names: Sequence[str]) -> None:
+    """Raise UserError if a name in a list is a path, which could lead out of the dataset's folder, or occurs twice."""
+    seen: set[str] = set()
+    for name in names:
+        if not is_name(name):
+            raise UserError(f"{path}: {name!r:.60} is not the name of a file or folder; mend the list")
+        if name in seen:
+            raise UserError(f"{path}: lists {name} twice")
+        seen.add(name)
+
+
+def read_names(path: Path, missing: str) -> list[str]:
+    """The names of a list, one a line. Raises UserError as :func:`read_lines` and :func:`check_names`."""
+    names = read_lines(path, missing)
+    check_names(path, names)
+    return names
+
+
 def read_ids(path: Path) -> tuple[str, ...]:
-    """The image ids of a list, one a line; also the "JPEGImages/ID.jpg SegmentationClassAug/ID.png" form."""
-    ids = tuple(Path(line.split()[0]).stem for line in read_lines(path, "make it with prepare.py"))
-    if len(set(ids)) < len(ids):
-        seen: set[str] = set()
-        twice = next(image for image in ids if image in seen or seen.add(image))
-        raise UserError(f"{path}: lists {twice} twice")
+    """The image ids of a list, one a line, in the forms of :func:`image_id`."""
+    ids = tuple(map(image_id, read_lines(path, "make it with prepare.py")))
+    check_names(path, ids)
     return ids
+
+
+def image_id(entry: str) -> str:
+    """The id of an image: of ID, ID.jpg, FOLDER/ID.jpg, or "JPEGImages/ID.jpg SegmentationClassAug/ID.png"."""
+    found = ENTRY.fullmatch(FURTHER.sub("", entry))
+    return found[1] if found else ""
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:
@@ -48,6 +81,8 @@ def class_names(root: Path, usual: Mapping[int, str]) -> dict[int, str]:
     if not own.is_file():
         return dict(usual)
     names = read_lines(own, "")
+    if twice := [name for name, count in Counter(names).items() if count > 1 and name != "-"]:
+        raise UserError(f"{own}: lists {twice[0]} twice")
     if len(names) != len(usual):
         raise UserError(f"{own}: {len(names)} lines, expected the names of {len(usual)} classes; or remove it")
     return {cls: name for cls, name in enumerate(names, start=1) if name != "-"}

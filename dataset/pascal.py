@@ -9,7 +9,7 @@ import numpy as np
 
 from dataset import hsnet
 from dataset.episodes import MIN_PIXELS, Episode
-from dataset.images import ImageSet, Part, need_folders
+from dataset.images import ImageSet, Part, need_folders, stems
 from dataset.lists import class_names, read_ids
 from util.distributed import say
 from util.errors import UserError
@@ -87,7 +87,7 @@ def derive_list(root: Path, split: str) -> tuple[str, ...]:
     if split == "val":
         return held_out
     masks = mask_folder(root)
-    ids = tuple(sorted({path.stem for path in masks.glob("*.png")} - set(held_out)))
+    ids = tuple(sorted(set(stems(masks, ".png")) - set(held_out)))
     if not ids:
         raise UserError(f"{masks}: holds no mask that is not in the val list, so no image is left to train on")
     return ids

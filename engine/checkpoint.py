@@ -6,6 +6,7 @@ No pickle is trusted: files are read with ``weights_only=True`` or as safetensor
 from __future__ import annotations
 
 import io
+import reprlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,7 +49,7 @@ INFO: dict[str, Callable[[Any], bool]] = {
     "fold": lambda x: x is None or (type(x) is int and x in FOLDS),
     "shot": lambda x: type(x) is int and 1 <= x <= 100,
     "refine": lambda x: type(x) is bool,
-    "miou": lambda x: type(x) in (int, float),
+    "miou": lambda x: type(x) in (int, float) and not abs(x) > 10**30,
     "arguments": is_plain,
     "data": lambda x: x is None or is_plain(x),
     **dict.fromkeys(("base_classes", "novel_classes"), lambda x: type(x) is list and all(type(y) is int for y in x)),
@@ -95,7 +96,9 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         raise UserError(f"{path}: damaged: it does not say what it was trained on; fetch it again")
     for name, value in info.items():
         if name in INFO and not INFO[name](value):
-            raise UserError(f"{path}: damaged: its {name} cannot be {one_line(repr(value)):.40}; fetch it again")
+            raise UserError(
+                f"{path}: damaged: its {name} cannot be {one_line(reprlib.repr(value)):.40}; fetch it again"
+            )
     known = _told(info) or method_and_backbone(state)
     if known is None:
         raise UserError(

@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from dataset import DATASETS
 from dataset.coco import CLASS_ORDERS
 from engine.evaluation.protocol import PAPER
-from engine.setting import CACHE_GB, ENGINES, MAX_SIDE, MIN_SIDE, Setting
+from engine.setting import CACHE_GB, ENGINES, MAX_SIDE, MIN_SIDE, RECIPE, Setting
 from model.names import BACKBONES, METHODS, is_backbone, is_method, timm_name
 from util.distributed import launched
 from util.errors import UserError, fills_gpu, first_line
+from util.numbers import whole_number
 
 if TYPE_CHECKING:  # scripts answer --help and wrong flags before torch is imported
     import torch
 
 
+MOST = 10**6  # gigabytes, or a learning rate
 TRUNKS = f"{', '.join(BACKBONES)}, timm:NAME, or FILE.py:CLASS of your own"  # what --backbone takes
 HEADS = f"{', '.join(METHODS)}, or FILE.py:CLASS of your own"  # what --method takes
 
@@ -66,7 +68,7 @@ def make_parser(description: str, known: str = "") -> argparse.ArgumentParser:
     add("--seed", type=whole(0, 2**31 - 1), default=0, help="seed of all random draws (default 0)")
     add(
         "--seeds",
-        type=whole(1, 1000),
+        type=SEEDS,
         default=PAPER.seeds,
         help=f"number of seeds to test on, from --seed on (default {PAPER.seeds})",
     )
@@ -118,11 +120,43 @@ def add_start(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_schedule(parser: argparse.ArgumentParser) -> None:
+    """The flags of how long a training is, and of its steps."""
+    add = parser.add_argument
+    add(
+        "--batch-size",
+        type=OF_STEP,
+        default=RECIPE.batch_size,
+        help="episodes of a step in all (default %(default)s)",
+    )
+    add(
+        "--accumulate",
+        type=OF_STEP,
+        default=1,
+        help="split a batch into parts, for less memory (default %(default)s)",
+    )
+    add("--lr", type=positive, default=RECIPE.lr, help="initial learning rate (default %(default)s)")
+    add("--crop-size", type=whole(33, 4096), help="side of training crops (default 473, fss 225)")
+    add(
+        "--episode",
+        type=whole(0, 10**6),
+        default=RECIPE.episodes,
+        help="number of training episodes (default %(default)s)",
+    )
+    add(
+        "--snapshot",
+        type=EPISODES,
+        default=RECIPE.snapshot,
+        help="episodes between evaluations (default %(default)s)",
+    )
+    add("--test-episodes", type=EPISODES, help="episodes of an evaluation seed (default the protocol's)")
+
+
 def add_max_side(parser: argparse.ArgumentParser) -> None:
     """The flag of the size in which a user's own images are segmented."""
     parser.add_argument(
         "--max-side",
-        type=whole(MIN_SIDE),
+        type=whole(MIN_SIDE, 2**16),
         default=MAX_SIDE,
         metavar="PIXELS",
         help="larger images are segmented in this size; memory grows with its fourth power (default %(default)s)",
@@ -165,25 +199,36 @@ def whole(low: int, high: int | None = None) -> Callable[[str], int]:
     def parse(text: str) -> int:
         limits = f"from {low} to {high}" if high is not None else f"of at least {low}"
         try:
-            value = int(text)
+            value = whole_number(text)
         except ValueError:
             value = low - 1
         if value < low or (high is not None and value > high):
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number {limits}")
+            raise argparse.ArgumentTypeError(f"{text!r:.40} is not a whole number {limits}")
         return value
 
     return parse
 
 
+# What several programs take. The upper ends are more than anybody uses, and few enough to be kept in memory.
+SEEDS, EPISODES, OF_STEP = whole(1, 1000), whole(1, 10**6), whole(1, 4096)
+
+
 def positive(text: str) -> float:
-    """An argparse type: a positive finite number."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
+    """An argparse type: a positive number, of at most MOST."""
+    value = number(text)
     if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+        raise argparse.ArgumentTypeError(f"{text!r:.40} is not a positive number")
+    if value > MOST:
+        raise argparse.ArgumentTypeError(f"{text!r:.40} is more than {MOST}")
     return value
+
+
+def number(text: str) -> float:
+    """The number of a text in ASCII; nan if it is none."""
+    try:
+        return float(text) if text.isascii() else float("nan")
+    except ValueError:
+        return float("nan")
 
 
 def device(text: str) -> torch.device:

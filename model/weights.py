@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from model.network import FewShotNetwork
 from model.resnet import BLOCKS, ResNet
 from model.timm_trunk import TimmTrunk
 
+NO_STATE = "holds no state dict (tensors by name)"
+MOST_NAMES = 2**24  # bytes of the names and shapes in a file, and of its plain numbers
+MOST_UNPACKED = 4  # bytes for each byte of a file; torch.save compresses nothing
 STEM = [(64, 3, 3, 3), (64, 64, 3, 3), (128, 64, 3, 3)]  # the weights' shapes of the three convolutions
 
 
@@ -41,11 +45,8 @@ def read_tensors(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError("no such file")
     try:
-        if path.suffix == ".safetensors":
-            return _read_safetensors(path)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about pickle protocols; the errors below say what matters
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        is_bounded = _is_bounded(path)
+        content = _read(path) if is_bounded else None
     except pickle.UnpicklingError as error:
         raise ValueError(
             "refused: not a checkpoint of plain tensors (it is damaged or holds code that loading would run)"
@@ -54,15 +55,34 @@ def read_tensors(path: str | Path) -> dict[str, Any]:
         raise ValueError("to read it, install safetensors (pip install safetensors)") from error
     except Exception as error:  # a damaged file can fail anywhere in the reader
         raise ValueError("cannot be read, it is truncated or not a checkpoint; fetch it again") from error
+    if not is_bounded:
+        raise ValueError("holds, or claims to hold, far more names or bytes than weights have; fetch it again")
     if not isinstance(content, dict):
         raise ValueError(f"holds a {type(content).__name__}, not a state dict")
     return content
 
 
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors.torch import load_file  # an optional package
+def _is_bounded(path: Path) -> bool:
+    """Whether what a file says of its own size is credible: of its names, and of all its parts together."""
+    names = unpacked = 0
+    if path.suffix == ".safetensors":
+        with path.open("rb") as file:
+            names = int.from_bytes(file.read(8), "little")
+    elif zipfile.is_zipfile(path):
+        parts = zipfile.ZipFile(path).infolist()
+        names = sum(part.file_size for part in parts if part.filename.endswith(".pkl"))
+        unpacked = sum(part.file_size for part in parts)
+    return names <= MOST_NAMES and unpacked <= MOST_UNPACKED * path.stat().st_size
 
-    return load_file(path)
+
+def _read(path: Path) -> Any:
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file  # an optional package
+
+        return load_file(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about pickle protocols; the errors that are raised say what matters
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def unwrap(content: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -75,9 +95,22 @@ def unwrap(content: Mapping[str, Any]) -> dict[str, Tensor]:
             content = content[key]
             break
     state = {str(key).removeprefix("module."): value for key, value in content.items()}
-    if not state or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError("holds no state dict (tensors by name)")
+    if not state:
+        raise ValueError(NO_STATE)
+    _check_plain(state)
     return state
+
+
+def _check_plain(state: Mapping[str, Any]) -> None:
+    """Raise ValueError unless all values are tensors with all their numbers in memory."""
+    if not all(map(_is_plain, state.values())):
+        raise ValueError(NO_STATE)
+
+
+def _is_plain(value: Any) -> bool:
+    if not isinstance(value, Tensor) or value.layout != torch.strided:
+        return False
+    return not (value.is_meta or value.is_quantized or value.is_nested or value.is_complex())
 
 
 def method_and_backbone(state: Mapping[str, Tensor]) -> dict[str, str] | None:
@@ -91,6 +124,7 @@ def method_and_backbone(state: Mapping[str, Tensor]) -> dict[str, str] | None:
 
 def load_strict(net: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Load a state dict; raises ValueError, naming the first difference, unless keys and shapes are the network's."""
+    _check_plain(state)
     expected = {key: tuple(value.shape) for key, value in net.state_dict().items()}
     found = {key: tuple(value.shape) for key, value in state.items()}
     if missing := sorted(expected.keys() - found.keys()):

@@ -1,16 +1,20 @@
-"""Files are written atomically: to a temporary file, then fsync, then rename."""
+"""Files are written atomically: to a temporary file, then fsync, then rename. JSON is read within bounds."""
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from util.errors import UserError
+from util.numbers import is_whole
+
+MOST_BYTES = 2**24  # of a JSON; files of datasets and episodes may have more
 
 
 @contextmanager
@@ -76,11 +80,31 @@ def blocks(path: str | Path) -> Iterator[bytes]:
             yield block
 
 
+def read_json(path: str | Path, most: int = MOST_BYTES) -> Any:
+    """The content of a JSON file.
+
+    Arguments:
+        path: the file, UTF-8 with or without a byte order mark.
+        most: bytes that it may have.
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no JSON, or nested too deeply, or has more bytes.
+    """
+    with open(path, "rb") as file:
+        text = file.read(most + 1)
+    if len(text) > most:
+        raise ValueError(f"more than the {most >> 20} MB that are read")
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove the temporary files of :func:`atomic_write` whose process has ended."""
     for path in folder.glob(".*.tmp"):
         process = path.name.split(".")[-2]
-        if process.isdigit() and not _is_running(int(process)):
+        if is_whole(process) and not _is_running(int(process)):
             path.unlink(missing_ok=True)
 
 

@@ -31,6 +31,7 @@ REMEDIES = {  # of what the operating system refuses
     errno.ENAMETOOLONG: "shorten the name",
     errno.ENOENT: "name one that is there",
 }
+LONGEST = 2000  # letters of the last line: what it quotes may be a whole file
 WAIT_FOR_CAUSE = 2  # seconds that a process waits for another one to name the cause of a run's end
 
 
@@ -47,9 +48,14 @@ def command(main: Callable[[], object]) -> None:
     if code == CLOSED_PIPE:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python itself would complain at its end
     elif code and _speaks(is_cause):
-        print(printable(line), file=sys.stderr)
+        print(printable(_shortened(line)), file=sys.stderr)
     if code:
         sys.exit(code)
+
+
+def _shortened(line: str) -> str:
+    half = LONGEST // 2
+    return line if len(line) <= LONGEST else f"{line[:half]} ... {line[-half:]}"
 
 
 def _run(main: Callable[[], object]) -> tuple[int, str, bool]:
@@ -66,6 +72,8 @@ def _run(main: Callable[[], object]) -> tuple[int, str, bool]:
             return _defect(error)
         where = "the output" if error.filename is None else os.fsdecode(error.filename)
         return 2, f"error: {where}: {error.strerror}; {REMEDIES.get(error.errno, 'name another')}", True
+    except MemoryError:
+        return 2, "error: memory is full; close other programs, or lower --workers or --cache-gb", True
     except RuntimeError as error:
         if fills_gpu(error):
             line = "lower --batch-size or --crop-size or raise --accumulate, in evaluation lower --cache-gb"

@@ -9,7 +9,6 @@ annotations, which buries some small objects; the two differ only where objects 
 
 from __future__ import annotations
 
-import json
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,12 +21,15 @@ from PIL import Image
 from pycocotools import mask as coding
 
 from dataset.coco import CLASS_NAMES
+from dataset.images import MAX_PIXELS
+from dataset.lists import image_id
 from util.errors import UserError
-from util.files import atomic_write
+from util.files import atomic_write, is_name, read_json
 from util.processes import map_files
 
+MOST_BYTES = 2**30  # of an instances JSON; COCO's largest has 333 MB
 FARTHEST = 10**5  # coordinate of a polygon's point, pixels
-LARGEST = 2**28  # image, pixels
+LONGEST = 10**6  # way around a polygon, pixels: pycocotools keeps five points of each
 
 
 class Instances(NamedTuple):
@@ -41,10 +43,12 @@ class Instances(NamedTuple):
 def read_instances(path: Path) -> Instances:
     """Read instances_{train,val}2014.json. Raises UserError if it is missing, damaged or no such file."""
     try:
-        content = json.loads(path.read_bytes())
+        content = read_json(path, MOST_BYTES)
         categories = sorted({category["id"] for category in content["categories"]})
         classes = {id_: cls for cls, id_ in enumerate(categories, start=1)}
-        names = {image["id"]: Path(image["file_name"]).stem for image in content["images"]}
+        names = {image["id"]: image_id(image["file_name"]) for image in content["images"]}
+        if not all(map(is_name, names.values())):
+            raise ValueError("a file_name leads out of its folder")
         sizes = {names[image["id"]]: (int(image["height"]), int(image["width"])) for image in content["images"]}
         annotations: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for annotation in content["annotations"]:
@@ -58,7 +62,7 @@ def read_instances(path: Path) -> Instances:
         ) from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise UserError(f"{path}: damaged or not COCO's instances, unpack it again ({error!r})") from error
     if len(categories) != len(CLASS_NAMES):
         raise UserError(f"{path}: {len(categories)} categories, COCO has {len(CLASS_NAMES)}; is it another dataset's?")
@@ -74,20 +78,19 @@ def paint(annotations: Iterable[Mapping[str, Any]], size: tuple[int, int], class
     regions = []
     for annotation in annotations:
         try:
-            region = _decode(annotation["segmentation"], size)
+            region = _encoded(annotation["segmentation"], size)
+            area = int(coding.area(region))
         except Exception as error:  # pycocotools raises all sorts of errors
             raise ValueError(f"annotation {annotation['id']}: no polygons or run lengths ({error})") from error
-        if region.shape != size:
-            raise ValueError(f"annotation {annotation['id']}: its size is not the image's")
-        regions.append((not annotation["iscrowd"], -int(region.sum()), annotation["id"], annotation, region))
+        regions.append((not annotation["iscrowd"], -area, annotation["id"], annotation, region))
     labels = np.zeros(size, np.uint8)
     for *_, annotation, region in sorted(regions, key=lambda entry: entry[:3]):
-        labels[region] = classes[annotation["category_id"]]
+        labels[coding.decode(region).astype(bool)] = classes[annotation["category_id"]]
     return labels
 
 
-def _decode(segmentation: list | dict, size: tuple[int, int]) -> np.ndarray:
-    """A segmentation as a boolean region. What pycocotools would take amiss is met by a ValueError before."""
+def _encoded(segmentation: list | dict, size: tuple[int, int]) -> dict[str, Any]:
+    """A segmentation as a run-length code. What pycocotools would take amiss is met by a ValueError before."""
     if isinstance(segmentation, list):
         parts = [np.asarray(part, float) for part in segmentation]
         for part in parts:
@@ -95,15 +98,25 @@ def _decode(segmentation: list | dict, size: tuple[int, int]) -> np.ndarray:
                 raise ValueError("a polygon is no flat list of x, y near the image")
         parts = [part.tolist() for part in parts if len(part) >= 6]  # four numbers would be a box
         if not parts:
-            return np.zeros(size, bool)
-        return coding.decode(coding.merge(coding.frPyObjects(parts, *size))).astype(bool)
+            return coding.encode(np.zeros(size, np.uint8, order="F"))
+        if sum(map(_way_around, parts)) > LONGEST:
+            raise ValueError(f"the way around its polygons is longer than {LONGEST} pixels")
+        return coding.merge(coding.frPyObjects(parts, *size))
     counts = segmentation["counts"]
+    height, width = segmentation["size"]
+    if (height, width) != size:
+        raise ValueError("its size is not the image's")
     compressed = isinstance(counts, (str, bytes))
     lengths = _lengths(counts) if compressed else counts
-    height, width = segmentation["size"]
     if not all(isinstance(n, int) and n >= 0 for n in lengths) or sum(lengths) != height * width:
         raise ValueError("the run lengths do not fill the image")
-    return coding.decode(segmentation if compressed else coding.frPyObjects(segmentation, height, width)).astype(bool)
+    return segmentation if compressed else coding.frPyObjects(segmentation, height, width)
+
+
+def _way_around(part: list[float]) -> float:
+    """The longer of the two ways, across and down, of each side of a polygon, in all."""
+    points = np.reshape(part, (-1, 2))
+    return np.abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum()
 
 
 def _lengths(code: str | bytes) -> list[int]:
@@ -115,6 +128,8 @@ def _lengths(code: str | bytes) -> list[int]:
         bits = character - 48
         value |= (bits & 31) << shift
         shift += 5
+        if shift > 60:
+            raise ValueError("a run length of more than 60 bits")
         if not bits & 32:  # the last one of a number, whose highest bit is its sign
             value -= (bits & 16) << (shift - 4)
             lengths.append(value + (lengths[-2] if len(lengths) > 2 else 0))
@@ -153,7 +168,7 @@ def _write_mask(
 ) -> None:
     path = folder / f"{name}.png"
     try:
-        if min(size) < 1 or size[0] * size[1] > LARGEST:
+        if min(size) < 1 or size[0] * size[1] > MAX_PIXELS:
             raise ValueError(f"an image of {size[1]}x{size[0]} pixels")
         labels = paint(annotations, size, classes)
     except (ValueError, TypeError) as error:

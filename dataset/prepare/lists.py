@@ -7,7 +7,7 @@ from pathlib import Path
 from dataset import DATASETS, FOLDS, class_index, coco, fss, pascal
 from dataset.episodes import MIN_PIXELS
 from dataset.hsnet import GENERATED, HSNET, is_generated, read_class_lists, read_pairs
-from dataset.lists import read_lines, write_lines
+from dataset.lists import check_names, read_lines, write_lines
 from util.errors import UserError
 
 
@@ -84,9 +84,11 @@ def derive_fss_lists(test: list[str], everything: list[str]) -> dict[str, list[s
 
 
 def read_official_list(path: Path) -> list[str]:
-    """Class names of a list, one a line or separated by commas."""
+    """Class names of a list, one a line or separated by commas. Raises UserError as read_names."""
     lines = read_lines(path, "name the list of FSS-1000's 240 test classes")
-    return [name.strip(" '\"[]") for line in lines for name in line.split(",") if name.strip(" '\"[]")]
+    names = [name.strip(" '\"[]") for line in lines for name in line.split(",") if name.strip(" '\"[]")]
+    check_names(path, names)
+    return names
 
 
 def write_fss_lists(lists: dict[str, list[str]], root: Path) -> None:

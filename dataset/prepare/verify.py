@@ -9,12 +9,10 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from PIL import Image
-
 from dataset import DATASETS, Layout
 from dataset.episodes import make_pool
 from dataset.held import own_counts
-from dataset.images import FORMATS, IGNORE, ImageSet, read_histogram, read_rgb
+from dataset.images import IGNORE, ImageSet, read_histogram, read_rgb, read_size
 from util.errors import UserError
 from util.processes import map_files
 
@@ -153,7 +151,7 @@ def examine(image_path: str, mask_path: str, binary: bool, labels: frozenset[int
     image_size = mask_size = None
     pixels: dict[int, int] = {}
     try:
-        image_size = _header_size(image_path) if quick else read_rgb(image_path).size
+        image_size = read_size(image_path) if quick else read_rgb(image_path).size
     except UserError as error:
         found.append(Finding("image", str(error)))
     try:
@@ -168,14 +166,6 @@ def examine(image_path: str, mask_path: str, binary: bool, labels: frozenset[int
     if binary and mask_size and 1 not in pixels:
         found.append(Finding("labels", f"{mask_path}: shows no object, no value is 128 or more"))
     return Pair(image_size, mask_size, pixels, found)
-
-
-def _header_size(path: str) -> tuple[int, int]:
-    try:
-        with Image.open(path, formats=FORMATS) as image:
-            return image.size
-    except OSError as error:
-        raise UserError(f"{path}: missing, damaged or not an image, fetch it again ({error})") from error
 
 
 def _survey_folds(

@@ -13,9 +13,12 @@ from dataset.episodes import plan_from_pool
 from dataset.held import Held, from_dict
 from engine.setting import AUTHORS, Setting
 from util.errors import UserError
-from util.files import atomic_write
+from util.files import atomic_write, is_name, read_json
+from util.numbers import whole_number
 
 EPISODES_FORMAT = "ssp-episodes-1"
+MOST_BYTES = 2**28  # of a file of episodes: a million of 5 shots
+MOST_PLANNED = 10**7  # episodes of all seeds, which lie in memory
 MOST_CLASSES = 1000  # FSS-1000 counts as far
 SAVED = ("dataset", "class_order", "fold", "shot", "protocol")  # what saved episodes belong to
 
@@ -54,8 +57,12 @@ def plan_seeds(
         episodes: of a seed.
         workers: processes that read masks, all cores by default.
     Raises:
-        UserError: a class has too few images for the shot.
+        UserError: a class has too few images for the shot, or these are too many episodes to plan.
     """
+    seeds = list(seeds)
+    if len(seeds) * episodes > MOST_PLANNED:
+        many = f"{len(seeds)} seeds of {episodes} episodes are more than {MOST_PLANNED} in all"
+        raise UserError(f"{many}; lower --seeds, or the episodes of a seed")
     pool = open_pool(part, shot, workers)
     return {seed: plan_from_pool(pool, shot, seed, episodes) for seed in seeds}
 
@@ -88,7 +95,7 @@ def load_episodes(path: str | Path) -> dict[str, Any]:
     Raises UserError for any other file.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = read_json(path, MOST_BYTES)
         known = {name: content[name] for name in SAVED}
         layout = DATASETS[known["dataset"]]
         numbers = known["fold"] in (None, *FOLDS) and type(known["shot"]) is int and 1 <= known["shot"] <= 100
@@ -96,8 +103,10 @@ def load_episodes(path: str | Path) -> dict[str, Any]:
         if content["format"] != EPISODES_FORMAT or not (numbers and names):
             raise ValueError("unknown format")
         plans = {
-            int(seed): [Episode(str(query), _cls(cls), tuple(map(str, supports))) for query, cls, supports in episodes]
-            for seed, episodes in content["seeds"].items()
+            _seed(seed): [
+                Episode(_image(query), _cls(cls), tuple(map(_image, supports))) for query, cls, supports in some
+            ]
+            for seed, some in content["seeds"].items()
         }
         data = from_dict(content.get("data"))
         shots = {len(episode.supports) for episodes in plans.values() for episode in episodes}
@@ -108,6 +117,20 @@ def load_episodes(path: str | Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: not a list of episodes that --save-episodes wrote") from error
     return {**known, "plans": plans, "data": data}
+
+
+def _seed(text: str) -> int:
+    """A seed out of a file. Raises ValueError for what is none."""
+    if not 0 <= (seed := whole_number(text)) < 2**32:
+        raise ValueError("seed")
+    return seed
+
+
+def _image(value: Any) -> str:
+    """An image out of a file, of fss with its folder. Raises ValueError for one outside the dataset's folder."""
+    if not all(map(is_name, str(value).split("/"))):
+        raise ValueError("image")
+    return str(value)
 
 
 def _cls(value: Any) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
@@ -14,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from dataset.images import FORMATS
+from dataset.images import open_image
 from engine.prediction.images import opened, read_image
 from engine.prediction.masks import read_support
 from engine.prediction.predictor import OBJECT, fitted, shrunk, size_problem
@@ -155,11 +154,9 @@ def check_limits(size: int, file: str | Path | BytesIO, name: str) -> None:
     if size > MAX_BYTES:
         raise UserError(f"{name}: more than {MAX_BYTES // 10**6} MB; make the file smaller.")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of many pixels, or odd metadata
-            with Image.open(file, formats=FORMATS) as image:
-                width, height = image.size
-    except Image.DecompressionBombError as error:
+        with open_image(file) as image:
+            width, height = image.size
+    except UserError as error:
         raise UserError(f"{name}: far too large; make the image smaller.") from error
     except Exception:  # no image, such as a mask in JSON, or damaged
         return

@@ -17,8 +17,9 @@ from engine.prediction.images import check_image, output_names, read_image
 from engine.prediction.masks import read_support
 from engine.prediction.predictor import OBJECT, Predictor, fitted, size_problem, working_size
 from engine.prediction.sheet import SIDE, contact_sheet, highlighted, thumbnail
-from util.errors import UserError, one_line
+from util.errors import UserError, one_line, printable
 from util.files import atomic_write, check_writable, remove_leftovers
+from util.numbers import is_whole
 from util.progress import progress
 
 OVERLAY_SIDE = 2048  # pixels, of the longer side at most: an overlay is to be looked at
@@ -48,7 +49,7 @@ def resizing(size: tuple[int, int], max_side: int) -> str:
 def label_in(mask: Path, label: str | None, pairs: Sequence[tuple[Path, Path]]) -> str | None:
     """The label to look for in a mask; a name is one of the JSONs', if there are any."""
     is_json = [path.suffix.lower() == ".json" for path in (mask, *(path for _, path in pairs))]
-    is_name = label is not None and not label.isdecimal()
+    is_name = label is not None and not is_whole(label)
     return None if is_name and any(is_json) and not is_json[0] else label
 
 
@@ -59,7 +60,8 @@ def load_supports(pairs: Sequence[tuple[Path, Path]], label: str | None, max_sid
         image, mask = read_support(image_path, mask_path, label_in(mask_path, label, pairs))
         check_size(image_path, image.size, max_side)
         share = np.mean(mask == OBJECT)
-        print(f"support {image_path}: {share:.1%} object, by {mask_path.name}{resizing(image.size, max_side)}")
+        found = f"{share:.1%} object, by {mask_path.name}{resizing(image.size, max_side)}"
+        print(printable(f"support {image_path}: {found}"))
         supports.append(Support(image_path, *fitted(image, mask, max_side)))
     return supports
 
@@ -145,7 +147,7 @@ def segment(
         if len(thumbnails) < SHOWN:
             thumbnails.append((f"{path.name}: {share:.1%}", tile(image, mask)))
         shares[path] = share
-        tqdm.write(f"{path}: {share:.1%} object{resizing(image.size, predictor.max_side)}")
+        tqdm.write(printable(f"{path}: {share:.1%} object{resizing(image.size, predictor.max_side)}"))
     return shares, thumbnails
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import glob
 import os
-import warnings
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import ExifTags, Image
 
-from dataset.images import FLOATS, FORMATS, to_rgb
+from dataset.images import FLOATS, open_image, to_rgb
 from util.errors import UserError
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")  # of images in folders
@@ -56,6 +55,9 @@ def find_supports(names: Sequence[str], masks: Sequence[str] | None = None) -> l
         for name in names:
             if not os.path.isfile(name):
                 raise UserError(f"--support {name}: no such file; with --mask, name every image by itself")
+        for name in masks:
+            if os.path.exists(name) and not os.path.isfile(name):  # to read a pipe would last for ever
+                raise UserError(f"--mask {name}: is no file; name a PNG, or a JSON of LabelMe")
         if len(masks) != len(names):
             raise UserError(f"--mask names {len(masks)} files for {len(names)} of --support; name one mask for each")
         return [(Path(image), Path(mask)) for image, mask in zip(names, masks, strict=True)]
@@ -90,7 +92,9 @@ def _listed(name: str, flag: str) -> list[Path]:
         if os.path.isdir(name):
             paths = list(Path(name).iterdir())
         elif any(mark in name for mark in "*?["):
-            paths = [Path(match) for match in glob.glob(name, recursive=True)]
+            folder, last = os.path.split(name)  # of a folder that is there no letter is a mark
+            pattern = os.path.join(glob.escape(folder), last) if os.path.isdir(folder) else name
+            paths = [Path(match) for match in glob.glob(pattern, recursive=True)]
         else:
             raise UserError(f"{flag} {name}: no such file or folder")
     except OSError as error:
@@ -143,18 +147,12 @@ def check_image(path: str | Path) -> tuple[int, int]:
 def opened(path: str | Path, kind: str = "image") -> Iterator[Image.Image]:
     """An image file, not yet decoded; what fails in the block is the file's fault, and a UserError naming it."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd metadata
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=FORMATS) as image:
-                if image.mode == "F":
-                    raise UserError(f"{path}: {FLOATS}")
-                yield image
+        with open_image(path, kind) as image:
+            if image.mode == "F":
+                raise UserError(f"{path}: {FLOATS}")
+            yield image
     except (UserError, MemoryError):
         raise
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        limit = f"{Image.MAX_IMAGE_PIXELS / 1e6:.3g} million pixels"
-        raise UserError(f"{path}: has more than {limit}, the most that are read; make the {kind} smaller") from error
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such {kind}") from error
     except Exception as error:  # a damaged file can fail anywhere in the decoder

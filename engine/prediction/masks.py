@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -10,14 +9,18 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from dataset.images import IGNORE
+from dataset.images import BLURRED, IGNORE, LOSSY
 from engine.prediction.images import Turn, opened, read_turned, turn_of
 from util.errors import UserError
+from util.files import read_json
 
 SIDEWAYS = (Turn.TRANSPOSE, Turn.ROTATE_270, Turn.TRANSVERSE, Turn.ROTATE_90)
-LOSSY = ("JPEG", "MPO")
 ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
+OTHER_COLOURS = ("CMYK", "HSV", "LAB", "YCbCr")  # in which black is not 0
+MOST_BYTES = 2**28  # of a LabelMe file, which may hold the image
 FURTHEST = 1e6  # pixels, of a point that anybody drew
+WIDEST = 2e5  # pixels, radius of a circle: of a larger one every row takes long
+MOST_POINTS = 10**5  # of all shapes
 
 
 def read_support(
@@ -79,10 +82,11 @@ def read_object(path: str | Path, label: str | None) -> Image.Image:
     """A mask image, upright, of mode L with 1 the object, 0 background, 255 neither."""
     with opened(path, "mask") as image:
         image.load()
-        kind, mode, turn = image.format, image.mode, turn_of(image)
-        values = np.array(image)
+        kind, turn = image.format, turn_of(image)
+        image = image.convert("RGB") if image.mode in OTHER_COLOURS else image
+        mode, values = image.mode, np.array(image)
     if kind in LOSSY:
-        raise UserError(f"{path}: JPEG blurs a mask's values; save the mask as PNG")
+        raise UserError(f"{path}: {BLURRED}")
     mask = objects(values, mode) if label is None else labelled(values, mode, label, path)
     mask = Image.fromarray(mask.astype(np.uint8))
     return mask if turn is None else mask.transpose(turn)
@@ -129,12 +133,12 @@ def labelled(values: np.ndarray, mode: str, label: str, path: str | Path) -> np.
 def read_labelme(path: str | Path, label: str | None) -> tuple[tuple[int, int] | None, list[dict[str, Any]]]:
     """The (width, height) that a LabelMe file states, None if it does not, and its shapes: all, or those of a label."""
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        content = read_json(path, MOST_BYTES)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such mask") from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise UserError(f"{path}: not JSON, or damaged ({error}); save it again in LabelMe") from error
     shapes = content.get("shapes") if isinstance(content, dict) else None
     if not isinstance(shapes, list) or not all(isinstance(shape, dict) for shape in shapes):
@@ -157,15 +161,17 @@ def draw_shapes(path: str | Path, size: tuple[int, int], shapes: list[dict[str, 
     """LabelMe's shapes as an image of mode L, 1 inside and on the outline, as LabelMe itself draws them."""
     mask = Image.new("L", size)
     draw = ImageDraw.Draw(mask)
-    for shape in shapes:
+    points_of = [_points(shape.get("points")) for shape in shapes]
+    if sum(map(len, points_of)) > MOST_POINTS:
+        raise UserError(f"{path}: its shapes have more than {MOST_POINTS} points; save the mask as PNG")
+    for shape, points in zip(shapes, points_of, strict=True):
         kind = shape.get("shape_type") or "polygon"
-        points = _points(shape.get("points"))
         if kind == "polygon" and len(points) >= 3:
             draw.polygon(points, fill=1, outline=1)
         elif kind == "rectangle" and len(points) >= 2:  # two corners, or all four
             columns, rows = zip(*points, strict=True)
             draw.rectangle((min(columns), min(rows), max(columns), max(rows)), fill=1, outline=1)
-        elif kind == "circle" and len(points) == 2:  # its centre and a point on it
+        elif kind == "circle" and len(points) == 2 and math.dist(*points) <= WIDEST:  # its centre and a point on it
             (x, y), radius = points[0], math.dist(*points)
             draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=1, outline=1)
         elif kind in ("polygon", "rectangle", "circle"):

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from engine.pictures import fitted_size, region_edge, row_of_tiles, stack, text_length, text_line
+from util.errors import printable
 
 SIDE = 320  # pixels, of a sheet's tile
 TINTS = np.array([(255, 0, 120), (0, 210, 255), (255, 225, 0)], np.float32)  # magenta, cyan, yellow
@@ -74,7 +75,7 @@ def contact_sheet(sections: Sequence[tuple[str, Sequence[tuple[str, Image.Image]
 
 def shortened(caption: str, width: float) -> str:
     """A caption in the font's letters that takes at most so many pixels, with "..." for the middle of its name."""
-    caption = caption.encode("latin-1", "replace").decode("latin-1")  # Pillow's own font knows no others
+    caption = printable(caption).encode("latin-1", "replace").decode("latin-1")  # Pillow's own font knows no others
     name, colon, rest = caption.rpartition(": ")
     name, rest = (name, colon + rest) if colon else (rest, "")
     kept = len(name)

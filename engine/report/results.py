@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import reprlib
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from engine.evaluation.protocol import PAPER, PROTOCOLS, Protocol
 from engine.setting import OWN, WEIGHTS, Setting
 from model.names import is_backbone, is_method
 from util.errors import UserError, one_line
-from util.files import atomic_write, blocks
+from util.files import atomic_write, blocks, read_json
 
 # Flags of main.py.
 TRAINED = ("episode", "batch_size", "lr", "crop_size", "pretrained", "frozen", "seed", "amp", "released_order")
@@ -151,11 +152,11 @@ def _jsons_below(folder: Path) -> Iterator[Path]:
 def read_result(path: Path) -> Result | None:
     """A result; None where the JSON is something else. Raises ValueError saying what is wrong with it."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         written = path.stat().st_mtime
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise ValueError("damaged, or not JSON") from error
     if not isinstance(content, dict) or not content.keys() >= set(FIELDS):
         return None
@@ -215,7 +216,7 @@ def finished_result(path: Path) -> dict[str, Any] | None:
     except ValueError as error:
         print(f"note: {path}: {error}; tested again", file=sys.stderr)
         return None
-    content = json.loads(path.read_bytes()) if is_result else {}
+    content = read_json(path) if is_result else {}
     return content if "data" in content else None
 
 
@@ -266,4 +267,4 @@ def _percent(content: Mapping[str, Any], name: str) -> float:
 
 
 def _absurd(content: Mapping[str, Any], name: str) -> ValueError:
-    return ValueError(f"its {name} cannot be {content.get(name)!r:.40}")
+    return ValueError(f"its {name} cannot be {reprlib.repr(content.get(name)):.40}")

@@ -13,7 +13,7 @@ from engine.report.paper import DRIVE, drive_link
 from engine.setting import AUTHORS, Setting
 from model import build_model
 from util.errors import UserError
-from util.files import atomic_write, blocks
+from util.files import atomic_write, blocks, read_json
 
 FOLDER = PRETRAINED / "authors"
 RECORD, FORMAT = "checkpoints.json", "ssp-authors-1"  # size and sha256 of each file, in the folder
@@ -84,7 +84,7 @@ def read_record(folder: Path) -> dict[str, dict[str, Any]]:
     """What is known of the files in a folder, by name. Raises UserError if the record is damaged."""
     path = folder / RECORD
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         files = content["files"]
         if content["format"] != FORMAT or not all({"size", "sha256"} <= set(known) for known in files.values()):
             raise ValueError("format")

@@ -18,6 +18,7 @@ from engine.training.best import free_stem
 from tests.files import CHECKOUT
 from util.errors import UserError
 from util.files import atomic_write, check_apart, check_file, check_writable, is_name, remove_leftovers
+from util.numbers import is_whole
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
@@ -113,6 +114,12 @@ def test_outputs_and_inputs_are_told_apart(tmp_path: Path) -> None:
 def test_what_is_no_name(text: str) -> None:
     assert not is_name(text)
     assert is_name("resnet50_1shot_61.40")
+
+
+@pytest.mark.parametrize("text", ["", "-1", "+1", "1_0", " 1", "1.0", "\u00b2", "\u0663", "1" * 20])
+def test_what_is_no_whole_number(text: str) -> None:
+    assert not is_whole(text)
+    assert is_whole("2147483647")
 
 
 @pytest.mark.parametrize("old", [b"old", None])

@@ -234,6 +234,7 @@ WRONG: dict[str, tuple[Any, str]] = {
     "no segmentation": (without("annotations", "segmentation"), "damaged .*segmentation"),
     "no height": (without("images", "height"), "damaged .*height"),
     "height of text": (changed("images", 0, height="tall"), "damaged .*tall"),
+    "a path for a name": (changed("images", 0, file_name=".."), "damaged .*a file_name leads out of its folder"),
     "endless height": (changed("images", 0, height=float("inf")), "damaged"),
 }
 

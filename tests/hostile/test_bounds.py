@@ -1,0 +1,467 @@
+"""What is right in form but absurd in size is one line, before it costs memory or time."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+import main as training
+import predict
+import prepare
+import reproduce
+import test as testing
+from dataset import Episode, hsnet
+from dataset.held import EXPECTED, own_name
+from dataset.images import MAX_PIXELS, read_binary_mask, read_histogram, read_mask, read_rgb, read_size
+from dataset.prepare import coco_masks
+from engine.checkpoint import load_checkpoint
+from engine.evaluation.protocol import PAPER, load_episodes, plan_seeds, save_episodes
+from engine.prediction.images import check_image, read_image
+from engine.prediction.masks import draw_shapes, read_labelme, read_object
+from engine.report.results import find_results
+from engine.reproduction.authors import read_record
+from engine.setting import Schedule, Setting
+from engine.training.run import TrainingRun
+from engine.training.state import Training, load_training, save_training
+from engine.training.step import make_optimizer, restore_optimizer
+from model import build_model
+from util.errors import UserError
+from util.files import read_json
+from util.launch import LONGEST, command
+
+
+def line_of(work: Callable[[], object]) -> str:
+    """The one line that something ends in."""
+    with pytest.raises(UserError) as raised:
+        work()
+    assert len(str(raised.value).splitlines()) == 1
+    return str(raised.value)
+
+
+# Flags
+
+NO_NUMBERS = ["1" + "0" * 12, "1" + "0" * 30, "-1", "9" * 5000, "1e5", "\u0663", "\u00b2"]  # the last: digits elsewhere
+COUNTS: list[tuple[Callable[[list[str]], object], str, str, str]] = [
+    (training.main, "", "--episode", "from 0 to 1000000"),
+    (training.main, "", "--snapshot", "from 1 to 1000000"),
+    (training.main, "", "--test-episodes", "from 1 to 1000000"),
+    (training.main, "", "--batch-size", "from 1 to 4096"),
+    (training.main, "", "--accumulate", "from 1 to 4096"),
+    (training.main, "", "--crop-size", "from 33 to 4096"),
+    (training.main, "", "--released-order", "from 2 to 64"),
+    (training.main, "", "--seeds", "from 1 to 1000"),
+    (training.main, "", "--workers", "from 0 to 256"),
+    (testing.main, "", "--episodes", "from 1 to 1000000"),
+    (testing.main, "", "--visualize-episodes", "from 3 to 999"),
+    (testing.main, "", "--shot", "from 1 to 100"),
+    (predict.main, "", "--max-side", "from 32 to 65536"),
+    (prepare.main, "toy", "--train", "from 1 to 50000"),
+    (prepare.main, "toy", "--val", "from 1 to 50000"),
+    (prepare.main, "toy", "--seed", "from 0 to 2147483647"),
+    (reproduce.main, "", "--shot", "from 1 to 5"),
+    (reproduce.extent_of, "", "--episodes", "from 1 to 1000000"),
+    (reproduce.extent_of, "", "--snapshot", "from 1 to 1000000"),
+]
+
+
+@pytest.mark.parametrize(("main", "sub", "flag", "limits"), COUNTS, ids=[f"{each[1]}{each[2]}" for each in COUNTS])
+def test_counts(main: Callable[[list[str]], object], sub: str, flag: str, limits: str) -> None:
+    for text in NO_NUMBERS:
+        line = line_of(lambda text=text: main([*sub.split(), f"{flag}={text}"]))
+        assert line.startswith(f"argument {flag}: {text!r:.40} is not a whole number {limits} (see ")
+
+
+@pytest.mark.parametrize(
+    ("main", "flag", "says"),
+    [
+        (training.main, "--cache-gb=1e300", "'1e300' is more than 1000000"),
+        (testing.main, "--cache-gb=1e7", "'1e7' is more than 1000000"),
+        (training.main, "--lr=1e9", "'1e9' is more than 1000000"),
+        (training.main, "--lr=\u0663", "'\u0663' is not a positive number"),
+        (training.main, "--lr=nan", "'nan' is not a positive number"),
+        (predict.main, "--threshold=0.\u0663", "'0.\u0663' is not a number between 0 and 1"),
+    ],
+)
+def test_amounts(main: Callable[[list[str]], object], flag: str, says: str) -> None:
+    assert line_of(lambda: main([flag])).startswith(f"argument {flag.partition('=')[0]}: {says} (see ")
+
+
+def test_the_last_line_is_short(capsys: pytest.CaptureFixture[str]) -> None:
+    def fail() -> None:
+        raise UserError(f"list.txt: {'x' * 10**7}; mend it")
+
+    with pytest.raises(SystemExit):
+        command(fail)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: list.txt: xxx")
+    assert line.endswith("x; mend it")
+    assert len(line) < LONGEST + 20
+
+
+def test_memory_that_does_not_suffice(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        command(lambda: bytearray(2**62))
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "error: memory is full; close other programs, or lower --workers or --cache-gb\n"
+
+
+# JSON
+
+JSONS = {"deep": b"[" * 10**5, "a long number": b"9" * 5000, "cut": b'{"a": [1,'}
+READERS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "episodes": (load_episodes, "not a list of episodes that --save-episodes wrote"),
+    "result": (lambda path: find_results([path]), "damaged, or not JSON; write it again with test.py --json"),
+    "coco": (coco_masks.read_instances, "damaged or not COCO's instances, unpack it again ("),
+    "labelme": (lambda path: read_labelme(path, None), "not JSON, or damaged ("),
+    "hsnet": (hsnet.read_class_lists, "damaged, or not a list that prepare.py splits made; import it again"),
+    "counts": (lambda path: own_name(path.parent), "cannot be read as counts ("),
+    "record": (lambda path: read_record(path.parent), "damaged; remove it, then prepare.py checkpoints checks"),
+}
+NAMES = {"counts": EXPECTED, "record": "checkpoints.json"}
+
+
+@pytest.mark.parametrize("content", JSONS.values(), ids=JSONS)
+@pytest.mark.parametrize("kind", READERS)
+def test_jsons(kind: str, content: bytes, tmp_path: Path) -> None:
+    read, says = READERS[kind]
+    path = tmp_path / NAMES.get(kind, "a.json")
+    path.write_bytes(content)
+    assert line_of(lambda: read(path)).startswith(f"{path}: {says}")
+
+
+@pytest.mark.parametrize("kind", ["result", "counts", "record"])
+def test_jsons_of_many_bytes(kind: str, tmp_path: Path) -> None:
+    read, says = READERS[kind]
+    path = tmp_path / NAMES.get(kind, "a.json")
+    path.touch()
+    os.truncate(path, 2**33)  # of which the disk holds nothing
+    assert line_of(lambda: read(path)).startswith(f"{path}: {says}")
+
+
+def test_the_bound_of_a_json(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text("[1]" + " " * 2**20)
+    assert read_json(path) == [1]
+    with pytest.raises(ValueError, match=r"^more than the 1 MB that are read$"):
+        read_json(path, 2**20)
+
+
+@pytest.mark.parametrize("seed", ["-1", "1" + "0" * 30, "\u0663", "\u00b2", "1.5", "9" * 5000])
+def test_seeds_of_saved_episodes(seed: str, tmp_path: Path) -> None:
+    path = tmp_path / "e.json"
+    save_episodes(path, Setting(fold=0), PAPER, {0: [Episode("a", 3, ("b",))]})
+    path.write_text(path.read_text().replace('{"0": [', f'{{"{seed}": ['))
+    assert line_of(lambda: load_episodes(path)).endswith("not a list of episodes that --save-episodes wrote")
+
+
+def test_many_episodes_of_many_seeds() -> None:
+    line = line_of(lambda: plan_seeds(None, 1, range(1000), 10**6))
+    assert line == (
+        "1000 seeds of 1000000 episodes are more than 10000000 in all; lower --seeds, or the episodes of a seed"
+    )
+
+
+def test_many_saved_episodes(tmp_path: Path) -> None:
+    path = tmp_path / "e.json"
+    save_episodes(path, Setting(fold=0), PAPER, {0: [Episode("a", 3, ("b",))] * 30_000})
+    assert len(load_episodes(path)["plans"][0]) == 30_000
+
+
+# Images
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def png(path: Path, width: int, height: int, *chunks: bytes) -> Path:
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+    tail = chunk(b"IDAT", zlib.compress(b"\0" * 99)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + head + b"".join(chunks) + tail)
+    return path
+
+
+READ_IMAGES: list[Callable[[Path], object]] = [
+    read_rgb, read_mask, read_binary_mask, read_histogram, read_image, check_image,
+    lambda path: read_object(path, None), read_size,
+]  # fmt: skip
+BOMB = zlib.compress(b"\0" * 2**21)  # beyond Pillow's own limit of a text
+IMAGES: dict[str, tuple[tuple[Any, ...], str]] = {
+    "a side": ((10**9, 10**9), "has more than 268 million pixels, the most that are read; make the "),
+    "just more": ((1, MAX_PIXELS + 1), "has more than 268 million pixels, the most that are read; make the "),
+    "twice as much": ((2**15, 2**15), "has more than 268 million pixels, the most that are read; make the "),
+    "text": ((8, 8, chunk(b"zTXt", b"a\0\0" + BOMB)), "(Decompressed data too large"),
+    "profile": ((8, 8, chunk(b"iCCP", b"a\0\0" + BOMB)), "(Decompressed data too large"),
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("what", "says"), IMAGES.values(), ids=IMAGES)
+def test_images(what: tuple[Any, ...], says: str, tmp_path: Path) -> None:
+    path = png(tmp_path / "a.png", *what)
+    for read in READ_IMAGES:
+        line = line_of(lambda read=read: read(path))
+        assert line.startswith(f"{path}: ")
+        assert says in line
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_image_beyond_pillow_s_own_limit_is_opened(tmp_path: Path) -> None:
+    assert read_size(png(tmp_path / "a.png", 1, MAX_PIXELS)) == (1, MAX_PIXELS)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "TIFF", "WEBP"])
+def test_of_many_frames_the_first_is_read(kind: str, tmp_path: Path) -> None:
+    frames = [Image.new("L", (8, 8), value) for value in (50, 99, 200)]
+    frames[0].save(tmp_path / "a.png", kind, save_all=True, append_images=frames[1:], lossless=True)
+    assert read_rgb(tmp_path / "a.png").getpixel((0, 0)) == read_image(tmp_path / "a.png").getpixel((0, 0)) == (50,) * 3
+
+
+# Masks from shapes
+
+NO_POLYGON = "no polygons or run lengths ("
+SEGMENTATIONS: dict[str, tuple[Any, str]] = {
+    "far away": ([[1e9, 0, 0, 1e9, 0, 0]], "a polygon is no flat list of x, y near the image"),
+    "a long way": ([[9e4, -9e4, -9e4, 9e4] * 500], "the way around its polygons is longer than 1000000 pixels"),
+    "many ways": ([[9e4, -9e4, -9e4, 9e4, 0, 0]] * 9, "the way around its polygons is longer than 1000000 pixels"),
+    "large runs": ({"size": [60_000, 50_000], "counts": [3 * 10**9]}, "its size is not the image's"),
+    "a large run": ({"size": [4, 6], "counts": [3 * 10**9]}, "the run lengths do not fill the image"),
+    "a large code": ({"size": [4, 6], "counts": "o" * 10**6}, "a run length of more than 60 bits"),
+}
+
+
+@pytest.mark.parametrize(("segmentation", "says"), SEGMENTATIONS.values(), ids=SEGMENTATIONS)
+def test_segmentations(segmentation: Any, says: str) -> None:
+    annotation = {"id": 7, "category_id": 1, "segmentation": segmentation, "iscrowd": 0}
+    with pytest.raises(ValueError) as raised:  # noqa: PT011
+        coco_masks.paint([annotation], (4, 6), {1: 1})
+    assert str(raised.value) == f"annotation 7: {NO_POLYGON}{says})"
+
+
+@pytest.mark.parametrize("size", [(10**9, 10**9), (10**30, 1), (1, MAX_PIXELS + 1)])
+def test_sizes_of_coco_s_images(size: tuple[int, int], tmp_path: Path) -> None:
+    instances = coco_masks.Instances({"a": size}, {}, {})
+    line = line_of(lambda: coco_masks.make_masks(instances, tmp_path, workers=0))
+    assert line == (
+        f"{tmp_path / 'a.png'}: cannot be made, the instances JSON is damaged: an image of {size[1]}x{size[0]} pixels; "
+        "unpack it again"
+    )
+
+
+def test_many_objects_of_a_large_image_are_not_all_in_memory() -> None:
+    one = {"category_id": 1, "segmentation": [[0, 0, 2, 0, 2, 2, 0, 2]], "iscrowd": 0}
+    labels = coco_masks.paint([{**one, "id": id_} for id_ in range(50)], (2**10, 2**10), {1: 1})
+    assert labels.sum() == 4
+
+
+SHAPES: dict[str, tuple[list[dict[str, Any]], str]] = {
+    "a wide circle": (
+        [{"shape_type": "circle", "points": [[0, 0], [1e6, 0]]}],
+        "damaged: a circle with the points [[0, 0], [1000000.0, 0]]; draw it again in LabelMe",
+    ),
+    "a far polygon": (
+        [{"points": [[0, 0], [1e7, 0], [0, 1]]}],
+        "damaged: a polygon with the points [[0, 0], [10000000.0, 0], [0, 1]]; draw it again in LabelMe",
+    ),
+    "many points": (
+        [{"points": [[0, 0]] * 50_001}] * 2,
+        "its shapes have more than 100000 points; save the mask as PNG",
+    ),
+}
+
+
+@pytest.mark.parametrize(("shapes", "says"), SHAPES.values(), ids=SHAPES)
+def test_shapes(shapes: list[dict[str, Any]], says: str) -> None:
+    assert line_of(lambda: draw_shapes("a.json", (500, 400), shapes)) == f"a.json: {says}"
+
+
+# Files of weights
+
+
+def zipped(path: Path, content: bytes, unpacked: int | None = None, how: int = zipfile.ZIP_STORED) -> Path:
+    """As torch.save writes, with a pickle that claims so many bytes, else those it has."""
+    with zipfile.ZipFile(path, "w", how) as file:
+        file.writestr("archive/version", "3\n")
+        file.writestr("archive/data.pkl", content)
+    if unpacked:
+        whole = bytearray(path.read_bytes())
+        entry = whole.rindex(b"PK\x01\x02")
+        whole[entry + 24 : entry + 28] = struct.pack("<I", unpacked)
+        path.write_bytes(whole)
+    return path
+
+
+def saved(path: Path, content: Any) -> Path:
+    torch.save(content, path)
+    return path
+
+
+def network(path: Path, tensor: torch.Tensor | None = None, **info: Any) -> Path:
+    """Keys of the paper's network, with one tensor in place of each."""
+    small = torch.zeros(1)
+    state = dict.fromkeys(build_keys(), small) | ({} if tensor is None else {"layer0.0.0.weight": tensor})
+    return saved(path, {"format": "ssp-checkpoint-1", "state_dict": state, "info": info})
+
+
+def build_keys() -> Sequence[str]:
+    with torch.device("meta"):
+        return list(build_model("ssp", "resnet50").state_dict())
+
+
+def laughs(value: Any, times: int) -> Any:
+    """A list of 2^times values, which a pickle holds in as many bytes as there are times."""
+    for _ in range(times):
+        value = [value, value]
+    return value
+
+
+REFUSED = "refused: not a checkpoint of plain tensors (it is damaged or holds code that loading would run)"
+UNREADABLE = "cannot be read, it is truncated or not a checkpoint; fetch it again"
+CLAIMS = "holds, or claims to hold, far more names or bytes than weights have; fetch it again"
+NO_STATE = "holds no state dict (tensors by name)"
+WEIGHTS: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "many memos": (lambda path: zipped(path, b"\x80\x02}r\xff\xff\xff\x0f."), NO_STATE),
+    "a long array": (lambda path: zipped(path, b"\x80\x05\x96" + struct.pack("<Q", 2**40) + b"x."), REFUSED),
+    "a long text": (lambda path: zipped(path, b"\x80\x04X" + struct.pack("<I", 2**31) + b"x."), UNREADABLE),
+    "deep": (lambda path: zipped(path, b"\x80\x02" + b"]" * 3000 + b"a" * 2999 + b"."), "holds a list, not a"),
+    "a claim": (lambda path: zipped(path, b"\x80\x02}.", 2**32 - 2), CLAIMS),
+    "a bomb": (lambda path: zipped(path, b"\0" * 2**22, how=zipfile.ZIP_DEFLATED), CLAIMS),
+    "many names": (lambda path: saved(path, {"x" * (2**24 + 1): torch.zeros(1)}), CLAIMS),
+    "a long line": (lambda path: saved(path, {"a\nb" * 99: torch.zeros(1)}), "not the weights of an SSP or baseline"),
+    "a list of lists": (
+        lambda path: network(path, shot=laughs(1, 200)),
+        "damaged: its shot cannot be [[[[[[[...], [...]], [[...], [...]]], [[; fetch it again",
+    ),
+    "a number": (
+        lambda path: network(path, miou=10**400),
+        "damaged: its miou cannot be 100000000000000000...0000000000000000000; fetch it again",
+    ),
+    "on no device": (lambda path: network(path, torch.empty(9, device="meta")), NO_STATE),
+    "sparse": (lambda path: network(path, torch.zeros(9).to_sparse()), NO_STATE),
+    "complex": (lambda path: network(path, torch.zeros(9, dtype=torch.complex64)), NO_STATE),
+}
+
+
+@pytest.mark.parametrize(("build", "says"), WEIGHTS.values(), ids=WEIGHTS)
+def test_weights(build: Callable[[Path], Path], says: str, tmp_path: Path) -> None:
+    path = build(tmp_path / "a.pth")
+    assert line_of(lambda: load_checkpoint(path)).startswith(f"{path}: {says}")
+
+
+@pytest.mark.parametrize(("size", "header", "says"), [(2**60, b"{}", CLAIMS), (10**5, b"[" * 10**5, UNREADABLE)])
+def test_safetensors(size: int, header: bytes, says: str, tmp_path: Path) -> None:
+    pytest.importorskip("safetensors")
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(struct.pack("<Q", size) + header)
+    assert line_of(lambda: load_checkpoint(path)) == f"{path}: {says}"
+
+
+def test_a_tensor_that_is_but_stretched_is_of_a_wrong_shape(tmp_path: Path) -> None:
+    from engine.checkpoint import load_network
+
+    path = network(tmp_path / "a.pth", torch.zeros(1).expand(10**6, 10**6))
+    with torch.device("meta"):
+        net = build_model("ssp", "resnet50")
+    line = line_of(lambda: load_network(net, load_checkpoint(path).state_dict, path))
+    assert line.startswith(f"{path}: layer0.0.0.weight has shape (1000000, 1000000), expected ")
+
+
+# A run's state
+
+FINE = {"snapshot": 1, "steps": 1, "loss": 1.0, "losses": [1.0], "lr": 0.1, "miou": 1.0, "fb_iou": 1.0}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"losses": [10**400]}, {"losses": ["1"]}, {"best_miou": 10**31}, {"history": [{}]}, {"history": [3]},
+     {"history": [{**FINE, "steps": 10**400}]}, {"history": [{**FINE, "losses": None}]}],
+)  # fmt: skip
+def test_numbers_of_a_run_s_state(other: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "run.last"
+    save_training(path, Training({}, history=[FINE]))
+    assert load_training(path).history == [FINE]
+    save_training(path, Training(**{"arguments": {}, **other}))
+    path.with_name("run.last.previous").unlink()
+    assert line_of(lambda: load_training(path)).startswith(f"{path}: not the state of a training run; remove it")
+
+
+@pytest.mark.parametrize(
+    "other", [{"snapshot": 10**30}, {"snapshot": 3, "history": [FINE] * 3}, {"snapshot": 1}, {"losses": [1.0] * 3}]
+)
+def test_a_run_s_state_beyond_its_end(other: dict[str, Any]) -> None:
+    run = SimpleNamespace(schedule=Schedule(4, 2, 1, 0.1), last="run.last")  # two snapshots of two steps
+    line = line_of(lambda: TrainingRun._resume(run, Training({}, **other)))
+    assert line == "run.last: not the state of this run: it is beyond its end; remove it to start anew"
+
+
+def test_rates_of_a_run_s_state_do_not_count() -> None:
+    net = torch.nn.ModuleDict({"backbone": torch.nn.Linear(1, 1)})
+    optimizer = make_optimizer(net, 0.1)
+    state = optimizer.state_dict()
+    state["param_groups"][0] |= {"momentum": 10**30, "lr": 10**30, "weight_decay": 10**30}
+    fresh = make_optimizer(net, 0.1)
+    before = [(group["momentum"], group["weight_decay"], group["lr"]) for group in fresh.param_groups]
+    restore_optimizer(fresh, state)
+    assert [(group["momentum"], group["weight_decay"], group["lr"]) for group in fresh.param_groups] == before
+
+
+# HSNet's lists
+
+NO_LISTS = "not HSNet's lists of images by class; import the file again"
+DAMAGED = "damaged or truncated; import it again"
+SHARED = [f"image {number}" for number in range(1000)]
+PICKLES: dict[str, tuple[bytes, str]] = {
+    "a long array": (b"\x80\x05\x96" + struct.pack("<Q", 2**33) + b"x.", DAMAGED),
+    "a long text": (b"\x80\x04\x8d" + struct.pack("<Q", 2**33) + b"x.", DAMAGED),
+    "a long frame": (b"\x80\x04\x95" + struct.pack("<Q", 2**60) + b"x.", DAMAGED),
+    "deep": (b"\x80\x02" + b"]" * 10**5 + b"a" * (10**5 - 1) + b".", NO_LISTS),
+    "many memos": (b"\x80\x02]r\xff\xff\xff\x0f.", NO_LISTS),
+    "a large class": (pickle.dumps({10**30: ["a", "b"]}), NO_LISTS),
+    "a huge class": (pickle.dumps({10**6000: ["a", "b"]}), NO_LISTS),
+    "one list for many classes": (pickle.dumps(dict.fromkeys(range(1500), SHARED)), NO_LISTS),
+    "one long list": (pickle.dumps(dict.fromkeys(range(900), SHARED * 2)), NO_LISTS),
+}
+
+
+@pytest.mark.parametrize(("content", "says"), PICKLES.values(), ids=PICKLES)
+def test_pickles(content: bytes, says: str, tmp_path: Path) -> None:
+    path = tmp_path / "fold0.pkl"
+    path.write_bytes(content)
+    assert line_of(lambda: hsnet.read_class_lists(path)) == f"{path}: {says}"
+
+
+@pytest.mark.parametrize("cls", [str(10**30), "-1", "\u0663", "\u00b2"])
+def test_classes_of_lists(cls: str, tmp_path: Path) -> None:
+    path = tmp_path / "fold0.json"
+    path.write_text(json.dumps({"classes": {cls: ["a", "b"]}}))
+    assert line_of(lambda: hsnet.read_class_lists(path)).endswith("import it again") or cls.isascii()
+    pairs = tmp_path / "fold0.txt"
+    pairs.write_text(f"2007_000033__{cls}")
+    assert " is not IMAGE__CLASS, as in " in line_of(lambda: hsnet.read_pairs(pairs))
+
+
+def test_a_pickle_of_many_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "fold0.pkl"
+    path.touch()
+    os.truncate(path, 2**33)
+    assert line_of(lambda: hsnet.read_class_lists(path)).endswith(
+        "more than the 64 MB that are read; import the file again"
+    )
+
+
+def test_a_long_line_is_not_quoted(tmp_path: Path) -> None:
+    path = tmp_path / "fold0.txt"
+    path.write_text("x" * 10**6)
+    assert len(line_of(lambda: hsnet.read_pairs(path))) < 300
