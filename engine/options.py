@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # scripts answer --help and wrong flags before torch is impor
     import torch
 
 
-MOST = 10**6  # episodes, gigabytes, a learning rate: more than anybody uses, few enough to be kept in memory
+MOST, LARGEST = 10**6, 1e30  # of counts, which are kept in memory, and of amounts, which are computed with
 TRUNKS = f"{', '.join(BACKBONES)}, timm:NAME, or FILE.py:CLASS of your own"  # what --backbone takes
 HEADS = f"{', '.join(METHODS)}, or FILE.py:CLASS of your own"  # what --method takes
 
@@ -207,12 +207,12 @@ SEEDS, EPISODES, OF_STEP = whole(1, 1000), whole(1), whole(1, most=4096)
 
 
 def positive(text: str) -> float:
-    """An argparse type: a positive number, of at most MOST."""
+    """An argparse type: a positive number, of at most LARGEST."""
     value = number(text)
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r:.40} is not a positive number")
-    if value > MOST:
-        raise argparse.ArgumentTypeError(f"{text!r:.40} is more than {MOST}")
+    if value > LARGEST:
+        raise argparse.ArgumentTypeError(f"{text!r:.40} is more than {LARGEST:g}")
     return value
 
 

@@ -25,7 +25,7 @@ KINDS = {
     **dict.fromkeys(NAMES, str),
 }  # fmt: skip
 LINE = ("snapshot", "steps", "loss", "lr", "miou", "fb_iou")  # numbers of a line of the history
-LARGEST = 10**30  # of these numbers: beyond floats they could not be computed with
+LARGEST = 1e30  # of these numbers: beyond floats they could not be computed with
 # Flags that may differ when a run goes on: they say where it runs, not what it does.
 FREE = ("data_root", "out", "device", "workers", "cache_gb", "resume", "tensorboard")
 
