@@ -102,10 +102,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add = subcommand(prepare_toy, "a painted dataset of 20 classes", data=False, workers=False)
     add("--out", metavar="DIR", required=True, help="a new folder for the dataset")
     add("--layout", choices=tuple(DATASETS), default="pascal", help="layout of the folders (default %(default)s)")
-    painted = whole(1, 50_000)  # the names of both have five digits
+    painted = whole(1, most=50_000)  # the names of both have five digits
     add("--train", type=painted, help="training images of pascal and coco (default 400)")
     add("--val", type=painted, help="their validation images (default 200)")
-    add("--seed", type=whole(0, 2**31 - 1), default=0, help="another seed paints other images (default 0)")
+    add("--seed", type=whole(0, most=2**31 - 1), default=0, help="another seed paints other images (default 0)")
     add = subcommand(verify, "open every file and list what is wrong")
     add("--dataset", choices=tuple(DATASETS), default="pascal", help="benchmark (default %(default)s)")
     add(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # scripts answer --help and wrong flags before torch is impor
     import torch
 
 
-MOST = 10**6  # gigabytes, or a learning rate
+MOST, LARGEST = 10**6, 1e30  # of counts, which are kept in memory, and of amounts, which are computed with
 TRUNKS = f"{', '.join(BACKBONES)}, timm:NAME, or FILE.py:CLASS of your own"  # what --backbone takes
 HEADS = f"{', '.join(METHODS)}, or FILE.py:CLASS of your own"  # what --method takes
 
@@ -139,7 +139,7 @@ def add_schedule(parser: argparse.ArgumentParser) -> None:
     add("--crop-size", type=whole(33, 4096), help="side of training crops (default 473, fss 225)")
     add(
         "--episode",
-        type=whole(0, 10**6),
+        type=whole(0),
         default=RECIPE.episodes,
         help="number of training episodes (default %(default)s)",
     )
@@ -156,7 +156,7 @@ def add_max_side(parser: argparse.ArgumentParser) -> None:
     """The flag of the size in which a user's own images are segmented."""
     parser.add_argument(
         "--max-side",
-        type=whole(MIN_SIDE, 2**16),
+        type=whole(MIN_SIDE, most=2**16),
         default=MAX_SIDE,
         metavar="PIXELS",
         help="larger images are segmented in this size; memory grows with its fourth power (default %(default)s)",
@@ -193,8 +193,8 @@ def stages(text: str) -> tuple[int, ...]:
     return tuple(map(int, numbers))
 
 
-def whole(low: int, high: int | None = None) -> Callable[[str], int]:
-    """An argparse type: a whole number in [low, high]."""
+def whole(low: int, high: int | None = None, most: int = MOST) -> Callable[[str], int]:
+    """An argparse type: a whole number in [low, high], or from low on, up to more than anybody uses."""
 
     def parse(text: str) -> int:
         limits = f"from {low} to {high}" if high is not None else f"of at least {low}"
@@ -204,22 +204,24 @@ def whole(low: int, high: int | None = None) -> Callable[[str], int]:
             value = low - 1
         if value < low or (high is not None and value > high):
             raise argparse.ArgumentTypeError(f"{text!r:.40} is not a whole number {limits}")
+        if high is None and value > most:
+            raise argparse.ArgumentTypeError(f"{text!r:.40} is more than {most}")
         return value
 
     return parse
 
 
-# What several programs take. The upper ends are more than anybody uses, and few enough to be kept in memory.
-SEEDS, EPISODES, OF_STEP = whole(1, 1000), whole(1, 10**6), whole(1, 4096)
+# What several programs take.
+SEEDS, EPISODES, OF_STEP = whole(1, 1000), whole(1), whole(1, most=4096)
 
 
 def positive(text: str) -> float:
-    """An argparse type: a positive number, of at most MOST."""
+    """An argparse type: a positive number, of at most LARGEST."""
     value = number(text)
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r:.40} is not a positive number")
-    if value > MOST:
-        raise argparse.ArgumentTypeError(f"{text!r:.40} is more than {MOST}")
+    if value > LARGEST:
+        raise argparse.ArgumentTypeError(f"{text!r:.40} is more than {LARGEST:g}")
     return value
 
 

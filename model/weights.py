@@ -110,7 +110,7 @@ def _check_plain(state: Mapping[str, Any]) -> None:
 def _is_plain(value: Any) -> bool:
     if not isinstance(value, Tensor) or value.layout != torch.strided:
         return False
-    return not (value.is_meta or value.is_quantized or value.is_nested or value.is_complex())
+    return not (value.is_meta or value.is_quantized or value.is_nested)
 
 
 def method_and_backbone(state: Mapping[str, Tensor]) -> dict[str, str] | None:
