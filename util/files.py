@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
 from util.errors import UserError
+
+HOST = os.uname().nodename[:20]  # other machines that share a folder have the same numbers for other processes
+LEFTOVER = re.compile(rf"\..+\.([0-9]+)\.{re.escape(HOST)}\.ssp-tmp", re.DOTALL)
+
+
+def temporary_name(name: str, process: int) -> str:
+    """What a process of this machine calls a file until it is whole; nobody else names files so."""
+    return f".{name[:50]}.{process}.{HOST}.ssp-tmp"
 
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     """Open a temporary file beside ``path`` and rename it to ``path`` if the block raises nothing.
 
-    A link is followed to the file that it names; a device, such as /dev/stdout, is written to. Raises UserError, and
-    removes the temporary file, if the folder is not writable or the disk is full.
+    A link is followed to the file that it names; a device, such as /dev/stdout, is written to. What killed processes
+    left in the folder is removed. Raises UserError, and removes the temporary file, if the folder is not writable or
+    the disk is full.
     """
     if is_device(path):
         try:
@@ -28,9 +39,10 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
             raise UserError(f"cannot write {path}: {error.strerror or error}") from error
         return
     target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary = target.with_name(temporary_name(target.name, os.getpid()))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers_once(target.parent)
         with temporary.open("wb") as file:
             yield file
             file.flush()
@@ -77,11 +89,16 @@ def blocks(path: str | Path) -> Iterator[bytes]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files of :func:`atomic_write` whose process has ended."""
-    for path in folder.glob(".*.tmp"):
-        process = path.name.split(".")[-2]
-        if process.isdigit() and not _is_running(int(process)):
+    """Remove the temporary files of :func:`atomic_write` whose process has ended, and nothing else."""
+    for path in folder.glob(".*.ssp-tmp"):
+        made = LEFTOVER.fullmatch(path.name)
+        if made and path.is_file() and not path.is_symlink() and not _is_running(int(made[1])):
             path.unlink(missing_ok=True)
+
+
+@cache
+def _remove_leftovers_once(folder: Path) -> None:
+    remove_leftovers(folder)
 
 
 def _is_running(process: int) -> bool:
