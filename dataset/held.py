@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from util.errors import UserError
+from util.errors import UserError, refusal
 
 if TYPE_CHECKING:  # both know what a part holds
     from dataset.images import ImageSet
@@ -43,13 +43,15 @@ def label_of(held: Held | None) -> str:
 
 
 def own_counts(root: Path) -> dict[str, Any]:
-    """What a dataset's folder states of itself, nothing if it states nothing. Raises ValueError if it is damaged."""
+    """What a dataset's folder states of itself, nothing if it states nothing. Raises ValueError if it is no good."""
     path = root / EXPECTED
     if not path.is_file():
         return {}
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {refusal(error)}") from error
+    except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: cannot be read as counts ({error}); remove it") from error
 
 

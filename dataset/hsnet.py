@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from dataset.lists import read_lines
-from util.errors import UserError
+from util.errors import UserError, refusal
 
 EPISODES = 1000  # of pascal and coco
 SIDE = 400  # images and masks are resized to this square
@@ -92,7 +92,9 @@ def _load_json(path: Path) -> Any:
     """What prepare.py splits wrote: HSNet's content, whose keys JSON made strings."""
     try:
         return {int(cls): images for cls, images in json.loads(path.read_text(encoding="utf-8"))["classes"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {refusal(error)}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: damaged, or not a list that prepare.py splits made; import it again") from error
 
 
@@ -115,5 +117,7 @@ def load_containers(path: Path) -> Any:
         raise UserError(f"{path}: no such list; {MISSING}") from error
     except pickle.UnpicklingError as error:
         raise UserError(f"{path}: refused: not a pickle of plain lists ({error})") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {refusal(error)}") from error
     except Exception as error:  # a damaged pickle can fail anywhere
         raise UserError(f"{path}: damaged or truncated; import it again") from error

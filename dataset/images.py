@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from dataset.held import Held
-from util.errors import UserError
+from util.errors import UserError, refusal
 
 IGNORE = 255  # label of pixels that count for nothing
 # What is opened, whatever a file is called: those that Pillow decodes by itself. An EPS would start another program.
@@ -128,6 +128,8 @@ def _opened(path: str | Path, kind: str) -> Image.Image:
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such {kind}") from error
     except Exception as error:  # a damaged file can fail anywhere in the decoder
+        if isinstance(error, OSError) and error.strerror:
+            raise UserError(f"{path}: cannot be read: {refusal(error)}") from error
         raise UserError(f"{path}: damaged or not an image, fetch it again ({error})") from error
 
 

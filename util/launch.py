@@ -7,7 +7,6 @@ kind and place, and exit code 3; with SSP_TRACEBACK=1 in the environment it keep
 
 from __future__ import annotations
 
-import errno
 import os
 import select
 import signal
@@ -19,18 +18,10 @@ from datetime import timedelta
 from io import TextIOWrapper
 
 from util.distributed import launched
-from util.errors import UserError, fills_gpu, first_line, printable
+from util.errors import UserError, fills_gpu, first_line, printable, refusal
 
 TRACEBACK = "SSP_TRACEBACK"  # 1: defects keep their traceback, as in tests
 CLOSED_PIPE = 141  # the exit code of a program whose reader has gone, as a shell gives it
-REMEDIES = {  # of what the operating system refuses
-    errno.EACCES: "give yourself the right, or name another",
-    errno.EPERM: "give yourself the right, or name another",
-    errno.EROFS: "it can only be read; name another place",
-    errno.ENOSPC: "make room there",
-    errno.ENAMETOOLONG: "shorten the name",
-    errno.ENOENT: "name one that is there",
-}
 WAIT_FOR_CAUSE = 2  # seconds that a process waits for another one to name the cause of a run's end
 
 
@@ -65,7 +56,7 @@ def _run(main: Callable[[], object]) -> tuple[int, str, bool]:
         if error.errno is None:
             return _defect(error)
         where = "the output" if error.filename is None else os.fsdecode(error.filename)
-        return 2, f"error: {where}: {error.strerror}; {REMEDIES.get(error.errno, 'name another')}", True
+        return 2, f"error: {where}: {refusal(error)}", True
     except RuntimeError as error:
         if fills_gpu(error):
             line = "lower --batch-size or --crop-size or raise --accumulate, in evaluation lower --cache-gb"

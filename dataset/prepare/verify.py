@@ -15,7 +15,7 @@ from dataset import DATASETS, Layout
 from dataset.episodes import make_pool
 from dataset.held import own_counts
 from dataset.images import FORMATS, IGNORE, ImageSet, read_histogram, read_rgb
-from util.errors import UserError
+from util.errors import UserError, refusal
 from util.processes import map_files
 
 
@@ -175,6 +175,8 @@ def _header_size(path: str) -> tuple[int, int]:
         with Image.open(path, formats=FORMATS) as image:
             return image.size
     except OSError as error:
+        if error.strerror and not isinstance(error, FileNotFoundError):
+            raise UserError(f"{path}: cannot be read: {refusal(error)}") from error
         raise UserError(f"{path}: missing, damaged or not an image, fetch it again ({error})") from error
 
 

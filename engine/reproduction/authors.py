@@ -12,7 +12,7 @@ from engine.checkpoint import PRETRAINED, Checkpoint, load_checkpoint, load_netw
 from engine.report.paper import DRIVE, drive_link
 from engine.setting import AUTHORS, Setting
 from model import build_model
-from util.errors import UserError
+from util.errors import UserError, refusal
 from util.files import atomic_write, blocks
 
 FOLDER = PRETRAINED / "authors"
@@ -90,7 +90,9 @@ def read_record(folder: Path) -> dict[str, dict[str, Any]]:
             raise ValueError("format")
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {refusal(error)}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: damaged; remove it, then prepare.py checkpoints checks all files again") from error
     return files
 

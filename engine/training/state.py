@@ -77,13 +77,15 @@ def save_training(path: Path, training: Training) -> None:
 def load_training(path: Path) -> Training | None:
     """The state to go on from; None if there is none; the previous one, with a note, if the last is damaged.
 
-    Raises UserError if both are damaged.
+    Raises UserError if both are damaged, or one cannot be read.
     """
     damage: UserError | None = None
     for file in _candidates(path):
         try:
             training = _load(file)
         except UserError as error:
+            if isinstance(error.__cause__, OSError):  # nobody knows whether it is damaged
+                raise
             damage = damage or error
         else:
             if damage:
@@ -96,7 +98,8 @@ def load_training(path: Path) -> Training | None:
 
 def _candidates(path: Path) -> list[Path]:
     """The files that hold the state, the newest first."""
-    return [file for file in (path, path.with_name(f"{path.name}.previous")) if file.is_file()]
+    files = (path, path.with_name(f"{path.name}.previous"))
+    return [file for file in files if file.is_file() or file.is_dir()]  # a folder in its place is not passed over
 
 
 def _load(path: Path) -> Training:
