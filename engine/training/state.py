@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,12 +67,24 @@ def save_training(path: Path, training: Training) -> None:
     """Write the state atomically; the one before it is kept as PATH.previous until the run is finished."""
     fresh = path.with_name(f"{path.name}.new")
     write(fresh, {"format": FORMAT, **asdict(training)})
-    previous = path.with_name(f"{path.name}.previous")
     if path.is_file():
-        path.replace(previous)
+        path.replace(previous_of(path))
     fresh.replace(path)
     if training.finished:
-        previous.unlink(missing_ok=True)
+        previous_of(path).unlink(missing_ok=True)
+
+
+def previous_of(path: Path) -> Path:
+    """The file of the state before the one at ``path``."""
+    return path.with_name(f"{path.name}.previous")
+
+
+def keep_finished(path: Path) -> None:
+    """Make room for a new run's state: that of a finished one is kept as PATH.1, the next as PATH.2, and so on."""
+    if path.is_file():
+        previous_of(path).unlink(missing_ok=True)  # of the finished one too, if a kill has left it
+        numbered = (path.with_name(f"{path.name}.{number}") for number in count(1))
+        path.replace(next(each for each in numbered if not each.exists()))
 
 
 def load_training(path: Path) -> Training | None:
@@ -98,8 +111,9 @@ def load_training(path: Path) -> Training | None:
 
 def _candidates(path: Path) -> list[Path]:
     """The files that hold the state, the newest first."""
-    files = (path, path.with_name(f"{path.name}.previous"))
-    return [file for file in files if file.is_file() or file.is_dir()]  # a folder in its place is not passed over
+    return [
+        file for file in (path, previous_of(path)) if file.is_file() or file.is_dir()
+    ]  # a folder in its place is not passed over
 
 
 def _load(path: Path) -> Training:
