@@ -26,6 +26,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import util.launch
 from dataset import DATASETS, coco, fss, locate, pascal
 from dataset.lists import read_ids, write_lines
 from dataset.prepare.coco_masks import make_masks, read_instances
@@ -43,7 +44,6 @@ from model import BACKBONES, METHODS, build_model
 from model.weights import adapt_pretrained, flat_key, unwrap
 from util.errors import UserError, first_line
 from util.files import atomic_write, check_file, check_writable, remove_leftovers
-from util.launch import command
 from util.progress import progress
 
 COMMANDS = "coco|pascal|fss|weights|checkpoints|splits|toy|verify"
@@ -380,4 +380,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    command(main)
+    util.launch.command(main)
