@@ -149,14 +149,17 @@ def build_authors_layout(root: Path, split: str, copy: bool) -> None:
         target = theirs / name
         if not copy:
             check_writable(theirs)
+            place = os.path.relpath(source, theirs)
+            if target.is_symlink() and os.readlink(target) == place:  # somebody may be reading there
+                continue
             if target.is_symlink():
-                target.unlink()
+                target.unlink(missing_ok=True)
             if target.exists():
                 raise UserError(f"{target}: is there and is no link; move it away, or use --authors copy")
-            target.symlink_to(os.path.relpath(source, theirs), target_is_directory=True)
+            target.symlink_to(place, target_is_directory=True)
             continue
         if target.is_symlink():
-            target.unlink()
+            target.unlink(missing_ok=True)
         check_writable(target)
         remove_leftovers(target)
         files = sorted(path for path in source.iterdir() if path.is_file() and not path.name.startswith("."))

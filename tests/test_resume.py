@@ -241,7 +241,10 @@ def test_a_finished_run_is_not_trained_again(
 SHORT = ("--episode", "2", "--snapshot", "2")
 
 
-@pytest.mark.parametrize("more", [(), ("--lr", "0.01"), ("--test-episodes", "3")])
+SLOW = [pytest.param(more, marks=pytest.mark.slow) for more in ((), ("--test-episodes", "3"))]
+
+
+@pytest.mark.parametrize("more", [("--lr", "0.01"), *SLOW])
 def test_a_new_run_beside_a_finished_one_loses_nothing_of_it(
     toy: Path, tmp_path: Path, more: tuple[str, ...], one_line_error: OneLine
 ) -> None:

@@ -14,6 +14,7 @@ from engine.setting import AUTHORS, Setting
 from model import build_model
 from util.errors import UserError, refusal
 from util.files import atomic_write, blocks
+from util.locks import only_one
 
 FOLDER = PRETRAINED / "authors"
 RECORD, FORMAT = "checkpoints.json", "ssp-authors-1"  # size and sha256 of each file, in the folder
@@ -99,9 +100,11 @@ def read_record(folder: Path) -> dict[str, dict[str, Any]]:
 
 def record(folder: Path, weights: AuthorsWeights) -> None:
     """Remember the size and the sha256 of a file that was checked."""
-    files = read_record(folder) | {weights.name: {"drive": weights.drive, **fingerprint(folder / weights.name)}}
-    with atomic_write(folder / RECORD) as file:
-        file.write(json.dumps({"format": FORMAT, "files": dict(sorted(files.items()))}, indent=1).encode())
+    known = {"drive": weights.drive, **fingerprint(folder / weights.name)}
+    with only_one(folder / RECORD, "the recording of weights", waits=True):  # another process may add files too
+        files = read_record(folder) | {weights.name: known}
+        with atomic_write(folder / RECORD) as file:
+            file.write(json.dumps({"format": FORMAT, "files": dict(sorted(files.items()))}, indent=1).encode())
 
 
 def is_recorded(folder: Path, weights: AuthorsWeights) -> bool:
