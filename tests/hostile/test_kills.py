@@ -204,7 +204,7 @@ def checkpoints_case(folder: Path, given: Given) -> Run:
     return prepared("checkpoints", *asked, "--to", folder, "--from", folder.with_suffix(".mine"))
 
 
-def tested(*more: str) -> Callable[[Path, Given], Run]:
+def evaluated(*more: str) -> Callable[[Path, Given], Run]:
     """Two folds, one after the other, whose results lie in one folder."""
 
     def fill(folder: Path, given: Given) -> Run:
@@ -249,13 +249,13 @@ CASES: dict[str, tuple[Callable[[Path, Given], Run], int]] = {  # and the least 
     "weights --again": (weights_case("--again"), 2),
     "splits": (splits_case, 6),
     "checkpoints": (checkpoints_case, 16),
-    "test --results": (tested("--results", "{out}"), 4),
-    "test --json": (tested("--json", "{out}/r.json", "--save-episodes", "{out}/e.json", "--results", "{out}/r"), 12),
-    "test --visualize": (tested("--visualize", "{out}", "--visualize-episodes", "3"), 10),
+    "test --results": (evaluated("--results", "{out}"), 4),
+    "test --json": (evaluated("--json", "{out}/r.json", "--save-episodes", "{out}/e.json", "--results", "{out}/r"), 12),
+    "test --visualize": (evaluated("--visualize", "{out}", "--visualize-episodes", "3"), 10),
     "reproduce": (reproduce_case, 2),
 }
 EVERY = {"toy fss": 7, "coco copy": 3}  # of many points that are alike, each seventh
-TIMED = ("seconds", "root", "checkpoint")  # of a result and a survey: they differ from run to run, or with the folder
+TIMED = ("seconds", "peak_memory_gb", "root", "checkpoint")  # of results and surveys: of the run, or of the folder
 
 
 def contents(folder: Path) -> dict[str, str]:

@@ -22,7 +22,7 @@ from model import build_model
 from tests.files import CHECKOUT
 from tests.hostile.children import in_child
 from tests.test_resume import flags
-from util.interrupts import SIGNALS
+from util.interrupts import SIGNALS, interrupts
 from util.launch import command
 
 Argv = Callable[[Path, Path, Path], list[object]]  # of the toy dataset, some weights, a folder to write
@@ -41,7 +41,7 @@ def trained(*more: str) -> Argv:
     return lambda toy, _, out: [*flags(toy, out, "--resume"), *more]
 
 
-def tested(*more: str) -> Argv:
+def evaluated(*more: str) -> Argv:
     few = "--fold 0 --episodes 4 --seeds 1 --device cpu".split()
     return lambda toy, weights, out: ["--data-root", toy, "--checkpoint", weights, *few, "--visualize", out, *more]
 
@@ -58,9 +58,9 @@ PHASES = {
     "state": Phase(training.main, trained(), "engine.training.run:save_training", 2),
     "fsync": Phase(training.main, trained(), "os:fsync", 5),
     "evaluation": Phase(training.main, trained(), "engine.evaluation.planned:group"),
-    "test": Phase(testing.main, tested("--workers", "0"), "dataset.images:ImageSet.load", 3),
-    "test with processes": Phase(testing.main, tested("--workers", "2"), "dataset.images:ImageSet.load", 2),
-    "gallery": Phase(testing.main, tested("--workers", "0"), "engine.evaluation.gallery:save_png", 2),
+    "test": Phase(testing.main, evaluated("--workers", "0"), "dataset.images:ImageSet.load", 3),
+    "test with processes": Phase(testing.main, evaluated("--workers", "2"), "dataset.images:ImageSet.load", 2),
+    "gallery": Phase(testing.main, evaluated("--workers", "0"), "engine.evaluation.gallery:save_png", 2),
     "painting": Phase(prepare.main, lambda toy, _, out: ["toy", "--out", out / "t"], "dataset.prepare.toy:scene", 3),
     "prepare's processes": Phase(
         prepare.main,
@@ -148,6 +148,16 @@ def test_a_signal(
         time.sleep(0.05)
     assert members(int(groups.read_text())) == []
     assert not list(tmp_path.rglob("*.ssp-tmp"))
+
+
+def test_under_nohup_a_closed_terminal_ends_nothing() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with interrupts() as asked:
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert asked.asked == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 IMPORTING = """
