@@ -10,16 +10,19 @@ import sys
 import time
 from itertools import combinations_with_replacement
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import torch
 
 from engine.checkpoint import save_weights
+from engine.reproduction.authors import FORMAT, RECORD, choose, read_record, record
 from engine.training.state import load_training
 from model import build_model
 from model.weights import flat_key
-from tests.files import CHECKOUT, TOY_SEED
+from tests.files import CHECKOUT, TOY_SEED, write
 from tests.test_resume import LAST, flags
+from util.locks import only_one
 
 
 def started(script: str, *argv: object) -> subprocess.Popen:
@@ -74,6 +77,20 @@ def test_two_tests_into_one_folder_of_results(toy: Path, tmp_path: Path) -> None
     assert [process.returncode for process in both] == [0, 0], said
     (result,) = (tmp_path / "results").iterdir()
     assert json.loads(result.read_text())["episodes"] == 4
+
+
+def test_weights_that_two_record_are_both_recorded(tmp_path: Path) -> None:
+    mine, others = choose(folds=(0, 1), dataset="pascal", method="ssp", backbone="resnet50", shot=1)
+    write(tmp_path / mine.name, "weights")
+    with only_one(tmp_path / RECORD, "the recording of weights"):
+        thread = Thread(target=record, args=(tmp_path, mine))
+        thread.start()
+        thread.join(0.2)
+        known = {others.name: {"drive": others.drive, "size": 1, "sha256": "0"}}
+        write(tmp_path / RECORD, json.dumps({"format": FORMAT, "files": known}))
+    thread.join()
+    assert set(read_record(tmp_path)) == {mine.name, others.name}
+    assert not list(tmp_path.glob(".*"))
 
 
 # Every pair of these programs, started at once in one place. What they share: main.py and main.py the run's folder; a

@@ -254,7 +254,7 @@ CASES: dict[str, tuple[Callable[[Path, Given], Run], int]] = {  # and the least 
     "test --visualize": (evaluated("--visualize", "{out}", "--visualize-episodes", "3"), 10),
     "reproduce": (reproduce_case, 2),
 }
-EVERY = {"toy fss": 7, "coco copy": 3}  # of many points that are alike, each seventh
+EVERY = {"toy fss": 7, "coco copy": 3, "test --visualize": 3}  # of many points that are alike
 TIMED = ("seconds", "peak_memory_gb", "root", "checkpoint")  # of results and surveys: of the run, or of the folder
 
 
