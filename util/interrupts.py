@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from util.distributed import launched, say
@@ -85,7 +85,8 @@ def leave_at_once() -> None:
 
     def leave(*_: object) -> None:
         if os.environ.get("RANK", "0") == "0":  # one of torchrun's processes
-            os.write(sys.stderr.fileno(), b"interrupted\n")
+            with suppress(OSError):  # a terminal that was closed
+                os.write(2, b"interrupted\n")
         os._exit(130)
 
     for number in SIGNALS:
