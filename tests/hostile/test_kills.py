@@ -225,9 +225,7 @@ def reproduce_case(folder: Path, given: Given) -> Run:
         file = folder / "authors" / weights.name
         file.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(given.weights, file)
-    root = folder.with_suffix(".data")
-    root.mkdir(exist_ok=True)
-    (root / "VOC2012").symlink_to(given.toy)
+    root = given.toy.parent  # of one name for all, by which results are named
     which = "--dataset pascal --backbone resnet50 --shot 1 --method ssp --folds 0 1"
     where = f"--data-root {root} --authors {folder / 'authors'} --out {folder}"
     few = "-- --episodes 3 --seeds 1 --device cpu --workers 0"
