@@ -69,7 +69,7 @@ PHASES = {
         5,
     ),
 }
-QUICK = {("step", signal.SIGHUP), ("prepare's processes", signal.SIGINT)}
+QUICK = {("painting", signal.SIGHUP), ("prepare's processes", signal.SIGINT)}
 CASES = [
     pytest.param(phase, number, marks=() if (phase, number) in QUICK else pytest.mark.slow)
     for phase in PHASES
