@@ -22,7 +22,7 @@ import tempfile
 import threading
 from pathlib import Path
 
-import hubconf
+import util.launch
 from engine.checkpoint import find_checkpoint
 from engine.options import OneLineParser, add_max_side, add_network, device, memory_errors, whole
 from engine.page.finder import Finder
@@ -30,7 +30,6 @@ from engine.page.guard import Guard
 from engine.page.uploads import MAX_BYTES
 from util.errors import UserError, first_line
 from util.interrupts import interrupts
-from util.launch import command
 
 DEMO = Path(__file__).parent / "outdir_demo" / "ssp" / "models" / "pascal" / "fold_0"
 
@@ -70,6 +69,8 @@ def main(argv: list[str] | None = None) -> None:
         prepare_gradio(folder)
         if args.checkpoint is None and not DEMO.is_dir():
             raise UserError("there are no weights of the demo; run make demo, or pass --checkpoint")
+        import hubconf  # here, so that --help and wrong flags need not wait for torch
+
         with memory_errors(args.max_side):
             checkpoint = find_checkpoint(args.checkpoint or DEMO)
             own = {"method": args.method, "backbone": args.backbone}
@@ -97,4 +98,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    command(main)
+    util.launch.command(main)

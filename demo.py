@@ -14,10 +14,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import main as training
 import prepare
+import util.launch
 from dataset import Episode, open_part, open_pool
 from dataset.images import ImageSet
 from dataset.samples import TrainingSamples
@@ -25,7 +24,7 @@ from engine.checkpoint import load_checkpoint, load_network, save_weights
 from engine.evaluation.evaluate import evaluate, result_table, segment
 from engine.evaluation.gallery import choose, headline, masked, write_gallery
 from engine.evaluation.protocol import PAPER, plan_seeds
-from engine.options import OneLineParser, default_device, whole
+from engine.options import OneLineParser, default_device, device, whole
 from engine.pictures import episode_panel, legend, save_png, stack, text_line
 from engine.prediction import Predictor, explanation_figure
 from engine.setting import Setting
@@ -33,7 +32,6 @@ from engine.training.start import start_network
 from model import SSP, Baseline, FewShotNetwork, build_model
 from model.weights import flat_key
 from util.files import atomic_write
-from util.launch import command
 
 HERE = Path(__file__).parent
 DATA, OUT = HERE / "data" / "toy", HERE / "outdir_demo"
@@ -56,7 +54,7 @@ def untrained(flags: list[str]) -> FewShotNetwork:
     args = training.parse([*flags, "--method", "ssp", "--refine"])
     part = open_part(args.dataset, args.data_root, "train", args.fold)
     samples = TrainingSamples(part.images, open_pool(part, args.shot), args.shot, args.crop_size, 1, args.seed)
-    return start_network(Setting.of(vars(args)), samples, args.pretrained, torch.device("cpu"))
+    return start_network(Setting.of(vars(args)), samples, args.pretrained, device("cpu"))
 
 
 def trunk_of(checkpoint: Path, path: Path) -> Path:
@@ -195,4 +193,4 @@ def what_to_open(out: Path) -> str:
 
 
 if __name__ == "__main__":
-    command(main)
+    util.launch.command(main)

@@ -15,7 +15,7 @@ OUT/models/DATASET/fold_K/ (DATASET is coco_interleaved for that order; fss has 
   BACKBONE_SHOTshot.last        the state of the run, from which --resume goes on
   BACKBONE_SHOTshot.tensorboard the same as the history, with --tensorboard
 
-After Ctrl-C or SIGTERM the program saves the state and ends.
+After Ctrl-C, SIGTERM or SIGHUP the program saves the state and ends.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import util.launch
 from dataset import Part, Plans, locate, open_fold, open_pool
 from engine.evaluation.protocol import PAPER, plan_seeds
 from engine.network import code_digest
@@ -36,7 +37,6 @@ from engine.training.state import how_to_go_on, plain_values, state_of
 from util import distributed
 from util.errors import UserError
 from util.interrupts import Interrupts, interrupts
-from util.launch import command
 
 MANY_STEPS = 20  # a longer run times two steps to say how long it takes; so does one of a long evaluation
 
@@ -166,4 +166,4 @@ def train(args: argparse.Namespace, asked: Interrupts, held: ExitStack) -> Path:
 
 
 if __name__ == "__main__":
-    command(main)
+    util.launch.command(main)

@@ -25,11 +25,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import util.launch
 from engine.checkpoint import find_checkpoint
 from engine.options import OneLineParser, add_max_side, add_network, device, memory_errors, number
 from engine.prediction.images import find_images, find_supports
 from util.errors import UserError
-from util.launch import command
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -94,4 +94,4 @@ def main(argv: list[str] | None = None) -> dict[Path, float]:
 
 
 if __name__ == "__main__":
-    command(main)
+    util.launch.command(main)

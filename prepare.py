@@ -26,6 +26,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import util.launch
 from dataset import DATASETS, coco, fss, locate, pascal
 from dataset.lists import read_ids, write_lines
 from dataset.prepare.coco_masks import make_masks, read_instances
@@ -43,7 +44,6 @@ from model import BACKBONES, METHODS, build_model
 from model.weights import adapt_pretrained, flat_key, unwrap
 from util.errors import UserError, first_line, printable
 from util.files import atomic_write, check_file, check_writable, is_name, remove_leftovers
-from util.launch import command
 from util.progress import progress
 
 COMMANDS = "coco|pascal|fss|weights|checkpoints|splits|toy|verify"
@@ -150,14 +150,17 @@ def build_authors_layout(root: Path, split: str, copy: bool) -> None:
         target = theirs / name
         if not copy:
             check_writable(theirs)
+            place = os.path.relpath(source, theirs)
+            if target.is_symlink() and os.readlink(target) == place:  # somebody may be reading there
+                continue
             if target.is_symlink():
-                target.unlink()
+                target.unlink(missing_ok=True)
             if target.exists():
                 raise UserError(f"{target}: is there and is no link; move it away, or use --authors copy")
-            target.symlink_to(os.path.relpath(source, theirs), target_is_directory=True)
+            target.symlink_to(place, target_is_directory=True)
             continue
         if target.is_symlink():
-            target.unlink()
+            target.unlink(missing_ok=True)
         check_writable(target)
         remove_leftovers(target)
         files = sorted(path for path in source.iterdir() if path.is_file() and not path.name.startswith("."))
@@ -383,4 +386,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    command(main)
+    util.launch.command(main)

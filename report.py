@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import util.launch
 from dataset import DATASETS, FOLDS
 from engine.evaluation.protocol import HSNET
 from engine.options import HEADS, TRUNKS, OneLineParser, named, whole
@@ -48,7 +49,6 @@ from engine.setting import AUTHORS, OWN, WEIGHTS
 from model.names import is_backbone, is_method
 from util.errors import UserError, one_line
 from util.files import atomic_write, check_apart, check_file
-from util.launch import command
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -174,4 +174,4 @@ def main(argv: list[str] | None = None) -> list[Table]:
 
 
 if __name__ == "__main__":
-    command(main)
+    util.launch.command(main)

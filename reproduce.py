@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import test as testing
+import util.launch
 from dataset import DATASETS, FOLDS, locate
 from engine.evaluation.estimate import duration
 from engine.evaluation.protocol import HSNET, PAPER, PROTOCOLS, Protocol
@@ -50,7 +51,7 @@ from engine.setting import AUTHORS, OWN, RECIPE, RELEASED_ORDER, Schedule, Setti
 from model import BACKBONES, METHODS
 from util.errors import UserError
 from util.files import check_writable, read_json
-from util.launch import command
+from util.interrupts import SIGNALS
 
 HERE = Path(__file__).parent
 
@@ -152,16 +153,18 @@ def is_finished(cell: Cell, args: argparse.Namespace) -> bool:
 
 
 def run(words: Sequence[str]) -> int:
-    """Run a program to its end; it gets Ctrl-C by itself, SIGTERM is passed on to it."""
+    """Run a program to its end; it gets Ctrl-C by itself, the other signals are passed on to it."""
     process = subprocess.Popen(words)
-    former = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    passed_on = [number for number in SIGNALS if number != signal.SIGINT]
+    former = {number: signal.signal(number, lambda sent, _: process.send_signal(sent)) for number in passed_on}
     try:
         while process.returncode is None:
             with suppress(KeyboardInterrupt):
                 process.wait()
     finally:
-        signal.signal(signal.SIGTERM, former)
-    if process.returncode in (130, -signal.SIGINT, -signal.SIGTERM):
+        for number, handler in former.items():
+            signal.signal(number, handler)
+    if process.returncode == 130 or -process.returncode in SIGNALS:
         raise KeyboardInterrupt
     return process.returncode
 
@@ -291,4 +294,4 @@ def reproduce(args: argparse.Namespace) -> list[Table]:
 
 
 if __name__ == "__main__":
-    command(main)
+    util.launch.command(main)

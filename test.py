@@ -21,6 +21,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import util.launch
 from dataset import DATASETS, locate
 from dataset.held import label_of
 from engine.checkpoint import Checkpoint, find_checkpoint, load_network
@@ -36,7 +37,6 @@ from util import distributed
 from util.errors import UserError
 from util.files import check_apart, check_file, check_writable
 from util.interrupts import interrupts
-from util.launch import command
 
 
 def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]:
@@ -195,4 +195,4 @@ def test(args: argparse.Namespace, path: Path, checkpoint: Checkpoint) -> dict[s
 
 
 if __name__ == "__main__":
-    command(main)
+    util.launch.command(main)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from util.errors import UserError
+from util.errors import UserError, refusal
 from util.files import read_json
 
 if TYPE_CHECKING:  # both know what a part holds
@@ -44,7 +44,7 @@ def label_of(held: Held | None) -> str:
 
 
 def own_counts(root: Path) -> dict[str, Any]:
-    """What a dataset's folder states of itself, nothing if it states nothing. Raises ValueError if it is damaged."""
+    """What a dataset's folder states of itself, nothing if it states nothing. Raises ValueError if it is no good."""
     path = root / EXPECTED
     if not path.is_file():
         return {}
@@ -56,7 +56,9 @@ def own_counts(root: Path) -> dict[str, Any]:
             if type(counts[name]) is not int or counts[name] < 0:
                 raise ValueError(f"{name} cannot be {counts[name]!r:.40}")
         return counts
-    except (OSError, ValueError, TypeError) as error:
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {refusal(error)}") from error
+    except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: cannot be read as counts ({error}); remove it") from error
 
 

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from dataset.lists import image_id, read_lines
-from util.errors import UserError
+from util.errors import UserError, refusal
 from util.files import is_name, read_json
 from util.numbers import is_whole, whole_number
 
@@ -103,7 +103,9 @@ def _load_json(path: Path) -> Any:
     """What prepare.py splits wrote: HSNet's content, whose keys JSON made strings."""
     try:
         return {whole_number(cls): images for cls, images in read_json(path, MOST_BYTES)["classes"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {refusal(error)}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: damaged, or not a list that prepare.py splits made; import it again") from error
 
 
@@ -139,5 +141,7 @@ def load_containers(path: Path) -> Any:
         raise UserError(f"{path}: no such list; {MISSING}") from error
     except pickle.UnpicklingError as error:
         raise UserError(f"{path}: refused: not a pickle of plain lists ({error})") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {refusal(error)}") from error
     except Exception as error:  # a damaged pickle can fail anywhere
         raise UserError(f"{path}: damaged or truncated; import it again") from error

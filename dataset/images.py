@@ -15,8 +15,8 @@ import numpy as np
 from PIL import Image
 
 from dataset.held import Held
-from util.errors import UserError
-from util.files import is_name
+from util.errors import UserError, refusal
+from util.files import check_regular, is_name
 
 IGNORE = 255  # label of pixels that count for nothing
 # What is opened, whatever a file is called: those that Pillow decodes by itself. An EPS would start another program.
@@ -173,15 +173,18 @@ def open_image(path: str | Path | BytesIO, kind: str = "image") -> Iterator[Imag
 def _opened(path: str | Path, kind: str, whole: bool = True) -> Iterator[Image.Image]:
     """An image file, decoded if whole; what fails in the block is the file's fault, and a UserError naming it."""
     try:
-        if not os.path.isfile(path):  # to open a pipe would last for ever
-            raise UserError(f"{path}: no such {kind}")
+        check_regular(path)
         with open_image(path, kind) as image:
             if whole:
                 image.load()
             yield image
     except (UserError, MemoryError):
         raise
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        raise UserError(f"{path}: no such {kind}") from error
     except Exception as error:  # a damaged file can fail anywhere in the decoder
+        if isinstance(error, OSError) and error.strerror:
+            raise UserError(f"{path}: cannot be read: {refusal(error)}") from error
         raise UserError(f"{path}: damaged or not an image, fetch it again ({error})") from error
 
 

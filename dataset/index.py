@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dataset.images import IGNORE, ImageSet, read_histogram
-from util.errors import UserError
+from util.errors import UserError, refusal
 from util.files import atomic_write
 from util.processes import map_files
 
@@ -102,10 +102,12 @@ def _stamp(path: str, name: str) -> tuple[int, int, int]:
         info = os.stat(path)
         if not stat.S_ISREG(info.st_mode):  # to read a pipe would last for ever
             raise FileNotFoundError(errno.ENOENT, "not a file", path)
-    except OSError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(
             f"{path}: no such mask, but the list of {name} names it; add it (prepare.py), or take it off the list"
         ) from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {refusal(error)}") from error
     return info.st_size, info.st_mtime_ns, info.st_ctime_ns
 
 

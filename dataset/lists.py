@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from util.errors import UserError
-from util.files import atomic_write, is_name
+from util.errors import UserError, refusal
+from util.files import atomic_write, check_regular, is_name
 
 ENTRY = re.compile(r"(?:.*[/\\])?(.+?)(?:\.(?:jpe?g|png))?", re.IGNORECASE)
 FURTHER = re.compile(r"(?<=\.jpg|jpeg|\.png)\s.*", re.IGNORECASE)  # the mask after an image
@@ -20,13 +20,14 @@ def read_lines(path: Path, missing: str) -> list[str]:
     Raises UserError naming the file unless it is text in UTF-8 that can be printed.
     """
     try:
+        check_regular(path)
         lines = [line.replace("\t", " ").strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such list; {missing}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: cannot be read as a list (it is not text in UTF-8; save it so)") from error
     except OSError as error:
-        raise UserError(f"{path}: cannot be read as a list ({error.strerror})") from error
+        raise UserError(f"{path}: cannot be read as a list ({refusal(error)})") from error
     lines = [line for line in lines if line and not line.startswith("#")]
     if not lines:
         raise UserError(f"{path}: the list is empty")

@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from util.errors import UserError
+from util.interrupts import leave_interrupts_to_parent, no_interrupts
 
 
 class _ErrorsAsItems(Dataset):
@@ -36,8 +37,7 @@ OUTLIVES_SIGTERM = 10  # seconds that a loader process outlives a SIGTERM, which
 
 
 def _leave_interrupts_to_parent(_worker: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(OUTLIVES_SIGTERM))
+    leave_interrupts_to_parent(terminate=lambda *_: signal.alarm(OUTLIVES_SIGTERM))
 
 
 def batches(dataset: Dataset, batch_size: int, workers: int, pin_memory: bool = False) -> Iterator[Any]:
@@ -60,7 +60,9 @@ def batches(dataset: Dataset, batch_size: int, workers: int, pin_memory: bool = 
         pin_memory=pin_memory,
         worker_init_fn=_leave_interrupts_to_parent,
     )
-    for batch in loader:
+    with no_interrupts():
+        loaded = iter(loader)
+    for batch in loaded:
         if isinstance(batch, UserError):
             raise batch
         yield batch

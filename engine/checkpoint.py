@@ -16,7 +16,7 @@ from dataset import DATASETS, FOLDS
 from dataset.coco import CLASS_ORDERS
 from engine.setting import SUFFIX
 from model.names import is_backbone, is_method, is_papers
-from util.errors import UserError, one_line
+from util.errors import UserError, one_line, refusal
 from util.files import atomic_write
 
 if TYPE_CHECKING:  # files are found before torch is imported to read them
@@ -69,11 +69,13 @@ class Checkpoint(NamedTuple):
 
 @contextmanager
 def blaming(source: str | Path) -> Iterator[None]:
-    """Turn ValueErrors of the block into UserErrors that name where the weights come from."""
+    """Turn ValueErrors and OSErrors of the block into UserErrors that name where the weights come from."""
     try:
         yield
     except ValueError as error:
         raise UserError(f"{source}: {error}") from error
+    except OSError as error:
+        raise UserError(f"{source}: cannot be read: {refusal(error)}") from error
 
 
 def read(path: str | Path) -> dict[str, Any]:

@@ -40,10 +40,13 @@ def read_tensors(path: str | Path) -> dict[str, Any]:
         The content, a dict.
     Raises:
         ValueError: the file is missing, truncated, holds code, or holds no dict.
+        OSError: it cannot be read, so nothing is known of it.
     """
     path = Path(path)
-    if not path.is_file():
+    if not (path.is_file() or path.is_dir()):
         raise ValueError("no such file")
+    with path.open("rb") as file:
+        file.read(1)  # what the system refuses is no damage
     try:
         is_bounded = _is_bounded(path)
         content = _read(path) if is_bounded else None

@@ -25,6 +25,7 @@ from engine.prediction.images import output_names, read_image
 from engine.prediction.masks import read_support
 from model import SSP, build_model, calibrate_batch_norms
 from tests.files import CHECKOUT, OneLine
+from util.files import temporary_name
 
 
 def paint(path: Path, size: tuple[int, int], seed: int, **options: object) -> Path:
@@ -208,7 +209,7 @@ def test_an_earlier_run_is_replaced_and_its_leftovers_go(flags: list[str], tmp_p
     predict.main(flags)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     (out / "new_1_mask.png").write_text("of an earlier run")
-    (out / ".new_2_mask.png.4194305.tmp").write_text("of a process that was killed")
+    (out / temporary_name("new_2_mask.png", 4194305)).write_text("of a process that was killed")
     (out / "mine.txt").write_text("a note")
     predict.main(flags)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == {**before, "mine.txt": b"a note"}

@@ -30,6 +30,7 @@ from dataset.prepare.toy import COCO_CATEGORY_IDS
 from model import build_model
 from tests.engine.test_checkpoint import assert_landed, constants, flat, imagenet, torchvision
 from tests.files import CHECKOUT, OneLine, write
+from util.files import temporary_name
 from util.launch import command
 
 
@@ -135,11 +136,12 @@ def test_workers_make_the_same_masks(bare: Path, toy_coco: Path, monkeypatch: py
     assert contents(bare) == contents(toy_coco)
 
 
-@pytest.mark.parametrize("file", ["annotations/train2014/{}COCO_train2014_000000000003.png", "ImageSets/{}train.txt"])
+@pytest.mark.parametrize("file", ["annotations/train2014/COCO_train2014_000000000003.png", "ImageSets/train.txt"])
 def test_what_a_killed_run_left_is_removed(toy_coco: Path, toy_coco_copy: Path, file: str) -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as dead:
         pass
-    write(toy_coco_copy / f"{file.format('.')}.{dead.pid}.tmp", "half")
+    path = toy_coco_copy / file
+    write(path.with_name(temporary_name(path.name, dead.pid)), "half")
     run("coco", "--data-root", toy_coco_copy)
     assert contents(toy_coco_copy) == contents(toy_coco)
 

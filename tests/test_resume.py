@@ -238,6 +238,42 @@ def test_a_finished_run_is_not_trained_again(
     assert "finished before" in capsys.readouterr().out
 
 
+SHORT = ("--episode", "2", "--snapshot", "2")
+
+
+SLOW = [pytest.param(more, marks=pytest.mark.slow) for more in ((), ("--test-episodes", "3"))]
+
+
+@pytest.mark.parametrize("more", [("--lr", "0.01"), *SLOW])
+def test_a_new_run_beside_a_finished_one_loses_nothing_of_it(
+    toy: Path, tmp_path: Path, more: tuple[str, ...], one_line_error: OneLine
+) -> None:
+    """Nor of the one before; nor if it goes on from its own state."""
+    kept, last = {}, tmp_path / LAST
+    for number in (1, 2):
+        training.main(flags(toy, tmp_path, *SHORT, *more * (number - 1)))
+        kept |= {last.with_name(f"{last.name}.{number}"): last.read_bytes()}
+        kept |= {path: path.read_bytes() for path in last.parent.iterdir() if path != last}
+    if more:
+        line = one_line_error(training.main, flags(toy, tmp_path, *SHORT, "--resume"))
+        assert f"{last}: was started with other flags: {more[0]}" in line
+    assert load_training(last).name == "resnet50_1shot_2"
+    training.main(flags(toy, tmp_path, *SHORT))
+    assert {path: path.read_bytes() for path in kept} == kept
+    assert load_training(last).name == "resnet50_1shot_3"
+    training.main(flags(toy, tmp_path, *SHORT, "--resume"))
+    assert {path: path.read_bytes() for path in kept} == kept
+
+
+def test_what_a_kill_at_the_very_end_left_is_removed(toy: Path, tmp_path: Path) -> None:
+    training.main(flags(toy, tmp_path, *SHORT))
+    before = sorted(tmp_path.rglob("*"))
+    for name in ("resnet50_1shot.last.previous", ".resnet50_1shot.last.lock"):
+        shutil.copy(tmp_path / LAST, (tmp_path / LAST).with_name(name))
+    training.main(flags(toy, tmp_path, *SHORT, "--resume"))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_a_run_whose_state_is_gone_starts_anew_and_says_so(
     toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -95,11 +96,13 @@ def from_all(x: Tensor) -> Tensor:
 
 
 def say(line: str, file: TextIO | None = None) -> None:
-    """Print a line once, in the first process. A run goes on without whoever has stopped to read it."""
+    """Print a line once, in the first process. A run goes on without whoever has stopped to read it, or a terminal."""
     if rank() == 0:
         try:
             print(line, file=file, flush=True)
-        except BrokenPipeError:
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.EIO):
+                raise
             os.dup2(os.open(os.devnull, os.O_WRONLY), (file or sys.stdout).fileno())
 
 

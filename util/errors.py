@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+
+REMEDIES = {  # of what the operating system refuses
+    errno.EACCES: "give yourself the right, or name another",
+    errno.EPERM: "give yourself the right, or name another",
+    errno.EROFS: "it can only be read; name another place",
+    errno.ENOSPC: "make room there",
+    errno.ENAMETOOLONG: "shorten the name",
+    errno.ENOENT: "name one that is there",
+}
+
 
 class UserError(Exception):
     """Something the user can mend; the message is one line that names the file or flag and the way out."""
@@ -10,6 +21,11 @@ class UserError(Exception):
 def first_line(error: BaseException) -> str:
     """The first line of an error's text, or its type if it has none."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def refusal(error: OSError) -> str:
+    """What the operating system refused, and the way out. error: one with a number."""
+    return f"{error.strerror}; {REMEDIES.get(error.errno, 'name another')}"
 
 
 def printable(text: str) -> str:

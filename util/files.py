@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from util.errors import UserError
-from util.numbers import is_whole
 
 MOST_BYTES = 2**24  # of a JSON; files of datasets and episodes may have more
+
+HOST = os.uname().nodename[:20]  # other machines that share a folder have the same numbers for other processes
+LEFTOVER = re.compile(rf"\..+\.([0-9]+)\.{re.escape(HOST)}\.ssp-tmp", re.DOTALL)
+
+
+def temporary_name(name: str, process: int) -> str:
+    """What a process of this machine calls a file until it is whole; nobody else names files so."""
+    return f".{name[:50]}.{process}.{HOST}.ssp-tmp"
 
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     """Open a temporary file beside ``path`` and rename it to ``path`` if the block raises nothing.
 
-    A link is followed to the file that it names; a device, such as /dev/stdout, is written to. Raises UserError, and
-    removes the temporary file, if the folder is not writable or the disk is full.
+    A link is followed to the file that it names; a device, such as /dev/stdout, is written to. What killed processes
+    left in the folder is removed. Raises UserError, and removes the temporary file, if the folder is not writable or
+    the disk is full.
     """
     if is_device(path):
         try:
@@ -32,9 +43,10 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
             raise UserError(f"cannot write {path}: {error.strerror or error}") from error
         return
     target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary = target.with_name(temporary_name(target.name, os.getpid()))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers_once(target.parent)
         with temporary.open("wb") as file:
             yield file
             file.flush()
@@ -80,6 +92,16 @@ def blocks(path: str | Path) -> Iterator[bytes]:
             yield block
 
 
+def check_regular(path: str | Path) -> None:
+    """Raise OSError for what is not there, and for what nobody should wait for: a named pipe, a socket, a device.
+
+    The pipe that a shell makes for a command's output, /dev/fd/63, is read.
+    """
+    mode = os.stat(path).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or os.path.realpath(path).startswith("/proc/")):
+        raise OSError(errno.ENXIO, "a pipe, a socket or a device", os.fspath(path))
+
+
 def read_json(path: str | Path, most: int = MOST_BYTES) -> Any:
     """The content of a JSON file.
 
@@ -90,6 +112,7 @@ def read_json(path: str | Path, most: int = MOST_BYTES) -> Any:
         OSError: it cannot be read.
         ValueError: it is no JSON, or nested too deeply, or has more bytes.
     """
+    check_regular(path)
     with open(path, "rb") as file:
         text = file.read(most + 1)
     if len(text) > most:
@@ -101,11 +124,16 @@ def read_json(path: str | Path, most: int = MOST_BYTES) -> Any:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files of :func:`atomic_write` whose process has ended."""
-    for path in folder.glob(".*.tmp"):
-        process = path.name.split(".")[-2]
-        if is_whole(process) and not _is_running(int(process)):
+    """Remove the temporary files of :func:`atomic_write` whose process has ended, and nothing else."""
+    for path in folder.glob(".*.ssp-tmp"):
+        made = LEFTOVER.fullmatch(path.name)
+        if made and path.is_file() and not path.is_symlink() and not _is_running(int(made[1])):
             path.unlink(missing_ok=True)
+
+
+@cache
+def _remove_leftovers_once(folder: Path) -> None:
+    remove_leftovers(folder)
 
 
 def _is_running(process: int) -> bool:

@@ -1,14 +1,17 @@
-"""Ctrl-C and SIGTERM as a request to save and leave, honoured between two training steps."""
+"""Ctrl-C, SIGTERM and SIGHUP as a request to save and leave, honoured between two training steps."""
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from util.distributed import launched, say
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, a cluster's end of time, a terminal that was closed
 
 
 class Interrupts:
@@ -36,9 +39,12 @@ class Interrupts:
 
 @contextmanager
 def interrupts() -> Iterator[Interrupts]:
-    """Take SIGINT and SIGTERM over for the block; outside :meth:`Interrupts.delay` either is a KeyboardInterrupt."""
+    """Take the signals over for the block; outside :meth:`Interrupts.delay` each is a KeyboardInterrupt.
+
+    A SIGHUP that is ignored, as under nohup, stays so.
+    """
     asked = Interrupts()
-    former = {number: signal.signal(number, asked.handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    former = {number: signal.signal(number, asked.handle) for number in SIGNALS if not _outlives(number)}
     try:
         yield asked
     except BaseException:
@@ -48,3 +54,41 @@ def interrupts() -> Iterator[Interrupts]:
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
+
+
+def _outlives(number: int) -> bool:
+    return number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN
+
+
+@contextmanager
+def no_interrupts() -> Iterator[None]:
+    """Signals that come in this block wait for its end; a process that is forked in it waits for its own word."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def leave_interrupts_to_parent(terminate: Callable[..., object] | signal.Handlers = signal.SIG_IGN) -> None:
+    """In a process that was forked under :func:`no_interrupts`: signals reach all, the parent acts on them.
+
+    terminate: what to do on SIGTERM.
+    """
+    for number in SIGNALS:
+        signal.signal(number, terminate if number == signal.SIGTERM else signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+
+def leave_at_once() -> None:
+    """Make each of the signals end this process with one word, without cleaning up, as while modules are imported."""
+
+    def leave(*_: object) -> None:
+        if os.environ.get("RANK", "0") == "0":  # one of torchrun's processes
+            with suppress(OSError):  # a terminal that was closed
+                os.write(2, b"interrupted\n")
+        os._exit(130)
+
+    for number in SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, leave)

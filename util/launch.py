@@ -3,11 +3,13 @@
 Scripts run their ``main`` under :func:`command`. A :class:`UserError` is printed to stderr as one line, with exit
 code 2, and so is what the operating system refuses. Any other exception is a defect of this project: one line with its
 kind and place, and exit code 3; with SSP_TRACEBACK=1 in the environment it keeps its traceback.
+
+Scripts import this module first: until :func:`command` takes over, while the other modules are imported, Ctrl-C ends
+them with one word and a missing package with one line.
 """
 
 from __future__ import annotations
 
-import errno
 import os
 import select
 import signal
@@ -15,31 +17,28 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from io import TextIOWrapper
+from pathlib import Path
+from types import TracebackType
 
 from util.distributed import launched
-from util.errors import UserError, fills_gpu, first_line, printable
+from util.errors import UserError, fills_gpu, first_line, printable, refusal
+from util.interrupts import interrupts, leave_at_once
 
 TRACEBACK = "SSP_TRACEBACK"  # 1: defects keep their traceback, as in tests
 CLOSED_PIPE = 141  # the exit code of a program whose reader has gone, as a shell gives it
-REMEDIES = {  # of what the operating system refuses
-    errno.EACCES: "give yourself the right, or name another",
-    errno.EPERM: "give yourself the right, or name another",
-    errno.EROFS: "it can only be read; name another place",
-    errno.ENOSPC: "make room there",
-    errno.ENAMETOOLONG: "shorten the name",
-    errno.ENOENT: "name one that is there",
-}
 LONGEST = 2000  # letters of the last line: what it quotes may be a whole file
+ROOT = Path(__file__).parents[1]
 WAIT_FOR_CAUSE = 2  # seconds that a process waits for another one to name the cause of a run's end
 
 
 def command(main: Callable[[], object]) -> None:
     """Run a script's ``main`` and end the process.
 
-    Exit codes: 0 after success, 2 after an error that the user can mend, 3 after a defect, 130 after Ctrl-C or
-    SIGTERM, 141 after the end of who read the output.
+    Exit codes: 0 after success, 2 after an error that the user can mend, 3 after a defect, 130 after Ctrl-C, SIGTERM
+    or SIGHUP, 141 after the end of who read the output.
     """
     for stream in (sys.stdout, sys.stderr):  # a name that the terminal cannot show must not end a run
         if isinstance(stream, TextIOWrapper):
@@ -48,7 +47,8 @@ def command(main: Callable[[], object]) -> None:
     if code == CLOSED_PIPE:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python itself would complain at its end
     elif code and _speaks(is_cause):
-        print(printable(_shortened(line)), file=sys.stderr)
+        with suppress(OSError):  # a terminal that was closed
+            print(printable(_shortened(line)), file=sys.stderr)
     if code:
         sys.exit(code)
 
@@ -61,8 +61,9 @@ def _shortened(line: str) -> str:
 def _run(main: Callable[[], object]) -> tuple[int, str, bool]:
     """The exit code, the last line, and whether the line names a cause rather than the end of another process."""
     try:
-        main()
-        sys.stdout.flush()
+        with interrupts():
+            main()
+            sys.stdout.flush()
     except UserError as error:
         return 2, f"error: {error}", True
     except OSError as error:
@@ -71,7 +72,7 @@ def _run(main: Callable[[], object]) -> tuple[int, str, bool]:
         if error.errno is None:
             return _defect(error)
         where = "the output" if error.filename is None else os.fsdecode(error.filename)
-        return 2, f"error: {where}: {error.strerror}; {REMEDIES.get(error.errno, 'name another')}", True
+        return 2, f"error: {where}: {refusal(error)}", True
     except MemoryError:
         return 2, "error: memory is full; close other programs, or lower --workers or --cache-gb", True
     except RuntimeError as error:
@@ -87,6 +88,12 @@ def _run(main: Callable[[], object]) -> tuple[int, str, bool]:
         return _defect(error)
     except KeyboardInterrupt as error:
         return 130, "; ".join(filter(None, ("interrupted", str(error)))), False
+    except ModuleNotFoundError as error:
+        name = (error.name or "").partition(".")[0]
+        if not name or (ROOT / name).exists() or (ROOT / f"{name}.py").exists():
+            return _defect(error)
+        how = f"make install, then {ROOT / '.venv/bin/python'}; or pip install -r requirements.txt"
+        return 2, f"error: the package {name} is missing in {sys.executable}: {how}", True
     except Exception as error:
         return _defect(error)
     return 0, "", True
@@ -131,3 +138,23 @@ def _is_connection(error: RuntimeError) -> bool:
     import torch
 
     return isinstance(error, torch.distributed.DistError) or "gloo" in str(error) or "Connection" in str(error)
+
+
+def _end_early(_kind: type[BaseException], error: BaseException, _trace: TracebackType | None) -> None:
+    """End a script whose imports fail as one whose main does."""
+
+    def again() -> None:
+        raise error
+
+    command(again)
+
+
+def _is_of_script() -> bool:
+    """Whether the process was started as one of this project's scripts, rather than imports some of it."""
+    started = getattr(sys.modules["__main__"], "__file__", None)
+    return started is not None and Path(started).resolve().parent == ROOT.resolve()
+
+
+if _is_of_script():
+    sys.excepthook = _end_early
+    leave_at_once()

@@ -18,19 +18,20 @@ NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # of a file system th
 
 
 @contextmanager
-def only_one(path: Path, what: str) -> Iterator[None]:
+def only_one(path: Path, what: str, waits: bool = False) -> Iterator[None]:
     """Hold a lock for the block, in a hidden file beside a path, which is removed at the end.
 
     Arguments:
         path: what only one program may write; its folder is made.
         what: is done there, for messages, such as "a training".
+        waits: for the end of another process's work, which is a short one.
     Raises:
         UserError: another process holds the lock; it says which, and since when.
     """
     lock = path.with_name(f".{path.name}.lock")
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
-        file = _locked(lock, path, what)
+        file = _locked(lock, path, what, waits)
     except OSError as error:
         raise UserError(f"cannot write {lock}: {error.strerror or error}") from error
     try:
@@ -42,12 +43,12 @@ def only_one(path: Path, what: str) -> Iterator[None]:
         file.close()
 
 
-def _locked(lock: Path, path: Path, what: str) -> BinaryIO:
+def _locked(lock: Path, path: Path, what: str, waits: bool) -> BinaryIO:
     """The lock's file, locked."""
     while True:
         file = lock.open("a+b")
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
         except BlockingIOError as error:
             file.seek(0)
             holder = printable(file.read(200).decode(errors="replace")) or "another process"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -14,6 +13,7 @@ from threading import Thread
 from typing import Any
 
 from util.errors import UserError
+from util.interrupts import leave_interrupts_to_parent, no_interrupts
 from util.progress import progress
 
 CHUNK = 64  # files a process takes at a time
@@ -41,7 +41,9 @@ def map_files(
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_start) as pool:
         try:
-            yield from progress(pool.map(work, *arguments, chunksize=CHUNK), what, count, unit)
+            with no_interrupts():
+                results = pool.map(work, *arguments, chunksize=CHUNK)
+            yield from progress(results, what, count, unit)
         except BrokenProcessPool as error:
             raise UserError(f"{what}: a process was killed, often for lack of memory; lower --workers") from error
         except BaseException:
@@ -50,8 +52,7 @@ def map_files(
 
 
 def _start() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):  # which reach every process; the first one tells of it
-        signal.signal(number, signal.SIG_IGN)
+    leave_interrupts_to_parent()
     Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -9,6 +9,7 @@ from dataset.episodes import MIN_PIXELS
 from dataset.hsnet import GENERATED, HSNET, is_generated, read_class_lists, read_pairs
 from dataset.lists import check_names, read_lines, write_lines
 from util.errors import UserError
+from util.locks import only_one
 
 
 def import_lists(source: Path, out: Path) -> list[Path]:
@@ -34,7 +35,7 @@ def import_lists(source: Path, out: Path) -> list[Path]:
             content[out / fss.NAME / fss.LISTS[part]] = fss.class_list(source / fss.NAME, part)
     if not content:
         raise UserError(f"{source}: holds none of pascal, coco and fss; name the data/splits of an HSNet checkout")
-    return _write(content)
+    return _write(content, out)
 
 
 def generate_lists(dataset: str, root: Path, out: Path, workers: int | None = None) -> list[Path]:
@@ -54,7 +55,7 @@ def generate_lists(dataset: str, root: Path, out: Path, workers: int | None = No
     images = layout.image_set(root, layout.SPLITS[-1])
     if images.binary:  # every image shows the class of its folder, and the list keeps its order
         pairs = [(f"{name}/1", 1) for name in fss.class_list(fss.lists_folder(root, None), "test")]
-        return _write({layout.hsnet_list(out, None): layout.hsnet_lines(pairs, GENERATED)})
+        return _write({layout.hsnet_list(out, None): layout.hsnet_lines(pairs, GENERATED)}, out)
     index = class_index(images, workers)
     pairs = sorted((image, cls) for image, found in index.items() for cls, n in found.items() if n >= MIN_PIXELS)
     content = {}
@@ -65,7 +66,7 @@ def generate_lists(dataset: str, root: Path, out: Path, workers: int | None = No
             content[layout.hsnet_list(out, fold, new=True)] = layout.hsnet_lines(of_fold, GENERATED)
         except ValueError as error:
             raise UserError(f"{images.masks}: {error} of fold {fold}") from error
-    return _write(content)
+    return _write(content, out)
 
 
 def derive_fss_lists(test: list[str], everything: list[str]) -> dict[str, list[str]]:
@@ -101,10 +102,12 @@ def write_fss_lists(lists: dict[str, list[str]], root: Path) -> None:
                 "unpack all of them, or keep the dataset's own lists"
             )
     folder = fss.lists_folder(root, None)
-    _write({folder / fss.LISTS[part]: names for part, names in lists.items()})
+    _write({folder / fss.LISTS[part]: names for part, names in lists.items()}, folder)
 
 
-def _write(content: dict[Path, list[str]]) -> list[Path]:
-    for path, lines in content.items():
-        write_lines(path, lines)
+def _write(content: dict[Path, list[str]], folder: Path) -> list[Path]:
+    """Write lists that belong together, and that another process's are not to be mixed with."""
+    with only_one(folder / "lists", "the writing of lists"):
+        for path, lines in content.items():
+            write_lines(path, lines)
     return list(content)

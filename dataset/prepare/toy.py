@@ -353,7 +353,7 @@ def make_toy(out: Path, layout: str, train: int, val: int, seed: int) -> bool:
             if _is_there(out, layout, train, val, seed):
                 return False
             raise UserError(f"{out}: exists and is not an empty folder; name a new one")
-        partial = out.with_name(f".{out.name}.partial")
+        partial = out.with_name(f".{out.name}.ssp-partial")
         shutil.rmtree(partial, ignore_errors=True)
         try:
             if layout == fss.NAME:

@@ -12,8 +12,9 @@ from engine.checkpoint import PRETRAINED, Checkpoint, load_checkpoint, load_netw
 from engine.report.paper import DRIVE, drive_link
 from engine.setting import AUTHORS, Setting
 from model import build_model
-from util.errors import UserError
+from util.errors import UserError, refusal
 from util.files import atomic_write, blocks, read_json
+from util.locks import only_one
 
 FOLDER = PRETRAINED / "authors"
 RECORD, FORMAT = "checkpoints.json", "ssp-authors-1"  # size and sha256 of each file, in the folder
@@ -90,16 +91,20 @@ def read_record(folder: Path) -> dict[str, dict[str, Any]]:
             raise ValueError("format")
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {refusal(error)}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: damaged; remove it, then prepare.py checkpoints checks all files again") from error
     return files
 
 
 def record(folder: Path, weights: AuthorsWeights) -> None:
     """Remember the size and the sha256 of a file that was checked."""
-    files = read_record(folder) | {weights.name: {"drive": weights.drive, **fingerprint(folder / weights.name)}}
-    with atomic_write(folder / RECORD) as file:
-        file.write(json.dumps({"format": FORMAT, "files": dict(sorted(files.items()))}, indent=1).encode())
+    known = {"drive": weights.drive, **fingerprint(folder / weights.name)}
+    with only_one(folder / RECORD, "the recording of weights", waits=True):  # another process may add files too
+        files = read_record(folder) | {weights.name: known}
+        with atomic_write(folder / RECORD) as file:
+            file.write(json.dumps({"format": FORMAT, "files": dict(sorted(files.items()))}, indent=1).encode())
 
 
 def is_recorded(folder: Path, weights: AuthorsWeights) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 from util.errors import UserError
 from util.files import check_writable
+from util.locks import only_one
 from util.progress import progress
 
 TIMEOUT = (20.0, 60.0)  # seconds to connect, and between two pieces
@@ -40,9 +41,17 @@ def fetch(path: Path, check: Callable[[Path], object], url: str | None = None, d
         url: where it is, or
         drive: Google Drive's id of it.
     Raises:
-        UserError: names the file, its source and the way out; no file is at ``path`` then.
+        UserError: names the file, its source and the way out, or another process that fetches it; no file is at
+            ``path`` then.
     """
     download = need_gdown()
+    with only_one(path, "a download"):
+        _fetch(download, path, check, url, drive)
+
+
+def _fetch(
+    download: Callable[..., Any], path: Path, check: Callable[[Path], object], url: str | None, drive: str | None
+) -> None:
     source = url or f"https://drive.google.com/uc?id={drive}"
     incoming = path.parent / ".incoming" / path.name
     check_writable(incoming.parent)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from engine.training.best import free_stem, restore_best, save_best, suffixes, t
 from engine.training.history import draw_history, tensorboard_log, write_history
 from engine.training.parallel import spread
 from engine.training.start import compile_trunk, first_batch, start_network
-from engine.training.state import Training, check_same, load_training, save_training
+from engine.training.state import Training, check_same, keep_finished, load_training, previous_of, save_training
 from engine.training.step import make_optimizer, own_samples, restore_optimizer, step_seconds, train_step
 from util import distributed
 from util.errors import UserError
@@ -76,6 +76,9 @@ def finished_checkpoint(last: Path, training: Training) -> Path:
     best = last.parent / f"{training.best_name}{SUFFIX}"
     if not best.is_file():
         raise UserError(f"{best}: is gone, though its run is finished; remove {last} to train again")
+    if distributed.rank() == 0:
+        with suppress(UserError), only_one(last, "a training"):  # what a kill at the very end has left
+            previous_of(last).unlink(missing_ok=True)
     distributed.say(f"finished before: {best}")
     return best
 
@@ -138,6 +141,7 @@ class TrainingRun:
         if means.compiled:
             own = schedule.batch_size // distributed.world() // means.accumulate
             compile_trunk(net, (1 + setting.shot) * own, samples.crop_size)
+        self.is_new = training is None  # nothing is saved of it yet
         self.training = self._start(flags) if training is None else self._resume(training)
 
         steps = schedule.snapshots * schedule.steps
@@ -200,7 +204,10 @@ class TrainingRun:
         training.optimizer = self.optimizer.state_dict() if self.optimizer else {}
         training.scaler = self.scaler.state_dict()
         if self.is_first:
+            if self.is_new:
+                keep_finished(self.last)
             save_training(self.last, training)
+        self.is_new = False
 
     def train_snapshot(self, asked: Interrupts) -> None:
         """Train to the end of the snapshot under way and write the state.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,24 +102,38 @@ def save_training(path: Path, training: Training) -> None:
     """Write the state atomically; the one before it is kept as PATH.previous until the run is finished."""
     fresh = path.with_name(f"{path.name}.new")
     write(fresh, {"format": FORMAT, **asdict(training)})
-    previous = path.with_name(f"{path.name}.previous")
     if path.is_file():
-        path.replace(previous)
+        path.replace(previous_of(path))
     fresh.replace(path)
     if training.finished:
-        previous.unlink(missing_ok=True)
+        previous_of(path).unlink(missing_ok=True)
+
+
+def previous_of(path: Path) -> Path:
+    """The file of the state before the one at ``path``."""
+    return path.with_name(f"{path.name}.previous")
+
+
+def keep_finished(path: Path) -> None:
+    """Make room for a new run's state: that of a finished one is kept as PATH.1, the next as PATH.2, and so on."""
+    if path.is_file():
+        previous_of(path).unlink(missing_ok=True)  # of the finished one too, if a kill has left it
+        numbered = (path.with_name(f"{path.name}.{number}") for number in count(1))
+        path.replace(next(each for each in numbered if not each.exists()))
 
 
 def load_training(path: Path) -> Training | None:
     """The state to go on from; None if there is none; the previous one, with a note, if the last is damaged.
 
-    Raises UserError if both are damaged.
+    Raises UserError if both are damaged, or one cannot be read.
     """
     damage: UserError | None = None
     for file in _candidates(path):
         try:
             training = _load(file)
         except UserError as error:
+            if isinstance(error.__cause__, OSError):  # nobody knows whether it is damaged
+                raise
             damage = damage or error
         else:
             if damage:
@@ -131,7 +146,9 @@ def load_training(path: Path) -> Training | None:
 
 def _candidates(path: Path) -> list[Path]:
     """The files that hold the state, the newest first."""
-    return [file for file in (path, path.with_name(f"{path.name}.previous")) if file.is_file()]
+    return [
+        file for file in (path, previous_of(path)) if file.is_file() or file.is_dir()
+    ]  # a folder in its place is not passed over
 
 
 def _load(path: Path) -> Training:

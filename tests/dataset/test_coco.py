@@ -143,7 +143,7 @@ def test_a_list_chooses_images_and_gives_their_order(root: Path) -> None:
 
 def test_other_files_are_no_images(root: Path) -> None:
     write(root / "val2014" / "readme.txt")
-    write(root / "annotations" / "val2014" / ".COCO_val2014_000000000009.png.77.tmp")
+    write(root / "annotations" / "val2014" / ".COCO_val2014_000000000009.png.77.ssp-tmp")
     assert list(image_set(root, "val").ids) == NAMES["val"]
 
 

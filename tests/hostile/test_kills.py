@@ -1,34 +1,40 @@
-"""A run that is killed at any rename or fsync, and resumed, ends with the files and weights of an uninterrupted one."""
+"""A program that is killed at any change of a file, and run again, ends as if it had not been killed."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+import torch
 
 import main as training
+import prepare
+import reproduce
+import test as testing
+from dataset import fss
+from engine.reproduction.authors import choose
+from model import build_model
+from model.weights import flat_key
+from tests.files import write
+from tests.hostile.children import in_child
 from tests.test_resume import LAST, flags, results, same
 
 POINTS = ("fsync", "replace", "rename")  # of os: what makes a file last, and what gives it its name
+ALL_POINTS = (*POINTS, "unlink", "symlink", "mkdir", "rmdir")
+Run = Callable[[], object]
 
 
-def in_child(work: Callable[[], object]) -> int:
-    """Run something in a forked process; its wait status."""
-    child = os.fork()
-    if child == 0:
-        try:
-            work()
-        finally:  # whatever happens, this process must not go on as the tests
-            os._exit(0)
-    return os.waitpid(child, 0)[1]
-
-
-def killed_at(number: int, argv: list[str]) -> bool:
-    """Run main.py until its n-th such call, which is a kill; False if it came to its end before."""
+def killed_at(number: int, run: Run, points: Sequence[str] = POINTS) -> bool:
+    """Run something until its n-th such call, which is a kill; False if it came to its end before."""
 
     def work() -> None:
         calls = count(1)
@@ -41,11 +47,14 @@ def killed_at(number: int, argv: list[str]) -> bool:
 
             return before
 
-        for name in POINTS:
+        for name in points:
             setattr(os, name, deadly(getattr(os, name)))
-        training.main(argv)
+        run()
 
     return os.WIFSIGNALED(in_child(work))
+
+
+# main.py
 
 
 def names(out: Path) -> list[str]:
@@ -59,10 +68,10 @@ def whole(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[tuple, l
     return results(out), names(out)
 
 
-def goes_on(toy: Path, out: Path, number: int, whole: tuple[tuple, list[str]]) -> bool:
+def goes_on(toy: Path, out: Path, number: int, whole: tuple[tuple, list[str]], points: Sequence[str] = POINTS) -> bool:
     """Whether the run was killed at this point; if so, it must end as the whole one did."""
     argv = flags(toy, out, "--resume")
-    if not killed_at(number, argv):
+    if not killed_at(number, lambda: training.main(argv), points):
         return False
     training.main(argv)
     assert same(results(out), whole[0]), number
@@ -80,12 +89,229 @@ def test_a_kill_while_the_best_weights_are_written(
 
 
 @pytest.mark.slow
-def test_a_kill_at_every_rename_and_fsync(
-    toy: Path, tmp_path_factory: pytest.TempPathFactory, whole: tuple[tuple, list[str]]
+@pytest.mark.parametrize(("points", "least"), [(POINTS, 40), (("unlink", "mkdir"), 20)])
+def test_a_kill_at_every_change_of_a_file(
+    toy: Path, tmp_path_factory: pytest.TempPathFactory, whole: tuple[tuple, list[str]], points: tuple, least: int
 ) -> None:
-    points = 0
+    number = 0
     for number in count(1):
-        if not goes_on(toy, tmp_path_factory.mktemp(f"kill_{number}"), number, whole):
+        if not goes_on(toy, tmp_path_factory.mktemp(f"kill_{number}"), number, whole, points):
             break
-        points = number
-    assert points > 40
+    assert number > least
+
+
+# The others. Each case fills a folder with what is read and gives what is run there.
+
+
+class Given(NamedTuple):
+    """Toy datasets and weights that no case may change."""
+
+    toy: Path
+    coco: Path
+    fss: Path
+    weights: Path  # a trained SSP with a ResNet-50
+
+
+@pytest.fixture(scope="module")
+def given(toy: Path, toy_coco: Path, toy_fss: Path, tmp_path_factory: pytest.TempPathFactory) -> Given:
+    weights = tmp_path_factory.mktemp("weights") / "ssp.pth"
+    torch.manual_seed(0)
+    torch.save(build_model("ssp", "resnet50").half().state_dict(), weights)
+    return Given(toy, toy_coco, toy_fss, weights)
+
+
+def prepared(*argv: object) -> Run:
+    return lambda: prepare.main(list(map(str, argv)))
+
+
+def toy_case(*more: object) -> Callable[[Path, Given], Run]:
+    return lambda folder, _: prepared("toy", "--out", folder / "toy", *more)
+
+
+def toy_fss_case(folder: Path, _: Given) -> Run:
+    def run() -> None:
+        fss.IMAGES = 1  # in a process of its own
+        prepared("toy", "--out", folder / "toy", "--layout", "fss")()
+
+    return run
+
+
+def coco_case(*more: str, masks: bool = False) -> Callable[[Path, Given], Run]:
+    def fill(folder: Path, given: Given) -> Run:
+        few = {"train": 3, "val": 2}
+        for split, number in few.items():
+            listed = json.loads((given.coco / "annotations" / f"instances_{split}2014.json").read_text())
+            images = listed["images"][:number]
+            ids = {image["id"] for image in images}
+            kept = [each for each in listed["annotations"] if each["image_id"] in ids]
+            text = json.dumps({**listed, "images": images, "annotations": kept})
+            write(folder / "annotations" / f"instances_{split}2014.json", text)
+            for image in images:
+                name = image["file_name"]
+                write(folder / f"{split}2014" / name, (given.coco / f"{split}2014" / name).read_bytes())
+        run = prepared("coco", "--data-root", folder, "--workers", 0, *more)
+        if masks:
+            in_child(prepared("coco", "--data-root", folder, "--workers", 0))
+        return run
+
+    return fill
+
+
+def pascal_case(folder: Path, given: Given) -> Run:
+    root = folder / "VOC2012"
+    shutil.copytree(given.toy, root)
+    (root / "ImageSets" / "train.txt").unlink()
+    write(root / "ImageSets" / "Segmentation" / "val.txt", (root / "ImageSets" / "val.txt").read_bytes())
+    (root / "ImageSets" / "val.txt").unlink()
+    return prepared("pascal", "--data-root", root)
+
+
+def fss_case(flag: str) -> Callable[[Path, Given], Run]:
+    def fill(folder: Path, given: Given) -> Run:
+        root = folder / "FSS-1000"
+        shutil.copytree(given.fss, root)
+        (root / "splits").rename(folder / "fss")
+        named = folder if flag == "--splits" else folder / "fss" / "test.txt"
+        return prepared("fss", "--data-root", root, flag, named, "--workers", 0)
+
+    return fill
+
+
+def weights_case(*more: str) -> Callable[[Path, Given], Run]:
+    def fill(folder: Path, given: Given) -> Run:
+        state = torch.load(given.weights, weights_only=True)
+        torch.save({flat_key(key): value for key, value in state.items()}, folder.with_suffix(".pth"))
+        return prepared("weights", "--from", folder.with_suffix(".pth"), "--out", folder, *more)
+
+    return fill
+
+
+def splits_case(folder: Path, _: Given) -> Run:
+    for part in ("trn", "val", "test"):
+        write(folder.with_suffix(".hsnet") / "fss" / f"{part}.txt", f"{part}_class\n")
+    return prepared("splits", "--from", folder.with_suffix(".hsnet"), "--out", folder)
+
+
+ASKED = {"dataset": "pascal", "method": "ssp", "backbone": "resnet50", "shot": 1}
+
+
+def checkpoints_case(folder: Path, given: Given) -> Run:
+    for weights in choose(**ASKED):
+        file = folder.with_suffix(".mine") / weights.name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.symlink_to(given.weights)
+    asked = [part for name, value in ASKED.items() for part in (f"--{name}", value)]
+    return prepared("checkpoints", *asked, "--to", folder, "--from", folder.with_suffix(".mine"))
+
+
+def evaluated(*more: str) -> Callable[[Path, Given], Run]:
+    """Two folds, one after the other, whose results lie in one folder."""
+
+    def fill(folder: Path, given: Given) -> Run:
+        few = f"--data-root {given.toy} --checkpoint {given.weights} --episodes 3 --seeds 1 --workers 0 --device cpu"
+        own = [part.format(out=folder) for part in more]
+
+        def run() -> None:
+            for fold in ("0", "1"):
+                testing.main([*few.split(), "--fold", fold, *own])
+
+        return run
+
+    return fill
+
+
+def reproduce_case(folder: Path, given: Given) -> Run:
+    for weights in choose(folds=(0, 1), **ASKED):
+        file = folder / "authors" / weights.name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(given.weights, file)
+    root = given.toy.parent  # of one name for all, by which results are named
+    which = "--dataset pascal --backbone resnet50 --shot 1 --method ssp --folds 0 1"
+    where = f"--data-root {root} --authors {folder / 'authors'} --out {folder}"
+    few = "-- --episodes 3 --seeds 1 --device cpu --workers 0"
+    return lambda: reproduce.main(f"{which} {where} {few}".split())
+
+
+CASES: dict[str, tuple[Callable[[Path, Given], Run], int]] = {  # and the least number of points
+    "toy pascal": (toy_case("--train", 3, "--val", 2), 25),
+    "toy coco": (toy_case("--layout", "coco", "--train", 3, "--val", 2), 20),
+    "toy fss": (toy_fss_case, 90),
+    "coco": (coco_case(), 15),
+    "coco --again": (coco_case("--again", masks=True), 14),
+    "coco link": (coco_case("--authors", "link"), 20),
+    "coco copy": (coco_case("--authors", "copy"), 40),
+    "pascal": (pascal_case, 4),
+    "fss --splits": (fss_case("--splits"), 7),
+    "fss --test-list": (fss_case("--test-list"), 7),
+    "weights": (weights_case(), 2),
+    "weights --again": (weights_case("--again"), 2),
+    "splits": (splits_case, 6),
+    "checkpoints": (checkpoints_case, 16),
+    "test --results": (evaluated("--results", "{out}"), 4),
+    "test --json": (evaluated("--json", "{out}/r.json", "--save-episodes", "{out}/e.json", "--results", "{out}/r"), 12),
+    "test --visualize": (evaluated("--visualize", "{out}", "--visualize-episodes", "3"), 10),
+    "reproduce": (reproduce_case, 2),
+}
+EVERY = {"toy fss": 7, "coco copy": 3, "test --visualize": 3}  # of many points that are alike
+TIMED = ("seconds", "peak_memory_gb", "root", "checkpoint")  # of results and surveys: of the run, or of the folder
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """What lies below a folder: links, and files by their content; of JSON files without times and places."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.name == ".checkpoints.json.lock":  # which the next one to record something takes over
+            continue
+        if path.is_symlink():
+            found[str(path.relative_to(folder))] = os.readlink(path)
+        elif path.suffix == ".json":
+            content = json.loads(path.read_text())
+            if isinstance(content, dict):
+                content = {key: value for key, value in content.items() if key not in TIMED}
+            found[str(path.relative_to(folder))] = json.dumps(content)
+        elif path.is_file():
+            found[str(path.relative_to(folder))] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
+
+
+def quiet(run: Run) -> Run:
+    """A run whose exit code says no more than that there were findings."""
+
+    def once() -> None:
+        with suppress(SystemExit):
+            run()
+
+    return once
+
+
+def points_of(name: str, given: Given, tmp_path: Path, numbers: Iterable[int]) -> int:
+    """Kill a case at these of its points, up to the end; the last one there was."""
+    fill, _ = CASES[name]
+    undisturbed = tmp_path / "whole" / "out"
+    undisturbed.mkdir(parents=True)
+    assert in_child(quiet(fill(undisturbed, given))) == 0
+    expected = contents(undisturbed)
+    assert expected
+    last = 0
+    for number in numbers:
+        out = tmp_path / str(number) / "out"
+        out.mkdir(parents=True)
+        run = quiet(fill(out, given))
+        if not killed_at(number, run, ALL_POINTS):
+            break
+        assert in_child(run) == 0, number
+        assert contents(out) == expected, number
+        shutil.rmtree(out.parent)
+        last = number
+    return last
+
+
+@pytest.mark.parametrize(("name", "number"), [("toy pascal", 20), ("splits", 4), ("coco link", 18)])
+def test_a_kill(name: str, number: int, given: Given, tmp_path: Path) -> None:
+    assert points_of(name, given, tmp_path, [number]) == number
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
+def test_a_kill_at_every_point(name: str, given: Given, tmp_path: Path) -> None:
+    assert points_of(name, given, tmp_path, count(1, EVERY.get(name, 1))) >= CASES[name][1]

@@ -17,7 +17,16 @@ from engine.checkpoint import save_weights
 from engine.training.best import free_stem
 from tests.files import CHECKOUT
 from util.errors import UserError
-from util.files import atomic_write, check_apart, check_file, check_writable, is_name, remove_leftovers
+from util.files import (
+    HOST,
+    atomic_write,
+    check_apart,
+    check_file,
+    check_writable,
+    is_name,
+    remove_leftovers,
+    temporary_name,
+)
 from util.numbers import is_whole
 
 
@@ -216,18 +225,24 @@ def dead_process() -> int:
 
 def test_leftovers_of_killed_processes_are_removed_and_nothing_else(tmp_path: Path) -> None:
     dead = dead_process()
-    left = [f".a.png.{dead}.tmp", f".b.tar.gz.{dead}.tmp"]
+    left = [temporary_name(name, dead) for name in ("a.png", "b.tar.gz", "a\n.png", "a" * 240)]
     kept = [
-        f".a.png.{os.getpid()}.tmp",  # of this process, which may be writing it
-        ".a.png.1.tmp",  # of the first process, which may be another user's
-        f"a.png.{dead}.tmp",  # visible, so somebody else's
+        temporary_name("a.png", os.getpid()),  # of this process, which may be writing it
+        temporary_name("a.png", 1),  # of the first process, which may be another user's
+        temporary_name("a.png", dead)[1:],  # visible, so somebody else's
+        f".a.png.{dead}.other-host.ssp-tmp",  # of another machine, on which it may be running
+        f".notes.{dead}.tmp",
         f".a.png.{dead}",
-        ".a.png.tmp",
-        ".tmp",
+        f".{dead}.{HOST}.ssp-tmp",
+        ".a.png.ssp-tmp",
+        ".ssp-tmp",
         "a.png",
     ]
     for name in (*left, *kept):
         (tmp_path / name).write_bytes(b"content")
+    (tmp_path / temporary_name("folder", dead)).mkdir()
+    (tmp_path / temporary_name("link", dead)).symlink_to("a.png")
+    kept += [temporary_name(name, dead) for name in ("folder", "link")]
     (tmp_path / "below").mkdir()
     (tmp_path / "below" / left[0]).write_bytes(b"of another folder")
     remove_leftovers(tmp_path)
@@ -241,7 +256,7 @@ def test_a_process_that_ended_unnoticed_is_dead(tmp_path: Path) -> None:
     """As the workers of a killed run are until the system's first process asks about them, if ever."""
     process = subprocess.Popen([sys.executable, "-c", ""])
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-    (tmp_path / f".a.png.{process.pid}.tmp").touch()
+    (tmp_path / temporary_name("a.png", process.pid)).touch()
     remove_leftovers(tmp_path)
     process.wait()
     assert list(tmp_path.iterdir()) == []
@@ -256,7 +271,7 @@ def test_a_leftover_that_is_being_written_stays(tmp_path: Path) -> None:
 
 def test_a_process_number_that_no_system_has(tmp_path: Path) -> None:
     """Not a leftover of ours; it is left alone rather than an error."""
-    path = tmp_path / f".a.{10**30}.tmp"
+    path = tmp_path / temporary_name("a", 10**30)
     path.touch()
     remove_leftovers(tmp_path)
     assert path.exists()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from threading import Timer
 
 import pytest
 
@@ -70,6 +71,13 @@ def test_a_lock_that_was_removed_does_not_count(tmp_path: Path) -> None:
         assert (tmp_path / ".run.last.lock").exists()
     process.kill()
     process.wait()
+
+
+def test_one_that_waits_is_next(tmp_path: Path) -> None:
+    process = holder(tmp_path / "run.last")
+    Timer(0.3, process.kill).start()
+    with only_one(tmp_path / "run.last", "a recording", waits=True):
+        assert process.wait() == -signal.SIGKILL
 
 
 @pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
