@@ -20,9 +20,9 @@ from typing import NamedTuple
 import pytest
 
 import app
-import engine.evaluation.gallery  # noqa: F401  what the children would each import again
+import engine.evaluation.gallery
 import engine.prediction.batch
-import engine.training.run
+import engine.training.run  # noqa: F401  which, with others, the children would each import again
 import hubconf  # noqa: F401
 import main as training
 import predict
@@ -43,14 +43,16 @@ QUICK = (
     "--seeds 1 --workers 0 --shot 1 --device cpu --out {here}/out"
 )
 ONE = "checkpoints --dataset pascal --fold 0 --shot 1 --method ssp --backbone resnet50"
-TEST = "--checkpoint {inputs}/w.ckpt --episodes 2 --seeds 1 --workers 0 --device cpu"
+FEW = "--episodes 2 --seeds 1 --workers 0 --device cpu"
+TEST = f"--checkpoint {{inputs}}/w.ckpt {FEW}"
 COMMANDS: dict[str, tuple[Main, str, str]] = {  # correct ones, and which of their flags that name a path are tried
     "main": (training.main, QUICK, "--data-root --pretrained --out"),
     "main fss": (training.main, QUICK.replace("{toy}", "{fss} --dataset fss"), "--data-root --splits"),
+    "test of a run": (testing.main, f"--data-root {{toy}} {FEW}", "--out"),
     "test": (
         testing.main,
         f"--data-root {{toy}} {TEST}",
-        "--data-root --checkpoint --out --save-episodes --episodes-from --json --results --visualize",
+        "--data-root --checkpoint --save-episodes --episodes-from --json --results --visualize",
     ),
     "test hsnet": (testing.main, f"--data-root {{toy}} {TEST} --protocol hsnet", "--splits"),
     "predict": (
