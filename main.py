@@ -138,7 +138,7 @@ def train(args: argparse.Namespace, asked: Interrupts, held: ExitStack) -> Path:
         return duration(run.steps_left * run.step_seconds + evaluations * unit)
 
     done = run.training.snapshot
-    distributed.say(what_will_run(setting, schedule, fold, run.net, len(pool.names), done, episodes, final))
+    distributed.say(*what_will_run(setting, schedule, fold, run.net, len(pool.names), done, episodes, final))
     is_long = cost(final, args.engine) > LONG
     if run.time_a_step(0 if is_long else MANY_STEPS) or is_long:
         unit = unit_seconds(run.net, fold.select.images, selection[args.seed], args.engine)
@@ -160,7 +160,7 @@ def train(args: argparse.Namespace, asked: Interrupts, held: ExitStack) -> Path:
     run.load_best()
     result = test(fold.test, final)
     best = run.finish(result, final, args.engine)
-    distributed.say(result_table(result, fold.test.images.class_names, fold.test.classes))
+    distributed.say(*result_table(result, fold.test.images.class_names, fold.test.classes).splitlines())
     distributed.say(f"{summary(result)}: {best.with_suffix(suffixes(setting)[0])}")
     return best
 

@@ -29,6 +29,7 @@ import util.launch
 from engine.checkpoint import find_checkpoint
 from engine.options import OneLineParser, add_max_side, add_network, device, memory_errors, number
 from engine.prediction.images import find_images, find_supports
+from util.distributed import say
 from util.errors import UserError
 
 
@@ -87,9 +88,9 @@ def main(argv: list[str] | None = None) -> dict[Path, float]:
     with memory_errors(args.max_side):
         own = {"method": args.method, "backbone": args.backbone}
         predictor = hubconf.predictor(checkpoint, args.refine, args.device, args.max_side, **own)
-        print(f"network: {predictor.about}")
+        say(f"network: {predictor.about}")
         if predictor.note:
-            print(f"note: {predictor.note}")
+            say(f"note: {predictor.note}")
         return segment_files(predictor, pairs, queries, out, args.label, args.threshold, args.explain)
 
 

@@ -42,7 +42,8 @@ from engine.reproduction.download import need_gdown
 from engine.reproduction.provide import fetch_imagenet, provide
 from model import BACKBONES, METHODS, build_model
 from model.weights import adapt_pretrained, flat_key, unwrap
-from util.errors import UserError, first_line, printable
+from util.distributed import say
+from util.errors import UserError, first_line
 from util.files import atomic_write, check_file, check_writable, is_name, remove_leftovers
 from util.progress import progress
 
@@ -126,13 +127,13 @@ def prepare_coco(args: argparse.Namespace) -> None:
     for split in (args.split,) if args.split else ("train", "val"):
         source, folder = root / "annotations" / f"instances_{split}2014.json", root / "annotations" / f"{split}2014"
         if source.is_file():
-            print(f"reading {source} ({source.stat().st_size / 2**20:.0f} MB)", flush=True)
+            say(f"reading {source} ({source.stat().st_size / 2**20:.0f} MB)")
         instances = read_instances(source)
         check_writable(folder)
         for written in (folder, root / "ImageSets"):
             remove_leftovers(written)
         made, kept = make_masks(instances, folder, args.again, args.workers)
-        print(f"{folder}: {made} masks made, {kept} were there")
+        say(f"{folder}: {made} masks made, {kept} were there")
         write_list(root / "ImageSets" / f"{split}.txt", lambda ids=instances.sizes: list(ids), args.again)
         if args.authors:
             build_authors_layout(root, split, copy=args.authors == "copy")
@@ -170,7 +171,7 @@ def build_authors_layout(root: Path, split: str, copy: bool) -> None:
                 with path.open("rb") as content, atomic_write(there) as file:
                     shutil.copyfileobj(content, file)
     write_list(theirs / "ImageSets" / f"{split}.txt", lambda: read_ids(root / "ImageSets" / f"{split}.txt"), again=True)
-    print(f"{theirs}: {'copied' if copy else 'linked'}")
+    say(f"{theirs}: {'copied' if copy else 'linked'}")
 
 
 def prepare_pascal(args: argparse.Namespace) -> None:
@@ -180,11 +181,11 @@ def prepare_pascal(args: argparse.Namespace) -> None:
         write_list(root / "ImageSets" / f"{split}.txt", partial(pascal.derive_list, root, split))
     folder = pascal.mask_folder(root)
     count = len(coco.stems(folder, ".png"))
-    say = {
+    kinds = {
         sum(pascal.COUNTS.values()): "the augmented masks",
         2913: "WARNING: VOC's own masks only; the paper trains on the 12,031 augmented ones (SegmentationClassAug)",
     }
-    print(f"{folder}: {count} masks, {say.get(count, 'neither the 12,031 augmented ones nor the 2,913 of VOC')}")
+    say(f"{folder}: {count} masks, {kinds.get(count, 'neither the 12,031 augmented ones nor the 2,913 of VOC')}")
 
 
 def prepare_fss(args: argparse.Namespace) -> None:
@@ -195,7 +196,7 @@ def prepare_fss(args: argparse.Namespace) -> None:
         raise UserError("--splits and --test-list: pass one of the two")
     if args.splits:
         write_fss_lists({part: fss.class_list(fss.lists_folder(root, args.splits), part) for part in fss.PARTS}, root)
-        print(f"{folder}: lists written")
+        say(f"{folder}: lists written")
     elif args.test_list:
         test = read_official_list(Path(args.test_list))
         folders = {
@@ -203,8 +204,8 @@ def prepare_fss(args: argparse.Namespace) -> None:
         }
         everything = sorted(folders - {folder.name})
         write_fss_lists(derive_fss_lists(test, everything), root)
-        print(f"{folder}: lists written")
-        print("note: the official list does not say which classes validate; these are not HSNet's 240")
+        say(f"{folder}: lists written")
+        say("note: the official list does not say which classes validate; these are not HSNet's 240")
     elif not folder.is_dir():
         raise UserError(
             f"{folder}: no lists there; pass --splits (HSNet's data/splits) or --test-list (the official one)"
@@ -216,12 +217,12 @@ def prepare_weights(args: argparse.Namespace) -> None:
     """ImageNet weights of the trunk, from timm, the authors or a file, into pretrained/BACKBONE.pth."""
     path = Path(args.out) / f"{args.backbone}.pth"
     if path.is_file() and not args.again:
-        print(f"{path}: is there; --again replaces it")
+        say(f"{path}: is there; --again replaces it")
         return
     check_writable(path.parent)
     if args.source == "authors":
         fetch_imagenet(args.backbone, path)
-        print(f"{path}: fetched, the authors' ImageNet weights; all keys of the trunk matched")
+        say(f"{path}: fetched, the authors' ImageNet weights; all keys of the trunk matched")
         return
     source = args.source or f"timm's {TIMM[args.backbone]}"
     net = build_model("ssp", args.backbone)
@@ -232,9 +233,7 @@ def prepare_weights(args: argparse.Namespace) -> None:
     trunk = {flat_key(key): value for key, value in net.state_dict().items()}
     save_weights(path, trunk)
     rest = sum(key.startswith(("layer4.", "fc.")) for key in state)
-    print(
-        f"{path}: all {len(trunk)} keys of the trunk matched, from {source}; {rest} keys of layer4 and fc are not used"
-    )
+    say(f"{path}: all {len(trunk)} keys of the trunk matched, from {source}; {rest} keys of layer4 and fc are not used")
 
 
 def fetch_from_timm(name: str, path: Path) -> dict[str, Any]:
@@ -243,7 +242,7 @@ def fetch_from_timm(name: str, path: Path) -> dict[str, Any]:
         import timm
     except ImportError as error:
         raise UserError(f"{path}: to fetch it, install timm (pip install timm), or name a file with --from") from error
-    print(f"fetching {name}", flush=True)
+    say(f"fetching {name}")
     logging.disable(logging.WARNING)  # of every attempt
     try:
         return timm.create_model(name, pretrained=True).state_dict()
@@ -265,7 +264,7 @@ def prepare_checkpoints(args: argparse.Namespace) -> None:
     if not chosen:
         raise UserError("the authors published no such checkpoint; --list without other flags prints all")
     for weights in chosen if args.list else ():
-        print(f"{weights.name} {weights.link}")
+        say(f"{weights.name} {weights.link}")
     if args.list:
         return
     if not args.source:
@@ -274,12 +273,12 @@ def prepare_checkpoints(args: argparse.Namespace) -> None:
     for number, weights in enumerate(chosen, start=1):
         try:
             done = provide(Path(args.to), weights, args.mirror, args.source and Path(args.source))
-            print(f"{number}/{len(chosen)} {Path(args.to) / weights.name}: {done}", flush=True)
+            say(f"{number}/{len(chosen)} {Path(args.to) / weights.name}: {done}")
         except UserError as error:
             if len(chosen) == 1:
                 raise
             failed.append(weights)
-            print(f"error: {error}", file=sys.stderr)
+            say(f"error: {error}", file=sys.stderr)
     if failed:
         raise UserError(f"{len(failed)} of {len(chosen)} checkpoints are missing, for the reasons above; run it again")
 
@@ -294,8 +293,8 @@ def prepare_splits(args: argparse.Namespace) -> None:
     else:
         root = locate(args.data_root, DATASETS[args.dataset].FOLDER)
         written = generate_lists(args.dataset, root, out, args.workers)
-        print("WARNING: made from masks: these episodes are not HSNet's own", file=sys.stderr)
-    print(f"{out}: {len(written)} lists written")
+        say("WARNING: made from masks: these episodes are not HSNet's own", file=sys.stderr)
+    say(f"{out}: {len(written)} lists written")
 
 
 def prepare_toy(args: argparse.Namespace) -> None:
@@ -306,9 +305,9 @@ def prepare_toy(args: argparse.Namespace) -> None:
     train, val = args.train or 400, args.val or 200
     is_new = make_toy(Path(args.out), args.layout, train, val, args.seed)
     images = f"{train} training and {val} validation images" if counted else "200 images"
-    print(f"{args.out}: {images}, 20 classes{'' if is_new else ', painted before'}")
+    say(f"{args.out}: {images}, 20 classes{'' if is_new else ', painted before'}")
     if args.layout == coco.NAME:
-        print(f"now make its masks: python prepare.py coco --data-root {args.out}")
+        say(f"now make its masks: python prepare.py coco --data-root {args.out}")
 
 
 def verify(args: argparse.Namespace) -> None:
@@ -349,14 +348,14 @@ def report_survey(
     for finding in found.findings:
         shown[finding.kind] += 1
         if shown[finding.kind] <= SHOWN:
-            print(printable(f"{finding.kind}: {finding.text}"))
+            say(f"{finding.kind}: {finding.text}")
     for kind, count in shown.items():
         if count > SHOWN:
-            print(f"{kind}: {count - SHOWN} more like it{'' if json_file else ' (--json FILE writes them all)'}")
+            say(f"{kind}: {count - SHOWN} more like it{'' if json_file else ' (--json FILE writes them all)'}")
     if found.findings:
-        print(printable(f"{root}: {len(found.findings)} findings"))
+        say(f"{root}: {len(found.findings)} findings")
         sys.exit(1)
-    print(printable(f"{root}: nothing is wrong"))
+    say(f"{root}: nothing is wrong")
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -373,11 +372,11 @@ def table(rows: list[dict[str, Any]]) -> str:
 def write_list(path: Path, names: Callable[[], Sequence[str]], again: bool = False) -> None:
     """Write a list of images; one that is there stays, unless ``again``. names: gives the images, to be written."""
     if path.is_file() and not again:
-        print(f"{path}: there, {len(read_ids(path))} images")
+        say(f"{path}: there, {len(read_ids(path))} images")
         return
     found = names()
     write_lines(path, found)
-    print(f"{path}: {len(found)} images")
+    say(f"{path}: {len(found)} images")
 
 
 def main(argv: list[str] | None = None) -> None:

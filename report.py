@@ -47,6 +47,7 @@ from engine.reproduction.commands import (
 )
 from engine.setting import AUTHORS, OWN, WEIGHTS
 from model.names import is_backbone, is_method
+from util.distributed import say
 from util.errors import UserError, one_line
 from util.files import atomic_write, check_apart, check_file
 
@@ -98,7 +99,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def read_results(paths: list[str], out: str) -> list[Result]:
     """What is measured in these paths; by default in out, which need not exist yet."""
     if not paths and not Path(out).exists():
-        print(f"{out}: no such folder, nothing is measured yet", file=sys.stderr)
+        say(f"{out}: no such folder, nothing is measured yet", file=sys.stderr)
         return []
     return find_results(paths or [out])
 

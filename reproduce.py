@@ -49,6 +49,7 @@ from engine.reproduction.download import need_gdown
 from engine.reproduction.provide import provide
 from engine.setting import AUTHORS, OWN, RECIPE, RELEASED_ORDER, Schedule, Setting
 from model import BACKBONES, METHODS
+from util.distributed import say
 from util.errors import UserError
 from util.files import check_writable, read_json
 from util.interrupts import SIGNALS
@@ -263,7 +264,7 @@ def reproduce(args: argparse.Namespace) -> list[Table]:
     everything = asked_for(args)
     cells = [cell for cell in everything if not is_finished(cell, args)]
     for line in plan_of_work(everything, cells, args):
-        print(line, flush=True)
+        say(line)
 
     # Each dataset is looked at once.
     failed: dict[str, str] = {}
@@ -274,20 +275,20 @@ def reproduce(args: argparse.Namespace) -> list[Table]:
 
     # Each cell is measured; one that fails does not stop the others.
     for number, cell in enumerate(cells, start=1):
-        print(f"\n== {number}/{len(cells)} {cell.name} ==", flush=True)
+        say("", f"== {number}/{len(cells)} {cell.name} ==")
         try:
             if cell.setting.dataset in unsound:
                 raise UserError(f"files of {cell.setting.dataset} are missing or damaged; mend them, or --no-verify")
             measure(cell, args)
         except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
+            say(f"error: {error}", file=sys.stderr)
             failed[cell.name] = str(error)
 
     # The table.
     tables = final_tables(everything, args)
     print(f"\n{verdicts(tables)}")
     for name, reason in failed.items():
-        print(f"failed: {name}: {reason}", file=sys.stderr)
+        say(f"failed: {name}: {reason}", file=sys.stderr)
     if failed:
         sys.exit(1)
     return tables

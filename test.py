@@ -159,15 +159,14 @@ def test(args: argparse.Namespace, path: Path, checkpoint: Checkpoint) -> dict[s
     tested = open_tested(*what, seeds, args.episodes, args.saved, args.workers)
     images, plans, classes, data = tested
     distributed.say(what_is_tested(setting, protocol, tested, checkpoint.info, path, args.episodes_from))
-    for line in absences(tested, protocol):
-        distributed.say(line)
+    distributed.say(*absences(tested, protocol))
     net = network_of(setting.method, setting.backbone, setting.refine)
     load_network(net, checkpoint.state_dict, path)
     net.to(args.device)
     splits = args.splits if protocol == HSNET and args.saved is None else None
     doubts = doubts_of(setting, classes, images.class_names, checkpoint.info, path, splits)
     for line in doubts:
-        distributed.say(f"WARNING: {line}", sys.stderr)
+        distributed.say(f"WARNING: {line}", file=sys.stderr)
     if args.save_episodes and distributed.rank() == 0:
         save_episodes(args.save_episodes, setting, protocol, plans, data)
     work = cost(plans, args.engine)
@@ -183,14 +182,14 @@ def test(args: argparse.Namespace, path: Path, checkpoint: Checkpoint) -> dict[s
         known = {"data": data, "missing": tested.missing, "episodes_from": args.episodes_from}
         for file in filter(None, (args.json, kept)):
             save_result(file, *about, warnings=doubts, **known, **how)
-    distributed.say(result_table(result, images.class_names, classes))
+    distributed.say(*result_table(result, images.class_names, classes).splitlines())
     distributed.say(f"{summary(result)}: {path}")
     if args.visualize and distributed.rank() == 0:
         what = ", ".join(filter(None, (path.name, label_of(data))))
         title = f"{what}: {headline(setting, protocol, plans, result)}"
         shown = choose(plans, result, args.visualize_episodes)
         page = write_gallery(Path(args.visualize), title, net, images, shown, args.workers, protocol)
-        print(f"page: {page}")
+        distributed.say(f"page: {page}")
     return result
 
 

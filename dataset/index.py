@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dataset.images import IGNORE, ImageSet, read_histogram
+from util.distributed import say
 from util.errors import UserError, refusal
 from util.files import atomic_write
 from util.processes import map_files
@@ -83,7 +84,7 @@ def mask_contents(images: ImageSet, workers: int | None = None) -> list[Mask]:
                 raise UserError("there is no home folder; set XDG_CACHE_HOME")
             _save(path, settled)
         except UserError as error:
-            print(f"note: the class index is not kept for the next run: {error}", file=sys.stderr)
+            say(f"note: the class index is not kept for the next run: {error}", file=sys.stderr)
     return [cached[image] for image in images.ids]
 
 

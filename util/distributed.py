@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
-from util.errors import UserError, first_line
+from util.errors import UserError, first_line, printable
 
 if TYPE_CHECKING:  # what needs no torch, such as --help, does not wait for it
     import torch
@@ -95,11 +95,14 @@ def from_all(x: Tensor) -> Tensor:
     return torch.cat(gathered)
 
 
-def say(line: str, file: TextIO | None = None) -> None:
-    """Print a line once, in the first process. A run goes on without whoever has stopped to read it, or a terminal."""
+def say(*lines: str, file: TextIO | None = None) -> None:
+    """Print lines once, in the first process; what cannot be printed, such as a line break in a name, is escaped.
+
+    A run goes on without whoever has stopped to read it, or a terminal.
+    """
     if rank() == 0:
         try:
-            print(line, file=file, flush=True)
+            print(*map(printable, lines), sep="\n", file=file, flush=True)
         except OSError as error:
             if error.errno not in (errno.EPIPE, errno.EIO):
                 raise

@@ -34,7 +34,7 @@ class Interrupts:
         again, self.asked = bool(self.asked), number
         if again or not self.delayed:
             raise KeyboardInterrupt
-        say("stopping after this step; once more stops at once", sys.stderr)
+        say("stopping after this step; once more stops at once", file=sys.stderr)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from engine.prediction.images import check_image, output_names, read_image
 from engine.prediction.masks import read_support
 from engine.prediction.predictor import OBJECT, Predictor, fitted, size_problem, working_size
 from engine.prediction.sheet import SIDE, contact_sheet, highlighted, thumbnail
+from util.distributed import say
 from util.errors import UserError, one_line, printable
 from util.files import atomic_write, check_writable, remove_leftovers
 from util.numbers import is_whole
@@ -61,7 +62,7 @@ def load_supports(pairs: Sequence[tuple[Path, Path]], label: str | None, max_sid
         check_size(image_path, image.size, max_side)
         share = np.mean(mask == OBJECT)
         found = f"{share:.1%} object, by {mask_path.name}{resizing(image.size, max_side)}"
-        print(printable(f"support {image_path}: {found}"))
+        say(f"support {image_path}: {found}")
         supports.append(Support(image_path, *fitted(image, mask, max_side)))
     return supports
 
@@ -114,7 +115,7 @@ def segment_files(
     save_png(contact_sheet(sections), out / "sheet.png")
     count = "1 image" if len(queries) == 1 else f"{len(queries)} images"
     kinds = "masks, overlays and explanations" if explain else "masks and overlays"
-    print(f"{count}, {seconds:.2f} s each; {kinds} in {out}, all on {out / 'sheet.png'}")
+    say(f"{count}, {seconds:.2f} s each; {kinds} in {out}, all on {out / 'sheet.png'}")
     return shares
 
 

@@ -17,6 +17,7 @@ from dataset.held import from_dict
 from engine.evaluation.protocol import PAPER, PROTOCOLS, Protocol
 from engine.setting import OWN, WEIGHTS, Setting
 from model.names import is_backbone, is_method
+from util.distributed import say
 from util.errors import UserError, one_line
 from util.files import atomic_write, blocks, read_json
 
@@ -136,7 +137,7 @@ def find_results(paths: Sequence[str | Path]) -> list[Result]:
             except ValueError as error:
                 if file == path:
                     raise UserError(f"{path}: {error}; write it again with test.py --json") from error
-                print(f"WARNING: {file}: {error}; passed over", file=sys.stderr)
+                say(f"WARNING: {file}: {error}; passed over", file=sys.stderr)
                 continue
             if result:
                 found.setdefault(file.resolve(), result)
@@ -214,7 +215,7 @@ def finished_result(path: Path) -> dict[str, Any] | None:
     try:
         is_result = read_result(path) is not None
     except ValueError as error:
-        print(f"note: {path}: {error}; tested again", file=sys.stderr)
+        say(f"note: {path}: {error}; tested again", file=sys.stderr)
         return None
     content = read_json(path) if is_result else {}
     return content if "data" in content else None

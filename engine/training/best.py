@@ -13,6 +13,7 @@ from dataset import Fold
 from engine.checkpoint import Checkpoint, save_checkpoint, save_weights
 from engine.setting import SUFFIX, Setting
 from engine.training.state import Training
+from util.distributed import say
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -93,6 +94,6 @@ def restore_best(training: Training, setting: Setting, fold: Fold, folder: Path)
     stem = folder / training.best_name
     are_there = all(Path(f"{stem}{suffix}").is_file() for suffix in suffixes(setting))
     if not are_there and not training.former:
-        print(f"note: {stem}{SUFFIX} had vanished, it is written again", file=sys.stderr)
+        say(f"note: {stem}{SUFFIX} had vanished, it is written again", file=sys.stderr)
     if training.former or not are_there:
         save_best(training, setting, fold, folder)

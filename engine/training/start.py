@@ -124,8 +124,8 @@ def what_will_run(
     done: int,
     evaluated: int,
     final: Plans,
-) -> str:
-    """Say in a line what will run, and in further ones what to know of it.
+) -> list[str]:
+    """A line that says what will run, and further ones of what to know of it.
 
     Arguments:
         setting, schedule, fold, net: of the run.
@@ -155,4 +155,4 @@ def what_will_run(
         f"episodes to train on{unused}, {evaluated} evaluated after each snapshot, {tested} at the end; "
         f"{trained:.1f} M trained parameters, {where}"
     )
-    return "\n".join([line, *notes])
+    return [line, *notes]

@@ -137,7 +137,7 @@ def load_training(path: Path) -> Training | None:
             damage = damage or error
         else:
             if damage:
-                say(f"note: {damage}; going on from {file.name}", sys.stderr)
+                say(f"note: {damage}; going on from {file.name}", file=sys.stderr)
             return training
     if damage:
         raise UserError(f"{damage}; remove it, and {path.name}.previous, to start anew") from damage
