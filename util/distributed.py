@@ -100,7 +100,7 @@ def say(*lines: str, file: TextIO | None = None) -> None:
 
     A run goes on without whoever has stopped to read it, or a terminal.
     """
-    if rank() == 0:
+    if lines and rank() == 0:
         try:
             print(*map(printable, lines), sep="\n", file=file, flush=True)
         except OSError as error:
