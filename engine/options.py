@@ -37,10 +37,11 @@ class OneLineParser(argparse.ArgumentParser):
     def parse_args(self, argv: list[str] | None = None) -> argparse.Namespace:
         """The flags. An empty value, such as that of a shell's variable that is not set, is never meant."""
         argv = sys.argv[1:] if argv is None else argv
+        args = super().parse_args(argv)  # in which numbers and names have lines of their own
         for before, word in zip(["", *argv], argv, strict=False):
             if word == "" or (word.startswith("--") and word.endswith("=")):
                 raise UserError(f"{(word or before or self.prog).rstrip('=')}: its value is empty; name one")
-        return super().parse_args(argv)
+        return args
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message} (see {self.prog} --help)")
