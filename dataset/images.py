@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +23,7 @@ IGNORE = 255  # label of pixels that count for nothing
 # What is opened, whatever a file is called: those that Pillow decodes by itself. An EPS would start another program.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 MAX_PIXELS = Image.MAX_IMAGE_PIXELS = 2**28  # of an image, as its header says; 1 GB while it is open as RGB
+NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENXIO)  # nothing there, a folder, a pipe
 FLOATS = "floating-point pixels; save it with 8 or 16 bits"
 LOSSY = ("JPEG", "MPO")
 BLURRED = "JPEG blurs a mask's values; save the mask as PNG"
@@ -180,11 +182,10 @@ def _opened(path: str | Path, kind: str, whole: bool = True) -> Iterator[Image.I
             yield image
     except (UserError, MemoryError):
         raise
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-        raise UserError(f"{path}: no such {kind}") from error
     except Exception as error:  # a damaged file can fail anywhere in the decoder
         if isinstance(error, OSError) and error.strerror:
-            raise UserError(f"{path}: cannot be read: {refusal(error)}") from error
+            what = f"no such {kind}" if error.errno in NO_FILE else f"cannot be read: {refusal(error)}"
+            raise UserError(f"{path}: {what}") from error
         raise UserError(f"{path}: damaged or not an image, fetch it again ({error})") from error
 
 

@@ -720,7 +720,9 @@ def test_lists_need_a_folder_that_can_be_written(toy_fss: Path, tmp_path: Path, 
     blocked = write(tmp_path / "file", "mine")
     assert "arguments are required: --out" in one_line_error(prepare.main, ["splits", "--from", str(tmp_path)])
     flags = ["splits", "--dataset", "fss", "--data-root", str(toy_fss), "--out", str(blocked / "out")]
-    assert one_line_error(prepare.main, flags).startswith(f"error: cannot write {blocked / 'out' / 'fss' / 'test.txt'}")
+    assert one_line_error(prepare.main, flags).startswith(
+        f"error: cannot write {blocked / 'out' / 'lists'}: Not a directory"
+    )
     assert blocked.read_text() == "mine"
 
 

@@ -33,7 +33,7 @@ def only_one(path: Path, what: str, waits: bool = False) -> Iterator[None]:
         lock.parent.mkdir(parents=True, exist_ok=True)
         file = _locked(lock, path, what, waits)
     except OSError as error:
-        raise UserError(f"cannot write {lock}: {error.strerror or error}") from error
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
     try:
         yield
     finally:

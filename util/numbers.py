@@ -4,8 +4,8 @@ from __future__ import annotations
 
 
 def is_whole(text: str) -> bool:
-    """Whether a text is a whole number below 10**19: ASCII digits alone, str.isdigit takes others too."""
-    return text.isascii() and text.isdigit() and len(text) < 20
+    """Whether a text is a whole number of at most 1,000 digits: ASCII ones alone, str.isdigit takes others too."""
+    return text.isascii() and text.isdigit() and len(text) <= 1000
 
 
 def whole_number(text: str) -> int:

@@ -125,10 +125,10 @@ def test_what_is_no_name(text: str) -> None:
     assert is_name("resnet50_1shot_61.40")
 
 
-@pytest.mark.parametrize("text", ["", "-1", "+1", "1_0", " 1", "1.0", "\u00b2", "\u0663", "1" * 20])
+@pytest.mark.parametrize("text", ["", "-1", "+1", "1_0", " 1", "1.0", "\u00b2", "\u0663", "1" * 1001])
 def test_what_is_no_whole_number(text: str) -> None:
     assert not is_whole(text)
-    assert is_whole("2147483647")
+    assert is_whole("1" * 1000)
 
 
 @pytest.mark.parametrize("old", [b"old", None])
