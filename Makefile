@@ -1,6 +1,6 @@
 # make demo   train baseline and SSP on a toy dataset, evaluate them on novel classes, draw pictures
 # make app    open a page to paint masks on, with the demo's weights (installs gradio)
-# make test   the test suite (make test-slow: the long ones)
+# make test   the test suite, in two processes (JOBS=8: in eight; make test-slow: the long tests)
 # make lint   ruff
 # make pictures   the pictures of README and docs/ again, from the demo (installs gradio and playwright; needs a Chromium)
 # make bench  evaluation and training against the plain ways and by step, planning and sampling at COCO's size, class index against masks
@@ -10,6 +10,7 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/python
 DATA_ROOT ?= data/toy
+JOBS ?= 2
 
 .PHONY: install demo app test test-slow lint bench pictures
 
@@ -36,7 +37,7 @@ app: install
 	$(RUN) app.py
 
 test: install
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n $(JOBS) --dist loadfile
 
 test-slow: install
 	$(RUN) -m pytest -m slow
