@@ -158,7 +158,7 @@ def test(args: argparse.Namespace, path: Path, checkpoint: Checkpoint) -> dict[s
     what = setting, protocol, args.data_root, args.splits
     tested = open_tested(*what, seeds, args.episodes, args.saved, args.workers)
     images, plans, classes, data = tested
-    distributed.say(what_is_tested(setting, protocol, tested, checkpoint.info, path, args.episodes_from))
+    distributed.say(*what_is_tested(setting, protocol, tested, checkpoint.info, path, args.episodes_from))
     distributed.say(*absences(tested, protocol))
     net = network_of(setting.method, setting.backbone, setting.refine)
     load_network(net, checkpoint.state_dict, path)

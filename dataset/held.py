@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # both know what a part holds
     from dataset.images import ImageSet
     from dataset.layout import Layout
 
-COUNTS = {"train", "val", "select", "test"}  # of splits, in that file
+SPLITS = {"train", "val", "select", "test"}  # of splits, in that file
 EXPECTED = "expected.json"  # in a dataset's folder: its name and its own counts, in place of the published ones
 
 
@@ -52,7 +52,7 @@ def own_counts(root: Path) -> dict[str, Any]:
         counts = read_json(path)
         if not isinstance(counts, dict):
             raise TypeError("no object")
-        for name in COUNTS & counts.keys():
+        for name in SPLITS & counts.keys():
             if type(counts[name]) is not int or counts[name] < 0:
                 raise ValueError(f"{name} cannot be {counts[name]!r:.40}")
         return counts

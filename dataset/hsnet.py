@@ -19,10 +19,10 @@ import numpy as np
 
 from dataset.lists import image_id, read_lines
 from util.errors import UserError, refusal
-from util.files import is_name, read_json
+from util.files import check_regular, is_name, read_json
 from util.numbers import is_whole, whole_number
 
-MOST_BYTES = 2**26  # of a COCO list; HSNet's have about 10 MB
+LIST_BYTES = 2**26  # of a COCO list; HSNet's have about 10 MB
 MOST_CLASSES, MOST_IMAGES = 1000, 10**6  # of such a list, an image once for each of its classes
 EPISODES = 1000  # of pascal and coco
 SIDE = 400  # images and masks are resized to this square
@@ -88,7 +88,7 @@ def read_class_lists(path: Path) -> dict[int, list[str]]:
         and all(type(cls) is int and 0 <= cls < MOST_CLASSES for cls in content)
         and all(isinstance(images, list) for images in content.values())
         and sum(map(len, content.values())) <= MOST_IMAGES  # a pickle may name one list for many classes
-        and all(isinstance(image, str) for images in content.values() for image in images)
+        and all(isinstance(image, str) and len(image) < 4096 for images in content.values() for image in images)
     )
     if not whole:
         raise UserError(f"{path}: not HSNet's lists of images by class; import the file again")
@@ -102,7 +102,7 @@ def read_class_lists(path: Path) -> dict[int, list[str]]:
 def _load_json(path: Path) -> Any:
     """What prepare.py splits wrote: HSNet's content, whose keys JSON made strings."""
     try:
-        return {whole_number(cls): images for cls, images in read_json(path, MOST_BYTES)["classes"].items()}
+        return {whole_number(cls): images for cls, images in read_json(path, LIST_BYTES)["classes"].items()}
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {refusal(error)}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -115,7 +115,7 @@ class _ContainersOnly(pickle._Unpickler):
     It is pickle's own in Python: the one in C makes room for as many objects as a file of a few bytes says it has.
     """
 
-    # nor objects that are made as large as they are said to be
+    # Without BYTEARRAY8, which makes an object as large as it is said to be.
     dispatch: ClassVar = {
         code: read for code, read in pickle._Unpickler.dispatch.items() if code != pickle.BYTEARRAY8[0]
     }
@@ -130,12 +130,13 @@ class _ContainersOnly(pickle._Unpickler):
 def load_containers(path: Path) -> Any:
     """A pickle of dicts, lists, str and int. Raises UserError, running nothing, on any other."""
     try:
+        check_regular(path)
         with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
-        if len(content) > MOST_BYTES:
-            raise UserError(f"{path}: more than the {MOST_BYTES >> 20} MB that are read; import the file again")
+            content = file.read(LIST_BYTES + 1)
+        if len(content) > LIST_BYTES:
+            raise UserError(f"{path}: more than the {LIST_BYTES >> 20} MB that are read; import the file again")
         return _ContainersOnly(BytesIO(content)).load()
-    except UserError:
+    except (UserError, MemoryError):
         raise
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such list; {MISSING}") from error

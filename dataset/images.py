@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,13 +17,13 @@ import numpy as np
 from PIL import Image
 
 from dataset.held import Held
+from dataset.lists import is_listable
 from util.errors import UserError, refusal
-from util.files import check_regular, is_name
+from util.files import check_regular
 
 IGNORE = 255  # label of pixels that count for nothing
 # What is opened, whatever a file is called: those that Pillow decodes by itself. An EPS would start another program.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
-MAX_PIXELS = Image.MAX_IMAGE_PIXELS = 2**28  # of an image, as its header says; 1 GB while it is open as RGB
 NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENXIO)  # nothing there, a folder, a pipe
 FLOATS = "floating-point pixels; save it with 8 or 16 bits"
 LOSSY = ("JPEG", "MPO")
@@ -102,10 +103,11 @@ def stems(folder: Path, suffix: str) -> tuple[str, ...]:
     Hidden files, such as the ._ID.jpg that macOS makes, are left out. Raises UserError on a name that no list can hold.
     """
     with os.scandir(folder) as entries:
-        names = sorted(x.name for x in entries if x.name.endswith(suffix) and not x.name.startswith("."))
-    if strange := [name for name in names if not is_name(name)]:
-        raise UserError(f"{folder}: the name {strange[0]!r} cannot be printed; rename the file")
-    return tuple(name.removesuffix(suffix) for name in names)
+        names = (x.name for x in entries if x.name.endswith(suffix) and not x.name.startswith("."))
+        found = sorted(name.removesuffix(suffix) for name in names)
+    if strange := [name for name in found if not is_listable(name)]:
+        raise UserError(f"{folder}: the name {strange[0] + suffix!r} cannot stand in a list; rename the file")
+    return tuple(found)
 
 
 def read_rgb(path: str | Path) -> Image.Image:
@@ -149,6 +151,11 @@ def read_histogram(path: str | Path, binary: bool = False) -> tuple[tuple[int, i
         return image.size, {label: pixels for label, pixels in enumerate(image.histogram()) if pixels}
 
 
+def most_pixels() -> float:
+    """Of an image that is read: Pillow's own bound, some 89 million, which a program that uses ours may set."""
+    return Image.MAX_IMAGE_PIXELS or math.inf
+
+
 @contextmanager
 def open_image(path: str | Path | BytesIO, kind: str = "image") -> Iterator[Image.Image]:
     """An image file, not yet decoded, without Pillow's warnings of odd metadata.
@@ -157,17 +164,21 @@ def open_image(path: str | Path | BytesIO, kind: str = "image") -> Iterator[Imag
         path: a file of FORMATS, or its content.
         kind: what it is, for the message.
     Raises:
-        UserError: it has more than MAX_PIXELS.
-        Exception: whatever Pillow raises on a file that is missing or damaged.
+        UserError: it has more pixels than are read.
+        OSError: it is missing, or a pipe (check_regular).
+        Exception: whatever Pillow raises on a file that is damaged.
     """
+    if not isinstance(path, BytesIO):
+        check_regular(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=FORMATS) as image:
+                if image.width * image.height > most_pixels():
+                    raise Image.DecompressionBombError
                 yield image
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        limit = f"{Image.MAX_IMAGE_PIXELS / 1e6:.3g} million pixels"
+    except Image.DecompressionBombError as error:
+        limit = f"{most_pixels() / 1e6:.3g} million pixels"
         raise UserError(f"{path}: has more than {limit}, the most that are read; make the {kind} smaller") from error
 
 
@@ -175,7 +186,6 @@ def open_image(path: str | Path | BytesIO, kind: str = "image") -> Iterator[Imag
 def _opened(path: str | Path, kind: str, whole: bool = True) -> Iterator[Image.Image]:
     """An image file, decoded if whole; what fails in the block is the file's fault, and a UserError naming it."""
     try:
-        check_regular(path)
         with open_image(path, kind) as image:
             if whole:
                 image.load()

@@ -10,8 +10,8 @@ from pathlib import Path
 from util.errors import UserError, refusal
 from util.files import atomic_write, check_regular, is_name
 
-ENTRY = re.compile(r"(?:.*[/\\])?(.+?)(?:\.(?:jpe?g|png))?", re.IGNORECASE)
-FURTHER = re.compile(r"(?<=\.jpg|jpeg|\.png)\s.*", re.IGNORECASE)  # the mask after an image
+SUFFIXES = (".jpg", ".jpeg", ".png")  # of images and masks, that an entry may write out
+PAIR = re.compile(r"(\.jpe?g|\.png)\s", re.IGNORECASE)  # an image, before its mask
 
 
 def read_lines(path: Path, missing: str) -> list[str]:
@@ -63,8 +63,14 @@ def read_ids(path: Path) -> tuple[str, ...]:
 
 def image_id(entry: str) -> str:
     """The id of an image: of ID, ID.jpg, FOLDER/ID.jpg, or "JPEGImages/ID.jpg SegmentationClassAug/ID.png"."""
-    found = ENTRY.fullmatch(FURTHER.sub("", entry))
-    return found[1] if found else ""
+    first, suffix, *_ = (*PAIR.split(entry, maxsplit=1), "")
+    name = f"{first}{suffix}".replace("\\", "/").rpartition("/")[2]
+    return next((name[: -len(suffix)] for suffix in SUFFIXES if name.lower().endswith(suffix)), name) or entry
+
+
+def is_listable(image: str) -> bool:
+    """Whether an image of this id is the same one when a list is read."""
+    return is_name(image) and image == image_id(image).strip() and not image.startswith("#")
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:

@@ -18,6 +18,7 @@ from engine.setting import SUFFIX
 from model.names import is_backbone, is_method, is_papers
 from util.errors import UserError, one_line, refusal
 from util.files import atomic_write
+from util.numbers import LARGEST
 
 if TYPE_CHECKING:  # files are found before torch is imported to read them
     from torch import Tensor, nn
@@ -49,7 +50,7 @@ INFO: dict[str, Callable[[Any], bool]] = {
     "fold": lambda x: x is None or (type(x) is int and x in FOLDS),
     "shot": lambda x: type(x) is int and 1 <= x <= 100,
     "refine": lambda x: type(x) is bool,
-    "miou": lambda x: type(x) in (int, float) and not abs(x) > 10**30,
+    "miou": lambda x: type(x) in (int, float) and not abs(x) > LARGEST,
     "arguments": is_plain,
     "data": lambda x: x is None or is_plain(x),
     **dict.fromkeys(("base_classes", "novel_classes"), lambda x: type(x) is list and all(type(y) is int for y in x)),

@@ -16,13 +16,13 @@ from engine.setting import CACHE_GB, ENGINES, MAX_SIDE, MIN_SIDE, RECIPE, Settin
 from model.names import BACKBONES, METHODS, is_backbone, is_method, timm_name
 from util.distributed import launched
 from util.errors import UserError, fills_gpu, first_line
-from util.numbers import whole_number
+from util.numbers import LARGEST, whole_number
 
 if TYPE_CHECKING:  # scripts answer --help and wrong flags before torch is imported
     import torch
 
 
-MOST, LARGEST = 10**6, 1e30  # of counts, which are kept in memory, and of amounts, which are computed with
+MOST = 10**6  # of counts: what is counted is kept in memory
 TRUNKS = f"{', '.join(BACKBONES)}, timm:NAME, or FILE.py:CLASS of your own"  # what --backbone takes
 HEADS = f"{', '.join(METHODS)}, or FILE.py:CLASS of your own"  # what --method takes
 
@@ -38,9 +38,11 @@ class OneLineParser(argparse.ArgumentParser):
         """The flags. An empty value, such as that of a shell's variable that is not set, is never meant."""
         argv = sys.argv[1:] if argv is None else argv
         args = super().parse_args(argv)  # in which numbers and names have lines of their own
-        for before, word in zip(["", *argv], argv, strict=False):
+        flag = self.prog
+        for word in argv:
+            flag = word if word.startswith("--") else flag
             if word == "" or (word.startswith("--") and word.endswith("=")):
-                raise UserError(f"{(word or before or self.prog).rstrip('=')}: its value is empty; name one")
+                raise UserError(f"{flag.rstrip('=')}: its value is empty; name one")
         return args
 
     def error(self, message: str) -> NoReturn:
@@ -126,13 +128,13 @@ def add_schedule(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "--batch-size",
-        type=OF_STEP,
+        type=STEP_PARTS,
         default=RECIPE.batch_size,
         help="episodes of a step in all (default %(default)s)",
     )
     add(
         "--accumulate",
-        type=OF_STEP,
+        type=STEP_PARTS,
         default=1,
         help="split a batch into parts, for less memory (default %(default)s)",
     )
@@ -213,7 +215,9 @@ def whole(low: int, high: int | None = None, most: int = MOST) -> Callable[[str]
 
 
 # What several programs take.
-SEEDS, EPISODES, OF_STEP = whole(1, 1000), whole(1), whole(1, most=4096)
+SEEDS = whole(1, 1000)
+EPISODES = whole(1)
+STEP_PARTS = whole(1, most=4096)  # episodes of a step, or its parts
 
 
 def positive(text: str) -> float:

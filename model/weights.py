@@ -19,9 +19,10 @@ from model.network import FewShotNetwork
 from model.resnet import BLOCKS, ResNet
 from model.timm_trunk import TimmTrunk
 
+DAMAGED = "cannot be read, it is truncated or not a checkpoint; fetch it again"
 NO_STATE = "holds no state dict (tensors by name)"
 MOST_NAMES = 2**24  # bytes of the names and shapes in a file, and of its plain numbers
-MOST_UNPACKED = 4  # bytes for each byte of a file; torch.save compresses nothing
+MOST_UNPACKED = 4  # bytes for each byte of a file; torch.save compresses nothing, and weights hardly shrink
 STEM = [(64, 3, 3, 3), (64, 64, 3, 3), (128, 64, 3, 3)]  # the weights' shapes of the three convolutions
 
 
@@ -56,8 +57,12 @@ def read_tensors(path: str | Path) -> dict[str, Any]:
         ) from error
     except ModuleNotFoundError as error:
         raise ValueError("to read it, install safetensors (pip install safetensors)") from error
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, MemoryError) or "allocate memory" in str(error):
+            raise MemoryError from error
+        raise ValueError(DAMAGED) from error
     except Exception as error:  # a damaged file can fail anywhere in the reader
-        raise ValueError("cannot be read, it is truncated or not a checkpoint; fetch it again") from error
+        raise ValueError(DAMAGED) from error
     if not is_bounded:
         raise ValueError("holds, or claims to hold, far more names or bytes than weights have; fetch it again")
     if not isinstance(content, dict):
@@ -100,17 +105,18 @@ def unwrap(content: Mapping[str, Any]) -> dict[str, Tensor]:
     state = {str(key).removeprefix("module."): value for key, value in content.items()}
     if not state:
         raise ValueError(NO_STATE)
-    _check_plain(state)
+    _check_dense(state)
     return state
 
 
-def _check_plain(state: Mapping[str, Any]) -> None:
+def _check_dense(state: Mapping[str, Any]) -> None:
     """Raise ValueError unless all values are tensors with all their numbers in memory."""
-    if not all(map(_is_plain, state.values())):
+    if not all(map(is_dense, state.values())):
         raise ValueError(NO_STATE)
 
 
-def _is_plain(value: Any) -> bool:
+def is_dense(value: Any) -> bool:
+    """Whether a value is a tensor with all its numbers in memory."""
     if not isinstance(value, Tensor) or value.layout != torch.strided:
         return False
     return not (value.is_meta or value.is_quantized or value.is_nested)
@@ -127,7 +133,7 @@ def method_and_backbone(state: Mapping[str, Tensor]) -> dict[str, str] | None:
 
 def load_strict(net: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Load a state dict; raises ValueError, naming the first difference, unless keys and shapes are the network's."""
-    _check_plain(state)
+    _check_dense(state)
     expected = {key: tuple(value.shape) for key, value in net.state_dict().items()}
     found = {key: tuple(value.shape) for key, value in state.items()}
     if missing := sorted(expected.keys() - found.keys()):

@@ -98,7 +98,8 @@ def from_all(x: Tensor) -> Tensor:
 def say(*lines: str, file: TextIO | None = None) -> None:
     """Print lines once, in the first process; what cannot be printed, such as a line break in a name, is escaped.
 
-    A run goes on without whoever has stopped to read it, or a terminal.
+    A run goes on without whoever has stopped to read it, or a terminal. What a program is started for, such as the
+    tables of report.py, it prints itself: without a reader it ends.
     """
     if lines and rank() == 0:
         try:
@@ -106,7 +107,13 @@ def say(*lines: str, file: TextIO | None = None) -> None:
         except OSError as error:
             if error.errno not in (errno.EPIPE, errno.EIO):
                 raise
-            os.dup2(os.open(os.devnull, os.O_WRONLY), (file or sys.stdout).fileno())
+            mute(file or sys.stdout)
+
+
+def mute(stream: TextIO) -> None:
+    """Let what is written to a stream from now on go nowhere."""
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def any_process(yes: bool) -> bool:

@@ -24,8 +24,8 @@ def first_line(error: BaseException) -> str:
 
 
 def refusal(error: OSError) -> str:
-    """What the operating system refused, and the way out. error: one with a number."""
-    return f"{error.strerror}; {REMEDIES.get(error.errno, 'name another')}"
+    """What the operating system refused, and the way out."""
+    return f"{error.strerror or first_line(error)}; {REMEDIES.get(error.errno, 'name another')}"
 
 
 def printable(text: str) -> str:

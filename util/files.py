@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import fcntl
+import hashlib
 import json
 import os
 import re
@@ -16,10 +18,11 @@ from typing import Any, BinaryIO
 
 from util.errors import UserError
 
-MOST_BYTES = 2**24  # of a JSON; files of datasets and episodes may have more
+JSON_BYTES = 2**24  # of a JSON; files of datasets and episodes may have more
 
-HOST = os.uname().nodename[:20]  # other machines that share a folder have the same numbers for other processes
-LEFTOVER = re.compile(rf"\..+\.([0-9]+)\.{re.escape(HOST)}\.ssp-tmp", re.DOTALL)
+# Other machines that share a folder have the same numbers for other processes.
+HOST = hashlib.sha256(os.uname().nodename.encode()).hexdigest()[:8]
+LEFTOVER = re.compile(rf"\..+\.([0-9]+)\.{HOST}\.ssp-tmp", re.DOTALL)
 
 
 def temporary_name(name: str, process: int) -> str:
@@ -48,6 +51,8 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers_once(target.parent)
         with temporary.open("wb") as file:
+            with suppress(OSError):  # file systems that have no locks
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -102,7 +107,11 @@ def check_regular(path: str | Path) -> None:
         raise OSError(errno.ENXIO, "a pipe, a socket or a device", os.fspath(path))
 
 
-def read_json(path: str | Path, most: int = MOST_BYTES) -> Any:
+class TooLarge(ValueError):
+    """A file has more bytes than are read."""
+
+
+def read_json(path: str | Path, most: int = JSON_BYTES) -> Any:
     """The content of a JSON file.
 
     Arguments:
@@ -110,13 +119,15 @@ def read_json(path: str | Path, most: int = MOST_BYTES) -> Any:
         most: bytes that it may have.
     Raises:
         OSError: it cannot be read.
-        ValueError: it is no JSON, or nested too deeply, or has more bytes.
+        TooLarge: it has more bytes.
+        ValueError: it is no JSON, or nested too deeply.
     """
     check_regular(path)
     with open(path, "rb") as file:
-        text = file.read(most + 1)
-    if len(text) > most:
-        raise ValueError(f"more than the {most >> 20} MB that are read")
+        is_within = os.fstat(file.fileno()).st_size <= most
+        text = file.read(most + 1) if is_within else b""
+    if not is_within or len(text) > most:
+        raise TooLarge(f"more than the {most >> 20} MB that are read")
     try:
         return json.loads(text)
     except RecursionError as error:
@@ -127,13 +138,26 @@ def remove_leftovers(folder: Path) -> None:
     """Remove the temporary files of :func:`atomic_write` whose process has ended, and nothing else."""
     for path in folder.glob(".*.ssp-tmp"):
         made = LEFTOVER.fullmatch(path.name)
-        if made and path.is_file() and not path.is_symlink() and not _is_running(int(made[1])):
-            path.unlink(missing_ok=True)
+        if made and path.is_file() and not path.is_symlink() and not (_is_running(int(made[1])) or _is_written(path)):
+            with suppress(OSError):  # another user's, perhaps
+                path.unlink()
 
 
 @cache
 def _remove_leftovers_once(folder: Path) -> None:
     remove_leftovers(folder)
+
+
+def _is_written(path: Path) -> bool:
+    """Whether a process holds the lock of a temporary file; one in another container has a number of its own there."""
+    try:
+        with path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _is_running(process: int) -> bool:

@@ -23,7 +23,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from types import TracebackType
 
-from util.distributed import launched
+from util.distributed import launched, mute
 from util.errors import UserError, fills_gpu, first_line, printable, refusal
 from util.interrupts import interrupts, leave_at_once
 
@@ -31,6 +31,7 @@ TRACEBACK = "SSP_TRACEBACK"  # 1: defects keep their traceback, as in tests
 CLOSED_PIPE = 141  # the exit code of a program whose reader has gone, as a shell gives it
 LONGEST = 2000  # letters of the last line: what it quotes may be a whole file
 ROOT = Path(__file__).parents[1]
+SCRIPTS = ("main", "test", "predict", "prepare", "report", "reproduce", "app", "demo")
 WAIT_FOR_CAUSE = 2  # seconds that a process waits for another one to name the cause of a run's end
 
 
@@ -45,7 +46,7 @@ def command(main: Callable[[], object]) -> None:
             stream.reconfigure(errors="backslashreplace")
     code, line, is_cause = _run(main)  # after the return no traceback keeps loader processes alive
     if code == CLOSED_PIPE:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python itself would complain at its end
+        mute(sys.stdout)  # or Python itself would complain at its end
     elif code and _speaks(is_cause):
         with suppress(OSError):  # a terminal that was closed
             print(printable(_shortened(line)), file=sys.stderr)
@@ -74,7 +75,7 @@ def _run(main: Callable[[], object]) -> tuple[int, str, bool]:
         where = "the output" if error.filename is None else os.fsdecode(error.filename)
         return 2, f"error: {where}: {refusal(error)}", True
     except MemoryError:
-        return 2, "error: memory is full; close other programs, or lower --workers or --cache-gb", True
+        return 2, "error: memory is full; close other programs, or lower --workers, --cache-gb or --max-side", True
     except RuntimeError as error:
         if fills_gpu(error):
             line = "lower --batch-size or --crop-size or raise --accumulate, in evaluation lower --cache-gb"
@@ -151,8 +152,8 @@ def _end_early(_kind: type[BaseException], error: BaseException, _trace: Traceba
 
 def _is_of_script() -> bool:
     """Whether the process was started as one of this project's scripts, rather than imports some of it."""
-    started = getattr(sys.modules["__main__"], "__file__", None)
-    return started is not None and Path(started).resolve().parent == ROOT.resolve()
+    started = Path(getattr(sys.modules["__main__"], "__file__", None) or "")
+    return started.stem in SCRIPTS and started.resolve().parent == ROOT.resolve()
 
 
 if _is_of_script():

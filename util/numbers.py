@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+LARGEST = 1e30  # of a number that is computed with
+
 
 def is_whole(text: str) -> bool:
     """Whether a text is a whole number of at most 1,000 digits: ASCII ones alone, str.isdigit takes others too."""

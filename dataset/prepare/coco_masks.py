@@ -21,13 +21,13 @@ from PIL import Image
 from pycocotools import mask as coding
 
 from dataset.coco import CLASS_NAMES
-from dataset.images import MAX_PIXELS
+from dataset.images import most_pixels
 from dataset.lists import image_id
-from util.errors import UserError
+from util.errors import UserError, refusal
 from util.files import atomic_write, is_name, read_json
 from util.processes import map_files
 
-MOST_BYTES = 2**30  # of an instances JSON; COCO's largest has 333 MB
+INSTANCES_BYTES = 2**30  # of an instances JSON; COCO's largest has 333 MB
 FARTHEST = 10**5  # coordinate of a polygon's point, pixels
 LONGEST = 10**6  # way around a polygon, pixels: pycocotools keeps five points of each
 
@@ -43,7 +43,7 @@ class Instances(NamedTuple):
 def read_instances(path: Path) -> Instances:
     """Read instances_{train,val}2014.json. Raises UserError if it is missing, damaged or no such file."""
     try:
-        content = read_json(path, MOST_BYTES)
+        content = read_json(path, INSTANCES_BYTES)
         categories = sorted({category["id"] for category in content["categories"]})
         classes = {id_: cls for cls, id_ in enumerate(categories, start=1)}
         names = {image["id"]: image_id(image["file_name"]) for image in content["images"]}
@@ -61,7 +61,7 @@ def read_instances(path: Path) -> Instances:
             f"{path}: no such file; unpack COCO's annotations_trainval2014.zip there, from the download page of COCO"
         ) from error
     except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+        raise UserError(f"{path}: cannot be read: {refusal(error)}") from error
     except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise UserError(f"{path}: damaged or not COCO's instances, unpack it again ({error!r})") from error
     if len(categories) != len(CLASS_NAMES):
@@ -168,7 +168,7 @@ def _write_mask(
 ) -> None:
     path = folder / f"{name}.png"
     try:
-        if min(size) < 1 or size[0] * size[1] > MAX_PIXELS:
+        if min(size) < 1 or size[0] * size[1] > most_pixels():
             raise ValueError(f"an image of {size[1]}x{size[0]} pixels")
         labels = paint(annotations, size, classes)
     except (ValueError, TypeError) as error:

@@ -349,7 +349,9 @@ def make_toy(out: Path, layout: str, train: int, val: int, seed: int) -> bool:
     out = Path(os.path.realpath(out))
     check_writable(out.parent)
     with only_one(out, "the painting of a dataset"):
-        if os.path.lexists(out) and (not out.is_dir() or out == Path.cwd() or any(out.iterdir())):
+        if out == Path.cwd():
+            raise UserError(f"{out}: is the folder that you are in; name a new one")
+        if os.path.lexists(out) and (not out.is_dir() or any(out.iterdir())):
             if _is_there(out, layout, train, val, seed):
                 return False
             raise UserError(f"{out}: exists and is not an empty folder; name a new one")

@@ -12,12 +12,12 @@ from dataset import DATASETS, FOLDS, Episode, Part, Plans, hsnet, hsnet_list, op
 from dataset.episodes import plan_from_pool
 from dataset.held import Held, from_dict
 from engine.setting import AUTHORS, Setting
-from util.errors import UserError
+from util.errors import UserError, refusal
 from util.files import atomic_write, is_name, read_json
 from util.numbers import whole_number
 
 EPISODES_FORMAT = "ssp-episodes-1"
-MOST_BYTES = 2**28  # of a file of episodes: a million of 5 shots
+EPISODES_BYTES = 2**28  # of a file of episodes: a million of 5 shots
 MOST_PLANNED = 10**7  # episodes of all seeds, which lie in memory
 MOST_CLASSES = 1000  # FSS-1000 counts as far
 SAVED = ("dataset", "class_order", "fold", "shot", "protocol")  # what saved episodes belong to
@@ -85,8 +85,12 @@ def save_episodes(
         "data": data and data._asdict(),
         "seeds": {seed: [list(episode) for episode in episodes] for seed, episodes in plans.items()},
     }
+    text = json.dumps(content).encode()
+    if len(text) > EPISODES_BYTES:
+        limit = f"{EPISODES_BYTES >> 20} MB"
+        raise UserError(f"{path}: more than the {limit} that are read again; fewer --seeds or --episodes")
     with atomic_write(path) as file:
-        file.write(json.dumps(content).encode())
+        file.write(text)
 
 
 def load_episodes(path: str | Path) -> dict[str, Any]:
@@ -95,7 +99,7 @@ def load_episodes(path: str | Path) -> dict[str, Any]:
     Raises UserError for any other file.
     """
     try:
-        content = read_json(path, MOST_BYTES)
+        content = read_json(path, EPISODES_BYTES)
         known = {name: content[name] for name in SAVED}
         layout = DATASETS[known["dataset"]]
         numbers = known["fold"] in (None, *FOLDS) and type(known["shot"]) is int and 1 <= known["shot"] <= 100
@@ -113,7 +117,7 @@ def load_episodes(path: str | Path) -> dict[str, Any]:
         if shots != {known["shot"]} or not all(plans.values()):
             raise ValueError("shots")
     except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+        raise UserError(f"{path}: cannot be read: {refusal(error)}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: not a list of episodes that --save-episodes wrote") from error
     return {**known, "plans": plans, "data": data}

@@ -105,8 +105,8 @@ def what_is_tested(
     info: Mapping[str, Any],
     path: Path,
     source: str | None = None,
-) -> str:
-    """Say in a line what will be tested, and in further ones what to know of it.
+) -> list[str]:
+    """A line that says what will be tested, and further ones of what to know of it.
 
     Arguments:
         setting, protocol, tested: of the evaluation.
@@ -131,4 +131,4 @@ def what_is_tested(
         f"{setting.shot}-shot: {spans(tested.classes)}, {protocol.title}, {number} x {max(counts)} episodes{of_file}"
         f"{known}; weights {path}, {how_trained(info)}"
     )
-    return "\n".join([line, *notes])
+    return [line, *notes]

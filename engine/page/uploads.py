@@ -22,7 +22,7 @@ from util.errors import UserError
 MAX_SUPPORTS = 5
 MAX_QUERIES = 12
 MAX_BYTES = 30_000_000  # of an uploaded file
-MAX_PIXELS = 40_000_000  # of an image, read from its header: 120 MB once it is decoded
+UPLOAD_PIXELS = 40_000_000  # of an image, read from its header: 120 MB once it is decoded
 MAX_SHOWN = 2048  # pixels of the longer side: larger images are made smaller, and so are their results
 PAINTED = 64  # alpha of 255 from which a pixel belongs to a stroke, whose brush has 153 and soft edges
 
@@ -160,8 +160,8 @@ def check_limits(size: int, file: str | Path | BytesIO, name: str) -> None:
         raise UserError(f"{name}: far too large; make the image smaller.") from error
     except Exception:  # no image, such as a mask in JSON, or damaged
         return
-    if width * height > MAX_PIXELS:
-        limit = f"{MAX_PIXELS // 10**6} million"
+    if width * height > UPLOAD_PIXELS:
+        limit = f"{UPLOAD_PIXELS // 10**6} million"
         raise UserError(f"{name}: {width}x{height} pixels are more than {limit}; make the image smaller.")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import ExifTags, Image
 
 from dataset.images import FLOATS, open_image, to_rgb
-from util.errors import UserError
+from util.errors import UserError, refusal
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")  # of images in folders
 SHOWN = 5  # names that a message lists
@@ -56,7 +56,7 @@ def find_supports(names: Sequence[str], masks: Sequence[str] | None = None) -> l
             if not os.path.isfile(name):
                 raise UserError(f"--support {name}: no such file; with --mask, name every image by itself")
         for name in masks:
-            if os.path.exists(name) and not os.path.isfile(name):  # to read a pipe would last for ever
+            if os.path.exists(name) and not os.path.isfile(name):
                 raise UserError(f"--mask {name}: is no file; name a PNG, or a JSON of LabelMe")
         if len(masks) != len(names):
             raise UserError(f"--mask names {len(masks)} files for {len(names)} of --support; name one mask for each")
@@ -157,7 +157,7 @@ def opened(path: str | Path, kind: str = "image") -> Iterator[Image.Image]:
         raise UserError(f"{path}: no such {kind}") from error
     except Exception as error:  # a damaged file can fail anywhere in the decoder
         if isinstance(error, OSError) and error.strerror:
-            raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+            raise UserError(f"{path}: cannot be read: {refusal(error)}") from error
         reason = "" if isinstance(error, Image.UnidentifiedImageError) else f" ({error})"
         raise UserError(f"{path}: not an image, or damaged{reason}; replace it or leave it out") from error
 

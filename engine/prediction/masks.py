@@ -11,13 +11,13 @@ from PIL import Image, ImageDraw
 
 from dataset.images import BLURRED, IGNORE, LOSSY
 from engine.prediction.images import Turn, opened, read_turned, turn_of
-from util.errors import UserError
+from util.errors import UserError, refusal
 from util.files import read_json
 
 SIDEWAYS = (Turn.TRANSPOSE, Turn.ROTATE_270, Turn.TRANSVERSE, Turn.ROTATE_90)
 ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 OTHER_COLOURS = ("CMYK", "HSV", "LAB", "YCbCr")  # in which black is not 0
-MOST_BYTES = 2**28  # of a LabelMe file, which may hold the image
+LABELME_BYTES = 2**28  # of a LabelMe file, which may hold the image
 FURTHEST = 1e6  # pixels, of a point that anybody drew
 WIDEST = 2e5  # pixels, radius of a circle: of a larger one every row takes long
 MOST_POINTS = 10**5  # of all shapes
@@ -133,11 +133,11 @@ def labelled(values: np.ndarray, mode: str, label: str, path: str | Path) -> np.
 def read_labelme(path: str | Path, label: str | None) -> tuple[tuple[int, int] | None, list[dict[str, Any]]]:
     """The (width, height) that a LabelMe file states, None if it does not, and its shapes: all, or those of a label."""
     try:
-        content = read_json(path, MOST_BYTES)
+        content = read_json(path, LABELME_BYTES)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such mask") from error
     except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+        raise UserError(f"{path}: cannot be read: {refusal(error)}") from error
     except ValueError as error:
         raise UserError(f"{path}: not JSON, or damaged ({error}); save it again in LabelMe") from error
     shapes = content.get("shapes") if isinstance(content, dict) else None

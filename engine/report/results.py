@@ -18,9 +18,10 @@ from engine.evaluation.protocol import PAPER, PROTOCOLS, Protocol
 from engine.setting import OWN, WEIGHTS, Setting
 from model.names import is_backbone, is_method
 from util.distributed import say
-from util.errors import UserError, one_line
-from util.files import atomic_write, blocks, read_json
+from util.errors import UserError, one_line, refusal
+from util.files import TooLarge, atomic_write, blocks, read_json
 
+RESULT_BYTES = 2**28  # which hold the IoU of each episode
 # Flags of main.py.
 TRAINED = ("episode", "batch_size", "lr", "crop_size", "pretrained", "frozen", "seed", "amp", "released_order")
 # A JSON with all of these is a result; older ones lack others.
@@ -153,10 +154,12 @@ def _jsons_below(folder: Path) -> Iterator[Path]:
 def read_result(path: Path) -> Result | None:
     """A result; None where the JSON is something else. Raises ValueError saying what is wrong with it."""
     try:
-        content = read_json(path)
+        content = read_json(path, RESULT_BYTES)
         written = path.stat().st_mtime
     except OSError as error:
-        raise ValueError(f"cannot be read: {error.strerror or error}") from error
+        raise ValueError(f"cannot be read: {refusal(error)}") from error
+    except TooLarge:
+        return None
     except ValueError as error:
         raise ValueError("damaged, or not JSON") from error
     if not isinstance(content, dict) or not content.keys() >= set(FIELDS):
@@ -217,7 +220,7 @@ def finished_result(path: Path) -> dict[str, Any] | None:
     except ValueError as error:
         say(f"note: {path}: {error}; tested again", file=sys.stderr)
         return None
-    content = read_json(path) if is_result else {}
+    content = read_json(path, RESULT_BYTES) if is_result else {}
     return content if "data" in content else None
 
 

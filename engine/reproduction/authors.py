@@ -87,7 +87,8 @@ def read_record(folder: Path) -> dict[str, dict[str, Any]]:
     try:
         content = read_json(path)
         files = content["files"]
-        if content["format"] != FORMAT or not all({"size", "sha256"} <= set(known) for known in files.values()):
+        are_known = all(type(x["size"]) is int and type(x["sha256"]) is str for x in files.values())
+        if content["format"] != FORMAT or not are_known:
             raise ValueError("format")
     except FileNotFoundError:
         return {}

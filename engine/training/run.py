@@ -169,12 +169,15 @@ class TrainingRun:
     def _resume(self, training: Training) -> Training:
         is_within = training.snapshot <= self.schedule.snapshots and len(training.losses) <= self.schedule.steps
         if not (is_within and len(training.history) == training.snapshot):
-            raise UserError(f"{self.last}: not the state of this run: it is beyond its end; remove it to start anew")
+            what = "its counts contradict each other or the flags"
+            raise UserError(f"{self.last}: not the state of this run: {what}; remove it to start anew")
         for state in filter(None, (training.best_state, training.state_dict)):  # the last ones stay
             load_network(self.net, state, self.last)
         with blaming(self.last):
             if self.optimizer:
                 restore_optimizer(self.optimizer, training.optimizer)
+            if training.scaler.keys() != self.scaler.state_dict().keys():
+                raise ValueError("its scaler of gradients is not that of this run")
             self.scaler.load_state_dict(training.scaler)
         return training
 

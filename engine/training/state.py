@@ -14,18 +14,18 @@ from engine.setting import Setting
 from util.distributed import say
 from util.errors import UserError
 from util.files import is_name
+from util.numbers import LARGEST
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 FORMAT = "ssp-training-1"
 NAMES = ("name", "best_name", "former")  # of files, by which these are written and removed
-LARGEST = 1e30  # of numbers
 COUNTED = ("snapshot", "steps", "loss", "lr", "miou", "fb_iou")  # in a line of the history
 
 
 def _is_number(value: Any) -> bool:
-    """Whether a value can be computed with."""
+    """Whether a value can be computed with; not nan."""
     return type(value) in (int, float) and abs(value) <= LARGEST
 
 
@@ -41,9 +41,9 @@ def _is_history(value: Any) -> bool:
 
 
 def _are_weights(value: Any) -> bool:
-    from torch import Tensor
+    from model.weights import is_dense
 
-    return isinstance(value, dict) and all(type(x) is str and isinstance(y, Tensor) for x, y in value.items())
+    return isinstance(value, dict) and all(type(x) is str and is_dense(y) for x, y in value.items())
 
 
 # What a state holds, each by a rule that its value must keep.
@@ -55,7 +55,7 @@ SHAPE: dict[str, Callable[[Any], bool]] = {
     "state_dict": _are_weights,
     "best_state": _are_weights,
     "optimizer": lambda x: type(x) is dict,  # engine.training.step knows its parameters
-    "scaler": is_plain,
+    "scaler": lambda x: type(x) is dict and all(map(_is_number, x.values())),
     "best_miou": _is_number,
     "finished": lambda x: type(x) is bool,
     **dict.fromkeys(NAMES, lambda x: type(x) is str),
@@ -146,9 +146,8 @@ def load_training(path: Path) -> Training | None:
 
 def _candidates(path: Path) -> list[Path]:
     """The files that hold the state, the newest first."""
-    return [
-        file for file in (path, previous_of(path)) if file.is_file() or file.is_dir()
-    ]  # a folder in its place is not passed over
+    # A folder in its place is not passed over.
+    return [file for file in (path, previous_of(path)) if file.is_file() or file.is_dir()]
 
 
 def _load(path: Path) -> Training:

@@ -16,6 +16,7 @@ from torch.utils.data import Subset
 from dataset.samples import Sample, TrainingSamples
 from engine.training.parallel import released_masks
 from model.loss import loss_terms, total_loss, valid_pixels
+from model.weights import is_dense
 from util.distributed import from_all, rank, sum_over_processes, world
 from util.errors import UserError
 
@@ -49,8 +50,8 @@ def _is_momentum(known: Any, parameter: Tensor) -> bool:
     if type(known) is not dict or known.keys() - {"momentum_buffer"}:
         return False
     momentum = known.get("momentum_buffer")
-    is_like = isinstance(momentum, Tensor) and (momentum.shape, momentum.dtype) == (parameter.shape, parameter.dtype)
-    return momentum is None or is_like
+    is_like = is_dense(momentum) and (momentum.shape, momentum.dtype) == (parameter.shape, parameter.dtype)
+    return momentum is None or (is_like and bool(momentum.isfinite().all()))
 
 
 def own_samples(samples: TrainingSamples, batch_size: int, first_step: int, steps: int) -> Subset:

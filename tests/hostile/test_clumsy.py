@@ -273,7 +273,7 @@ def test_names_that_no_list_can_hold(tmp_path: Path) -> None:
         path = os.fsencode(tmp_path) + b"/" + name
         open(path, "wb").close()
         assert line_of(stems, tmp_path, ".jpg") == (
-            f"{tmp_path}: the name {os.fsdecode(name)!r} cannot be printed; rename the file"
+            f"{tmp_path}: the name {os.fsdecode(name)!r} cannot stand in a list; rename the file"
         )
         os.unlink(path)
 

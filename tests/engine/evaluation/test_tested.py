@@ -39,15 +39,16 @@ def test_the_line() -> None:
     images = None
     tested = Evaluated(images, PLANS, [1, 2, 3], Held("", "images of pascal val", 1449, 1449))
     info = {"dataset": "pascal", "fold": 0, "shot": 5, "refine": True}
-    assert what_is_tested(SETTING, PAPER, tested, info, Path("w.ckpt")) == (
+    assert what_is_tested(SETTING, PAPER, tested, info, Path("w.ckpt")) == [
         "ssp resnet50, refine on pascal fold 0, 1-shot: classes 1-3, the paper's own protocol, 2 seeds (0, 3) x 2 "
         "episodes; weights w.ckpt, trained on pascal fold 0, 5-shot, refine"
-    )
+    ]
     toy = tested._replace(data=Held("toy", "images of pascal val", 40, 1449), plans={0: PLANS[0]})
-    line = what_is_tested(SETTING, HSNET, toy, {}, Path("w.pth"), "e.json")
+    line, note = what_is_tested(SETTING, HSNET, toy, {}, Path("w.pth"), "e.json")
+    assert note == "note: HSNet's protocol has one seed of its own, and refines only with --refine"
     assert "HSNet's protocol, 1 seed (0) x 2 episodes of e.json; toy data, not the benchmark; weights w.pth" in line
     many = tested._replace(plans=dict.fromkeys(range(7), PLANS[0]))
-    assert "7 seeds (0 to 6) x 2 episodes" in what_is_tested(SETTING, PAPER, many, {}, Path("w.pth"))
+    assert "7 seeds (0 to 6) x 2 episodes" in what_is_tested(SETTING, PAPER, many, {}, Path("w.pth"))[0]
 
 
 def test_missing_classes() -> None:
