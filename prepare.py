@@ -195,7 +195,8 @@ def prepare_fss(args: argparse.Namespace) -> None:
     if args.splits and args.test_list:
         raise UserError("--splits and --test-list: pass one of the two")
     if args.splits:
-        write_fss_lists({part: fss.class_list(fss.lists_folder(root, args.splits), part) for part in fss.PARTS}, root)
+        source = fss.lists_folder(root, args.splits)
+        write_fss_lists({part: fss.class_list(source, part) for part in fss.PARTS}, root, source)
         say(f"{folder}: lists written")
     elif args.test_list:
         test = read_official_list(Path(args.test_list))
@@ -203,7 +204,7 @@ def prepare_fss(args: argparse.Namespace) -> None:
             path.name for path in root.iterdir() if path.is_dir() and path.name[0] not in "._" and is_name(path.name)
         }
         everything = sorted(folders - {folder.name})
-        write_fss_lists(derive_fss_lists(test, everything), root)
+        write_fss_lists(derive_fss_lists(test, everything), root, args.test_list)
         say(f"{folder}: lists written")
         say("note: the official list does not say which classes validate; these are not HSNet's 240")
     elif not folder.is_dir():

@@ -92,14 +92,17 @@ def read_official_list(path: Path) -> list[str]:
     return names
 
 
-def write_fss_lists(lists: dict[str, list[str]], root: Path) -> None:
-    """Write splits/trn.txt, val.txt and test.txt of FSS-1000. Raises UserError if root holds few of the classes."""
+def write_fss_lists(lists: dict[str, list[str]], root: Path, source: str | Path = "the lists") -> None:
+    """Write splits/trn.txt, val.txt and test.txt of FSS-1000. Raises UserError if root holds few of the classes.
+
+    source: where the classes were read, for people.
+    """
     for names in ([name for part in lists.values() for name in part], *lists.values()):
         absent = [name for name in names if not (root / name).is_dir()]
         if len(absent) > len(names) / 2:
             raise UserError(
-                f"{root}: {len(absent)} of the {len(names)} listed classes are not there, {absent[0]!r:.60} the first; "
-                "unpack all of them, or keep the dataset's own lists"
+                f"{root}: {len(absent)} of the {len(names)} listed classes are not there, {absent[0]!r:.60} the first "
+                f"of {source}; unpack all of them, or keep the dataset's own lists"
             )
     folder = fss.lists_folder(root, None)
     _write({folder / fss.LISTS[part]: names for part, names in lists.items()}, folder)

@@ -29,9 +29,10 @@ import prepare
 import report
 import reproduce
 import test as testing
-from engine.checkpoint import Checkpoint, save_checkpoint
+from engine.checkpoint import Checkpoint, save_checkpoint, save_weights
 from engine.options import OneLineParser
 from model import build_model
+from model.weights import flat_key
 from tests.conftest import Main
 from tests.files import write
 from util.errors import printable
@@ -53,7 +54,7 @@ COMMANDS: dict[str, tuple[Main, str, str]] = {  # correct ones, and which of the
         f"--data-root {{toy}} {TEST}",
         "--data-root --checkpoint --save-episodes --episodes-from --json --results --visualize",
     ),
-    "test hsnet": (testing.main, f"--data-root {{toy}} {TEST} --protocol hsnet", "--splits"),
+    "test hsnet": (testing.main, f"--data-root {{toy}} {TEST} --protocol hsnet --splits {{inputs}}/splits", "--splits"),
     "predict": (
         predict.main,
         "--checkpoint {inputs}/w.ckpt --support {inputs}/a.jpg --mask {inputs}/a.png --query {inputs}/b.jpg "
@@ -63,8 +64,8 @@ COMMANDS: dict[str, tuple[Main, str, str]] = {  # correct ones, and which of the
     "coco": (prepare.main, "coco --data-root {coco} --workers 0", "--data-root"),
     "pascal": (prepare.main, "pascal --data-root {toy}", "--data-root"),
     "fss": (prepare.main, "fss --data-root {fss} --workers 0", "--data-root --splits --test-list"),
-    "weights": (prepare.main, "weights --from {inputs}/w.ckpt --out {here}/out", "--from --out"),
-    "checkpoints": (prepare.main, f"{ONE} --from {{inputs}} --to {{here}}/out", "--from --to"),
+    "weights": (prepare.main, "weights --from {inputs}/trunk.pth --out {here}/out", "--from --out"),
+    "checkpoints": (prepare.main, f"{ONE} --from {{inputs}}/authors --to {{here}}/out", "--from --to"),
     "splits": (prepare.main, "splits --from {inputs}/hsnet --out {here}/out", "--from --out"),
     "splits of masks": (prepare.main, "splits --dataset fss --data-root {fss} --out {here}/out", "--data-root"),
     "toy": (prepare.main, "toy --train 1 --val 1 --out {here}/out", "--out"),
@@ -78,7 +79,7 @@ COMMANDS: dict[str, tuple[Main, str, str]] = {  # correct ones, and which of the
     "reproduce": (
         reproduce.main,
         "--data-root {toy}/.. --dataset pascal --method ssp --backbone resnet50 --shot 1 --folds 0 --out {here}/out "
-        "--splits {inputs}/splits --mirror http://127.0.0.1:9 --no-verify",
+        "--splits {inputs}/splits --authors {here}/authors --mirror http://127.0.0.1:9 --no-verify",
         "--data-root --splits --authors --out --python",
     ),
     "app": (app.main, "--checkpoint {inputs}/w.ckpt --device cpu", "--checkpoint"),
@@ -186,6 +187,8 @@ def places(toy: Path, toy_coco: Path, toy_fss: Path, tmp_path_factory: pytest.Te
     info = {"dataset": "pascal", "fold": 0, "shot": 1, "refine": True, "base_classes": list(range(6, 21))}
     state = build_model("ssp").half().state_dict()
     save_checkpoint(inputs / "w.ckpt", Checkpoint(state, info))
+    save_weights(inputs / "authors" / "pascal" / "resnet50_1shot_fold0_ssp.pth", state)
+    save_weights(inputs / "trunk.pth", {flat_key(key): value for key, value in state.items()})
     few = [*FEW.split(), "--json", str(inputs / "r.json")]
     testing.main(["--data-root", str(toy), "--checkpoint", str(inputs / "w.ckpt"), *few])
     for name in ("JPEGImages/toy_00061.jpg", "SegmentationClassAug/toy_00061.png"):
@@ -252,6 +255,21 @@ def test_no_flag_is_left_out() -> None:
         named.setdefault(program, set()).update(flags_of(words, main))
         tried.setdefault(program, set()).update(flags.split())
     assert tried == named
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_commands_are_correct(name: str, places: dict[str, Path], tmp_path: Path) -> None:
+    """Else a line about something else would do for every kind of path."""
+    here = folder(tmp_path / "here")
+    main, words, _ = COMMANDS[name]
+    if name == "app":
+        pytest.skip("it does not end")
+    if name == "test of a run":
+        write(here / "outdir/models/pascal/fold_0/resnet50_1shot_1.00.ckpt", (places["inputs"] / "w.ckpt").read_bytes())
+    argv = [word.format(here=here, **places) for word in words.split()]
+    code, _, errors = run_as_user(main, argv, here)
+    assert code == (name in ("verify", "reproduce")), errors  # too few images of a class; no weights to fetch
 
 
 @pytest.mark.parametrize(
