@@ -62,7 +62,7 @@ def prepare_gradio(folder: Path) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Serve the page until Ctrl-C or SIGTERM."""
+    """Serve the page until Ctrl-C, SIGTERM or SIGHUP."""
     args = parse(argv)
     with interrupts(), tempfile.TemporaryDirectory(prefix="ssp_page_") as name:
         folder = Path(name).resolve()

@@ -6,7 +6,7 @@ import errno
 import math
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -24,7 +24,7 @@ from util.files import check_regular
 IGNORE = 255  # label of pixels that count for nothing
 # What is opened, whatever a file is called: those that Pillow decodes by itself. An EPS would start another program.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
-NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENXIO)  # nothing there, a folder, a pipe
+NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ENXIO)  # nothing there, or a pipe
 FLOATS = "floating-point pixels; save it with 8 or 16 bits"
 LOSSY = ("JPEG", "MPO")
 BLURRED = "JPEG blurs a mask's values; save the mask as PNG"
@@ -112,28 +112,28 @@ def stems(folder: Path, suffix: str) -> tuple[str, ...]:
 
 def read_rgb(path: str | Path) -> Image.Image:
     """An image as RGB; what is transparent is opaque. Raises UserError naming the file unless it is a whole image."""
-    with _opened(path, "image") as image:
-        _check_pixels(image, path)
+    with opened(path, "image") as image:
+        check_pixels(image, path)
         return _eight_bits(image).convert("RGB")
 
 
 def read_size(path: str | Path) -> tuple[int, int]:
     """The (width, height) in an image's header; errors as :func:`read_rgb`, but for those of the pixels."""
-    with _opened(path, "image", whole=False) as image:
-        _check_pixels(image, path)
+    with opened(path, "image", whole=False) as image:
+        check_pixels(image, path)
         return image.size
 
 
 def read_mask(path: str | Path) -> np.ndarray:
     """A label mask as (H, W) uint8. Raises UserError naming the file if it cannot be one."""
-    with _opened(path, "mask") as image:
+    with opened(path, "mask") as image:
         _check_labels(image, path)
         return np.array(image, dtype=np.uint8)
 
 
 def read_binary_mask(path: str | Path) -> np.ndarray:
     """A mask of one object as (H, W) uint8, 1 where it is at least 128 (of any mode; FSS-1000's are RGB)."""
-    with _opened(path, "mask") as image:
+    with opened(path, "mask") as image:
         return (np.array(_grey(image, path)) >= 128).astype(np.uint8)
 
 
@@ -142,7 +142,7 @@ def read_histogram(path: str | Path, binary: bool = False) -> tuple[tuple[int, i
 
     binary: the mask is of one object, as for :func:`read_binary_mask`, and its labels are 0 and 1.
     """
-    with _opened(path, "mask") as image:
+    with opened(path, "mask") as image:
         if binary:
             grey = _grey(image, path).histogram()
             labels = [sum(grey[:128]), sum(grey[128:])]
@@ -182,9 +182,22 @@ def open_image(path: str | Path | BytesIO, kind: str = "image") -> Iterator[Imag
         raise UserError(f"{path}: has more than {limit}, the most that are read; make the {kind} smaller") from error
 
 
+def _damaged(error: Exception) -> str:
+    return f"damaged or not an image, fetch it again ({error})"
+
+
 @contextmanager
-def _opened(path: str | Path, kind: str, whole: bool = True) -> Iterator[Image.Image]:
-    """An image file, decoded if whole; what fails in the block is the file's fault, and a UserError naming it."""
+def opened(
+    path: str | Path, kind: str, whole: bool = True, damaged: Callable[[Exception], str] = _damaged
+) -> Iterator[Image.Image]:
+    """An image file; what fails in the block is the file's fault, and a UserError naming it.
+
+    Arguments:
+        path: the file.
+        kind: what it is, for messages.
+        whole: decode it before the block.
+        damaged: what to say of a file that cannot be decoded.
+    """
     try:
         with open_image(path, kind) as image:
             if whole:
@@ -193,13 +206,13 @@ def _opened(path: str | Path, kind: str, whole: bool = True) -> Iterator[Image.I
     except (UserError, MemoryError):
         raise
     except Exception as error:  # a damaged file can fail anywhere in the decoder
+        what = damaged(error)
         if isinstance(error, OSError) and error.strerror:
             what = f"no such {kind}" if error.errno in NO_FILE else f"cannot be read: {refusal(error)}"
-            raise UserError(f"{path}: {what}") from error
-        raise UserError(f"{path}: damaged or not an image, fetch it again ({error})") from error
+        raise UserError(f"{path}: {what}") from error
 
 
-def _check_pixels(image: Image.Image, path: str | Path) -> None:
+def check_pixels(image: Image.Image, path: str | Path) -> None:
     if image.mode == "F":
         raise UserError(f"{path}: {FLOATS}")
 
@@ -213,7 +226,7 @@ def _check_labels(image: Image.Image, path: str | Path) -> None:
 
 def _grey(image: Image.Image, path: str | Path) -> Image.Image:
     """The mask of an object as grey; 16 bits are clipped, so that 255 of them is the object too."""
-    _check_pixels(image, path)
+    check_pixels(image, path)
     return image.convert("L")
 
 

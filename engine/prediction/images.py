@@ -8,10 +8,11 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, UnidentifiedImageError
 
-from dataset.images import FLOATS, open_image, to_rgb
-from util.errors import UserError, refusal
+import dataset.images
+from dataset.images import check_pixels, to_rgb
+from util.errors import UserError
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")  # of images in folders
 SHOWN = 5  # names that a message lists
@@ -145,21 +146,15 @@ def check_image(path: str | Path) -> tuple[int, int]:
 
 @contextmanager
 def opened(path: str | Path, kind: str = "image") -> Iterator[Image.Image]:
-    """An image file, not yet decoded; what fails in the block is the file's fault, and a UserError naming it."""
-    try:
-        with open_image(path, kind) as image:
-            if image.mode == "F":
-                raise UserError(f"{path}: {FLOATS}")
-            yield image
-    except (UserError, MemoryError):
-        raise
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such {kind}") from error
-    except Exception as error:  # a damaged file can fail anywhere in the decoder
-        if isinstance(error, OSError) and error.strerror:
-            raise UserError(f"{path}: cannot be read: {refusal(error)}") from error
-        reason = "" if isinstance(error, Image.UnidentifiedImageError) else f" ({error})"
-        raise UserError(f"{path}: not an image, or damaged{reason}; replace it or leave it out") from error
+    """An image file of a user's own, not yet decoded; errors as those of dataset.images.opened."""
+    with dataset.images.opened(path, kind, whole=False, damaged=_damaged) as image:
+        check_pixels(image, path)
+        yield image
+
+
+def _damaged(error: Exception) -> str:
+    reason = "" if isinstance(error, UnidentifiedImageError) else f" ({error})"
+    return f"not an image, or damaged{reason}; replace it or leave it out"
 
 
 def turn_of(image: Image.Image) -> Turn | None:
