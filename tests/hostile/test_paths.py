@@ -10,7 +10,6 @@ import signal
 import socket
 import stat
 import sys
-import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -35,6 +34,7 @@ from model import build_model
 from model.weights import flat_key
 from tests.conftest import Main
 from tests.files import write
+from tests.hostile.children import in_child
 from util.errors import printable
 from util.launch import command
 
@@ -211,29 +211,19 @@ def drop_privileges() -> None:
 
 def run_as_user(main: Main, argv: list[str], here: Path) -> tuple[int, str, str]:
     """Exit code, output and errors of a script in a process of its own, without root's privileges, in a folder."""
-    child = os.fork()
-    if child == 0:
-        try:
-            signal.alarm(20)
-            os.chdir(here)
-            for number, name in ((1, "output"), (2, "errors")):
-                os.dup2(os.open(here.parent / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-            sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
-            drop_privileges()
-            command(lambda: main(argv))
-            code = 0
-        except SystemExit as error:
-            code = error.code if isinstance(error.code, int) else 1
-        except BaseException:
-            traceback.print_exc()
-            code = 70
-        with suppress(BaseException):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(code)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    output, errors = ((here.parent / name).read_text(errors="replace") for name in ("output", "errors"))
-    return code, output, errors
+    output, errors = here.parent / "output", here.parent / "errors"
+
+    def work() -> None:
+        signal.alarm(60)
+        os.chdir(here)
+        for number, path in ((1, output), (2, errors)):
+            os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
+        drop_privileges()
+        command(lambda: main(argv))
+
+    code = os.waitstatus_to_exitcode(in_child(work))
+    return code, output.read_text(errors="replace"), errors.read_text(errors="replace")
 
 
 def content(*folders: Path) -> dict[str, tuple[int, ...]]:
