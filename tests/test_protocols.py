@@ -281,5 +281,6 @@ def test_a_checkpoint_of_another_dataset(
     path = tmp_path / "other.ckpt"
     save_checkpoint(path, Checkpoint(load_checkpoint(checkpoint).state_dict, info))
     testing.main(flags(toy, path, "--dataset", "pascal", "--fold", 0, "--episodes", 1, "--seeds", 1))
-    warning = capsys.readouterr().err
-    assert warning == f"WARNING: {path} was trained on coco, whose classes may be among those of pascal\n"
+    said = capsys.readouterr()
+    assert said.err == f"WARNING: {path} was trained on coco, whose classes may be among those of pascal\n"
+    assert sum(line.startswith("note: without --refine; ") for line in said.out.splitlines()) == 1
