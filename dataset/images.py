@@ -157,12 +157,13 @@ def most_pixels() -> float:
 
 
 @contextmanager
-def open_image(path: str | Path | BytesIO, kind: str = "image") -> Iterator[Image.Image]:
+def open_image(path: str | Path | BytesIO, kind: str = "image", most: float | None = None) -> Iterator[Image.Image]:
     """An image file, not yet decoded, without Pillow's warnings of odd metadata.
 
     Arguments:
         path: a file of FORMATS, or its content.
         kind: what it is, for the message.
+        most: pixels that it may have, as its header says; None for most_pixels().
     Raises:
         UserError: it has more pixels than are read.
         OSError: it is missing, or a pipe (check_regular).
@@ -170,11 +171,12 @@ def open_image(path: str | Path | BytesIO, kind: str = "image") -> Iterator[Imag
     """
     if not isinstance(path, BytesIO):
         check_regular(path)
+    most = most_pixels() if most is None else most
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(path, formats=FORMATS) as image:
-                if image.width * image.height > most_pixels():
+                if image.width * image.height > most:
                     raise Image.DecompressionBombError
                 yield image
     except Image.DecompressionBombError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -154,7 +155,7 @@ def check_limits(size: int, file: str | Path | BytesIO, name: str) -> None:
     if size > MAX_BYTES:
         raise UserError(f"{name}: more than {MAX_BYTES // 10**6} MB; make the file smaller.")
     try:
-        with open_image(file) as image:
+        with open_image(file, most=math.inf) as image:  # the bound below is a lower one
             width, height = image.size
     except UserError as error:
         raise UserError(f"{name}: far too large; make the image smaller.") from error
