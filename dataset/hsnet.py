@@ -19,7 +19,7 @@ import numpy as np
 
 from dataset.lists import image_id, read_lines
 from util.errors import UserError, refusal
-from util.files import check_regular, is_name, read_json
+from util.files import TooLarge, is_name, read_json, read_within
 from util.numbers import is_whole, whole_number
 
 LIST_BYTES = 2**26  # of a COCO list; HSNet's have about 10 MB
@@ -130,14 +130,11 @@ class _ContainersOnly(pickle._Unpickler):
 def load_containers(path: Path) -> Any:
     """A pickle of dicts, lists, str and int. Raises UserError, running nothing, on any other."""
     try:
-        check_regular(path)
-        with path.open("rb") as file:
-            content = file.read(LIST_BYTES + 1)
-        if len(content) > LIST_BYTES:
-            raise UserError(f"{path}: more than the {LIST_BYTES >> 20} MB that are read; import the file again")
-        return _ContainersOnly(BytesIO(content)).load()
-    except (UserError, MemoryError):
+        return _ContainersOnly(BytesIO(read_within(path, LIST_BYTES))).load()
+    except MemoryError:
         raise
+    except TooLarge as error:
+        raise UserError(f"{path}: {error}; import the file again") from error
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such list; {MISSING}") from error
     except pickle.UnpicklingError as error:

@@ -111,6 +111,17 @@ class TooLarge(ValueError):
     """A file has more bytes than are read."""
 
 
+def read_within(path: str | Path, most: int) -> bytes:
+    """The content of a file. Raises TooLarge if it has more than ``most`` bytes, OSError if it cannot be read."""
+    check_regular(path)
+    with open(path, "rb") as file:
+        is_within = os.fstat(file.fileno()).st_size <= most
+        content = file.read(most + 1) if is_within else b""
+    if not is_within or len(content) > most:
+        raise TooLarge(f"more than the {most >> 20} MB that are read")
+    return content
+
+
 def read_json(path: str | Path, most: int = JSON_BYTES) -> Any:
     """The content of a JSON file.
 
@@ -122,14 +133,9 @@ def read_json(path: str | Path, most: int = JSON_BYTES) -> Any:
         TooLarge: it has more bytes.
         ValueError: it is no JSON, or nested too deeply.
     """
-    check_regular(path)
-    with open(path, "rb") as file:
-        is_within = os.fstat(file.fileno()).st_size <= most
-        text = file.read(most + 1) if is_within else b""
-    if not is_within or len(text) > most:
-        raise TooLarge(f"more than the {most >> 20} MB that are read")
+    content = read_within(path, most)
     try:
-        return json.loads(text)
+        return json.loads(content)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
 
