@@ -30,7 +30,7 @@ outdir_demo/table.md: | install
 
 pictures: install outdir_demo/table.md
 	$(RUN) -c "import gradio, playwright" 2>/dev/null || $(VENV)/bin/pip install --quiet gradio playwright
-	$(RUN) -m docs.pictures
+	$(RUN) -m docs.make_pictures
 
 app: install
 	$(RUN) -c "import gradio" 2>/dev/null || $(VENV)/bin/pip install --quiet gradio
@@ -55,4 +55,4 @@ bench: install $(filter data/toy,$(DATA_ROOT))
 	$(RUN) -m benchmarks.breakdown --data-root $(DATA_ROOT)
 	$(RUN) -m benchmarks.planning
 	$(RUN) -m benchmarks.sampling
-	$(RUN) -m benchmarks.index --masks $(DATA_ROOT)/SegmentationClassAug
+	$(RUN) -m benchmarks.class_index --masks $(DATA_ROOT)/SegmentationClassAug

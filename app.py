@@ -25,9 +25,9 @@ from pathlib import Path
 import util.launch
 from engine.checkpoint import find_checkpoint
 from engine.options import OneLineParser, add_max_side, add_network, device, memory_errors, whole
-from engine.page.finder import Finder
-from engine.page.guard import Guard
-from engine.page.uploads import MAX_BYTES
+from page.finder import Finder
+from page.guard import Guard
+from page.uploads import MAX_BYTES
 from util.errors import UserError, first_line
 from util.interrupts import interrupts
 
@@ -75,7 +75,7 @@ def main(argv: list[str] | None = None) -> None:
             checkpoint = find_checkpoint(args.checkpoint or DEMO)
             own = {"method": args.method, "backbone": args.backbone}
             predictor = hubconf.predictor(checkpoint, None, args.device, args.max_side, **own)
-        from engine.page.layout import CSS, THEME, layout  # which imports gradio
+        from page.build import CSS, THEME, layout  # which imports gradio
 
         page = layout(Finder(predictor), folder, args.max_side)
         try:

@@ -1,6 +1,6 @@
 """The whole method on a toy dataset, in a few minutes on a laptop: `make demo`.
 
-Paints 20 classes of colour and texture. Trains on fifteen: first a trunk (the baseline, from random weights), as
+Paints 20 classes of colour and texture. Trains on fifteen: first a backbone (the baseline, from random weights), as
 the paper starts from ImageNet weights; then from it the baseline and SSP, for as many episodes each. Tests on the other
 five classes over five seeds and prints the paper's ablation: untrained; baseline; SSP's weights with the supports'
 prototypes alone (step 2 of docs/method.md), with self-support, with refinement. Draws episodes, a look inside and a
@@ -21,22 +21,22 @@ from dataset import Episode, open_part, open_pool
 from dataset.images import ImageSet
 from dataset.samples import TrainingSamples
 from engine.checkpoint import load_checkpoint, load_network, save_weights
+from engine.drawing import episode_panel, legend, save_png, stack, text_line
 from engine.evaluation.evaluate import evaluate, result_table, segment
 from engine.evaluation.gallery import choose, headline, masked, write_gallery
 from engine.evaluation.protocol import PAPER, plan_seeds
 from engine.options import OneLineParser, default_device, device, whole
-from engine.pictures import episode_panel, legend, save_png, stack, text_line
-from engine.prediction import Predictor, explanation_figure
 from engine.setting import Setting
 from engine.training.start import start_network
 from model import SSP, Baseline, FewShotNetwork, build_model
 from model.weights import flat_key
+from prediction import Predictor, explanation_figure
 from util.files import atomic_write
 
 HERE = Path(__file__).parent
 DATA, OUT = HERE / "data" / "toy", HERE / "outdir_demo"
 TRAINING = ["--crop-size", "129", "--test-episodes", "50", "--seeds", "1", "--resume"]
-TRUNK = [*TRAINING, "--pretrained", "none", "--lr", "3e-3", "--episode", "800", "--snapshot", "200"]
+BACKBONE = [*TRAINING, "--pretrained", "none", "--lr", "3e-3", "--episode", "800", "--snapshot", "200"]
 METHODS = [*TRAINING, "--episode", "200", "--snapshot", "40"]  # with the paper's learning rate
 TEST_EPISODES = 200
 SHOWN_EPISODES = 60  # on the page
@@ -57,8 +57,8 @@ def untrained(flags: list[str]) -> FewShotNetwork:
     return start_network(Setting.of(vars(args)), samples, args.pretrained, device("cpu"))
 
 
-def trunk_of(checkpoint: Path, path: Path) -> Path:
-    """A trained network's trunk, spelled as a file of ImageNet weights."""
+def backbone_of(checkpoint: Path, path: Path) -> Path:
+    """A trained network's backbone, spelled as a file of ImageNet weights."""
     save_weights(path, {flat_key(key): x for key, x in load_checkpoint(checkpoint).state_dict.items()})
     return path
 
@@ -125,16 +125,16 @@ def demonstrate(fold: int, out: Path) -> None:
     if not DATA.exists():
         prepare.main(["toy", "--out", str(DATA)])
 
-    print("\n-- the trunk that both start from --")
-    trunk = training.main([*setting, *TRUNK, "--method", "baseline", "--out", str(out / "trunk")])
-    start = [*setting, *METHODS, "--pretrained", str(trunk_of(trunk, out / "trunk.pth"))]
+    print("\n-- the backbone that both start from --")
+    backbone = training.main([*setting, *BACKBONE, "--method", "baseline", "--out", str(out / "backbone")])
+    start = [*setting, *METHODS, "--pretrained", str(backbone_of(backbone, out / "backbone.pth"))]
     print("\n-- baseline --")
     baseline = training.main([*start, "--method", "baseline", "--out", str(out / "baseline")])
     print("\n-- SSP --")
     ssp = training.main([*start, "--refine", "--out", str(out / "ssp")])
 
     networks = {
-        "untrained": untrained([*setting, *TRUNK]),
+        "untrained": untrained([*setting, *BACKBONE]),
         "baseline": loaded(build_model("baseline"), baseline),
         "SSP's weights, step 2": loaded(build_model(PrototypesAlone), ssp),
         "SSP": loaded(build_model("ssp"), ssp),

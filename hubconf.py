@@ -16,11 +16,11 @@ import pathlib
 import torch
 
 import engine.checkpoint
-import engine.evaluation.declared
-import engine.network
-import engine.prediction.predictor
-import engine.reproduction.authors
+import engine.custom
+import engine.evaluation.training_provenance
 import model
+import prediction.predictor
+import tables.authors
 import util.errors
 
 dependencies = ["torch", "torchvision", "numpy", "PIL", "tqdm"]
@@ -53,14 +53,14 @@ def predictor(
     max_side: int = engine.setting.MAX_SIDE,
     method: str | None = None,
     backbone: str | None = None,
-) -> engine.prediction.predictor.Predictor:
-    """Build what segments images like a few supports (engine.prediction), with the network that the weights are of.
+) -> prediction.predictor.Predictor:
+    """Build what segments images like a few supports (prediction), with the network that the weights are of.
 
     Arguments:
         weights, refine: as above.
         device: None for CUDA if there is one, else the CPU.
         max_side: larger images are resized to so many pixels.
-        method, backbone: FILE.py:CLASS of a head or trunk of your own, whose code runs; None for the weights'.
+        method, backbone: FILE.py:CLASS of a custom head or backbone, whose code runs; None for the weights'.
     Returns:
         A Predictor without supports.
     """
@@ -68,7 +68,7 @@ def predictor(
         device = "cuda" if torch.cuda.is_available() else "cpu"
     net, about, note = _loaded(weights, refine, method, backbone)
     net = model.fold_batch_norms(net).to(device, memory_format=torch.channels_last)
-    return engine.prediction.predictor.Predictor(net, max_side, about, note)
+    return prediction.predictor.Predictor(net, max_side, about, note)
 
 
 def _network(
@@ -83,24 +83,24 @@ def _loaded(
     """The network of this method and backbone (None: the weights'), in eval mode, what it is, and a note on it."""
     state, info = None, {"method": method, "backbone": backbone}
     if weights is not None:
-        state, info = engine.reproduction.authors.load_known(pathlib.Path(weights))
+        state, info = tables.authors.load_known(pathlib.Path(weights))
         if method and backbone in model.BACKBONES and (method, backbone) != (info["method"], info["backbone"]):
             found = f"{info['method']}_{info['backbone']}"
             raise util.errors.UserError(
                 f"{weights}: holds the weights of {found}, not of {method}_{backbone}; ask for it"
             )
-        info = {**info, **engine.network.chosen(weights, info, {"method": method, "backbone": backbone})}
+        info = {**info, **engine.custom.resolve_network(weights, info, {"method": method, "backbone": backbone})}
     refine = bool(info.get("refine")) if refine is None else refine
     try:
         model.check_refine(info["method"], refine)
     except ValueError as error:
         where = "" if weights is None else f"{weights}: "
         raise util.errors.UserError(f"{where}{error}; leave it out") from error
-    net = engine.network.network_of(info["method"], info["backbone"], refine)
+    net = engine.custom.build_network(info["method"], info["backbone"], refine)
     if state is not None:
         engine.checkpoint.load_network(net, state, weights)
     network = f"{info['method']} {info['backbone']}{', refine' if refine else ''}"
-    trained = engine.evaluation.declared.how_trained(info)
+    trained = engine.evaluation.training_provenance.describe_training(info)
     name = pathlib.Path(weights or "random").name  # its folder is not for those who look at the page
-    note = engine.evaluation.declared.other_data_note(info)
+    note = engine.evaluation.training_provenance.other_data_note(info)
     return net.eval(), f"{network}; weights {name}, {trained}", note

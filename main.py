@@ -27,9 +27,9 @@ from typing import Any
 
 import util.launch
 from dataset import Part, Plans, locate, open_fold, open_pool
+from engine.custom import code_digest
 from engine.evaluation.protocol import PAPER, plan_seeds
-from engine.network import code_digest
-from engine.options import add_schedule, add_start, check_engine, default_device, make_parser, settle, whole
+from engine.options import add_schedule, add_start, check_engine, default_device, make_parser, resolve_setting, whole
 from engine.setting import Schedule, Setting
 from engine.training.best import suffixes
 from engine.training.history import need_tensorboard
@@ -54,13 +54,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         nargs="?",
         const="bf16",
         choices=("bf16", "fp16"),
-        help="train the trunk in bfloat16, on CUDA also float16",
+        help="train the backbone in bfloat16, on CUDA also float16",
     )
-    add("--compile", action="store_true", help="compile the trunk with torch.compile")
+    add("--compile", action="store_true", help="compile the backbone with torch.compile")
     add("--released-order", type=whole(2, 64), metavar="N", help="train as the release on N GPUs, fault included")
     add("--tensorboard", action="store_true", help="also write events for TensorBoard")
     args = parser.parse_args(argv)
-    setting = settle(vars(args))
+    setting = resolve_setting(vars(args))
     vars(args).update(setting.as_dict())
     del args.features  # it is in the backbone
     args.crop_size = args.crop_size or setting.layout.CROP_SIZE

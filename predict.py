@@ -28,7 +28,7 @@ from pathlib import Path
 import util.launch
 from engine.checkpoint import find_checkpoint
 from engine.options import OneLineParser, add_max_side, add_network, device, memory_errors, number
-from engine.prediction.images import find_images, find_supports
+from prediction.files import find_images, find_supports
 from util.distributed import say
 from util.errors import UserError
 
@@ -83,7 +83,7 @@ def main(argv: list[str] | None = None) -> dict[Path, float]:
     checkpoint = find_checkpoint(args.checkpoint)
     # Here, so that --help and wrong flags need not wait for torch.
     import hubconf
-    from engine.prediction.batch import segment_files
+    from prediction.batch import segment_files
 
     with memory_errors(args.max_side):
         own = {"method": args.method, "backbone": args.backbone}

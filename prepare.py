@@ -30,18 +30,24 @@ import util.launch
 from dataset import DATASETS, coco, fss, locate, pascal
 from dataset.lists import read_ids, write_lines
 from dataset.prepare.coco_masks import make_masks, read_instances
-from dataset.prepare.lists import derive_fss_lists, generate_lists, import_lists, read_official_list, write_fss_lists
 from dataset.prepare.toy import make_toy
 from dataset.prepare.verify import survey
-from engine.checkpoint import PRETRAINED, blaming, read, save_weights
+from dataset.prepare.write_lists import (
+    derive_fss_lists,
+    generate_lists,
+    import_lists,
+    read_official_list,
+    write_fss_lists,
+)
+from engine.checkpoint import PRETRAINED, errors_name, read, save_weights
 from engine.options import OneLineParser, whole
-from engine.report.paper import DRIVE
-from engine.reproduction.authors import FOLDER as AUTHORS_FOLDER
-from engine.reproduction.authors import choose
-from engine.reproduction.download import need_gdown
-from engine.reproduction.provide import fetch_imagenet, provide
 from model import BACKBONES, METHODS, build_model
 from model.weights import adapt_pretrained, flat_key, unwrap
+from tables.authors import FOLDER as AUTHORS_FOLDER
+from tables.authors import choose
+from tables.download import need_gdown
+from tables.paper import DRIVE
+from tables.provide import fetch_imagenet, provide
 from util.distributed import say
 from util.errors import UserError, first_line
 from util.files import atomic_write, check_file, check_writable, is_name, remove_leftovers
@@ -76,7 +82,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--splits", metavar="DIR", help="take HSNet's lists, from its data/splits")
     add("--test-list", metavar="FILE", help="or the official list of 240 test classes")
     add = subcommand(prepare_weights, "ImageNet weights", data=False, workers=False)
-    add("--backbone", choices=BACKBONES, default="resnet50", help="trunk (default %(default)s)")
+    add("--backbone", choices=BACKBONES, default="resnet50", help="backbone (default %(default)s)")
     add(
         "--from",
         dest="source",
@@ -88,7 +94,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add = subcommand(prepare_checkpoints, "the authors' trained networks", data=False, workers=False)
     add("--dataset", choices=tuple(dict.fromkeys(key[0] for key in DRIVE)), help="only of this benchmark")
     add("--method", choices=METHODS, help="only of this method")
-    add("--backbone", choices=BACKBONES, help="only of this trunk")
+    add("--backbone", choices=BACKBONES, help="only of this backbone")
     add("--shot", type=whole(1, 5), choices=(1, 5), help="only of this number of supports")
     add("--fold", type=whole(0, 3), help="only of this fold")
     add("--to", metavar="DIR", default=str(AUTHORS_FOLDER), help="folder to write (default: pretrained/authors here)")
@@ -215,7 +221,7 @@ def prepare_fss(args: argparse.Namespace) -> None:
 
 
 def prepare_weights(args: argparse.Namespace) -> None:
-    """ImageNet weights of the trunk, from timm, the authors or a file, into pretrained/BACKBONE.pth."""
+    """ImageNet weights of the backbone, from timm, the authors or a file, into pretrained/BACKBONE.pth."""
     path = Path(args.out) / f"{args.backbone}.pth"
     if path.is_file() and not args.again:
         say(f"{path}: is there; --again replaces it")
@@ -223,18 +229,18 @@ def prepare_weights(args: argparse.Namespace) -> None:
     check_writable(path.parent)
     if args.source == "authors":
         fetch_imagenet(args.backbone, path)
-        say(f"{path}: fetched, the authors' ImageNet weights; all keys of the trunk matched")
+        say(f"{path}: fetched, the authors' ImageNet weights; all keys of the backbone matched")
         return
     source = args.source or f"timm's {TIMM[args.backbone]}"
     net = build_model("ssp", args.backbone)
     content = read(args.source) if args.source else fetch_from_timm(TIMM[args.backbone], path)
-    with blaming(source):
+    with errors_name(source):
         state = unwrap(content)
         adapt_pretrained(net, state)
-    trunk = {flat_key(key): value for key, value in net.state_dict().items()}
-    save_weights(path, trunk)
+    backbone = {flat_key(key): value for key, value in net.state_dict().items()}
+    save_weights(path, backbone)
     rest = sum(key.startswith(("layer4.", "fc.")) for key in state)
-    say(f"{path}: all {len(trunk)} keys of the trunk matched, from {source}; {rest} keys of layer4 and fc are not used")
+    say(f"{path}: all {len(backbone)} keys of the backbone matched, from {source}; {rest} of layer4 and fc not used")
 
 
 def fetch_from_timm(name: str, path: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@
 
 The program reads the JSON files of main.py and test.py. The newest result of a cell counts. A result that may not
 compare with the paper's (fewer episodes or seeds, --amp, test classes that were trained on) gets a mark and a note.
-Tables of their own have networks with another trunk or head than the paper's, or whose trunk was not trained, and
+Tables of their own have networks with another backbone or head than the paper's, or whose backbone was not trained, and
 results on other data than the benchmark's, such as a toy dataset; --commands prints nothing for them.
 """
 
@@ -22,10 +22,21 @@ from pathlib import Path
 import util.launch
 from dataset import DATASETS, FOLDS
 from engine.evaluation.protocol import HSNET
-from engine.options import HEADS, TRUNKS, OneLineParser, named, whole
-from engine.report.picture import draw_tables, figure_class
-from engine.report.results import Result, find_results
-from engine.report.tables import (
+from engine.evaluation.result import Result, find_results
+from engine.options import BACKBONE_CHOICES, METHOD_CHOICES, OneLineParser, named, whole
+from engine.setting import AUTHORS, OWN, WEIGHTS
+from model.names import is_backbone, is_method
+from tables.commands import (
+    home_of,
+    is_of_other,
+    is_of_other_data,
+    newest_checkpoint,
+    test_command,
+    training_command,
+    training_setting,
+)
+from tables.picture import draw_tables, figure_class
+from tables.tables import (
     Cell,
     Row,
     Table,
@@ -36,17 +47,6 @@ from engine.report.tables import (
     to_csv,
     to_markdown,
 )
-from engine.reproduction.commands import (
-    home_of,
-    is_of_other,
-    is_of_other_data,
-    newest_checkpoint,
-    test_command,
-    training_command,
-    training_setting,
-)
-from engine.setting import AUTHORS, OWN, WEIGHTS
-from model.names import is_backbone, is_method
 from util.distributed import say
 from util.errors import UserError, one_line
 from util.files import atomic_write, check_apart, check_file
@@ -58,8 +58,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("paths", nargs="*", metavar="PATH", help="result files, or folders that hold some (default: --out)")
     add("--dataset", choices=tuple(DATASETS), help="only this benchmark")
     add("--shot", type=whole(1, 100), help="only this number of supports")
-    add("--method", type=named(is_method, HEADS), metavar="METHOD", help=f"only this method: {HEADS}")
-    add("--backbone", type=named(is_backbone, TRUNKS), metavar="TRUNK", help=f"only this trunk: {TRUNKS}")
+    add("--method", type=named(is_method, METHOD_CHOICES), metavar="METHOD", help=f"only this method: {METHOD_CHOICES}")
+    add(
+        "--backbone",
+        type=named(is_backbone, BACKBONE_CHOICES),
+        metavar="BACKBONE",
+        help=f"only this backbone: {BACKBONE_CHOICES}",
+    )
     add("--weights", choices=WEIGHTS, help="only trainings of your own, or only the authors' weights")
     add("--markdown", metavar="FILE", help="write the tables to a file")
     add("--csv", metavar="FILE", help="write a line for each cell")

@@ -29,14 +29,13 @@ import util.launch
 from dataset import DATASETS, FOLDS, locate
 from engine.evaluation.estimate import duration
 from engine.evaluation.protocol import HSNET, PAPER, PROTOCOLS, Protocol
+from engine.evaluation.result import find_results
 from engine.options import EPISODES, SEEDS, OneLineParser, add_schedule, default_device, device, whole
-from engine.report.paper import PUBLISHED
-from engine.report.results import find_results
-from engine.report.tables import Row, Table, make_tables, row_name, title
-from engine.report.verdict import verdicts
-from engine.reproduction.authors import FOLDER as AUTHORS_FOLDER
-from engine.reproduction.authors import AuthorsWeights, choose, is_recorded
-from engine.reproduction.commands import (
+from engine.setting import AUTHORS, OWN, RECIPE, RELEASED_ORDER, Schedule, Setting
+from model import BACKBONES, METHODS
+from tables.authors import FOLDER as AUTHORS_FOLDER
+from tables.authors import AuthorsWeights, choose, is_recorded
+from tables.commands import (
     home_of,
     is_of_other,
     newest_checkpoint,
@@ -44,11 +43,12 @@ from engine.reproduction.commands import (
     training_command,
     training_setting,
 )
-from engine.reproduction.cost import Extent, seconds_of_tests, seconds_of_trainings
-from engine.reproduction.download import need_gdown
-from engine.reproduction.provide import provide
-from engine.setting import AUTHORS, OWN, RECIPE, RELEASED_ORDER, Schedule, Setting
-from model import BACKBONES, METHODS
+from tables.cost import Budget, estimate_tests, estimate_trainings
+from tables.download import need_gdown
+from tables.paper import PUBLISHED
+from tables.provide import provide
+from tables.tables import Row, Table, make_tables, row_name, title
+from tables.verdict import verdicts
 from util.distributed import say
 from util.errors import UserError
 from util.files import check_writable, read_json
@@ -77,7 +77,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--data-root", required=True, metavar="DIR", help="the folder that holds the datasets")
     add("--dataset", choices=tuple(DATASETS), help="only this benchmark (default: those that are there)")
     add("--method", choices=METHODS, help="only this method")
-    add("--backbone", choices=BACKBONES, help="only this trunk")
+    add("--backbone", choices=BACKBONES, help="only this backbone")
     add("--shot", type=whole(1, 5), choices=(1, 5), help="only this number of supports")
     add("--folds", type=whole(0, 3), nargs="+", default=list(FOLDS), help="only these folds (default 0 1 2 3)")
     add("--protocol", choices=tuple(PROTOCOLS), help="only rows in this protocol")
@@ -199,7 +199,7 @@ def measure(cell: Cell, args: argparse.Namespace) -> None:
         raise UserError(f"test.py ended with exit code {code}, for the reason above")
 
 
-def extent_of(more: Sequence[str]) -> Extent:
+def parse_budget(more: Sequence[str]) -> Budget:
     """Those of further flags of test.py and main.py that the time depends on."""
     parser = OneLineParser("", add_help=False)
     add = parser.add_argument
@@ -209,7 +209,7 @@ def extent_of(more: Sequence[str]) -> Extent:
     add("--device", type=device, default=default_device())
     f = parser.parse_known_args(more)[0]
     schedule = Schedule(f.episode, f.snapshot, f.batch_size, RECIPE.lr)
-    return Extent(f.device, f.seeds, f.episodes or f.test_episodes, schedule, f.crop_size)
+    return Budget(f.device, f.seeds, f.episodes or f.test_episodes, schedule, f.crop_size)
 
 
 def plan_of_work(everything: Sequence[Cell], cells: Sequence[Cell], args: argparse.Namespace) -> Iterator[str]:
@@ -229,10 +229,10 @@ def plan_of_work(everything: Sequence[Cell], cells: Sequence[Cell], args: argpar
     if missing:
         need_gdown()
         yield f"{len(missing)} files of weights to fetch"
-    estimate = seconds_of_trainings if args.train else seconds_of_tests
+    estimate = estimate_trainings if args.train else estimate_tests
     try:
         work = [(cell.protocol, cell.setting) for cell in cells]
-        seconds = estimate(work, args.data_root, args.splits, extent_of(args.more))
+        seconds = estimate(work, args.data_root, args.splits, parse_budget(args.more))
     except UserError as error:
         yield f"no estimate of the time: {error}"
     else:

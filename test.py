@@ -5,7 +5,7 @@
     torchrun --nproc-per-node 4 test.py ...        the same result, the images shared among four processes
 
 A .ckpt holds its dataset, fold, shot, backbone, method and refinement; flags override all but backbone and
-method. Code of your own (FILE.py:CLASS) runs only if --backbone or --method names it. A plain state dict (.pth), such
+method. Custom code (FILE.py:CLASS) runs only if --backbone or --method names it. A plain state dict (.pth), such
 as the authors' release writes, tells only method and backbone.
 Without --checkpoint the program takes the checkpoint in the run's own folder, OUT/models/DATASET/fold_K/.
 
@@ -23,16 +23,16 @@ from typing import Any
 
 import util.launch
 from dataset import DATASETS, locate
-from dataset.held import label_of
+from dataset.provenance import label_of
 from engine.checkpoint import Checkpoint, find_checkpoint, load_network
-from engine.evaluation.declared import declare
-from engine.evaluation.protocol import HSNET, PAPER, PROTOCOLS, SAVED, doubts_of, load_episodes, save_episodes
-from engine.evaluation.tested import absences, open_tested, what_is_tested
-from engine.network import chosen, code_files, network_of
-from engine.options import EPISODES, check_engine, default_device, make_parser, settle, whole
-from engine.report.results import finished_result, result_path, save_result
-from engine.reproduction.authors import load_known
+from engine.custom import build_network, code_files, resolve_network
+from engine.evaluation.evaluation_set import describe_evaluation, describe_missing_classes, open_evaluation_set
+from engine.evaluation.protocol import HSNET, PAPER, PROTOCOLS, SAVED, leakage_warnings, load_episodes, save_episodes
+from engine.evaluation.result import finished_result, result_path, save_result
+from engine.evaluation.training_provenance import state_training
+from engine.options import EPISODES, check_engine, default_device, make_parser, resolve_setting, whole
 from engine.setting import SUFFIX, Setting
+from tables.authors import load_known
 from util import distributed
 from util.errors import UserError
 from util.files import check_apart, check_file, check_writable
@@ -54,7 +54,7 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]
     add("--results", metavar="DIR", help="keep results in this folder; one that is there is not computed again")
     add("--visualize", metavar="DIR", help="draw the best, the worst and random episodes on a page")
     add("--visualize-episodes", type=whole(3, 999), default=60, metavar="N", help="drawn episodes (default 60)")
-    add("--amp", action="store_true", help="run the trunk in bfloat16, meant for CUDA; results differ slightly")
+    add("--amp", action="store_true", help="run the backbone in bfloat16, meant for CUDA; results differ slightly")
     parser.set_defaults(seed=None, seeds=None)  # which saved episodes have of their own
     args = parser.parse_args(argv)
     take_saved(args)
@@ -63,15 +63,15 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]
     if args.checkpoint:
         path = find_checkpoint(args.checkpoint)
     else:
-        run = settle(vars(args))
+        run = resolve_setting(vars(args))
         path = find_checkpoint(run.folder(args.out), f"{run.name}_*")
     locate(args.data_root, DATASETS[args.dataset].FOLDER if args.dataset else "the dataset's folder")
     checkpoint = load_known(path)
     if args.trained_on:
-        known = declare(checkpoint.info, args.trained_on, path, args.dataset, args.data_root, args.splits)
+        known = state_training(checkpoint.info, args.trained_on, path, args.dataset, args.data_root, args.splits)
         checkpoint = checkpoint._replace(info=known)
-    vars(args).update(chosen(path, checkpoint.info, vars(args)))
-    settle_episodes(args, dict(checkpoint.info), path)
+    vars(args).update(resolve_network(path, checkpoint.info, vars(args)))
+    resolve_episodes(args, dict(checkpoint.info), path)
     if args.amp and args.engine == "plain":
         raise UserError("--amp belongs to --engine planned, the plain one is the reference")
     check_engine(args.engine)
@@ -103,7 +103,7 @@ def take_saved(args: argparse.Namespace) -> None:
     args.protocol = args.protocol or PAPER.name
 
 
-def settle_episodes(args: argparse.Namespace, known: dict[str, Any], path: Path) -> None:
+def resolve_episodes(args: argparse.Namespace, known: dict[str, Any], path: Path) -> None:
     """Settle the dataset, fold, shot and refinement; known: what the checkpoint at ``path`` says of itself."""
     layout = DATASETS[args.dataset or known.get("dataset", "pascal")]
     if known.get("dataset") != layout.NAME:
@@ -119,7 +119,7 @@ def settle_episodes(args: argparse.Namespace, known: dict[str, Any], path: Path)
             )
     if layout.FOLDS[0] is not None and args.fold is None and known.get("fold") is None:
         raise UserError(f"{path}: does not say which fold of {layout.NAME} to test; pass --fold, or --trained-on")
-    vars(args).update(settle(vars(args), known).as_dict())
+    vars(args).update(resolve_setting(vars(args), known).as_dict())
 
 
 def kept_result(args: argparse.Namespace, path: Path) -> Path | None:
@@ -156,15 +156,15 @@ def test(args: argparse.Namespace, path: Path, checkpoint: Checkpoint) -> dict[s
     # The episodes are known before the first image is opened (docs/method.md, section 5).
     seeds = range(args.seed, args.seed + args.seeds)
     what = setting, protocol, args.data_root, args.splits
-    tested = open_tested(*what, seeds, args.episodes, args.saved, args.workers)
+    tested = open_evaluation_set(*what, seeds, args.episodes, args.saved, args.workers)
     images, plans, classes, data = tested
-    distributed.say(*what_is_tested(setting, protocol, tested, checkpoint.info, path, args.episodes_from))
-    distributed.say(*absences(tested, protocol))
-    net = network_of(setting.method, setting.backbone, setting.refine)
+    distributed.say(*describe_evaluation(setting, protocol, tested, checkpoint.info, path, args.episodes_from))
+    distributed.say(*describe_missing_classes(tested, protocol))
+    net = build_network(setting.method, setting.backbone, setting.refine)
     load_network(net, checkpoint.state_dict, path)
     net.to(args.device)
     splits = args.splits if protocol == HSNET and args.saved is None else None
-    doubts = doubts_of(setting, classes, images.class_names, checkpoint.info, path, splits)
+    doubts = leakage_warnings(setting, classes, images.class_names, checkpoint.info, path, splits)
     for line in doubts:
         distributed.say(f"WARNING: {line}", file=sys.stderr)
     if args.save_episodes and distributed.rank() == 0:
@@ -174,7 +174,7 @@ def test(args: argparse.Namespace, path: Path, checkpoint: Checkpoint) -> dict[s
         unit = unit_seconds(net, images, next(iter(plans.values())), args.engine, protocol, args.amp)
         distributed.say(f"{sum(map(len, plans.values()))} episodes, about {duration(work * unit)}")
 
-    # Each image passes the trunk once, then each query is matched with all its episodes (sections 3, 6 and 8).
+    # Each image passes the backbone once, then each query is matched with all its episodes (sections 3, 6 and 8).
     how = {"engine": args.engine, "amp": args.amp}
     result = evaluate(net, images, plans, protocol, classes, args.workers, cache_gb=args.cache_gb, **how)
     if distributed.rank() == 0:

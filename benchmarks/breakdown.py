@@ -26,18 +26,18 @@ from engine.evaluation.planned import count_planned
 from engine.options import OneLineParser, default_device, positive, whole
 from engine.setting import CACHE_GB
 from engine.training.step import make_optimizer, train_step
-from model import shared_query
-from model.shared_query import Query, Sums
+from model.fast import evaluation
+from model.fast.evaluation import Query, Sums
 from model.ssp import SSP
 from util.launch import command
 from util.memory import keep_freed_memory
 
 STEPS = {  # of a planned evaluation; none of these functions calls another one
-    "trunk": [(SSP, "features")],
+    "backbone": [(SSP, "features")],
     "prototypes of the supports": [(SSP, "prototypes")],
-    "kernel of the query": [(shared_query, "kernel")],
+    "kernel of the query": [(evaluation, "kernel")],
     "sums over the background sets": [(Sums, "add")],
-    "background prototypes mixed, their cosines": [(shared_query, "mixed_cosine")],
+    "background prototypes mixed, their cosines": [(evaluation, "mixed_cosine")],
     "other cosines and means": [(Query, "cosine"), (Query, "mean")],
     "resizing and counting": [(planned, "resize"), (planned, "count_pixels")],
 }

@@ -57,7 +57,7 @@ def plan(data_root: str, fold: int, shot: int, per_image: float) -> tuple[ImageS
 
 @torch.inference_mode()
 def bare_passes(net: FewShotNetwork, pictures: Sequence[Tensor]) -> None:
-    """Nothing but the trunk, as planned evaluation runs it, over pictures (1, 3, H, W)."""
+    """Nothing but the backbone, as planned evaluation runs it, over pictures (1, 3, H, W)."""
     folded = fold_batch_norms(net).to(memory_format=torch.channels_last)
     device = net.device
     for picture in pictures:
@@ -74,32 +74,34 @@ def grow(args: argparse.Namespace, shot: int) -> None:
     for count in (len(episodes) // 4, len(episodes) // 2, len(episodes)):
         work = partial(count_planned, net, images, shuffled[:count], args.workers, int(args.cache_gb * 2**30))
         seconds, (_, passes) = timed(work)
-        print(f"{shot}-shot: {count:6} episodes, {passes} trunk passes: {seconds:7.1f} s")
+        print(f"{shot}-shot: {count:6} episodes, {passes} backbone passes: {seconds:7.1f} s")
 
 
 def compare(args: argparse.Namespace, shot: int) -> None:
-    """Time of an episode, of either engine and of bare trunk passes, in turn."""
+    """Time of an episode, of either engine and of bare backbone passes, in turn."""
     images, distinct, episodes = plan(args.data_root, args.fold, shot, args.per_image)
     net = network(args.backbone, args.checkpoint, images).to(default_device())
     some, ids = episodes[: args.plain_episodes], sorted(images_of(episodes))
     decoding, pictures = timed(lambda: [picture[None] for picture, _ in Pictures(images, ids)])
-    planned, trunk, plain = [], [], []
+    planned, backbone, plain = [], [], []
     for _ in range(args.rounds):
         seconds, (counts, passes) = timed(
             lambda: count_planned(net, images, episodes, args.workers, int(args.cache_gb * 2**30))
         )
         planned.append(1000 * seconds / len(episodes))
         memory = peak_memory_gb(net.device)  # so far: the plain engine comes after
-        trunk.append(1000 * timed(lambda: bare_passes(net, pictures))[0] / len(episodes))
+        backbone.append(1000 * timed(lambda: bare_passes(net, pictures))[0] / len(episodes))
         seconds, expected = timed(lambda: count_plainly(net, images, some, args.workers))
         plain.append(1000 * seconds / len(some))
     other = int((counts[: len(some)] - expected).abs().sum()) // 2
     print(f"\n{shot}-shot, refine, {args.backbone}: {len(episodes)} episodes over {distinct} images, {passes} passes")
-    for name, rounds in (("plain", plain), ("planned", planned), ("trunk", trunk)):
+    for name, rounds in (("plain", plain), ("planned", planned), ("backbone", backbone)):
         print(f"{name:8}{median(rounds):9.1f} ms an episode   (rounds: {', '.join(f'{ms:.1f}' for ms in rounds)})")
     gain = median(slow / fast for slow, fast in zip(plain, planned, strict=True))
-    share = median(whole / bare for whole, bare in zip(planned, trunk, strict=True))
-    print(f"planned is {gain:.1f} times as fast as plain, and takes {share:.2f} times its bare trunk passes; decoding,")
+    share = median(whole / bare for whole, bare in zip(planned, backbone, strict=True))
+    print(
+        f"planned is {gain:.1f} times as fast as plain, and takes {share:.2f} times its bare backbone passes; decoding,"
+    )
     print(f"which the loader processes do ahead, would be {1000 * decoding / len(episodes):.1f} ms in one")
     print(f"pixels predicted otherwise in {len(some)} episodes: {other}; peak memory {memory:.2f} GB")
 

@@ -64,7 +64,7 @@ WAYS: dict[str, tuple[Callable[..., Tensor], bool, bool]] = {  # with TF32 in co
     "planned, float32": (planned_logits, False, False),
     "planned, TF32 in convolutions": (planned_logits, True, False),
     "planned, TF32": (planned_logits, True, True),
-    "planned, bfloat16 trunk": (partial(planned_logits, amp=True), False, False),
+    "planned, bfloat16 backbone": (partial(planned_logits, amp=True), False, False),
 }
 
 

@@ -58,25 +58,25 @@ def both_engines(net: FewShotNetwork, images: ImageSet, episodes: Sequence[Episo
         "plain, ms": theirs,
         "planned, ms": ours,
         "ratio": theirs / ours,
-        "bfloat16 trunk, ms": 1000 * in_bfloat16 / len(episodes),
-        "trunk passes": passes / len(episodes),
-        "bare trunk, ms": 1000 * bare_trunk(net, images, episodes) / len(episodes),
+        "bfloat16 backbone, ms": 1000 * in_bfloat16 / len(episodes),
+        "backbone passes": passes / len(episodes),
+        "bare backbone, ms": 1000 * bare_backbone(net, images, episodes) / len(episodes),
         "pixels predicted otherwise": otherwise(counts),
-        "with a bfloat16 trunk": otherwise(others[-1][0]),
+        "with a bfloat16 backbone": otherwise(others[-1][0]),
         "plain, GB": of_plain,
         "planned, GB": memory,
     }
 
 
-def bare_trunk(net: FewShotNetwork, images: ImageSet, episodes: Sequence[Episode]) -> float:
-    """Seconds of passing each image of the episodes once through the trunk as planned evaluation does."""
+def bare_backbone(net: FewShotNetwork, images: ImageSet, episodes: Sequence[Episode]) -> float:
+    """Seconds of passing each image of the episodes once through the backbone as planned evaluation does."""
     device = net.device
     loaded = [picture[None].to(device) for picture, _ in Pictures(images, images_of(episodes))]
     return measured(lambda _: bare_passes(net, loaded), 1)[0]
 
 
 def training(job: Job) -> list[Row]:
-    """Steps of the plain way and of ours in each type of the trunk, from the same weights on the same batches."""
+    """Steps of the plain way and of ours in each type of the backbone, from the same weights on the same batches."""
     drawn, plain, ours = both_ways(job)
     plain, ours = plain.cpu(), ours.cpu()  # so that each way has the device to itself
     seconds, losses, memory = plain_steps(plain, drawn, job)
@@ -102,7 +102,7 @@ def our_steps(
         net: its weights are those that the plain way started from.
         drawn: batches on the device.
         job: how many steps.
-        amp: the trunk's type, as of main.py --amp.
+        amp: the backbone's type, as of main.py --amp.
         plain, losses: seconds of a step of the plain way, and its losses.
     """
     device = default_device()
@@ -111,7 +111,7 @@ def our_steps(
     net = deepcopy(net).to(device)
     if amp:
         net.to(memory_format=torch.channels_last)
-    net.trunk_dtype = DTYPES[amp]
+    net.backbone_dtype = DTYPES[amp]
     optimizer = make_optimizer(net, plain_optimizer(net).defaults["lr"])
     scaler = torch.amp.GradScaler(device.type, enabled=amp == "fp16")
     scale = scaler.get_scale()

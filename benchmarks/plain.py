@@ -1,6 +1,6 @@
 """Training as the paper's release does it, operation by operation: what ours is compared with.
 
-Every support and the query pass the trunk one after the other, batch norms are layers, cosines are
+Every support and the query pass the backbone one after the other, batch norms are layers, cosines are
 torch.cosine_similarity, and each self-support computes its adaptive foreground too, which nothing uses.
 """
 

@@ -18,8 +18,8 @@ from engine.evaluation.evaluate import peak_memory_gb
 from engine.evaluation.planned import group
 from engine.setting import CACHE_GB
 from model import build_model
+from model.fast.evaluation import SUMS_BYTES
 from model.resnet import ResNet
-from model.shared_query import SUMS_BYTES
 from util.launch import command
 
 IMAGES, CLASSES, EPISODES, SHOT, SEEDS = 40504, 80, 4000, 5, 5

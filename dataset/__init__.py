@@ -10,10 +10,10 @@ import numpy as np
 
 from dataset import coco, fss, pascal
 from dataset.episodes import Episode, Plans, Pool, check_pool, images_of, make_pool, plan_episodes
-from dataset.held import Held, held, own_name
 from dataset.images import ImageSet, Part
 from dataset.index import ClassIndex, class_index
 from dataset.layout import Layout
+from dataset.provenance import Provenance, measure_provenance, own_name
 from util.errors import UserError
 
 DATASETS: dict[str, Layout] = {layout.NAME: layout for layout in (pascal, coco, fss)}
@@ -25,15 +25,15 @@ __all__ = [
     "ClassIndex",
     "Episode",
     "Fold",
-    "Held",
     "ImageSet",
     "Layout",
     "Part",
     "Plans",
+    "Provenance",
     "class_index",
-    "held_by_hsnet",
     "hsnet_classes",
     "hsnet_list",
+    "hsnet_provenance",
     "open_fold",
     "open_listed",
     "open_part",
@@ -84,7 +84,7 @@ def open_part(
     found = layout.open_part(folder, part, fold, class_order, splits)
     found.images.check_images()
     split = part if part in layout.SPLITS else layout.SPLITS[-1]
-    return found._replace(held=held(layout, folder, split, found.images))
+    return found._replace(provenance=measure_provenance(layout, folder, split, found.images))
 
 
 def open_pool(part: Part, shot: int, workers: int | None = None) -> Pool:
@@ -112,12 +112,12 @@ def hsnet_list(dataset: str, splits: str | Path, fold: int | None) -> Path:
     return DATASETS[dataset].hsnet_list(Path(splits), fold)
 
 
-def held_by_hsnet(dataset: str, root: str | Path, splits: str | Path, fold: int | None) -> Held:
+def hsnet_provenance(dataset: str, root: str | Path, splits: str | Path, fold: int | None) -> Provenance:
     """How much of HSNet's own list of a fold a list is. Arguments as plan_hsnet's; root: as open_part's."""
     layout = DATASETS[dataset]
     path = hsnet_list(dataset, splits, fold)
     name = own_name(locate(root, layout.FOLDER))
-    return Held(name, f"entries of {path.name}", layout.hsnet_count(path), layout.HSNET_COUNTS[fold])
+    return Provenance(name, f"entries of {path.name}", layout.hsnet_count(path), layout.HSNET_COUNTS[fold])
 
 
 def plan_hsnet(dataset: str, splits: str | Path, fold: int | None, shot: int) -> list[Episode]:

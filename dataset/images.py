@@ -16,8 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from dataset.held import Held
 from dataset.lists import is_listable
+from dataset.provenance import Provenance
 from util.errors import UserError, refusal
 from util.files import check_regular
 
@@ -83,7 +83,7 @@ class Part(NamedTuple):
     images: ImageSet
     classes: list[int]
     min_pixels: int  # that a class must cover in a support, and one of the classes in every image
-    held: Held | None = None  # how much of the published dataset the images are; open_part knows
+    provenance: Provenance | None = None  # how much of the published dataset the images are; open_part knows
 
     def names(self) -> list[str]:
         """The names of the classes."""

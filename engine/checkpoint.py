@@ -32,7 +32,7 @@ GET_PRETRAINED = (
     "--pretrained, or start from random weights with --pretrained none"
 )
 
-OTHER_PRETRAINED = "name a file of the trunk's weights with --pretrained, or start from random weights (none)"
+OTHER_PRETRAINED = "name a file of the backbone's weights with --pretrained, or start from random weights (none)"
 
 
 PLAIN = (bool, int, float, str, type(None))
@@ -69,7 +69,7 @@ class Checkpoint(NamedTuple):
 
 
 @contextmanager
-def blaming(source: str | Path) -> Iterator[None]:
+def errors_name(source: str | Path) -> Iterator[None]:
     """Turn ValueErrors and OSErrors of the block into UserErrors that name where the weights come from."""
     try:
         yield
@@ -83,7 +83,7 @@ def read(path: str | Path) -> dict[str, Any]:
     """Read a .pth, .ckpt or .safetensors file; raises UserError unless it holds tensors and plain containers."""
     from model.weights import read_tensors
 
-    with blaming(path):
+    with errors_name(path):
         return read_tensors(path)
 
 
@@ -92,7 +92,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     from model.weights import method_and_backbone, unwrap
 
     content = read(path)
-    with blaming(path):
+    with errors_name(path):
         state = unwrap(content)
     info = content.get("info") if content.get("format") == FORMAT else {}
     if not isinstance(info, dict):
@@ -112,7 +112,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def _told(info: Mapping[str, Any]) -> dict[str, str] | None:
-    """The method and the trunk that a checkpoint names, if they are not the paper's, which the keys tell."""
+    """The method and the backbone that a checkpoint names, if they are not the paper's, which the keys tell."""
     named = {name: info.get(name) for name in ("method", "backbone")}
     if not all(isinstance(value, str) for value in named.values()):
         return None
@@ -161,7 +161,7 @@ def load_network(net: nn.Module, state: Mapping[str, Tensor], path: str | Path) 
     all numbers finite."""
     from model.weights import load_strict
 
-    with blaming(path):
+    with errors_name(path):
         load_strict(net, state)
         for name, value in state.items():
             if value.is_floating_point() and not value.isfinite().all():
@@ -169,7 +169,7 @@ def load_network(net: nn.Module, state: Mapping[str, Tensor], path: str | Path) 
 
 
 def load_pretrained(net: FewShotNetwork, path: str | Path, hint: str = GET_PRETRAINED) -> None:
-    """Load the ImageNet weights of a file into the trunk of a network. Raises UserError if it cannot be used.
+    """Load the ImageNet weights of a file into the backbone of a network. Raises UserError if it cannot be used.
 
     hint: for people, where to get such a file.
     """
@@ -179,7 +179,7 @@ def load_pretrained(net: FewShotNetwork, path: str | Path, hint: str = GET_PRETR
 
     content = read(path)
     try:
-        with blaming(path):
+        with errors_name(path):
             adapt_pretrained(net, unwrap(content))
     except UserError as error:
         if isinstance(error.__cause__, OtherStem):

@@ -23,8 +23,8 @@ if TYPE_CHECKING:  # scripts answer --help and wrong flags before torch is impor
 
 
 MOST = 10**6  # of counts: what is counted is kept in memory
-TRUNKS = f"{', '.join(BACKBONES)}, timm:NAME, or FILE.py:CLASS of your own"  # what --backbone takes
-HEADS = f"{', '.join(METHODS)}, or FILE.py:CLASS of your own"  # what --method takes
+BACKBONE_CHOICES = f"{', '.join(BACKBONES)}, timm:NAME, or FILE.py:CLASS of your own"  # what --backbone takes
+METHOD_CHOICES = f"{', '.join(METHODS)}, or FILE.py:CLASS of your own"  # what --method takes
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -94,19 +94,24 @@ def make_parser(description: str, known: str = "") -> argparse.ArgumentParser:
 
 
 def add_network(parser: argparse.ArgumentParser, default_backbone: str, default_method: str) -> None:
-    """The flags of trunk and head; what stands behind "default" is for the help."""
+    """The flags of backbone and head; what stands behind "default" is for the help."""
     add = parser.add_argument
-    add("--backbone", type=named(is_backbone, TRUNKS), metavar="TRUNK", help=f"{TRUNKS} {default_backbone}")
-    add("--method", type=named(is_method, HEADS), metavar="METHOD", help=f"{HEADS} {default_method}")
+    add(
+        "--backbone",
+        type=named(is_backbone, BACKBONE_CHOICES),
+        metavar="BACKBONE",
+        help=f"{BACKBONE_CHOICES} {default_backbone}",
+    )
+    add("--method", type=named(is_method, METHOD_CHOICES), metavar="METHOD", help=f"{METHOD_CHOICES} {default_method}")
 
 
 def add_start(parser: argparse.ArgumentParser) -> None:
-    """The flags of the trunk that a training starts from."""
+    """The flags of the backbone that a training starts from."""
     add = parser.add_argument
     add(
         "--pretrained",
         metavar="FILE",
-        help="weights of the trunk: a file, timm (timm's own), or none (default pretrained/BACKBONE.pth here; timm of "
+        help="the backbone's weights: a file, timm (timm's own), or none (default pretrained/BACKBONE.pth; timm of "
         "timm:NAME; FILE.py:CLASS as it is made)",
     )
     add(
@@ -119,7 +124,7 @@ def add_start(parser: argparse.ArgumentParser) -> None:
         "--frozen",
         action="store_true",
         default=None,
-        help="keep the trunk as it is; --episode 0 then tests its features untrained",
+        help="keep the backbone as it is; --episode 0 then tests its features untrained",
     )
 
 
@@ -263,7 +268,7 @@ def default_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def settle(given: Mapping[str, Any], known: Mapping[str, Any] | None = None) -> Setting:
+def resolve_setting(given: Mapping[str, Any], known: Mapping[str, Any] | None = None) -> Setting:
     """The setting that flags ask for; a flag that was not given is taken from a checkpoint, then from the defaults.
 
     Arguments:

@@ -10,7 +10,7 @@ from typing import Any
 from dataset import DATASETS, Layout
 from dataset.coco import INTERLEAVED
 from model import check_refine
-from model.names import in_file_names, is_papers, own_class
+from model.names import custom_class, in_file_names, is_papers
 
 WEIGHTS = OWN, AUTHORS = ("own", "authors")  # who trained a network
 SUFFIX = ".ckpt"  # of our own files of weights; plain state dicts are .pth
@@ -58,9 +58,9 @@ class Setting:
         return is_papers(self.method, self.backbone)
 
     @property
-    def is_own_code(self) -> bool:
-        """Whether the method or the trunk is code of one's own."""
-        return bool(own_class(self.method) or own_class(self.backbone or ""))
+    def is_custom(self) -> bool:
+        """Whether the method or the backbone is custom code."""
+        return bool(custom_class(self.method) or custom_class(self.backbone or ""))
 
     @property
     def name(self) -> str:

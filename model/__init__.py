@@ -1,4 +1,4 @@
-"""The networks of the paper, and those with a trunk or a head of one's own, by :func:`build_model`.
+"""The networks of the paper, and those with a custom backbone or a head, by :func:`build_model`.
 
 torch is imported with the first network that is asked for, so that scripts answer --help and wrong flags at once.
 """
@@ -56,12 +56,12 @@ def build_model(
     """Build a network, in training mode.
 
     Arguments:
-        method: "ssp", the paper's network, "baseline", which cannot refine, or a FewShotNetwork of one's own.
-        backbone: "resnet50", "resnet101", "timm:NAME" or "timm:NAME@STAGE,STAGE" (docs/extend.md), or a trunk of one's
-            own: a module with the attributes ``channels`` and ``stride``.
+        method: "ssp", the paper's network, "baseline", which cannot refine, or a custom FewShotNetwork.
+        backbone: "resnet50", "resnet101", "timm:NAME" or "timm:NAME@STAGE,STAGE" (docs/extend.md), or a custom
+            backbone: a module with the attributes ``channels`` and ``stride``.
         refine: whether the network uses the self-support refinement.
-        pretrained: a file of weights of the trunk (.pth or .safetensors), such as ImageNet's; "timm" for timm's own;
-            None for the trunk as it is built: for a named one, random weights.
+        pretrained: a file of weights of the backbone (.pth or .safetensors), such as ImageNet's; "timm" for timm's own;
+            None for the backbone as it is built: for a named one, random weights.
     Raises:
         ValueError: another method or backbone, a baseline that refines, or weights that cannot be used.
     """
@@ -72,7 +72,7 @@ def build_model(
     check_refine(method if isinstance(method, str) else "", refine)
     from model.weights import adapt_pretrained, read_tensors, unwrap
 
-    net = _network_class(method)(_trunk(backbone), refine)
+    net = _network_class(method)(_make_backbone(backbone), refine)
     if pretrained == "timm":
         if not (isinstance(backbone, str) and timm_name(backbone)):
             raise ValueError(f"timm has no weights of {backbone}")
@@ -92,13 +92,13 @@ def _network_class(method: str | type[FewShotNetwork]) -> type[FewShotNetwork]:
     return {"ssp": SSP, "baseline": Baseline}[method] if isinstance(method, str) else method
 
 
-def _trunk(backbone: str | nn.Module) -> nn.Module:
+def _make_backbone(backbone: str | nn.Module) -> nn.Module:
     if not isinstance(backbone, str):
         return backbone
     if named := timm_name(backbone):
-        from model.timm_trunk import TimmTrunk
+        from model.timm_backbone import TimmBackbone
 
-        return TimmTrunk(named.name, named.stages)
+        return TimmBackbone(named.name, named.stages)
     from model.resnet import ResNet
 
     return ResNet(backbone)

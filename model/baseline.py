@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model import matching
+from model.fast.evaluation import Scratch
 from model.network import FewShotNetwork
-from model.shared_query import Scratch
 
 
 class Baseline(FewShotNetwork):

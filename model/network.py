@@ -9,41 +9,41 @@ import torch
 from torch import Tensor, nn
 
 from model import matching
+from model.fast.evaluation import Scratch
 from model.resnet import batch_norms
-from model.shared_query import Scratch
 
 
 class FewShotNetwork(nn.Module, ABC):
-    """A trunk and a head, which makes prototypes of supports and matches a query with them (docs/extend.md).
+    """A backbone and a head, which makes prototypes of supports and matches a query with them (docs/extend.md).
 
     Subclasses give :meth:`prototypes` and :meth:`match`; whatever else stands here may be replaced by something faster
     or better. A step by itself is what planned evaluation calls: an image's features and a support's prototypes do not
     depend on the episode they are used in.
 
     Arguments:
-        trunk: images (B, 3, H, W), normalised by ImageNet's mean and deviation -> features (B, channels, h, w); a
+        backbone: images (B, 3, H, W), normalised by ImageNet's mean and deviation -> features (B, channels, h, w); a
             module with the attributes ``channels`` and ``stride``, image pixels a feature. Its batch norms are not
             trained and keep their statistics, as the paper's.
         refine: whether the head refines.
     Raises:
-        ValueError: the trunk lacks an attribute, or the head cannot refine.
+        ValueError: the backbone lacks an attribute, or the head cannot refine.
     """
 
     method: str = ""  # of METHODS, of the paper's own
     can_refine = False
-    trunk_dtype: torch.dtype | None = None  # that the trunk is trained in, None for float32
+    backbone_dtype: torch.dtype | None = None  # that the backbone is trained in, None for float32
     compiled_features: Callable[[Tensor], Tensor] | None = None  # what torch.compile made of features, to train
 
-    def __init__(self, trunk: nn.Module, refine: bool = False) -> None:
+    def __init__(self, backbone: nn.Module, refine: bool = False) -> None:
         super().__init__()
-        check_trunk(trunk)
+        check_backbone(backbone)
         if refine and not self.can_refine:
             raise ValueError(f"refine belongs to ssp, {type(self).__name__} has nothing to refine")
-        self.backbone = trunk
+        self.backbone = backbone
         self.refine = refine
-        self.trunk_is_frozen = False
+        self.backbone_is_frozen = False
         self.register_buffer("place", torch.empty(0), persistent=False)  # of the network: its device and type
-        for norm in batch_norms(trunk):
+        for norm in batch_norms(backbone):
             norm.requires_grad_(False)
 
     @property
@@ -60,14 +60,14 @@ class FewShotNetwork(nn.Module, ABC):
         """Image pixels a feature, along a side."""
         return self.backbone.stride
 
-    def freeze_trunk(self) -> None:
-        """Keep the trunk as it is: training changes only the head's own parameters."""
+    def freeze_backbone(self) -> None:
+        """Keep the backbone as it is: training changes only the head's own parameters."""
         self.backbone.requires_grad_(False)
-        self.trunk_is_frozen = True
+        self.backbone_is_frozen = True
 
     def train(self, mode: bool = True) -> FewShotNetwork:
         super().train(mode)
-        self.backbone.train(mode and not self.trunk_is_frozen)
+        self.backbone.train(mode and not self.backbone_is_frozen)
         for norm in batch_norms(self.backbone):
             norm.train(False)
         return self
@@ -176,18 +176,18 @@ class FewShotNetwork(nn.Module, ABC):
     def training_features(self, images: Tensor) -> Tensor:
         """:meth:`features`, float32, compiled and in a smaller type where that was asked for."""
         features = self.compiled_features or self.features
-        autocast = torch.autocast(images.device.type, self.trunk_dtype, enabled=self.trunk_dtype is not None)
-        with autocast, torch.set_grad_enabled(torch.is_grad_enabled() and not self.trunk_is_frozen):
+        autocast = torch.autocast(images.device.type, self.backbone_dtype, enabled=self.backbone_dtype is not None)
+        with autocast, torch.set_grad_enabled(torch.is_grad_enabled() and not self.backbone_is_frozen):
             x = features(images)
         # channel by channel: gradients of the matching in two memory formats would be slow to add up
-        return (x if self.trunk_dtype is None else x.float()).contiguous()
+        return (x if self.backbone_dtype is None else x.float()).contiguous()
 
 
-def check_trunk(trunk: nn.Module) -> None:
-    """Raise ValueError unless a trunk says how many channels its features have, and how many pixels they stand for."""
+def check_backbone(backbone: nn.Module) -> None:
+    """Raise ValueError unless a backbone says how many channels its features have, and how many pixels each covers."""
     for name in ("channels", "stride"):
-        value = getattr(trunk, name, None)
+        value = getattr(backbone, name, None)
         if type(value) is not int or value < 1:
             raise ValueError(
-                f"{type(trunk).__name__} is no trunk: its attribute {name} is {value}, no number from 1 on"
+                f"{type(backbone).__name__} is no backbone: its attribute {name} is {value}, no number from 1 on"
             )

@@ -1,4 +1,4 @@
-"""The trunk: a ResNet-50 or -101 with a deep stem, cut after stage 3 (docs/method.md, section 2)."""
+"""The backbone: a ResNet-50 or -101 with a deep stem, cut after stage 3 (docs/method.md, section 2)."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class LinearBottleneck(FoldingBottleneck):
 
 
 class ResNet(nn.Module):
-    """The paper's trunk: images (B, 3, H, W), normalised -> features (B, 1024, about H/8, about W/8).
+    """The paper's backbone: images (B, 3, H, W), normalised -> features (B, 1024, about H/8, about W/8).
 
     The keys of its state dict are the flat ones of the ImageNet weights (conv1.0.weight, ...).
     """
@@ -114,15 +114,15 @@ def stem(convolutions: nn.Sequential, last_norm: nn.Module, images: Tensor) -> T
 def fold_batch_norms(net: nn.Module) -> nn.Module:
     """A copy for inference in which a ResNet's batch norms are part of the convolutions before: the same, but faster.
 
-    A trunk that is no :class:`ResNet` stays as it is: which convolution comes before a norm is not known of it.
+    A backbone that is no :class:`ResNet` stays as it is: which convolution comes before a norm is not known of it.
     """
     net = copy.deepcopy(net).eval()
-    for trunk in [module for module in net.modules() if isinstance(module, ResNet)]:
-        leaves = [(name, module) for name, module in trunk.named_modules() if not list(module.children())]
+    for backbone in [module for module in net.modules() if isinstance(module, ResNet)]:
+        leaves = [(name, module) for name, module in backbone.named_modules() if not list(module.children())]
         for (conv_name, conv), (norm_name, norm) in pairwise(leaves):
             if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                _replace(trunk, conv_name, fuse_conv_bn_eval(conv, norm))
-                _replace(trunk, norm_name, nn.Identity())
+                _replace(backbone, conv_name, fuse_conv_bn_eval(conv, norm))
+                _replace(backbone, norm_name, nn.Identity())
     return net
 
 

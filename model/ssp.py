@@ -1,4 +1,4 @@
-"""Self-support few-shot segmentation: trunk and matching put together (docs/method.md, sections 2 and 3)."""
+"""Self-support few-shot segmentation: backbone and matching put together (docs/method.md, sections 2 and 3)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from model import matching, shared_query, trained_match
+from model import matching
+from model.fast import evaluation, training
+from model.fast.evaluation import Scratch
 from model.network import FewShotNetwork
 from model.resnet import ResNet
-from model.shared_query import Scratch
 
 # The released checkpoints' names of a ResNet's parts. The order of the keys is the same.
 RELEASED = {"backbone.conv1.": "layer0.0.", "backbone.bn1.": "layer0.1.", "backbone.layer": "layer"}
@@ -23,10 +24,10 @@ class SSP(FewShotNetwork):
     method = "ssp"
     can_refine = True
 
-    def __init__(self, trunk: nn.Module, refine: bool = False) -> None:
-        super().__init__(trunk, refine)
-        if isinstance(trunk, ResNet):
-            trunk.freeze_first_stages()
+    def __init__(self, backbone: nn.Module, refine: bool = False) -> None:
+        super().__init__(backbone, refine)
+        if isinstance(backbone, ResNet):
+            backbone.freeze_first_stages()
 
     def prototypes(self, features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         return matching.prototypes(features, mask)
@@ -36,12 +37,12 @@ class SSP(FewShotNetwork):
 
     def match(self, features: Tensor, fg: Tensor, bg: Tensor) -> dict[str, Tensor]:
         if self.training and self._is_the_papers:
-            return trained_match.match(features, fg, bg, self.refine)
+            return training.match(features, fg, bg, self.refine)
         return self.trace(features, fg, bg).outputs
 
     def match_episodes(self, features: Tensor, fg: Tensor, bg: Tensor, scratch: Scratch | None = None) -> Tensor:
         if self._is_the_papers:
-            return shared_query.match_episodes(features, fg, bg, self.refine, scratch)
+            return evaluation.match_episodes(features, fg, bg, self.refine, scratch)
         return super().match_episodes(features, fg, bg, scratch)
 
     @property

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from model.network import FewShotNetwork
 from model.resnet import BLOCKS, ResNet
-from model.timm_trunk import TimmTrunk
+from model.timm_backbone import TimmBackbone
 
 DAMAGED = "cannot be read, it is truncated or not a checkpoint; fetch it again"
 NO_STATE = "holds no state dict (tensors by name)"
@@ -154,27 +154,27 @@ _SEMSEG_STEM = {
 
 
 def adapt_pretrained(net: FewShotNetwork, state: Mapping[str, Tensor]) -> None:
-    """Load weights of a trunk into a network.
+    """Load weights of a backbone into a network.
 
     A ResNet takes ImageNet's weights (docs/method.md, section 2) without layer4 and fc, a timm network weights under
-    timm's names, a trunk of one's own its state dict. Raises ValueError if they are the weights of another network,
+    timm's names, a custom backbone its state dict. Raises ValueError if they are the weights of another network,
     OtherStem if that begins otherwise.
     """
-    trunk = net.backbone
+    backbone = net.backbone
     if method_and_backbone(state):
         raise ValueError("is a trained few-shot network, not ImageNet weights")
-    if isinstance(trunk, TimmTrunk):
-        trunk.load(state)
+    if isinstance(backbone, TimmBackbone):
+        backbone.load(state)
         return
-    if isinstance(trunk, ResNet):
+    if isinstance(backbone, ResNet):
         state = {key: value for key, value in state.items() if not key.startswith(("layer4.", "fc."))}
         if "conv2.weight" in state:
             state = {_respell(key): value for key, value in state.items()}
         _check_stem(state)
-        for key in trunk.state_dict():  # a counter that nothing reads and that files of old PyTorch versions lack
+        for key in backbone.state_dict():  # a counter that nothing reads and that files of old PyTorch versions lack
             if key.endswith("num_batches_tracked"):
                 state.setdefault(key, torch.tensor(0))
-    load_strict(trunk, state)
+    load_strict(backbone, state)
 
 
 def flat_key(key: str) -> str:

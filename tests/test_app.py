@@ -32,14 +32,14 @@ import predict
 from dataset.prepare.toy import scene
 from dataset.transform import normalise
 from engine.checkpoint import Checkpoint, save_checkpoint
-from engine.page import finder as finding
-from engine.page import uploads
-from engine.page.examples import examples, layer_of
-from engine.page.finder import INSIDE, VIEWS, Finder, alike, packed
-from engine.page.guard import MAX_LAYERS, MAX_MESSAGE, MAX_PAINTINGS, MAX_REQUEST, Paintings, few_layers, names_address
-from engine.page.uploads import MAX_BYTES, Query, Strokes, Support, check_queries, decode, read_marked, read_picture
-from engine.prediction.explain import explanation_figure
 from model import build_model, calibrate_batch_norms
+from page import finder as finding
+from page import uploads
+from page.examples import examples, layer_of
+from page.finder import INSIDE, VIEWS, Finder, alike, packed
+from page.guard import MAX_LAYERS, MAX_MESSAGE, MAX_PAINTINGS, MAX_REQUEST, Paintings, few_layers, names_address
+from page.uploads import MAX_BYTES, Query, Strokes, Support, check_queries, decode, read_marked, read_picture
+from prediction.explain import explanation_figure
 from tests.files import CHECKOUT, OneLine
 from util.errors import UserError
 
@@ -83,7 +83,7 @@ def finder(checkpoint: Path) -> Finder:
 
 @pytest.fixture
 def passes(finder: Finder, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """An entry for each pass of the trunk."""
+    """An entry for each pass of the backbone."""
     counted: list[int] = []
     features = finder.predictor.net.features
     monkeypatch.setattr(finder.predictor.net, "features", lambda x: counted.append(1) or features(x))
@@ -118,7 +118,7 @@ def test_the_share_is_that_of_predict(finder: Finder, photos: Path, checkpoint: 
     assert found.caption(0.3) == f"new: {found.mask(0.3).mean():.1%} object"
 
 
-def test_an_image_passes_the_trunk_once(finder: Finder, photos: Path, passes: list[int]) -> None:
+def test_an_image_passes_the_backbone_once(finder: Finder, photos: Path, passes: list[int]) -> None:
     first = finder.find([toy_support()], queries(photos, "new", "other"), True)
     assert len(passes) == 3
     other = toy_support()._replace(mask=1 - toy_support().mask)
@@ -134,9 +134,9 @@ def test_what_is_remembered_is_bounded(
     finder: Finder, photos: Path, passes: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     [found] = finder.find([toy_support()], queries(photos, "new"), True)
-    monkeypatch.setattr(finding, "CACHE_BYTES", finder.held())
+    monkeypatch.setattr(finding, "CACHE_BYTES", finder.bytes_kept())
     finder.find([toy_support()], queries(photos, "other"), True)
-    assert finder.held() <= finding.CACHE_BYTES
+    assert finder.bytes_kept() <= finding.CACHE_BYTES
     assert len(passes) == 3
     [again] = finder.find([toy_support()], queries(photos, "new"), True)
     assert len(passes) == 4
@@ -315,7 +315,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 import app, hubconf
-from engine.prediction.predictor import Predictor
+from prediction.predictor import Predictor
 from util.launch import command
 
 make, keep, dump = hubconf.predictor, Predictor.set_support, Path(sys.argv.pop())
@@ -323,7 +323,7 @@ make, keep, dump = hubconf.predictor, Predictor.set_support, Path(sys.argv.pop()
 def counted(*args, **own):
     found = make(*args, **own)
     features = found.net.features
-    found.net.features = lambda x: print("trunk pass", flush=True) or features(x)
+    found.net.features = lambda x: print("backbone pass", flush=True) or features(x)
     return found
 
 def kept(self, supports, masks, names):
@@ -339,7 +339,7 @@ command(app.main)
 
 
 class Served:
-    """The page in a process of its own, which prints each pass of the trunk and keeps the last supports."""
+    """The page in a process of its own, which prints each pass of the backbone and keeps the last supports."""
 
     def __init__(self, checkpoint: Path, folder: Path) -> None:
         with socket.socket() as free:
@@ -359,7 +359,7 @@ class Served:
         return self.log.read_text()
 
     def passes(self) -> int:
-        return self.said().count("trunk pass")
+        return self.said().count("backbone pass")
 
     def request(
         self, path: str, method: str = "GET", headers: dict[str, str] | None = None, body: str | None = None

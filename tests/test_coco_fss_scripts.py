@@ -18,7 +18,7 @@ from dataset import ImageSet, coco, open_fold
 from dataset.prepare.toy import coco_class
 from engine.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from engine.evaluation import evaluate as evaluation
-from engine.evaluation.protocol import load_episodes, training_doubts
+from engine.evaluation.protocol import load_episodes, training_leakage
 from engine.setting import Setting
 from tests.files import OneLine
 
@@ -249,7 +249,7 @@ def test_fifteen_of_cocos_twenty_classes_would_have_been_seen(tmp_path: Path) ->
     """Of the real COCO; no network is needed."""
     path = tmp_path / "old.pth"
     setting = Setting("coco", "contiguous", 0)
-    [line] = training_doubts(setting, coco.novel_classes(0, "contiguous"), coco.CLASS_NAMES, {}, path)
+    [line] = training_leakage(setting, coco.novel_classes(0, "contiguous"), coco.CLASS_NAMES, {}, path)
     assert "one trained on fold 0 in interleaved order has SEEN 15 of them: 2 bicycle, 3 car, 4 motorcycle, 6 " in line
     assert "person" not in line
 

@@ -13,7 +13,7 @@ import main as training
 import test as testing
 from engine.checkpoint import load_checkpoint
 from engine.evaluation.protocol import HSNET, PAPER, load_episodes
-from engine.report.results import read_result
+from engine.evaluation.result import read_result
 from engine.setting import Setting
 from engine.training.state import load_training
 from tests.files import GOLDEN

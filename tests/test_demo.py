@@ -32,10 +32,10 @@ def test_prototypes_alone_are_step_2() -> None:
 
 
 @pytest.mark.parametrize("method", ["ssp", "baseline"])
-def test_both_methods_start_from_the_trunk(method: str, tmp_path: Path) -> None:
+def test_both_methods_start_from_the_backbone(method: str, tmp_path: Path) -> None:
     trained, net = build_model("baseline"), build_model(method)
     save_checkpoint(tmp_path / "trained.ckpt", Checkpoint(trained.state_dict(), {}))
-    load_pretrained(net, demo.trunk_of(tmp_path / "trained.ckpt", tmp_path / "trunk.pth"))
+    load_pretrained(net, demo.backbone_of(tmp_path / "trained.ckpt", tmp_path / "backbone.pth"))
     image = torch.rand(1, 3, 65, 65)
     with torch.inference_mode():
         assert torch.allclose(net.eval().features(image), trained.eval().features(image), atol=1e-5)

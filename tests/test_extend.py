@@ -1,4 +1,4 @@
-"""Other trunks and heads from end to end: networks of timm, and the examples of docs/extend.md as they stand there."""
+"""Other backbones and heads from end to end: networks of timm, and the examples of docs/extend.md as they stand."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from dataset import class_index, open_fold, plan_episodes
 from dataset.loader import batches
 from dataset.samples import EvaluationEpisodes
 from engine.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from engine.custom import build_network, code_files, load_class, try_head
 from engine.evaluation.evaluate import evaluate
-from engine.network import code_files, load_class, network_of, try_head
 from engine.training import run
 from engine.training.state import load_training
 from model import SSP, FewShotNetwork, build_model, calibrate_batch_norms, matching
@@ -48,7 +48,7 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the files of docs/extend.md."""
     folder = tmp_path_factory.mktemp("examples")
     blocks = re.findall(r"```python\n(# (\S+\.py)\n.*?)```", (CHECKOUT / "docs" / "extend.md").read_text(), re.DOTALL)
-    assert [name for _, name in blocks] == ["my_trunk.py", "my_head.py"]
+    assert [name for _, name in blocks] == ["my_backbone.py", "my_head.py"]
     for code, name in blocks:
         assert 10 <= len([line for line in code.splitlines() if line.strip()]) <= 36
         write(folder / name, code)
@@ -58,18 +58,18 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def named(examples: Path) -> dict[str, tuple[str, str]]:
     """Method and backbone of the networks that are tried."""
-    trunk, head = f"{examples}/my_trunk.py:Mobile", f"{examples}/my_head.py:Parts"
+    backbone, head = f"{examples}/my_backbone.py:Mobile", f"{examples}/my_head.py:Parts"
     of_timm = {family: ("ssp", family) for family in FAMILIES}
-    return {**of_timm, "trunk": ("ssp", trunk), "head": (head, TIMM), "both": (head, trunk)}
+    return {**of_timm, "backbone": ("ssp", backbone), "head": (head, TIMM), "both": (head, backbone)}
 
 
-KINDS = (*FAMILIES, "trunk", "head", "both")
+KINDS = (*FAMILIES, "backbone", "head", "both")
 
 
 def network(names: tuple[str, str]) -> FewShotNetwork:
     torch.manual_seed(0)
     method, backbone = names
-    net = network_of(method, backbone, method == "ssp")
+    net = build_network(method, backbone, method == "ssp")
     calibrate_batch_norms(net, torch.randn(4, 3, 97, 97))
     return net.eval()
 
@@ -119,8 +119,8 @@ class TwoSteps(SSP):
 class Counting(FewShotNetwork):
     """Matches with learned features; its batch norms and its unused parameter are what a head may have."""
 
-    def __init__(self, trunk: torch.nn.Module, refine: bool = False) -> None:
-        super().__init__(trunk, refine)
+    def __init__(self, backbone: torch.nn.Module, refine: bool = False) -> None:
+        super().__init__(backbone, refine)
         self.learned = torch.nn.Sequential(torch.nn.Conv2d(self.channels, 8, 1), torch.nn.BatchNorm2d(8))
         self.unused = torch.nn.Parameter(torch.ones(1))
 
@@ -177,7 +177,7 @@ def test_prototypes_of_several_shapes_are_refused(toy_copy: Path, tmp_path: Path
     training.main([*argv, "--engine", "plain"])
 
 
-HEADS = {
+METHOD_CHOICES = {
     "NoDict": ("match", "return features", 'match must give a dict with "final"'),
     "NoFinal": ("match", "return {}", 'match must give a dict with "final"'),
     "Three": ("match", "return {'final': features[:, :3]}", "match gives final (2, 3, 5, 7), not logits (2, 2, h, w)"),
@@ -189,9 +189,9 @@ HEADS = {
 }
 
 
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", METHOD_CHOICES)
 def test_heads_are_tried(toy: Path, tmp_path: Path, name: str, one_line_error: OneLine) -> None:
-    method, body, says = HEADS[name]
+    method, body, says = METHOD_CHOICES[name]
     arguments = {"prototypes": "features, mask", "match": "features, fg, bg", "over_shots": "prototypes"}
     arguments["match_episodes"] = "features, fg, bg, scratch"
     code = (
@@ -236,7 +236,7 @@ def test_code_that_changed_is_not_gone_on_with(toy: Path, tmp_path: Path, one_li
     assert training.main([*argv, "--resume"]) == best
     file.write_text(f"{file.read_text()}\n")
     line = one_line_error(training.main, [*argv, "--resume"])
-    assert "was started with other code of your own; choose another --out" in line
+    assert "was started with other custom code; choose another --out" in line
 
 
 @pytest.fixture(scope="module")
@@ -254,12 +254,12 @@ def trained(
     return train
 
 
-@pytest.mark.parametrize("kind", [FAMILIES[0], "trunk", "head", "both"])
+@pytest.mark.parametrize("kind", [FAMILIES[0], "backbone", "head", "both"])
 def test_from_training_to_both_protocols(
     toy: Path, named: dict[str, tuple[str, str]], trained: Callable[[str], Path], kind: str, tmp_path: Path
 ) -> None:
     best = trained(kind)
-    start = {FAMILIES[0]: "timm_tf_efficientnet_lite0", "trunk": "Mobile", "head": "Parts_timm_resnet10t"}
+    start = {FAMILIES[0]: "timm_tf_efficientnet_lite0", "backbone": "Mobile", "head": "Parts_timm_resnet10t"}
     assert best.name.startswith(f"{start.get(kind, 'Parts_Mobile')}_1shot_")
     history = (best.parent / f"{load_training(next(best.parent.glob('*.last'))).name}.history.jsonl").read_text()
     assert len(history.splitlines()) == 2
@@ -355,7 +355,7 @@ def test_resumed_bit_for_bit(
 @pytest.mark.parametrize("kind", [TIMM, "counting", pytest.param("timm:hrnet_w18_small", marks=pytest.mark.slow)])
 def test_two_processes_train_the_same(toy: Path, named: dict[str, tuple[str, str]], kind: str, tmp_path: Path) -> None:
     """The losses of one process; of hrnet, timm's features leave parameters unused, which would stop the others."""
-    names = (f"{__file__}:Counting", named["trunk"][1]) if kind == "counting" else ("ssp", kind)
+    names = (f"{__file__}:Counting", named["backbone"][1]) if kind == "counting" else ("ssp", kind)
     more = ("--lr", "1e-5")
     training.main(all_flags(toy, tmp_path / "one", names, *more))
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -406,12 +406,12 @@ def test_frozen_features_are_tested_without_training(
     assert training.main([*argv, "--resume"]) == best  # finished before
 
 
-def test_frozen_trunk_with_a_head_that_learns(toy: Path, named: dict[str, tuple[str, str]], tmp_path: Path) -> None:
+def test_frozen_backbone_with_a_head_that_learns(toy: Path, named: dict[str, tuple[str, str]], tmp_path: Path) -> None:
     """Only the head's temperature moves."""
     best = training.main(all_flags(toy, tmp_path, named["both"], "--frozen"))
     state = load_training(next(best.parent.glob("*.last"))).state_dict
     torch.manual_seed(0)
-    start = network_of(*named["both"], refine=False).state_dict()
+    start = build_network(*named["both"], refine=False).state_dict()
     moved = {key for key, value in state.items() if not torch.equal(value, start[key])}
     assert "temperature" in moved
     assert {key for key in moved if not key.endswith(("running_mean", "running_var", "tracked"))} == {"temperature"}
@@ -420,14 +420,14 @@ def test_frozen_trunk_with_a_head_that_learns(toy: Path, named: dict[str, tuple[
 def test_pretrained_files(
     toy: Path, named: dict[str, tuple[str, str]], tmp_path: Path, one_line_error: OneLine
 ) -> None:
-    """Of timm's names, and of a trunk of one's own; without the flag that is as its class makes it."""
+    """Of timm's names, and of a custom backbone; without the flag that is as its class makes it."""
     torch.manual_seed(7)
     weights = {"timm": timm.create_model("resnet10t").state_dict()}
-    weights["own"] = load_class(named["trunk"][1])().state_dict()
+    weights["own"] = load_class(named["backbone"][1])().state_dict()
     for name, state in weights.items():
         torch.save(state, tmp_path / f"{name}.pth")
     frozen = ("--frozen", "--episode", "0")
-    for name, names in (("timm", ("ssp", TIMM)), ("own", named["trunk"])):
+    for name, names in (("timm", ("ssp", TIMM)), ("own", named["backbone"])):
         file = ("--pretrained", str(tmp_path / f"{name}.pth"))
         best = training.main(all_flags(toy, tmp_path / name, names, *frozen, *file))
         state = load_checkpoint(best).state_dict
@@ -453,10 +453,10 @@ def test_pretrained_files(
         (f"--backbone {TIMM}@1 --features 1", "--features belongs to --backbone timm:NAME, not to timm:resnet10t@1"),
         ("--features 1", "--features belongs to --backbone timm:NAME, not to resnet50"),
         ("--pretrained timm", "--pretrained timm: belongs to --backbone timm:NAME; name a file"),
-        (f"--backbone {TIMM} --pretrained no.pth", "no.pth: no weights there: name a file of the trunk's"),
+        (f"--backbone {TIMM} --pretrained no.pth", "no.pth: no weights there: name a file of the backbone's"),
         ("--frozen", "--frozen: ssp has nothing else to train; --episode 0 tests it as it is"),
         ("--method nosuch", "argument --method: invalid choice: 'nosuch' (choose from ssp, baseline, or FILE.py:CLASS"),
-        ("--backbone nosuch.py:Trunk", "nosuch.py: no such file; name code of your own as FILE.py:CLASS"),
+        ("--backbone nosuch.py:Backbone", "nosuch.py: no such file; name custom code as FILE.py:CLASS"),
     ],
 )
 def test_wrong_uses(toy: Path, tmp_path: Path, flags: str, says: str, one_line_error: OneLine) -> None:
@@ -470,8 +470,8 @@ OWN = {
     "Gone": ("Other = 1", "holds no Gone"),
     "Raises": ("raise OSError('no disk\\nat all')", "line 1: OSError: no disk"),
     "Number": ("Number = 3", "TypeError"),
-    "NoTrunk": (
-        "from torch import nn\nclass NoTrunk(nn.Identity): pass",
+    "NoBackbone": (
+        "from torch import nn\nclass NoBackbone(nn.Identity): pass",
         "its attribute channels is None, no number from 1 on",
     ),
     "Narrow": (
@@ -484,7 +484,7 @@ OWN = {
     ),
     "Silent": (
         "from torch import nn\nclass Silent(nn.Identity):\n    channels = 3",
-        "own.py:Silent: Silent is no trunk: its attribute stride is None",
+        "own.py:Silent: Silent is no backbone: its attribute stride is None",
     ),
     "Fails": (
         "from torch import nn\nclass Fails(nn.Module):\n    channels = stride = 1\n    def forward(self, x):\n"
@@ -495,7 +495,7 @@ OWN = {
 
 
 @pytest.mark.parametrize("name", OWN)
-def test_wrong_trunks_of_ones_own(toy: Path, tmp_path: Path, name: str, one_line_error: OneLine) -> None:
+def test_wrong_backbones_of_ones_own(toy: Path, tmp_path: Path, name: str, one_line_error: OneLine) -> None:
     code, says = OWN[name]
     file = write(tmp_path / "own.py", code)
     line = one_line_error(training.main, all_flags(toy, tmp_path / "out", ("ssp", f"{file}:{name}")))
@@ -572,7 +572,7 @@ def test_a_kept_result_is_of_the_code_as_it_is(
 def test_weights_of_another_network(
     toy: Path, trained: Callable[[str], Path], tmp_path: Path, one_line_error: OneLine
 ) -> None:
-    """A checkpoint that names another trunk than its weights are of, and the plain file, which names none."""
+    """A checkpoint that names another backbone than its weights are of, and the plain file, which names none."""
     best = trained(FAMILIES[0])
     state, info = load_checkpoint(best)
     wrong = tmp_path / "wrong.ckpt"

@@ -12,8 +12,8 @@ import torch
 
 import hubconf
 from engine.checkpoint import Checkpoint, save_checkpoint, save_weights
-from engine.prediction.predictor import Predictor
 from model import build_model
+from prediction.predictor import Predictor
 from tests.files import CHECKOUT
 from util.errors import UserError
 

@@ -1,4 +1,4 @@
-"""Imports run down: util is the ground, model knows torch alone, dataset knows util, engine joins them."""
+"""Imports run down: util, model and dataset, the engine that joins them, and beside it the applications, leaves."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ ALLOWED = {
     "model": {"model"},
     "dataset": {"dataset", "util"},
     "engine": {"engine", "dataset", "model", "util"},
+    "prediction": {"prediction", "engine", "dataset", "model", "util"},
+    "page": {"page", "prediction", "engine", "dataset", "model", "util"},
+    "tables": {"tables", "engine", "dataset", "model", "util"},
 }
 SCRIPTS = {path.stem for path in CHECKOUT.glob("*.py")}
 FILES = [path for folder in ALLOWED for path in sorted((CHECKOUT / folder).rglob("*.py"))]

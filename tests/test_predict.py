@@ -20,10 +20,10 @@ import hubconf
 import predict
 from dataset.transform import normalise
 from engine.checkpoint import Checkpoint, save_checkpoint
-from engine.prediction import batch
-from engine.prediction.images import output_names, read_image
-from engine.prediction.masks import read_support
 from model import SSP, build_model, calibrate_batch_norms
+from prediction import batch
+from prediction.files import output_names, read_image
+from prediction.masks import read_support
 from tests.files import CHECKOUT, OneLine
 from util.files import temporary_name
 
@@ -128,7 +128,7 @@ def test_masks_overlays_and_a_sheet(
 def test_a_look_inside(
     flags: list[str], checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    """A figure beside each mask, which is the same as without; every image passes the trunk once."""
+    """A figure beside each mask, which is the same as without; every image passes the backbone once."""
     predict.main([*flags, "--threshold", "0.4"])
     out = tmp_path / "out"
     before = {path.name: path.read_bytes() for path in out.iterdir()}

@@ -576,7 +576,7 @@ def test_weights_of_a_file(
     assert_landed(build_model("ssp", pretrained=out / "resnet50.pth"), trained)
     assert torch.load(out / "resnet50.pth", weights_only=True).keys() == flat(trained).keys()
     assert capsys.readouterr().out == (
-        f"{out / 'resnet50.pth'}: all 270 keys of the trunk matched, from {source}; "
+        f"{out / 'resnet50.pth'}: all 270 keys of the backbone matched, from {source}; "
         "4 keys of layer4 and fc are not used\n"
     )
 
@@ -673,7 +673,7 @@ def test_weights_from_timm(
     assert asked == [("resnet50s.gluon_in1k", True)]
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == "fetching resnet50s.gluon_in1k"
-    assert "all 270 keys of the trunk matched, from timm's resnet50s.gluon_in1k; 4 keys" in printed[1]
+    assert "all 270 keys of the backbone matched, from timm's resnet50s.gluon_in1k; 4 keys" in printed[1]
     assert_landed(build_model("ssp", pretrained=out / "resnet50.pth"), trained)
 
 

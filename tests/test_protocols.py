@@ -249,7 +249,7 @@ def test_a_killed_run_leaves_no_result(toy: Path, checkpoint: Path, tmp_path: Pa
     assert len(json.loads((tmp_path / "e").read_text())["seeds"]) == 5
 
 
-def test_bfloat16_trunk_is_close(toy: Path, checkpoint: Path) -> None:
+def test_bfloat16_backbone_is_close(toy: Path, checkpoint: Path) -> None:
     argv = flags(toy, checkpoint, "--episodes", 6, "--seeds", 1)
     assert testing.main([*argv, "--amp"])["miou"] == pytest.approx(testing.main(argv)["miou"], abs=3)
     assert torch.is_autocast_enabled() is False

@@ -18,7 +18,7 @@ import prepare
 import report
 import reproduce
 import test as testing
-from engine.report.paper import DRIVE_IMAGENET, drive_link
+from tables.paper import DRIVE_IMAGENET, drive_link
 from util.errors import UserError
 
 CHECKOUT = Path(__file__).resolve().parents[1]

@@ -18,11 +18,11 @@ import main as training
 import report
 import test as testing
 from engine.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from engine.report import picture
-from engine.report.tables import Cell, Row, Table, cell_text, make_tables, numbered_notes, signed
 from engine.setting import Setting
 from engine.training.state import Training, save_training
 from model import build_model
+from tables import picture
+from tables.tables import Cell, Row, Table, cell_text, make_tables, numbered_notes, signed
 from tests.files import OneLine
 
 SPREAD = (-0.3, -0.1, 0.0, 0.1, 0.3)  # of five seeds around their mean; the deviation is 0.2
@@ -291,7 +291,7 @@ def test_commands_for_several_processes(
     [
         ({"episodes": 200}, ["200 of the protocol's 1000 episodes"]),
         ({"spread": (0.0, 0.1)}, ["2 of the protocol's 5 seeds"]),
-        ({"amp": True}, ["the trunk in bfloat16 (--amp)"]),
+        ({"amp": True}, ["the backbone in bfloat16 (--amp)"]),
         ({"warnings": ["w.ckpt was TRAINED\non 5 of 5"]}, ["may mean nothing: w.ckpt was TRAINED on 5 of 5"]),
         ({"warnings": [], "episodes": 2000}, []),
         (
@@ -329,10 +329,10 @@ def test_marks(fields: dict[str, Any], notes: list[str], tmp_path: Path, capsys:
             ["what the weights were trained on is what --trained-on says"],
         ),
         ({"trained_on": {"dataset": "pascal", "class_order": None, "fold": 0, "declared": False}}, []),
-        ({"trained_with": {"pretrained": "x/trunk.pth"}}, ["the trunk started from x/trunk.pth"]),
+        ({"trained_with": {"pretrained": "x/backbone.pth"}}, ["the backbone started from x/backbone.pth"]),
         ({"trained_with": {"pretrained": "x/resnet50.pth"}}, []),
         ({"trained_with": {"pretrained": None}}, []),
-        ({"trained_with": {"pretrained": "a\nb"}}, ["the trunk started from a b"]),
+        ({"trained_with": {"pretrained": "a\nb"}}, ["the backbone started from a b"]),
     ],
 )
 def test_remarks(fields: dict[str, Any], remarks: list[str], tmp_path: Path) -> None:
@@ -345,7 +345,7 @@ def test_a_mean_has_the_marks_of_its_folds(four_folds: Path, capsys: pytest.Capt
     write_result(four_folds / "fold_1" / "r.json", 68.0, fold=1, episodes=10)
     write_result(four_folds / "fold_2" / "r.json", 66.5, fold=2, episodes=10, amp=True)
     mean = row_of(tables_of(four_folds), PASCAL, **SSP_1SHOT).cells[4]
-    assert mean.notes == ("10 of the protocol's 1000 episodes", "the trunk in bfloat16 (--amp)")
+    assert mean.notes == ("10 of the protocol's 1000 episodes", "the backbone in bfloat16 (--amp)")
     assert (mean.seeds, mean.episodes) == (5, None)
     shown = lines_of(capsys.readouterr().out, "SSP,1-shot,ResNet-50,Yes")[0]
     assert [cell.partition(") ")[2] for cell in shown[5:]] == ["", "[1]", "[1] [2]", "", "[1] [2]"]
@@ -495,7 +495,7 @@ def test_csv(four_folds: Path) -> None:
         "backbone": "resnet50", "fold": "1", "paper": "67.8", "measured": "68.0", "std": "0.2", "difference": "0.2",
         "fb_iou": "70.0", "seeds": "5", "episodes": "10", "checkpoint": 'a, "b".ckpt',
         "file": str(four_folds / "fold_1" / "r.json"),
-        "note": "10 of the protocol's 1000 episodes; the trunk in bfloat16 (--amp)",
+        "note": "10 of the protocol's 1000 episodes; the backbone in bfloat16 (--amp)",
         "weights": "own", "data": "",
     }  # fmt: skip
     assert [line["note"] for line in ours[2:]] == ["", "missing", "3 of 4 folds"]
@@ -525,7 +525,7 @@ def inches(table: Table, row: float = 0.3) -> float:
 LONG = {
     DINO: "ssp",
     "timm:vit_so400m_patch14_siglip_gap_896.pali2_10b_pt_and_many_more_words@20,22,24,26": "ssp",
-    "/a/very/long/path/that/goes/on/and/on/my_trunks$x_{$.py:TrunkWithAVeryLongNameThatDoesNotEnd": "b/heads.py:Head",
+    "/a/very/long/path/that/goes/on/and/on/my_backbones$x_{$.py:BackboneWithAVeryLongNameWithoutEnd": "b/heads.py:Head",
 }
 
 
@@ -548,7 +548,7 @@ def test_a_picture_of_long_names(four_folds: Path, monkeypatch: pytest.MonkeyPat
         [
             f"SSP 5-shot refine, untrained\n{DINO}",
             "SSP 5-shot refine, untrained\ntimm:vit_so400m_patch…more_words@20,22,24,26",
-            "heads.py:Head 5-shot refine, untrained\nmy_trunks$x_{$.py:Tru…LongNameThatDoesNotEnd",
+            "heads.py:Head 5-shot refine, untrained\nmy_backbones$x_{$.py:Tru…LongNameThatDoesNotEnd",
         ],
         [
             " fold 0 fold 1 fold 2 fold 3   mean    ",
@@ -663,7 +663,7 @@ def test_other_networks_have_tables_of_their_own(
 
 
 @pytest.mark.parametrize("name", ["x", "ssp", "timm:../x", "timm:", "a\nb.py:C", "a.py:"])
-def test_a_wrong_trunk(name: str, one_line_error: OneLine) -> None:
+def test_a_wrong_backbone(name: str, one_line_error: OneLine) -> None:
     line = one_line_error(report.main, ["--backbone", name])
     assert line.startswith(
         f"error: argument --backbone: invalid choice: {name!r} (choose from resnet50, resnet101, timm:"
@@ -839,11 +839,11 @@ def test_there_are_no_commands_for_other_networks(four_folds: Path, capsys: pyte
     head = {"method": "heads.py:Head", "refine": False, "episodes": 3, "amp": True}
     write_result(four_folds / "a.json", 50.0, backbone=DINO, fold=2, episodes=10)
     write_result(four_folds / "b.json", 50.0, **head)
-    write_result(four_folds / "c.json", 50.0, backbone="trunks.py:Trunk", dataset="fss", fold=None, episodes=3)
+    write_result(four_folds / "c.json", 50.0, backbone="backbones.py:Backbone", dataset="fss", fold=None, episodes=3)
     write_result(four_folds / "d.json", 50.0, trained_with={"episode": 0, "frozen": True})
     assert commands_of(capsys, four_folds) == expected
     assert commands_of(capsys, four_folds, "--backbone", DINO) == [["#", "nothing is missing"]]
-    assert commands_of(capsys, four_folds, "--backbone", "trunks.py:Trunk") == [["#", "nothing is missing"]]
+    assert commands_of(capsys, four_folds, "--backbone", "backbones.py:Backbone") == [["#", "nothing is missing"]]
 
 
 @pytest.mark.parametrize("fields", [{"trained_with": {"episode": 0}}, {"backbone": "my.py:resnet50"}, {"data": TOY}])

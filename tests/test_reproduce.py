@@ -19,11 +19,11 @@ import prepare
 import report
 import reproduce as program
 import test as testing
-from engine.report.results import find_results
-from engine.report.tables import make_tables
-from engine.report.verdict import verdicts
-from engine.reproduction.authors import RECORD, choose
+from engine.evaluation.result import find_results
 from model import build_model
+from tables.authors import RECORD, choose
+from tables.tables import make_tables
+from tables.verdict import verdicts
 from tests.files import CHECKOUT, OneLine
 from tests.server import Server, serving
 
@@ -50,7 +50,7 @@ def splits(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    """All 48 files, random weights of each method and trunk."""
+    """All 48 files, random weights of each method and backbone."""
     with serving() as running:
         for method in ("ssp", "baseline"):
             for backbone in ("resnet50", "resnet101"):

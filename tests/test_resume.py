@@ -441,7 +441,7 @@ def test_amp_trains(toy: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a compiler")
-def test_a_compiled_trunk_gives_the_same_losses(toy: Path, tmp_path: Path) -> None:
+def test_a_compiled_backbone_gives_the_same_losses(toy: Path, tmp_path: Path) -> None:
     for name, more in (("compiled", ["--compile"]), ("plain", [])):
         training.main(flags(toy, tmp_path / name, "--lr", "2e-5", *more))
     compiled, plain = (load_training(tmp_path / name / LAST).history for name in ("compiled", "plain"))

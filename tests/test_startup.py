@@ -60,7 +60,7 @@ def test_the_names_of_the_backbones() -> None:
 
 
 def test_what_a_package_exports() -> None:
-    for package in (model, __import__("engine.prediction", fromlist=["x"])):
+    for package in (model, __import__("prediction", fromlist=["x"])):
         assert set(package.HOMES) <= set(package.__all__)
         for name in package.__all__:
             assert getattr(package, name) is not None

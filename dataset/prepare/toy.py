@@ -32,9 +32,9 @@ from pycocotools import mask as mask_coding
 
 from dataset import fss
 from dataset.episodes import MIN_PIXELS
-from dataset.held import EXPECTED, own_counts
 from dataset.images import IGNORE
 from dataset.lists import write_lines
+from dataset.provenance import EXPECTED, own_counts
 from util.errors import UserError
 from util.files import atomic_write, check_writable
 from util.locks import only_one

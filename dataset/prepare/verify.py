@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from dataset import DATASETS, Layout
 from dataset.episodes import make_pool
-from dataset.held import own_counts
 from dataset.images import IGNORE, ImageSet, read_histogram, read_rgb, read_size
+from dataset.provenance import own_counts
 from util.errors import UserError
 from util.processes import map_files
 
@@ -122,8 +122,8 @@ def _survey_split(
     numbers = {folder: cls for cls, folder in images.class_names.items()} if images.binary else {}
     index = {}
     for image, pair in zip(images.ids, pairs, strict=True):
-        held = {label: n for label, n in pair.pixels.items() if 0 < label < IGNORE}
-        index[image] = {numbers[image.split("/")[0]]: n for n in held.values()} if images.binary else held
+        found = {label: n for label, n in pair.pixels.items() if 0 < label < IGNORE}
+        index[image] = {numbers[image.split("/")[0]]: n for n in found.values()} if images.binary else found
     sides = [side for pair in pairs if pair.image_size for side in pair.image_size]
     whole = sum(pair.image_size is not None and pair.image_size == pair.mask_size for pair in pairs)
     row = {

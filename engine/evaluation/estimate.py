@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataset.episodes import Episode, Plans, images_of
 from dataset.images import ImageSet
 from engine.evaluation.evaluate import evaluate
-from engine.evaluation.planned import TRUNK_COST
+from engine.evaluation.planned import BACKBONE_COST
 from engine.evaluation.protocol import PAPER, Protocol
 from model import FewShotNetwork
 from util.distributed import world
@@ -36,11 +36,11 @@ def unit_seconds(
 
 
 def cost(plans: Plans, engine: str) -> int:
-    """The cost of an evaluation, in units of matching an episode with a query that has passed the trunk."""
+    """The cost of an evaluation, in units of matching an episode with a query that has passed the backbone."""
     episodes = [episode for plan in plans.values() for episode in plan]
     if engine == "plain":
-        return sum(1 + TRUNK_COST * (1 + len(episode.supports)) for episode in episodes)
-    return TRUNK_COST * len(images_of(episodes)) + len(episodes)
+        return sum(1 + BACKBONE_COST * (1 + len(episode.supports)) for episode in episodes)
+    return BACKBONE_COST * len(images_of(episodes)) + len(episodes)
 
 
 def duration(seconds: float) -> str:

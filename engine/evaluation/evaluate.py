@@ -50,10 +50,10 @@ def evaluate(
         protocol: the paper's own, or HSNet's.
         classes: the test classes, for a protocol whose mean is over all of them.
         workers: loader processes.
-        engine: "planned" passes each image through the trunk once, or twice if the features of the query images
+        engine: "planned" passes each image through the backbone once, or twice if the features of the query images
             exceed cache_gb; "plain" is the reference, one episode at a time.
         cache_gb: memory for features, in 2**30 bytes.
-        amp: run the trunk in bfloat16.
+        amp: run the backbone in bfloat16.
     Returns:
         "seeds" (for each seed its number, metrics and the "episode_iou" of each target, IoUs in percent), the means
         "miou" and "fb_iou" over the seeds, "miou_std" (population), "seconds", "images" (distinct), "trunk_passes" and
@@ -93,7 +93,7 @@ def evaluate(
 def count_plainly(
     net: FewShotNetwork, images: ImageSet, episodes: Sequence[Episode], workers: int = 0, protocol: Protocol = PAPER
 ) -> Tensor:
-    """Count the pixels of each episode (E, 4), one at a time, every image through the trunk each time: the reference.
+    """The reference: count the pixels of each episode (E, 4), one at a time, each image through the backbone each time.
 
     Arguments:
         episodes: of all seeds.
@@ -129,7 +129,7 @@ def _segmented(
             support_images, support_masks, query_image, query_mask = to_device(sample, device)
             try:
                 out = net(support_images, support_masks, query_image)
-            except ValueError as error:  # an image that is too small for the trunk
+            except ValueError as error:  # an image that is too small for the backbone
                 raise UserError(f"image {episode.query} or a support of it: {error}") from error
             yield out["final"].argmax(1)[0], query_mask[0]
     finally:
@@ -169,7 +169,7 @@ def result_table(result: Mapping[str, Any], class_names: Mapping[int, str], clas
     width = max(len(r[0]) for r in rows)
     lines = [r[0].ljust(width) + "".join(cell.rjust(9) for cell in r[1:]) for r in rows]
     cost = (
-        f"{result['seconds']:.1f} s, {result['images']} images, {result['trunk_passes']} trunk passes, "
+        f"{result['seconds']:.1f} s, {result['images']} images, {result['trunk_passes']} backbone passes, "
         f"peak memory {result['peak_memory_gb']:.2f} GB"
     )
     note = [UNDRAWN] if any(len(seed["class_iou"]) < len(drawn) for seed in seeds) else []

@@ -1,4 +1,4 @@
-"""Evaluated episodes to look at: the best, the worst and random ones, on a page that needs no server."""
+"""EvaluationSet episodes to look at: the best, the worst and random ones, on a page that needs no server."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from PIL import Image
 from dataset.episodes import Episode, Plans
 from dataset.images import ImageSet
 from dataset.transform import square, target_mask
+from engine.drawing import episode_panel, legend, save_png
 from engine.evaluation.evaluate import segment
 from engine.evaluation.protocol import PAPER, Protocol
-from engine.pictures import episode_panel, legend, save_png
 from engine.setting import Setting
 from model import FewShotNetwork
 from util.files import atomic_write, check_writable, remove_leftovers

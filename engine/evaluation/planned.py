@@ -1,10 +1,10 @@
-"""Planned evaluation: every image through the trunk once, whatever the number of its episodes (docs/method.md, 8).
+"""Planned evaluation: every image through the backbone once, whatever the number of its episodes (docs/method.md, 8).
 
 The episodes of all seeds are known before the first image is opened. A support enters an episode only
 through two prototypes, so a first pass turns every support image into the prototypes of its classes. A
 second pass takes the queries one by one and matches all the episodes of each together. The features of
 images that are both are kept from the first to the second pass while they fit the memory budget; the
-others pass the trunk again. The reference is engine.evaluation.evaluate.count_plainly.
+others pass the backbone again. The reference is engine.evaluation.evaluate.count_plainly.
 
 Under torchrun every image belongs to one process, which encodes it as a support and matches it as a
 query; prototypes after the first pass and pixel counts after the second are summed over the processes.
@@ -27,14 +27,14 @@ from dataset.transform import target_mask
 from engine.evaluation.metric import count_pixels
 from engine.evaluation.protocol import PAPER, Protocol
 from model import FewShotNetwork, fold_batch_norms
+from model.fast.evaluation import Scratch
 from model.matching import resize
-from model.shared_query import Scratch
 from util.distributed import first_known, rank, sum_over_processes, world
 from util.errors import UserError
 from util.progress import progress
 
 RESIZED_TOGETHER = 16  # episodes of a query whose predictions are resized to the image at a time
-TRUNK_COST = 10  # episodes whose matching takes as long as a trunk pass, to share images among processes
+BACKBONE_COST = 10  # episodes whose matching takes as long as a backbone pass, to share images among processes
 
 
 @torch.inference_mode()
@@ -47,7 +47,7 @@ def count_planned(
     protocol: Protocol = PAPER,
     amp: bool = False,
 ) -> tuple[Tensor, int]:
-    """Count the pixels of each episode, every image once through the trunk if memory allows.
+    """Count the pixels of each episode, every image once through the backbone if memory allows.
 
     Arguments:
         net: the network, in any mode.
@@ -56,14 +56,14 @@ def count_planned(
         workers: loader processes.
         cache_bytes: memory of a process for features that are kept between the passes.
         protocol: the size of images and the meaning of 255 in a support's mask.
-        amp: run the trunk in bfloat16.
+        amp: run the backbone in bfloat16.
     Returns:
-        Counts (E, 4), int64, and the number of trunk passes, each in all processes.
+        Counts (E, 4), int64, and the number of backbone passes, each in all processes.
     """
     device = net.device
     net = fold_batch_norms(net).to(memory_format=torch.channels_last)
     of_query, of_support = group(episodes)
-    mine = share({image: TRUNK_COST + len(of_query.get(image, ())) for image in {*of_query, *of_support}})
+    mine = share({image: BACKBONE_COST + len(of_query.get(image, ())) for image in {*of_query, *of_support}})
 
     def encoded(ids: Sequence[str], what: str) -> Iterator[tuple[Tensor, Tensor]]:
         """Features (1, C, h, w) and labels (H, W) of each image."""
@@ -73,7 +73,7 @@ def count_planned(
             try:
                 with torch.autocast(device.type, torch.bfloat16, enabled=amp):
                     features = net.features(picture.contiguous(memory_format=torch.channels_last))
-            except ValueError as error:  # an image that is too small for the trunk
+            except ValueError as error:  # an image that is too small for the backbone
                 raise UserError(f"image {image}: {error}") from error
             yield features.float(), labels[0].clone()  # what a loader process shared is not to be kept
 
@@ -111,7 +111,7 @@ def count_planned(
 class Prototypes:
     """Foreground and background prototypes of supports, a row for each image and class, from all processes.
 
-    The shapes of a support's pair are known when the first comes: a head of one's own has others than (C, 1, 1).
+    The shapes of a support's pair are known when the first comes: a custom head has others than (C, 1, 1).
     """
 
     def __init__(self, rows: int, device: torch.device) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from dataset import DATASETS, FOLDS, Episode, Part, Plans, hsnet, hsnet_list, open_pool
 from dataset.episodes import plan_from_pool
-from dataset.held import Held, from_dict
+from dataset.provenance import Provenance, from_dict
 from engine.setting import AUTHORS, Setting
 from util.errors import UserError, refusal
 from util.files import atomic_write, is_name, read_json
@@ -68,7 +68,7 @@ def plan_seeds(
 
 
 def save_episodes(
-    path: str | Path, setting: Setting, protocol: Protocol, plans: Plans, data: Held | None = None
+    path: str | Path, setting: Setting, protocol: Protocol, plans: Plans, data: Provenance | None = None
 ) -> None:
     """Write the episodes of each seed, [QUERY, CLASS, [SUPPORT, ...]], as JSON, atomically.
 
@@ -144,7 +144,7 @@ def _cls(value: Any) -> int:
     return value
 
 
-def doubts_of(
+def leakage_warnings(
     setting: Setting,
     classes: Sequence[int],
     names: Mapping[int, str],
@@ -167,14 +167,14 @@ def doubts_of(
     lists = None if splits is None else hsnet_list(setting.dataset, splits, setting.fold)
     if lists and hsnet.is_generated(lists):
         line = f"{lists} was {hsnet.GENERATED}: its episodes are not HSNet's"
-        return [line, *training_doubts(setting, classes, names, info, path)]
-    return training_doubts(setting, classes, names, info, path)
+        return [line, *training_leakage(setting, classes, names, info, path)]
+    return training_leakage(setting, classes, names, info, path)
 
 
-def training_doubts(
+def training_leakage(
     setting: Setting, classes: Sequence[int], names: Mapping[int, str], info: Mapping[str, Any], path: Path
 ) -> list[str]:
-    """Warn about test classes that a network was trained or chosen on, or may have been. Arguments as doubts_of."""
+    """Warn about test classes that a network was, or may have been, trained or chosen on (see leakage_warnings)."""
 
     def named(some: Sequence[int]) -> str:
         return ", ".join(f"{cls} {names.get(cls, '')}".strip() for cls in some)

@@ -80,7 +80,7 @@ def training_info(training: Training, setting: Setting, fold: Fold) -> dict[str,
         "base_names": fold.train.names(),
         "selection_names": fold.select.names(),
         "novel_names": fold.test.names(),
-        "data": fold.train.held and fold.train.held._asdict(),
+        "data": fold.train.provenance and fold.train.provenance._asdict(),
         "arguments": training.arguments,
         "miou": training.best_miou,
     }

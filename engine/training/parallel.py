@@ -52,10 +52,10 @@ def released_masks(masks: Sequence[Tensor], replicas: int) -> list[Tensor]:
     return list(torch.cat(list(masks))[place.to(masks[0].device)].split(batch))
 
 
-def spread(net: FewShotNetwork, device: torch.device, may_leave_out: bool = False) -> nn.Module:
+def wrap_parallel(net: FewShotNetwork, device: torch.device, may_leave_out: bool = False) -> nn.Module:
     """The network on all GPUs: DistributedDataParallel under torchrun, else DataParallel where there are several.
 
-    may_leave_out: whether a step may leave parameters unused, as code of one's own does.
+    may_leave_out: whether a step may leave parameters unused, as custom code does.
     """
     if launched():
         if may_leave_out:

@@ -13,17 +13,17 @@ from typing import Any
 import torch
 
 from dataset import Fold, Plans
-from dataset.held import label_of
 from dataset.loader import batches
+from dataset.provenance import label_of
 from dataset.samples import TrainingSamples, as_input
-from engine.checkpoint import blaming, load_network
-from engine.evaluation.tested import missing_classes
-from engine.report.results import save_result
+from engine.checkpoint import errors_name, load_network
+from engine.evaluation.evaluation_set import missing_classes
+from engine.evaluation.result import save_result
 from engine.setting import SUFFIX, Schedule, Setting
 from engine.training.best import free_stem, restore_best, save_best, suffixes, training_info
 from engine.training.history import draw_history, tensorboard_log, write_history
-from engine.training.parallel import spread
-from engine.training.start import compile_trunk, first_batch, start_network
+from engine.training.parallel import wrap_parallel
+from engine.training.start import compile_backbone, first_batch, start_network
 from engine.training.state import Training, check_same, keep_finished, load_training, previous_of, save_training
 from engine.training.step import make_optimizer, own_samples, restore_optimizer, step_seconds, train_step
 from util import distributed
@@ -137,10 +137,10 @@ class TrainingRun:
                 held.enter_context(only_one(last, "a training"))
             remove_leftovers(self.folder)
         self.scaler = torch.amp.GradScaler(device.type, enabled=means.amp == "fp16")
-        net.trunk_dtype = DTYPES[means.amp]
+        net.backbone_dtype = DTYPES[means.amp]
         if means.compiled:
             own = schedule.batch_size // distributed.world() // means.accumulate
-            compile_trunk(net, (1 + setting.shot) * own, samples.crop_size)
+            compile_backbone(net, (1 + setting.shot) * own, samples.crop_size)
         self.is_new = training is None  # nothing is saved of it yet
         self.training = self._start(flags) if training is None else self._resume(training)
 
@@ -149,7 +149,7 @@ class TrainingRun:
         self.own = own_samples(samples, schedule.batch_size, done, steps - done)
         of_process = schedule.batch_size // distributed.world()
         self.stream = batches(self.own, of_process, means.workers, pin_memory=device.type == "cuda")
-        self.parallel = spread(net, device, setting.is_own_code) if schedule.snapshots else net
+        self.parallel = wrap_parallel(net, device, setting.is_custom) if schedule.snapshots else net
         net.train()
         self.log: Callable | None = None
         if means.tensorboard and self.is_first:
@@ -173,7 +173,7 @@ class TrainingRun:
             raise UserError(f"{self.last}: not the state of this run: {what}; remove it to start anew")
         for state in filter(None, (training.best_state, training.state_dict)):  # the last ones stay
             load_network(self.net, state, self.last)
-        with blaming(self.last):
+        with errors_name(self.last):
             if self.optimizer:
                 restore_optimizer(self.optimizer, training.optimizer)
             if training.scaler.keys() != self.scaler.state_dict().keys():
@@ -243,7 +243,7 @@ class TrainingRun:
                 iteration = training.snapshot * schedule.steps + len(losses)
                 lr = schedule.learning_rate(iteration)
                 inputs = as_input(batch, means.device)
-                # A head of one's own may draw: of each step, so that a resumed run draws the same.
+                # A custom head may draw: of each step, so that a resumed run draws the same.
                 torch.manual_seed((self.samples.seed << 32) + iteration * distributed.world() + distributed.rank())
                 try:
                     how = means.accumulate, self.scaler, self.released_order
@@ -332,13 +332,15 @@ class TrainingRun:
         if self.is_first and self.schedule.snapshots:
             restore_best(training, self.setting, self.fold, self.folder)
             rates = {step: self.schedule.learning_rate(step) for step in (0, *self.schedule.drops)}
-            title = ", ".join(filter(None, (training.name, self.setting.describe(), label_of(self.fold.test.held))))
+            title = ", ".join(
+                filter(None, (training.name, self.setting.describe(), label_of(self.fold.test.provenance)))
+            )
             draw_history(training.history, self.folder / f"{training.name}.history.png", rates, title)
         if self.is_first:
             test, episodes = self.fold.test, len(next(iter(plans.values())))
             missing = missing_classes(test.classes, plans, test.images.class_names)
             info = training_info(training, self.setting, self.fold)
-            known = {"engine": engine, "data": test.held, "missing": missing}
+            known = {"engine": engine, "data": test.provenance, "missing": missing}
             save_result(f"{best}.json", self.setting, result, checkpoint, episodes, info, **known)
             final = replace(training, state_dict=self.last_state, optimizer={}, best_state={}, finished=True)
             save_training(self.last, final)

@@ -9,17 +9,17 @@ import torch
 from torch.utils.data import default_collate
 
 from dataset import Fold, Plans
-from dataset.held import label_of
+from dataset.provenance import label_of
 from dataset.samples import Sample, TrainingSamples, as_input
 from dataset.transform import crop, normalise
 from engine.checkpoint import GET_PRETRAINED, OTHER_PRETRAINED, find_pretrained, load_pretrained
+from engine.custom import build_network
+from engine.evaluation.evaluation_set import EvaluationSet, describe_missing_classes
 from engine.evaluation.protocol import PAPER
-from engine.evaluation.tested import Evaluated, absences
-from engine.network import network_of
 from engine.setting import FROM_TIMM, RANDOM, Schedule, Setting, spans
 from engine.training.step import own_samples
 from model import FewShotNetwork, calibrate_batch_norms
-from model.names import own_class, timm_name
+from model.names import custom_class, timm_name
 from util import distributed
 from util.errors import UserError, fills_gpu, first_line
 
@@ -39,16 +39,16 @@ def start_network(
     Arguments:
         setting: method, backbone and refinement.
         samples: the run's samples; the random weights follow from their seed.
-        pretrained: a file of the trunk's weights; "timm" for timm's own; "none" for random weights with batch norms
+        pretrained: a file of the backbone's weights; "timm" for timm's own; "none" for random weights with batch norms
             calibrated on training crops; None for what is usual: pretrained/BACKBONE.pth of a ResNet, timm's own of
-            timm's, and a trunk of one's own as it is made.
+            timm's, and a custom backbone as it is made.
         device: where the network goes.
-        frozen: keep the trunk as it is.
+        frozen: keep the backbone as it is.
         resumed: whether all weights come from a run's state.
     """
     torch.manual_seed(samples.seed)
-    net = network_of(setting.method, setting.backbone, setting.refine)
-    is_timm, is_own = timm_name(setting.backbone) is not None, own_class(setting.backbone) is not None
+    net = build_network(setting.method, setting.backbone, setting.refine)
+    is_timm, is_own = timm_name(setting.backbone) is not None, custom_class(setting.backbone) is not None
     if resumed:
         pretrained = None
     elif pretrained == FROM_TIMM or (pretrained is None and is_timm):
@@ -62,24 +62,24 @@ def start_network(
     if pretrained == RANDOM:
         calibrate(net, samples, device)
     if frozen:
-        net.freeze_trunk()
+        net.freeze_backbone()
     return net
 
 
 @torch.no_grad()
 def try_crop(net: FewShotNetwork, side: int, device: torch.device) -> None:
-    """Raise UserError if training crops of this side, in pixels, cannot pass the trunk."""
+    """Raise UserError if training crops of this side, in pixels, cannot pass the backbone."""
     try:
         net.eval().features(torch.zeros(1, 3, side, side, device=device))
-    except Exception as error:  # whatever a trunk of one's own can raise
+    except Exception as error:  # whatever a custom backbone can raise
         if isinstance(error, MemoryError) or fills_gpu(error):
             raise
-        raise UserError(f"--crop-size {side}: the trunk cannot take it: {first_line(error)}") from error
+        raise UserError(f"--crop-size {side}: the backbone cannot take it: {first_line(error)}") from error
     net.train()
 
 
 def fetch_from_timm(net: FewShotNetwork, backbone: str) -> None:
-    """Load timm's own weights into a network's trunk. Raises UserError if it cannot."""
+    """Load timm's own weights into a network's backbone. Raises UserError if it cannot."""
     if timm_name(backbone) is None:
         raise UserError(f"--pretrained {FROM_TIMM}: belongs to --backbone timm:NAME; name a file")
     try:
@@ -89,7 +89,7 @@ def fetch_from_timm(net: FewShotNetwork, backbone: str) -> None:
 
 
 def calibrate(net: FewShotNetwork, samples: TrainingSamples, device: torch.device) -> None:
-    """Set the statistics of the trunk's batch norms, which are not trained, from some training crops."""
+    """Set the statistics of the backbone's batch norms, which are not trained, from some training crops."""
     rng = random.Random(samples.seed)
     pool = samples.pool
     chosen = rng.sample([pool.names[rank] for rank in pool.images], min(CALIBRATION_IMAGES, len(pool.names)))
@@ -97,15 +97,15 @@ def calibrate(net: FewShotNetwork, samples: TrainingSamples, device: torch.devic
     calibrate_batch_norms(net, torch.stack(crops).to(device))
 
 
-def compile_trunk(net: FewShotNetwork, images: int, crop_size: int) -> None:
-    """Compile the trunk for training at once, for batches of so many images; raises UserError if that fails."""
+def compile_backbone(net: FewShotNetwork, images: int, crop_size: int) -> None:
+    """Compile the backbone for training at once, for batches of so many images; raises UserError if that fails."""
     net.compiled_features = torch.compile(net.features)
     device = net.device
     try:
         net.train().training_features(torch.zeros(images, 3, crop_size, crop_size, device=device))
     except Exception as error:  # whatever is missing to compile with
         reason = first_line(error)
-        raise UserError(f"--compile: the trunk cannot be compiled here ({reason}); leave the flag out") from error
+        raise UserError(f"--compile: the backbone cannot be compiled here ({reason}); leave the flag out") from error
 
 
 def first_batch(samples: TrainingSamples, batch_size: int, device: torch.device) -> Sample:
@@ -141,15 +141,15 @@ def what_will_run(
     short = episodes < schedule.episodes
     unused = f" (of {schedule.episodes}, the others make no whole snapshot)" if short else ""
     what = f"{setting.describe()}, {setting.shot}-shot{', refine' if setting.refine else ''}"
-    trunk = f"{setting.backbone}{' (frozen)' if net.trunk_is_frozen else ''}"
-    test = Evaluated(fold.test.images, final, fold.test.classes, fold.test.held)
-    others = list(filter(None, dict.fromkeys(label_of(part.held) for part in (fold.train, fold.test))))
+    backbone = f"{setting.backbone}{' (frozen)' if net.backbone_is_frozen else ''}"
+    test = EvaluationSet(fold.test.images, final, fold.test.classes, fold.test.provenance)
+    others = list(filter(None, dict.fromkeys(label_of(part.provenance) for part in (fold.train, fold.test))))
     data = f" ({', '.join(others)}, not the benchmark)" if others else ""
-    notes, tested = absences(test, PAPER), sum(map(len, final.values()))
+    notes, tested = describe_missing_classes(test, PAPER), sum(map(len, final.values()))
     if setting.method == "ssp" and not setting.refine:
         notes.append("note: without --refine; the SSP rows of the paper's tables are trained with it")
     line = (
-        f"{setting.method} {trunk} on {what}{data}: {images} training images of {spans(fold.train.classes)}, "
+        f"{setting.method} {backbone} on {what}{data}: {images} training images of {spans(fold.train.classes)}, "
         f"best weights chosen on {spans(fold.select.classes)}, tested on {spans(fold.test.classes)}; "
         f"{schedule.snapshots} snapshots of {schedule.steps} steps{f', {done} done' if done else ''}, {episodes} "
         f"episodes to train on{unused}, {evaluated} evaluated after each snapshot, {tested} at the end; "

@@ -166,7 +166,7 @@ def check_same(path: Path, saved: Mapping[str, Any], given: Mapping[str, Any]) -
     """Raise UserError, naming the flags, if a resumed run was started with other ones."""
 
     if saved.get("code") != given.get("code"):
-        raise UserError(f"{path}: was started with other code of your own; choose another --out")
+        raise UserError(f"{path}: was started with other custom code; choose another --out")
 
     def shown(value: object) -> object:
         return "not given" if value is None else value

@@ -58,7 +58,7 @@ def test_golden_logits(rows: Rows) -> None:
             exact = golden[f"{shot}, {way}, float32"]
             assert exact["of the largest logit"] < 1e-4
             assert exact["pixels predicted otherwise"] < 1e-3
-        rounded = golden[f"{shot}, planned, bfloat16 trunk"]
+        rounded = golden[f"{shot}, planned, bfloat16 backbone"]
         assert 1e-4 < rounded["of the largest logit"] < 0.1
         assert rounded["pixels predicted otherwise"] < 0.05
 
@@ -67,9 +67,9 @@ def test_evaluation(rows: Rows) -> None:
     assert list(rows["Evaluation"]) == ["1-shot", "5-shot"]
     for shot, row in rows["Evaluation"].items():
         assert row["pixels predicted otherwise"] < 1e-3
-        assert row["with a bfloat16 trunk"] < 0.1
+        assert row["with a bfloat16 backbone"] < 0.1
         assert row["ratio"] == pytest.approx(row["plain, ms"] / row["planned, ms"])
-        assert row["trunk passes"] == row["images"] / row["episodes"] <= 1 + int(shot[0])
+        assert row["backbone passes"] == row["images"] / row["episodes"] <= 1 + int(shot[0])
         assert row["planned, GB"] is None
 
 

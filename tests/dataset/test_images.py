@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from dataset.images import FORMATS, read_mask, read_rgb
-from engine.prediction.images import read_image
+from prediction.files import read_image
 from util.errors import UserError
 
 PIXELS = np.arange(16 * 12, dtype=np.uint8).reshape(12, 16)

@@ -214,7 +214,7 @@ def test_fresh_masks_are_read_again(images: ImageSet, opened: list[str]) -> None
 def test_masks_that_changed_while_they_were_read_are_read_again(
     images: ImageSet, monkeypatch: pytest.MonkeyPatch, opened: list[str]
 ) -> None:
-    """Reading takes longer than masks take to settle, as thousands of masks do."""
+    """Reading takes longer than masks take to resolve_setting, as thousands of masks do."""
     monkeypatch.setattr(dataset.index, "SETTLED_NS", 5 * 10**7)
     reader = dataset.index.read_histogram
 

@@ -7,7 +7,7 @@ import argparse
 import pytest
 import torch
 
-from engine.options import check_engine, default_device, make_parser, positive, settle, whole
+from engine.options import check_engine, default_device, make_parser, positive, resolve_setting, whole
 from util.errors import UserError
 
 ROOT = ["--data-root", "somewhere"]
@@ -92,7 +92,7 @@ def test_data_root_is_required() -> None:
 
 def settled(flags: str, known: dict | None = None) -> argparse.Namespace:
     args = make_parser("description").parse_args([*ROOT, *flags.split()])
-    vars(args).update(settle(vars(args), known).as_dict())
+    vars(args).update(resolve_setting(vars(args), known).as_dict())
     return args
 
 

@@ -16,10 +16,10 @@ import pytest
 import torch
 
 from engine.checkpoint import save_weights
-from engine.reproduction.authors import FORMAT, RECORD, choose, read_record, record
 from engine.training.state import load_training
 from model import build_model
 from model.weights import flat_key
+from tables.authors import FORMAT, RECORD, choose, read_record, record
 from tests.files import CHECKOUT, TOY_SEED, write
 from tests.test_resume import LAST, flags
 from util.locks import only_one
@@ -114,7 +114,7 @@ def argv_of(name: str, toy: Path, weights: Path, place: Path) -> list[object]:
         "coco copy": ["prepare.py", "coco", "--data-root", coco, "--authors", "copy", "--workers", 0],
         "fss --splits": ["prepare.py", "fss", "--data-root", fss, "--splits", place, "--workers", 0],
         "fss --test-list": ["prepare.py", "fss", "--data-root", fss, "--test-list", official, "--workers", 0],
-        "weights": ["prepare.py", "weights", "--from", weights.with_name("trunk.pth"), "--out", place, "--again"],
+        "weights": ["prepare.py", "weights", "--from", weights.with_name("backbone.pth"), "--out", place, "--again"],
         "toy": ["prepare.py", "toy", "--out", place / "toy", "--train", 30, "--val", 10],
         "toy over": ["prepare.py", "toy", "--out", toy, "--train", 60, "--val", 40, "--seed", TOY_SEED],
     }[name]
@@ -130,11 +130,11 @@ STRAY = (".ssp-tmp", ".ssp-partial", ".lock", ".previous", ".new")
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A trained SSP, and beside it a trunk."""
+    """A trained SSP, and beside it a backbone."""
     path = tmp_path_factory.mktemp("weights") / "ssp.pth"
     net = build_model("ssp", "resnet50")
     torch.save(net.state_dict(), path)
-    save_weights(path.with_name("trunk.pth"), {flat_key(key): value for key, value in net.state_dict().items()})
+    save_weights(path.with_name("backbone.pth"), {flat_key(key): value for key, value in net.state_dict().items()})
     return path
 
 

@@ -23,20 +23,20 @@ import prepare
 import reproduce
 import test as testing
 from dataset import Episode, hsnet
-from dataset.held import EXPECTED, own_name
 from dataset.images import most_pixels, read_binary_mask, read_histogram, read_mask, read_rgb, read_size
 from dataset.prepare import coco_masks
+from dataset.provenance import EXPECTED, own_name
 from engine.checkpoint import load_checkpoint
 from engine.evaluation.protocol import PAPER, load_episodes, plan_seeds, save_episodes
-from engine.prediction.images import check_image, read_image
-from engine.prediction.masks import draw_shapes, read_labelme, read_object
-from engine.report.results import find_results
-from engine.reproduction.authors import read_record
+from engine.evaluation.result import find_results
 from engine.setting import Schedule, Setting
 from engine.training.run import TrainingRun
 from engine.training.state import Training, load_training, save_training
 from engine.training.step import make_optimizer, restore_optimizer
 from model import build_model
+from prediction.files import check_image, read_image
+from prediction.masks import draw_shapes, read_labelme, read_object
+from tables.authors import read_record
 from util.errors import UserError
 from util.files import read_json
 from util.launch import LONGEST, command
@@ -65,8 +65,8 @@ COUNTS: list[tuple[Callable[[list[str]], object], str, str, int, int]] = [  # wi
     (prepare.main, "toy", "--train", 1, 50_000),
     (prepare.main, "toy", "--val", 1, 50_000),
     (prepare.main, "toy", "--seed", 0, 2**31 - 1),
-    (reproduce.extent_of, "", "--episodes", 1, 10**6),
-    (reproduce.extent_of, "", "--snapshot", 1, 10**6),
+    (reproduce.parse_budget, "", "--episodes", 1, 10**6),
+    (reproduce.parse_budget, "", "--snapshot", 1, 10**6),
 ]
 RANGES: list[tuple[Callable[[list[str]], object], str, str]] = [
     (training.main, "--crop-size", "from 33 to 4096"),

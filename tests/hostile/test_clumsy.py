@@ -25,13 +25,13 @@ from dataset.fss import class_list
 from dataset.hsnet import read_class_lists, read_pairs
 from dataset.images import BLURRED, FLOATS, ImageSet, read_binary_mask, read_histogram, read_mask, read_rgb, stems
 from dataset.lists import read_ids
-from dataset.prepare.lists import read_official_list
 from dataset.prepare.verify import examine, survey
+from dataset.prepare.write_lists import read_official_list
 from engine.evaluation.protocol import PAPER, load_episodes, save_episodes
-from engine.prediction.images import check_image, find_images, find_supports, output_names, read_image
-from engine.prediction.masks import read_support
-from engine.prediction.sheet import contact_sheet
 from engine.setting import Setting
+from prediction.files import check_image, find_images, find_supports, output_names, read_image
+from prediction.masks import read_support
+from prediction.sheet import contact_sheet
 from tests.files import OneLine, write
 from util.errors import UserError, printable
 from util.files import remove_leftovers

@@ -21,14 +21,14 @@ import prepare
 import report
 import test as testing
 from dataset import coco
-from dataset.held import EXPECTED
 from dataset.prepare.coco_masks import make_masks, read_instances
+from dataset.provenance import EXPECTED
 from engine.checkpoint import Checkpoint, save_checkpoint, write
 from engine.evaluation.protocol import load_episodes
-from engine.prediction.masks import read_support
-from engine.report.results import finished_result
-from engine.reproduction.authors import FORMAT, RECORD, choose, fingerprint, is_recorded
+from engine.evaluation.result import finished_result
 from model import build_model
+from prediction.masks import read_support
+from tables.authors import FORMAT, RECORD, choose, fingerprint, is_recorded
 from tests.files import write as write_file
 from tests.hostile.test_fields import WRONG
 from util.errors import UserError
@@ -213,9 +213,9 @@ def test_what_a_dataset_says_of_itself(toy_copy: Path, every: int) -> None:
 
 @pytest.mark.slow
 def test_states_of_trainings(toy: Path, tmp_path: Path) -> None:
-    trunk = write_file(tmp_path / "tiny.py", TINY)
+    backbone = write_file(tmp_path / "tiny.py", TINY)
     flags = (
-        f"--data-root {toy} --backbone {trunk}:Tiny --crop-size 65 --episode 8 --snapshot 4 --batch-size 2 "
+        f"--data-root {toy} --backbone {backbone}:Tiny --crop-size 65 --episode 8 --snapshot 4 --batch-size 2 "
         f"--test-episodes 2 --seeds 1 --workers 0 --device cpu --out {tmp_path}/out --resume"
     ).split()
 

@@ -21,9 +21,9 @@ import prepare
 import reproduce
 import test as testing
 from dataset import fss
-from engine.reproduction.authors import choose
 from model import build_model
 from model.weights import flat_key
+from tables.authors import choose
 from tests.files import write
 from tests.hostile.children import in_child
 from tests.test_resume import LAST, flags, results, same

@@ -19,7 +19,6 @@ import pytest
 
 import app
 import engine.evaluation.gallery
-import engine.prediction.batch
 import engine.training.run  # noqa: F401  which, with others, the children would each import again
 import hubconf  # noqa: F401
 import main as training
@@ -64,7 +63,7 @@ COMMANDS: dict[str, tuple[Main, str, str]] = {  # correct ones, and which of the
     "coco": (prepare.main, "coco --data-root {coco} --workers 0", "--data-root"),
     "pascal": (prepare.main, "pascal --data-root {toy}", "--data-root"),
     "fss": (prepare.main, "fss --data-root {fss} --workers 0", "--data-root --splits --test-list"),
-    "weights": (prepare.main, "weights --from {inputs}/trunk.pth --out {here}/out", "--from --out"),
+    "weights": (prepare.main, "weights --from {inputs}/backbone.pth --out {here}/out", "--from --out"),
     "checkpoints": (prepare.main, f"{ONE} --from {{inputs}}/authors --to {{here}}/out", "--from --to"),
     "splits": (prepare.main, "splits --from {inputs}/hsnet --out {here}/out", "--from --out"),
     "splits of masks": (prepare.main, "splits --dataset fss --data-root {fss} --out {here}/out", "--data-root"),
@@ -188,7 +187,7 @@ def places(toy: Path, toy_coco: Path, toy_fss: Path, tmp_path_factory: pytest.Te
     state = build_model("ssp").half().state_dict()
     save_checkpoint(inputs / "w.ckpt", Checkpoint(state, info))
     save_weights(inputs / "authors" / "pascal" / "resnet50_1shot_fold0_ssp.pth", state)
-    save_weights(inputs / "trunk.pth", {flat_key(key): value for key, value in state.items()})
+    save_weights(inputs / "backbone.pth", {flat_key(key): value for key, value in state.items()})
     few = [*FEW.split(), "--json", str(inputs / "r.json")]
     testing.main(["--data-root", str(toy), "--checkpoint", str(inputs / "w.ckpt"), *few])
     for name in ("JPEGImages/toy_00061.jpg", "SegmentationClassAug/toy_00061.png"):

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from dataset.held import own_name
 from dataset.hsnet import read_class_lists
 from dataset.images import read_mask
 from dataset.lists import read_lines
 from dataset.prepare.verify import examine
+from dataset.provenance import own_name
 from engine.checkpoint import load_checkpoint
 from engine.evaluation.protocol import load_episodes
-from engine.reproduction.authors import read_record
 from engine.training.state import load_training
+from tables.authors import read_record
 from util.errors import UserError
 
 IO_ERROR = Path("/proc/self/mem")  # a file whose first byte cannot be read

@@ -1,10 +1,10 @@
-"""How methods and trunks are named, and what is no name."""
+"""How methods and backbones are named, and what is no name."""
 
 from __future__ import annotations
 
 import pytest
 
-from model.names import TimmName, in_file_names, is_backbone, is_method, own_class, timm_name
+from model.names import TimmName, custom_class, in_file_names, is_backbone, is_method, timm_name
 
 
 def test_names_of_timm() -> None:
@@ -27,8 +27,8 @@ def test_no_names(name: str) -> None:
 
 
 def test_code_of_ones_own() -> None:
-    assert own_class("some folder/my_head.py:Parts") == "Parts"
-    assert own_class("ssp") is None
+    assert custom_class("some folder/my_head.py:Parts") == "Parts"
+    assert custom_class("ssp") is None
     for name in ("./a.py:A", "/x/y z.py:_B1"):
         assert is_method(name)
         assert is_backbone(name)

@@ -9,7 +9,7 @@ import pytest
 import main as training
 from dataset.episodes import Episode
 from engine.evaluation.estimate import cost, duration
-from engine.evaluation.planned import TRUNK_COST
+from engine.evaluation.planned import BACKBONE_COST
 
 
 @pytest.mark.parametrize(
@@ -24,10 +24,10 @@ def test_durations(seconds: float, said: str) -> None:
 
 
 def test_the_cost_of_an_evaluation() -> None:
-    """Two episodes over three images; planned, each image passes the trunk once, plainly in each episode."""
+    """Two episodes over three images; planned, each image passes the backbone once, plainly in each episode."""
     plans = {0: [Episode("a", 1, ("b",))], 1: [Episode("a", 1, ("c",))]}
-    assert cost(plans, "planned") == 3 * TRUNK_COST + 2
-    assert cost(plans, "plain") == 2 * (2 * TRUNK_COST + 1)
+    assert cost(plans, "planned") == 3 * BACKBONE_COST + 2
+    assert cost(plans, "plain") == 2 * (2 * BACKBONE_COST + 1)
 
 
 def without_notes(printed: str) -> list[str]:

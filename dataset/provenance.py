@@ -1,0 +1,98 @@
+"""How much of a published benchmark the data of a run are: a number from other data compares with no published one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from util.errors import UserError, refusal
+from util.files import read_json
+
+if TYPE_CHECKING:  # both know what a part holds
+    from dataset.images import ImageSet
+    from dataset.layout import Layout
+
+SPLITS = {"train", "val", "select", "test"}  # of splits, in that file
+EXPECTED = "expected.json"  # in a dataset's folder: its name and its own counts, in place of the published ones
+
+
+class Provenance(NamedTuple):
+    """What was counted of a dataset, and what the published one has."""
+
+    name: str  # of a dataset that says that it is another, such as "toy"; "" of any other
+    counted: str  # such as "images of pascal val"
+    count: int
+    published: int
+
+    @property
+    def is_published(self) -> bool:
+        """Whether these may be the benchmark's own data."""
+        return not self.name and self.count == self.published
+
+    @property
+    def label(self) -> str:
+        """For people: 'toy data', or '42 of 1449 images of pascal val'; "" of the benchmark's own."""
+        if self.is_published:
+            return ""
+        return f"{self.name} data" if self.name else f"{self.count} {self.counted} in place of {self.published}"
+
+
+def label_of(provenance: Provenance | None) -> str:
+    """The label of what was counted, "" also where nothing is known."""
+    return provenance.label if provenance else ""
+
+
+def own_counts(root: Path) -> dict[str, Any]:
+    """What a dataset's folder states of itself, nothing if it states nothing. Raises ValueError if it is no good."""
+    path = root / EXPECTED
+    if not path.is_file():
+        return {}
+    try:
+        counts = read_json(path)
+        if not isinstance(counts, dict):
+            raise TypeError("no object")
+        for name in SPLITS & counts.keys():
+            if type(counts[name]) is not int or counts[name] < 0:
+                raise ValueError(f"{name} cannot be {counts[name]!r:.40}")
+        return counts
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {refusal(error)}") from error
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: cannot be read as counts ({error}); remove it") from error
+
+
+def measure_provenance(layout: Layout, root: Path, split: str, images: ImageSet) -> Provenance:
+    """What a dataset's folder holds of a split.
+
+    Arguments:
+        layout: of the dataset.
+        root: its own folder.
+        split: one of the layout's.
+        images: of the split.
+    """
+    count = len(images.class_names if layout.COUNTED == "classes" else images.ids)
+    published = count if count == layout.WITH_OBJECTS.get(split) else layout.COUNTS[split]
+    return Provenance(own_name(root), f"{layout.COUNTED} of {images.name}", count, published)
+
+
+def own_name(root: Path) -> str:
+    """The name of a dataset that says that it is not the published one, else "". Raises UserError."""
+    try:
+        name = own_counts(root).get("name", "")
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    return name if isinstance(name, str) and name.isprintable() else "other"
+
+
+def from_dict(known: Any) -> Provenance | None:
+    """What a file says, written as a dict of the fields; None where it says nothing. Raises ValueError if absurd."""
+    if known is None:
+        return None
+    if not isinstance(known, Mapping) or set(known) != set(Provenance._fields):
+        raise ValueError("not what was counted of a dataset")
+    found = Provenance(**known)
+    texts = all(isinstance(text, str) and text.isprintable() for text in (found.name, found.counted))
+    if not (texts and all(type(number) is int and number >= 0 for number in (found.count, found.published))):
+        raise ValueError("not what was counted of a dataset")
+    return found

@@ -1,0 +1,217 @@
+"""Networks by the names that flags and checkpoints have for them (docs/extend.md).
+
+Custom code, FILE.py:CLASS, runs only where a flag names it, never because a checkpoint does.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import shlex
+import sys
+from collections.abc import Callable, Mapping
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from model.names import CUSTOM_CODE, custom_class
+from util.errors import UserError, fills_gpu, first_line
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from model import FewShotNetwork
+
+PROBE = 96  # pixels, the side of the image that a custom backbone is tried on
+GRID = (5, 7)  # of the features that a custom head is tried on
+SAME = 1e-3  # relative: planned and single matching of a head give the same logits
+
+
+def build_network(method: str, backbone: str, refine: bool) -> FewShotNetwork:
+    """Build a network, in training mode, with random weights or as a custom backbone is made.
+
+    Arguments:
+        method, backbone: names, as in model.names; custom code is run, and tried on random numbers.
+        refine: whether the network uses the self-support refinement.
+    Raises:
+        UserError: timm or one's own code cannot give it.
+    """
+    from model import build_model
+
+    module = load_custom_backbone(backbone) if custom_class(backbone) else backbone
+    try:
+        if not custom_class(method):
+            return build_model(method, module, refine)
+        head = load_custom_head(method, refine)
+        net = _run(method, build_model, head, module, refine)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    _run(method, try_head, net, method)
+    return net
+
+
+def load_custom_backbone(backbone: str) -> nn.Module:
+    """A custom backbone, by FILE.py:CLASS, tried on an image. Raises UserError if it gives no features."""
+    import torch
+
+    from model.network import check_backbone
+
+    module = _run(backbone, load_class(backbone))
+    if not isinstance(module, torch.nn.Module):
+        raise UserError(f"--backbone {backbone}: is no torch.nn.Module (docs/extend.md)")
+    try:
+        check_backbone(module)
+    except ValueError as error:
+        raise UserError(f"--backbone {backbone}: {error} (docs/extend.md)") from error
+    before = copy.deepcopy(module.state_dict())  # batch norms would move
+    for mode in (module.eval, module.train):
+        _run(backbone, mode)
+        features = _run(backbone, module, torch.zeros(2, 3, PROBE, PROBE))
+        shape = tuple(features.shape) if isinstance(features, torch.Tensor) else type(features).__name__
+        if not isinstance(shape, tuple) or len(shape) != 4 or shape[:2] != (2, module.channels):
+            expected = f"(2, {module.channels}, h, w)"
+            raise UserError(f"--backbone {backbone}: gives {shape}, not features {expected} (docs/extend.md)")
+    module.load_state_dict(before)
+    if not features.requires_grad:  # there is nothing to train in it
+        module.requires_grad_(False)
+    return module
+
+
+def load_custom_head(method: str, refine: bool) -> type[FewShotNetwork]:
+    """A custom head, by FILE.py:CLASS. Raises UserError if it is none, or cannot refine though it is to."""
+    from model import FewShotNetwork
+
+    head = load_class(method)
+    if not (isinstance(head, type) and issubclass(head, FewShotNetwork)):
+        raise UserError(f"--method {method}: is no FewShotNetwork (docs/extend.md)")
+    if missing := sorted(getattr(head, "__abstractmethods__", ())):
+        raise UserError(f"--method {method}: lacks {', '.join(missing)} (docs/extend.md)")
+    if refine and not head.can_refine:
+        raise UserError(f"--method {method} has nothing to refine; leave --refine out")
+    return head
+
+
+def try_head(net: FewShotNetwork, method: str) -> None:
+    """Match random features of two episodes in all ways that a run will use; changes nothing in the network.
+
+    Raises UserError if what the head gives is not what :class:`model.FewShotNetwork` asks for.
+    """
+    import torch
+
+    from model import FewShotNetwork
+    from model.fast.evaluation import Scratch
+
+    state, drawn = {key: value.clone() for key, value in net.state_dict().items()}, torch.get_rng_state()
+    features = torch.randn(2, net.channels, *GRID)
+    mask = torch.zeros(2, 8 * GRID[0], 8 * GRID[1], dtype=torch.int64)
+    mask[:, : 4 * GRID[0]] = 1
+    for training in (True, False):
+        net.train(training)
+        features.requires_grad_(training)
+        with torch.set_grad_enabled(training):
+            fg, bg = net.episode_prototypes([features, features.flip(3)], [mask, mask])
+            out = net.match(features, fg, bg)
+        if not isinstance(out, dict) or "final" not in out:
+            raise UserError(f'--method {method}: match must give a dict with "final" (docs/extend.md)')
+        for name, logits in out.items():
+            shape = tuple(getattr(logits, "shape", ()))
+            if shape != (2, 2, *GRID):
+                raise UserError(f"--method {method}: match gives {name} {shape}, not logits (2, 2, h, w)")
+            if training and not logits.requires_grad:
+                raise UserError(f"--method {method}: match gives {name} without a gradient")
+    with torch.inference_mode():
+        together = net.match_episodes(features[:1], fg, bg, Scratch())
+        single = FewShotNetwork.match_episodes(net, features[:1], fg, bg)
+        net.trace(features[:1], fg[:1], bg[:1])
+    if together.shape != (2, 2, *GRID) or (together - single).abs().max() > SAME * together.abs().max():
+        raise UserError(f"--method {method}: match_episodes gives other logits than match (docs/extend.md)")
+    net.train()
+    net.load_state_dict(state)
+    torch.set_rng_state(drawn)
+
+
+def load_class(text: str) -> Any:
+    """What FILE.py:CLASS names. The file is run, once. Raises UserError if it cannot be, or holds no such class."""
+    found = CUSTOM_CODE.fullmatch(text)
+    if found is None:
+        raise UserError(f"{text}: not FILE.py:CLASS")
+    (path,) = code_files(text)
+    name = f"custom_code_{path.stem}_{code_digest(text)[:12]}"
+    if name not in sys.modules:
+        if (folder := str(path.resolve().parent)) not in sys.path:
+            sys.path.append(folder)  # for what it imports from beside it
+        spec = spec_from_file_location(name, path)
+        sys.modules[name] = module = module_from_spec(spec)  # where dataclasses and the like look for it
+        try:
+            _run(text, spec.loader.exec_module, module)
+        except UserError:
+            del sys.modules[name]
+            raise
+    if not hasattr(sys.modules[name], found["name"]):
+        raise UserError(f"{path}: holds no {found['name']}")
+    return getattr(sys.modules[name], found["name"])
+
+
+def code_files(*names: str) -> list[Path]:
+    """The files of the methods and backbones that are custom code: what a network depends on, besides weights.
+
+    Raises UserError if one is missing.
+    """
+    paths = [Path(found["file"]) for found in map(CUSTOM_CODE.fullmatch, names) if found]
+    for path in paths:
+        if not path.is_file():
+            raise UserError(f"{path}: no such file; name custom code as FILE.py:CLASS")
+    return paths
+
+
+def code_digest(*names: str) -> str | None:
+    """The sha256 of these files; None if none is custom code."""
+    contents = [path.read_bytes() for path in code_files(*names)]
+    return hashlib.sha256(b"".join(contents)).hexdigest() if contents else None
+
+
+def _run(text: str, code: Callable[..., Any], *arguments: Any) -> Any:
+    """Call custom code; raises UserError, one line with the place, if it fails."""
+    try:
+        return code(*arguments)
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:  # whatever the code of others can raise
+        if isinstance(error, MemoryError) or fills_gpu(error):
+            raise
+        raise UserError(f"{_place(text, error)}: {type(error).__name__}: {first_line(error)}") from error
+
+
+def _place(text: str, error: BaseException) -> str:
+    """The last line of one's own file that an error passed."""
+    file = CUSTOM_CODE.fullmatch(text)["file"]
+    trace, line = error.__traceback__, None
+    while trace:
+        if Path(trace.tb_frame.f_code.co_filename).resolve() == Path(file).resolve():
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return f"{file}, line {line}" if line else text
+
+
+def resolve_network(path: str | Path, info: Mapping[str, Any], given: Mapping[str, str | None]) -> dict[str, str]:
+    """The method and backbone of a checkpoint's network; custom code as a flag names it.
+
+    Arguments:
+        path: of the checkpoint.
+        info: what it knows.
+        given: the flags "method" and "backbone", None for those that were not given.
+    Raises:
+        UserError: a flag names another one, or none names the code that is to be run.
+    """
+    names = ("method", "backbone")
+    code = [name for name in names if custom_class(info[name]) and given.get(name) is None]
+    if code:
+        its = " and ".join(f"its {name} is {info[name]}" for name in code)
+        flags = " ".join(f"--{name} {shlex.quote(info[name])}" for name in code)
+        raise UserError(f"{path}: {its}, code of someone's own; if you trust it, pass {flags}")
+    for name in names:
+        flag, found = given.get(name), info[name]
+        if flag not in (None, found) and (custom_class(found) is None or custom_class(flag) != custom_class(found)):
+            remedy = f"pass --{name} {shlex.quote(found)}" if custom_class(found) else f"leave --{name} out"
+            raise UserError(f"{path}: its {name} is {found}, not {flag}; {remedy}")
+    return {name: given.get(name) or info[name] for name in names}

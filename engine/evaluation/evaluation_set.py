@@ -1,0 +1,134 @@
+"""What is tested: the images, the episodes of each seed and the classes; said in a line before it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dataset import (
+    ImageSet,
+    Plans,
+    class_index,
+    hsnet_classes,
+    hsnet_provenance,
+    open_listed,
+    open_part,
+    plan_hsnet,
+)
+from dataset.provenance import Provenance, label_of
+from engine.evaluation.protocol import HSNET, PAPER, Protocol, plan_seeds
+from engine.evaluation.training_provenance import describe_training
+from engine.setting import Setting, spans
+from util import distributed
+from util.errors import UserError
+
+
+class EvaluationSet(NamedTuple):
+    """Images, the episodes of each seed, the test classes, and what is known of the data."""
+
+    images: ImageSet
+    plans: Plans
+    classes: list[int]
+    data: Provenance | None  # None: unknown, of saved episodes that do not say
+
+    @property
+    def missing(self) -> dict[int, str]:
+        """The test classes that no episode of any seed shows, by number, with their names."""
+        return missing_classes(self.classes, self.plans, self.images.class_names)
+
+
+def open_evaluation_set(
+    setting: Setting,
+    protocol: Protocol,
+    root: str | Path,
+    splits: str | None,
+    seeds: Sequence[int],
+    episodes: int | None,
+    saved: Mapping[str, Any] | None,
+    workers: int,
+) -> EvaluationSet:
+    """Open the images and plan the episodes: saved ones, HSNet's, or those that the authors draw.
+
+    Arguments:
+        setting, protocol: what is tested, and how.
+        root: the dataset's folder, or the one that holds it.
+        splits: HSNet's data/splits, or None.
+        seeds: of the paper's own protocol.
+        episodes: of a seed; None for the protocol's, or all that are saved.
+        saved: what load_episodes returned, or None.
+        workers: processes that read masks.
+    """
+    dataset, fold = setting.dataset, setting.fold
+    if not saved and protocol == PAPER:
+        part = open_part(dataset, root, "test", fold, setting.class_order, splits)
+        with distributed.first_process_first():
+            plans = plan_seeds(part, setting.shot, seeds, episodes or PAPER.episodes(dataset), workers)
+        return EvaluationSet(part.images, plans, part.classes, part.provenance)
+    plans = saved["plans"] if saved else {0: plan_hsnet(dataset, splits, fold, setting.shot)}
+    if saved and episodes and episodes > (has := min(map(len, plans.values()))):
+        raise UserError(f"--episodes {episodes}: the file of --episodes-from has {has} of a seed; ask for no more")
+    everything = [episode for some in plans.values() for episode in some]  # also those that are left out below
+    over_fold = protocol.over_all_classes
+    classes = hsnet_classes(dataset, fold, everything) if over_fold else {episode.cls for episode in everything}
+    plans = {seed: some[:episodes] for seed, some in plans.items()}
+    images = open_listed(dataset, root, [episode for some in plans.values() for episode in some])
+    data = saved["data"] if saved else hsnet_provenance(dataset, root, splits, fold)
+    return EvaluationSet(images, plans, [cls for cls in sorted(classes) if cls in images.class_names], data)
+
+
+def missing_classes(classes: Sequence[int], plans: Plans, names: Mapping[int, str]) -> dict[int, str]:
+    """The classes that no planned episode shows, by number, with their names."""
+    drawn = {episode.cls for some in plans.values() for episode in some}
+    return {cls: names.get(cls, "") for cls in classes if cls not in drawn}
+
+
+def describe_missing_classes(tested: EvaluationSet, protocol: Protocol) -> list[str]:
+    """A line for each test class without an episode: why, and what that does to the mean."""
+    if not tested.missing:
+        return []
+    images = tested.images
+    drawn_from = class_index(images).values() if protocol == PAPER else ()
+    then = "it counts as 0" if protocol.over_all_classes else "the mean is over the other classes"
+    lines = []
+    for cls, name in tested.missing.items():
+        is_shown = protocol != PAPER or any(cls in found for found in drawn_from)
+        why = "no episode drew it" if is_shown else f"no image of {images.name} shows it"
+        lines.append(f"class {cls}{f' ({name})' if name else ''} is missing: {why}; {then}")
+    return lines
+
+
+def describe_evaluation(
+    setting: Setting,
+    protocol: Protocol,
+    tested: EvaluationSet,
+    info: Mapping[str, Any],
+    path: Path,
+    source: str | None = None,
+) -> list[str]:
+    """A line that says what will be tested, and further ones of what to know of it.
+
+    Arguments:
+        setting, protocol, tested: of the evaluation.
+        info: what is known of the weights' training.
+        path: of the weights.
+        source: the file of the episodes, if they were saved.
+    """
+    seeds = list(tested.plans)
+    counts = {len(some) for some in tested.plans.values()}
+    number = f"{len(seeds)} seed{'s' if len(seeds) > 1 else ''} ({', '.join(map(str, seeds))})"
+    if len(seeds) > 5:
+        number = f"{len(seeds)} seeds ({seeds[0]} to {seeds[-1]})"
+    of_file = f" of {source}" if source else ""
+    known = f"; {other}, not the benchmark" if (other := label_of(tested.data)) else ""
+    notes = []
+    if protocol == HSNET:
+        notes = ["note: HSNet's protocol has one seed of its own, and refines only with --refine"]
+    if setting.method == "ssp" and not setting.refine and "refine" not in info and protocol == PAPER:
+        notes = ["note: without --refine; the SSP rows of the paper's tables are refined, and the file does not say"]
+    line = (
+        f"{setting.method} {setting.backbone}{', refine' if setting.refine else ''} on {setting.describe()}, "
+        f"{setting.shot}-shot: {spans(tested.classes)}, {protocol.title}, {number} x {max(counts)} episodes{of_file}"
+        f"{known}; weights {path}, {describe_training(info)}"
+    )
+    return [line, *notes]

@@ -1,0 +1,92 @@
+"""What weights were trained on: what their file says, or of a plain state dict what its user says (--trained-on)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dataset import DATASETS, locate
+from dataset.provenance import from_dict, label_of
+from engine.setting import AUTHORS, Setting
+from util.errors import UserError, one_line
+
+
+def describe_training(info: Mapping[str, Any]) -> str:
+    """What is known of the training of weights, for people."""
+    if not info.get("dataset"):
+        return "which do not say what they were trained on"
+    fold = "" if info.get("fold") is None else f" fold {info['fold']}"
+    order = f" ({info['class_order']})" if info.get("class_order") else ""
+    shot = f", {info['shot']}-shot" if info.get("shot") else ""
+    refine = ", refine" if info.get("refine") else ""
+    whose = "by the authors " if info.get("weights") == AUTHORS else ""
+    said = ", as --trained-on says" if info.get("declared") else ""
+    data = f" ({label})" if (label := other_data(info)) else ""
+    return one_line(f"trained {whose}on {info['dataset']}{fold}{order}{data}{shot}{refine}{said}")
+
+
+def other_data(info: Mapping[str, Any]) -> str:
+    """Which other data than the benchmark's weights were trained on, "" for the benchmark's own or if nobody knows."""
+    try:
+        return label_of(from_dict(info.get("data")))
+    except ValueError:
+        return ""
+
+
+def other_data_note(info: Mapping[str, Any]) -> str:
+    """What to say of weights that were trained on other data than the benchmark's; "" of others."""
+    label = other_data(info)
+    return f"the weights were trained on {label}: what they find in other images means little" if label else ""
+
+
+def state_training(
+    info: Mapping[str, Any], text: str, path: Path, dataset: str | None, root: str | Path, splits: str | None
+) -> dict[str, Any]:
+    """What is known of weights that do not say it themselves, with what --trained-on says of their training.
+
+    Arguments:
+        info: what the file itself tells.
+        text: such as contiguous:0, pascal:2 or fss.
+        path: of the weights.
+        dataset: that is tested, None for the one that they were trained on.
+        root: the dataset's folder, or the one that holds it; the lists of fss there tell the classes.
+        splits: HSNet's data/splits, for fss without lists of its own.
+    Raises:
+        UserError: the text names no training, or the file tells another.
+    """
+    if "base_classes" in info:
+        raise UserError(f"{path}: says itself that it was {describe_training(info)}; leave --trained-on out")
+    known = _trainings(dataset or Setting.dataset).get(text)
+    if known is None:
+        raise UserError(
+            f"--trained-on {text!r}: is none of 0 to 3, pascal:0 to 3, contiguous:0 to 3, interleaved:0 to 3, fss"
+        )
+    if info.get("dataset") and any(info[name] != known[name] for name in ("dataset", "fold")):
+        raise UserError(f"--trained-on {text}: {path} was {describe_training(info)}; leave the flag out")
+    layout, fold = DATASETS[known["dataset"]], known["fold"]
+    known |= {"declared": True}
+    if fold is not None:
+        others = [layout.novel_classes(other, known["class_order"]) for other in layout.FOLDS if other != fold]
+        return {**info, **known, "base_classes": sorted(cls for classes in others for cls in classes)}
+    listed = {}
+    if dataset in (None, layout.NAME):  # the classes of another dataset have other names anyway
+        folder = locate(root, layout.FOLDER)
+        listed = {split: layout.image_set(folder, split, splits).class_names for split in layout.SPLITS[:-1]}
+    base, chosen_on = listed.get("train", {}), listed.get("select", {})
+    names = {"base_names": [*base.values()], "selection_names": [*chosen_on.values()]}
+    return {**info, **known, **names, "base_classes": [*base]}
+
+
+def _trainings(usual: str) -> dict[str, dict[str, Any]]:
+    """All that --trained-on takes; usual: the dataset that is meant by a fold alone."""
+    found = {}
+    for name, layout in DATASETS.items():
+        for order in layout.CLASS_ORDERS:
+            for fold in layout.FOLDS:
+                words = [str(word) for word in (order, fold) if word is not None]
+                known = {"dataset": name, "class_order": order, "fold": fold}
+                found[":".join([name, *words])] = known
+                if words and (order or name == usual):
+                    found[":".join(words)] = known
+    return found

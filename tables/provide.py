@@ -1,0 +1,75 @@
+"""Bring the authors' checkpoints into a folder: from Google Drive, a mirror, or a folder of the user's own."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from engine.checkpoint import errors_name, read
+from model import build_model
+from model.weights import adapt_pretrained, unwrap
+from tables.authors import AuthorsWeights, check_weights, is_recorded, record
+from tables.download import fetch
+from tables.paper import DRIVE_IMAGENET
+from util.errors import UserError
+from util.files import atomic_write, blocks
+
+
+def provide(folder: Path, weights: AuthorsWeights, mirror: str | None = None, source: Path | None = None) -> str:
+    """Make sure that a checkpoint is in the folder, checked and recorded.
+
+    Arguments:
+        folder: where the checkpoints go, such as pretrained/authors.
+        weights: the checkpoint.
+        mirror: the address of a server that has the files under the same names; None for Google Drive.
+        source: a folder of the user's that may hold the file, instead of the network.
+    Returns:
+        What was done, for people.
+    Raises:
+        UserError: names the file and the way out; nothing is changed then.
+    """
+    path = folder / weights.name
+    if is_recorded(folder, weights):
+        return "is there"
+    if path.is_file():
+        check_weights(path, weights)
+        done = "was there, checked"
+    elif source is not None:
+        _take(source, path, weights)
+        done = f"taken from {source}"
+    else:
+        check = partial(check_weights, weights=weights)
+        if mirror is None:
+            fetch(path, check, drive=weights.drive)
+        else:
+            fetch(path, check, url=f"{mirror.rstrip('/')}/{weights.name}")
+        done = "fetched"
+    record(folder, weights)
+    return done
+
+
+def _take(source: Path, path: Path, weights: AuthorsWeights) -> None:
+    """Copy a checkpoint, under its name or the last part of it, out of a folder of the user's."""
+    found = next((file for file in candidates(source, weights) if file.is_file()), None)
+    if found is None:
+        names = " or ".join(str(file.relative_to(source)) for file in candidates(source, weights))
+        raise UserError(f"{source}: holds no {names}; save {weights.link} there under that name")
+    check_weights(found, weights)
+    with atomic_write(path) as file:
+        for block in blocks(found):
+            file.write(block)
+
+
+def candidates(source: Path, weights: AuthorsWeights) -> tuple[Path, Path]:
+    """Where a file may lie in a user's folder: pascal/NAME.pth, or pascal_NAME.pth."""
+    return source / weights.name, source / weights.name.replace("/", "_")
+
+
+def fetch_imagenet(backbone: str, path: Path) -> None:
+    """Download the authors' ImageNet weights of a backbone. Raises UserError naming the file and the way out."""
+
+    def check(file: Path) -> None:
+        with errors_name(file):
+            adapt_pretrained(build_model("ssp", backbone), unwrap(read(file)))
+
+    fetch(path, check, drive=DRIVE_IMAGENET[backbone])

@@ -1,0 +1,108 @@
+"""A result is written, named after what it depends on, and read back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.evaluation.protocol import HSNET, PAPER
+from engine.evaluation.result import read_result, result_path, save_result
+from engine.setting import Setting
+
+SETTING = Setting("coco", "interleaved", 2, 5, "resnet101", "ssp", True)
+SEED = {"seed": 0, "miou": 40.0, "fb_iou": 60.0, "class_iou": {0: 80.0, 3: 40.0}, "episode_iou": [39.5, 40.5]}
+RESULT = {"seeds": [SEED], "miou": 40.0, "miou_std": 0.0, "fb_iou": 60.0, "seconds": 1.0}
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "new folder" / "r.json"
+    trained = {"lr": 0.5, "device": "cpu", "episode": 8}
+    save_result(path, SETTING, RESULT, "w.ckpt", 2, {"arguments": trained}, HSNET, "plain", True, ["a doubt"])
+    found = read_result(path)
+    assert (found.setting, found.protocol, found.miou, found.episodes) == (SETTING, HSNET, 40.0, 2)
+    assert (found.amp, found.warnings, found.checkpoint) == (True, ("a doubt",), "w.ckpt")
+    assert found.trained == {"episode": 8, "lr": 0.5}  # not the device
+    assert '"episode_iou": [ 39.5, 40.5 ]' in path.read_text()  # in a line, for people
+    assert json.loads(path.read_text())["engine"] == "plain"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"fold": 4}, {"fold": True}, {"fold": None}, {"shot": 0}, {"class_order": None}, {"dataset": "voc"},
+        {"protocol": "own"}, {"backbone": None}, {"method": "baseline"}, {"miou": "40"}, {"trained_with": [1]},
+    ],
+)  # fmt: skip
+def test_absurd_fields_are_named(tmp_path: Path, fields: dict[str, Any]) -> None:
+    """The baseline's refine is what cannot be."""
+    path = tmp_path / "r.json"
+    save_result(path, SETTING, RESULT, "w.ckpt", 2, {})
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+    name = "refine" if "method" in fields else next(iter(fields))
+    with pytest.raises(ValueError, match=f"^its {name} cannot be "):
+        read_result(path)
+
+
+DINO = "timm:vit_small_patch14_dinov2.lvd142m@9,11"
+
+
+@pytest.mark.parametrize(
+    ("method", "backbone", "refine"),
+    [
+        ("ssp", "timm:resnet18", True),
+        ("ssp", DINO, False),
+        ("baseline", DINO, False),
+        ("ssp", "my code/backbone.py:Backbone", True),
+        ("/home/heads.py:Head", "resnet50", True),
+        ("heads.py:Head", "backbones.py:_Backbone2", False),
+    ],
+)
+def test_other_networks_are_read(tmp_path: Path, method: str, backbone: str, refine: bool) -> None:
+    setting = replace(SETTING, method=method, backbone=backbone, refine=refine)
+    trained = {"frozen": True, "episode": 0, "resume": True}
+    save_result(tmp_path / "r.json", setting, RESULT, "w.ckpt", 2, {"arguments": trained})
+    found = read_result(tmp_path / "r.json")
+    assert found.setting == setting
+    assert found.trained == {"episode": 0, "frozen": True}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        *({"backbone": name} for name in (
+            "timm:../x", "timm:", "timm:/etc/x", "timm:x@", "timm:x@last", "timm:x\n", "timm:a b", "a\nb.py:C",
+            "a.py:C\n", "a.py:", "a.py:1C", "a.py:C()", ".py:C", "a:b.py:C", "\ud800.py:C", "a\u2028.py:C",
+            "\u202ea.py:C", "ssp", "", ["resnet50"], {"a": 1}, 50, True, None,
+        )),
+        *({"method": name} for name in ("timm:resnet18", "resnet50", "a\nb.py:C", "SSP", "", ["ssp"], None)),
+        {"refine": True, "method": "baseline", "backbone": DINO}, {"refine": None, "method": "heads.py:Head"},
+    ],
+)  # fmt: skip
+def test_hostile_names_are_refused(tmp_path: Path, fields: dict[str, Any]) -> None:
+    """In one line, whatever the name is."""
+    path = tmp_path / "r.json"
+    save_result(path, SETTING, RESULT, "w.ckpt", 2, {})
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+    with pytest.raises(ValueError, match=rf"^its {next(iter(fields))} cannot be ") as raised:
+        read_result(path)
+    assert str(raised.value).isprintable()
+
+
+def test_another_name_for_whatever_gives_another_result(tmp_path: Path) -> None:
+    weights = tmp_path / "w.pth"
+    weights.write_bytes(b"weights")
+    choices = {"seed": 0, "episodes": None}
+
+    def named(setting: Setting = SETTING, **other: Any) -> str:
+        return result_path("kept", setting, PAPER, {**choices, **other}, [weights]).name
+
+    first = named()
+    assert first.startswith("coco_interleaved_fold_2_resnet101_5shot_refine_ssp_")
+    assert first == named()
+    others = {named(seed=1), named(episodes=10), named(replace(SETTING, shot=1)), named(replace(SETTING, refine=False))}
+    weights.write_bytes(b"other weights")
+    assert len({first, *others, named()}) == 6

@@ -1,0 +1,281 @@
+"""The authors' checkpoints over a real HTTP server: good, cut off, wrong, hostile; what is printed and what is left."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+import prepare
+from model import build_model
+from tables import download
+from tables.authors import ALL, RECORD, choose, load_known
+from tests.files import CHECKOUT, OneLine
+from tests.server import Server, free_port, serving
+from util.errors import UserError
+
+pytest.importorskip("gdown")
+NAME = "pascal/resnet50_1shot_fold0_ssp.pth"
+ONE = ["checkpoints", "--dataset", "pascal", "--backbone", "resnet50", "--shot", "1", "--fold", "0", "--method", "ssp"]
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with serving() as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "RETRIES", 0)
+
+
+def weights_of(tmp_path: Path, method: str = "ssp", backbone: str = "resnet50") -> bytes:
+    """A checkpoint as the authors' release writes it, of zeros that take no space."""
+    state = build_model(method, backbone).state_dict()
+    path = tmp_path / "made.pth"
+    torch.save({f"module.{key}": torch.zeros((), dtype=x.dtype).expand(x.shape) for key, x in state.items()}, path)
+    return path.read_bytes()
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> bytes:
+    return weights_of(tmp_path)
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def flags(to: Path, server: Server | None = None) -> list[str]:
+    return [*ONE, "--to", str(to), *([] if server is None else ["--mirror", server.url])]
+
+
+def test_a_good_file_is_checked_recorded_and_kept(
+    server: Server, good: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    to = tmp_path / "authors"
+    server.files[NAME] = good
+    prepare.main(flags(to, server))
+    assert capsys.readouterr().out == f"1/1 {to / NAME}: fetched\n"
+    assert files(to) == [RECORD, NAME]
+    assert (to / NAME).read_bytes() == good
+    known = json.loads((to / RECORD).read_text())["files"][NAME]
+    assert known["size"] == len(good)
+    assert known["drive"] == choose(dataset="pascal", backbone="resnet50", shot=1, method="ssp")[0].drive
+    prepare.main(flags(to, server))
+    assert capsys.readouterr().out == f"1/1 {to / NAME}: is there\n"
+    assert server.paths == [f"/{NAME}"]  # not fetched again
+    info = load_known(to / NAME).info
+    assert (info["weights"], info["dataset"], info["fold"], info["refine"]) == ("authors", "pascal", 0, True)
+    assert "class_order" not in info
+
+
+def test_a_file_that_changed_later_is_noticed(
+    server: Server, good: bytes, tmp_path: Path, one_line_error: OneLine
+) -> None:
+    to = tmp_path / "authors"
+    server.files[NAME] = good
+    prepare.main(flags(to, server))
+    with (to / NAME).open("ab") as file:
+        file.write(b"x")
+    line = one_line_error(prepare.main, flags(to, server))
+    assert line.startswith(f"error: {to / NAME}: has changed since it was fetched and checked")
+    with pytest.raises(UserError, match="has changed since"):
+        load_known(to / NAME)
+
+
+def test_a_download_that_is_cut_off_goes_on(server: Server, tmp_path: Path, one_line_error: OneLine) -> None:
+    to = tmp_path / "authors"
+    torch.save(build_model("ssp").half().state_dict(), tmp_path / "real.pth")  # 17 MB: gdown keeps half megabytes
+    good = (tmp_path / "real.pth").read_bytes()
+    server.files[NAME], server.cut_after = good, len(good) // 4
+    for _ in range(2):
+        line = one_line_error(prepare.main, flags(to, server))
+        assert re.fullmatch(
+            rf"error: {to / NAME}: {server.url}/{NAME} broke off after [\d.]+ MB; run the same command again, it goes "
+            "on from there",
+            line,
+        )
+        assert [re.sub(r"\.pth.*", "", name) for name in files(to)] == ["pascal/.incoming/resnet50_1shot_fold0_ssp"]
+    server.cut_after = None
+    prepare.main(flags(to, server))
+    assert files(to) == [RECORD, NAME]
+    assert (to / NAME).read_bytes() == good
+    starts = [int(each[6:-1]) for each in server.ranges if each]
+    assert starts == sorted(starts)
+    assert starts[0] > len(good) // 5  # what had arrived was not asked for again
+    assert starts[-1] > 2 * len(good) // 5
+
+
+def test_a_killed_download_goes_on(server: Server, tmp_path: Path) -> None:
+    to = tmp_path / "authors"
+    torch.save(build_model("ssp").half().state_dict(), tmp_path / "real.pth")
+    good = (tmp_path / "real.pth").read_bytes()
+    server.files[NAME], server.stall_after = good, len(good) // 2
+    process = subprocess.Popen([sys.executable, "prepare.py", *flags(to, server)], cwd=CHECKOUT)
+    deadline = time.monotonic() + 60
+    while sum(path.stat().st_size for path in to.rglob("*.part")) < len(good) // 4:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.kill()
+    assert process.wait(10) == -signal.SIGKILL
+    assert not (to / NAME).exists()
+    server.stall_after = None
+    prepare.main(flags(to, server))
+    assert files(to) == [RECORD, NAME]
+    assert (to / NAME).read_bytes() == good
+    assert server.ranges[-1] is not None
+
+
+HOSTILE = "hostile"
+
+
+class Code:
+    def __reduce__(self) -> tuple:
+        return (os.system, ("touch HOSTILE",))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"<!DOCTYPE html><html>Quota exceeded</html>", "a web page, not weights"),
+        ("truncated", "cannot be read, it is truncated or not a checkpoint"),
+        ("resnet101", "holds a resnet101 network, not resnet50"),
+        ("baseline", "holds a baseline network, not ssp"),
+        (HOSTILE, "refused: not a checkpoint of plain tensors"),
+        ("keys", "keys are missing"),
+    ],
+    ids=["web page", "truncated", "backbone", "method", "hostile", "keys"],
+)
+def test_what_is_no_good_is_not_kept(
+    server: Server, good: bytes, tmp_path: Path, one_line_error: OneLine, content: bytes | str, reason: str
+) -> None:
+    to = tmp_path / "authors"
+    if content == "truncated":
+        content = good[: len(good) // 2]
+    elif content == "resnet101":
+        content = weights_of(tmp_path, backbone="resnet101")
+    elif content == "baseline":
+        content = weights_of(tmp_path, method="baseline")
+    elif content == HOSTILE:
+        content = pickle.dumps({"state_dict": Code()})
+    elif content == "keys":
+        state = build_model("ssp").state_dict()
+        state.popitem()
+        torch.save(state, tmp_path / "few.pth")
+        content = (tmp_path / "few.pth").read_bytes()
+    server.files[NAME] = content
+    line = one_line_error(prepare.main, flags(to, server))
+    assert line.startswith(f"error: {to / NAME}: not kept: {server.url}/{NAME}: ")
+    assert reason in line
+    assert line.endswith("; fetch it with a browser, or from a --mirror")
+    assert files(to) == []
+    assert not Path("HOSTILE").exists()
+
+
+def test_a_missing_file_and_a_missing_server(server: Server, tmp_path: Path, one_line_error: OneLine) -> None:
+    to = tmp_path / "authors"
+    line = one_line_error(prepare.main, flags(to, server))
+    assert line == (
+        f"error: {to / NAME}: {server.url}/{NAME} answered 404 Not Found; fetch it with a browser, or from a --mirror"
+    )
+    nobody = f"http://127.0.0.1:{free_port()}"
+    line = one_line_error(prepare.main, [*flags(to), "--mirror", nobody])
+    assert line == (
+        f"error: {to / NAME}: {nobody}/{NAME} cannot be reached; check the network and the address, then run the same "
+        "command again, it goes on from there"
+    )
+    assert files(to) == []
+
+
+def test_google_drives_quota(server: Server, tmp_path: Path, one_line_error: OneLine) -> None:
+    """gdown's own error for a page instead of a file."""
+    from gdown.exceptions import FileURLRetrievalError
+
+    def refuse(**_: object) -> None:
+        raise FileURLRetrievalError("Failed to retrieve file url:\n\n\tToo many users have viewed or downloaded")
+
+    to = tmp_path / "authors"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(download, "need_gdown", lambda: refuse)
+        line = one_line_error(prepare.main, flags(to))
+    drive = choose(dataset="pascal", backbone="resnet50", shot=1, method="ssp")[0].drive
+    assert line.startswith(f"error: {to / NAME}: https://drive.google.com/uc?id={drive} is not given out: ")
+    assert files(to) == []
+
+
+def test_a_full_disk(server: Server, good: bytes, tmp_path: Path) -> None:
+    """A limit on the size of files stands for the disk's: write fails in the same place."""
+    to = tmp_path / "authors"
+    server.files[NAME] = good
+    done = subprocess.run(
+        [sys.executable, "prepare.py", *flags(to, server)],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000)),
+    )
+    assert done.returncode == 2
+    assert done.stderr == f"error: cannot write {to / NAME}: File too large; free some space and run it again\n"
+    assert files(to) == []
+
+
+def test_without_gdown(tmp_path: Path, one_line_error: OneLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gdown", None)
+    line = one_line_error(prepare.main, flags(tmp_path))
+    assert line == "error: to download, install gdown (pip install gdown), or pass files of yours with --from"
+
+
+def test_files_of_a_browser_are_taken_over(
+    good: bytes, tmp_path: Path, one_line_error: OneLine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    to, source = tmp_path / "authors", tmp_path / "downloads"
+    source.mkdir()
+    line = one_line_error(prepare.main, [*flags(to), "--from", str(source)])
+    flat = NAME.replace("/", "_")
+    assert line.startswith(f"error: {source}: holds no {NAME} or {flat}; save https://drive.google.com/file/d/")
+    (source / flat).write_bytes(good)
+    prepare.main([*flags(to), "--from", str(source)])
+    assert capsys.readouterr().out == f"1/1 {to / NAME}: taken from {source}\n"
+    assert files(to) == [RECORD, NAME]
+    (to / RECORD).unlink()  # a file without record is checked again
+    prepare.main([*flags(to), "--from", str(source)])
+    assert capsys.readouterr().out == f"1/1 {to / NAME}: was there, checked\n"
+
+
+def test_one_that_is_missing_does_not_stop_the_others(
+    server: Server, good: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    to = tmp_path / "authors"
+    for fold in (0, 2, 3):
+        server.files[NAME.replace("fold0", f"fold{fold}")] = good
+    some = [*ONE[:7], "--method", "ssp", "--to", str(to), "--mirror", server.url]
+    with pytest.raises(UserError, match=r"^1 of 4 checkpoints are missing, for the reasons above; run it again$"):
+        prepare.main(some)
+    captured = capsys.readouterr()
+    assert captured.err.startswith(f"error: {to / NAME.replace('fold0', 'fold1')}: {server.url}")
+    assert captured.err.count("\n") == 1
+    assert len(files(to)) == 4
+
+
+def test_the_list_names_all(capsys: pytest.CaptureFixture[str]) -> None:
+    prepare.main(["checkpoints", "--list"])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(set(lines)) == len(ALL) == 48
+    assert lines[0] == (
+        "pascal/resnet50_1shot_fold0_baseline.pth "
+        "https://drive.google.com/file/d/1Itnv562-dhfZOV-_upX1BlMFWIGJFFhn/view"
+    )
