@@ -53,12 +53,12 @@ class SSP(FewShotNetwork):
         def method(*inputs: Tensor) -> dict[str, Tensor]:
             return {"final": self.trace(*inputs).final}
 
-        def fast(features: Tensor, *pair: Tensor) -> dict[str, Tensor]:
+        def fast(features: Tensor, *pair: Tensor, memory: Scratch | None = None) -> dict[str, Tensor]:
             inputs = features[:1], *pair, self.refine, self.matching
-            return {"final": evaluation.match_episodes(*inputs, scratch)}
+            return {"final": evaluation.match_episodes(*inputs, memory)}
 
         if check.agrees(self, "evaluation", fast, method):
-            return fast(features, fg, bg)["final"]
+            return fast(features, fg, bg, memory=scratch)["final"]
         return super().match_episodes(features, fg, bg, scratch)
 
     def self_scores(
