@@ -27,7 +27,7 @@ class _ErrorsAsItems(Dataset):
         try:
             return self.dataset[number]
         except UserError as error:
-            return error
+            return UserError(*error.args)  # as from a process: no traceback, which would hold all frames of the loading
 
 
 def _collate(items: list[Any]) -> Any:
