@@ -24,15 +24,14 @@ from typing import Any
 import util.launch
 from dataset import DATASETS, locate
 from dataset.provenance import label_of
-from engine.checkpoint import Checkpoint, find_checkpoint, load_network
+from engine.checkpoint import Checkpoint, find_checkpoint, load_checkpoint, load_network
 from engine.custom import build_network, code_files, resolve_network
 from engine.evaluation.evaluation_set import describe_evaluation, describe_missing_classes, open_evaluation_set
 from engine.evaluation.protocol import HSNET, PAPER, PROTOCOLS, SAVED, leakage_warnings, load_episodes, save_episodes
 from engine.evaluation.result import finished_result, result_path, save_result
 from engine.evaluation.training_provenance import state_training
-from engine.options import EPISODES, check_engine, default_device, make_parser, resolve_setting, whole
+from engine.options import check_engine, default_device, make_parser, resolve_setting, whole
 from engine.setting import SUFFIX, Setting
-from tables.authors import load_known
 from util import distributed
 from util.errors import UserError
 from util.files import check_apart, check_file, check_writable
@@ -47,7 +46,7 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]
     add("--trained-on", metavar="FOLD", help="what a .pth was trained on: 0 (pascal), contiguous:0 (coco), fss")
     add("--out", default="outdir", metavar="DIR", help="main.py's folder (default %(default)s)")
     add("--protocol", choices=tuple(PROTOCOLS), help="the paper's own, or HSNet's (default ssp)")
-    add("--episodes", type=EPISODES, help="episodes of a seed (default the protocol's)")
+    add("--episodes", type=whole(1), help="episodes of a seed (default the protocol's)")
     add("--save-episodes", metavar="FILE", help="write the episodes here, as JSON")
     add("--episodes-from", metavar="FILE", help="run the episodes of a file that --save-episodes wrote")
     add("--json", metavar="FILE", help="write the result here")
@@ -66,7 +65,7 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]
         run = resolve_setting(vars(args))
         path = find_checkpoint(run.folder(args.out), f"{run.name}_*")
     locate(args.data_root, DATASETS[args.dataset].FOLDER if args.dataset else "the dataset's folder")
-    checkpoint = load_known(path)
+    checkpoint = load_checkpoint(path)
     if args.trained_on:
         known = state_training(checkpoint.info, args.trained_on, path, args.dataset, args.data_root, args.splits)
         checkpoint = checkpoint._replace(info=known)

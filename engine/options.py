@@ -71,7 +71,7 @@ def make_parser(description: str, known: str = "") -> argparse.ArgumentParser:
     add("--seed", type=whole(0, 2**31 - 1), default=0, help="seed of all random draws (default 0)")
     add(
         "--seeds",
-        type=SEEDS,
+        type=whole(1, 1000),
         default=PAPER.seeds,
         help=f"number of seeds to test on, from --seed on (default {PAPER.seeds})",
     )
@@ -133,13 +133,13 @@ def add_schedule(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "--batch-size",
-        type=STEP_PARTS,
+        type=whole(1, most=4096),
         default=RECIPE.batch_size,
         help="episodes of a step in all (default %(default)s)",
     )
     add(
         "--accumulate",
-        type=STEP_PARTS,
+        type=whole(1, most=4096),
         default=1,
         help="split a batch into parts, for less memory (default %(default)s)",
     )
@@ -153,11 +153,11 @@ def add_schedule(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--snapshot",
-        type=EPISODES,
+        type=whole(1),
         default=RECIPE.snapshot,
         help="episodes between evaluations (default %(default)s)",
     )
-    add("--test-episodes", type=EPISODES, help="episodes of an evaluation seed (default the protocol's)")
+    add("--test-episodes", type=whole(1), help="episodes of an evaluation seed (default the protocol's)")
 
 
 def add_max_side(parser: argparse.ArgumentParser) -> None:
@@ -217,12 +217,6 @@ def whole(low: int, high: int | None = None, most: int = MOST) -> Callable[[str]
         return value
 
     return parse
-
-
-# What several programs take.
-SEEDS = whole(1, 1000)
-EPISODES = whole(1)
-STEP_PARTS = whole(1, most=4096)  # episodes of a step, or its parts
 
 
 def positive(text: str) -> float:

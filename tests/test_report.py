@@ -396,10 +396,10 @@ def test_other_files_in_a_folder(four_folds: Path, capsys: pytest.CaptureFixture
         ({"miou": 101.0}, "its miou cannot be 101.0"),
         ({"miou_std": None}, "its miou_std cannot be None"),
         ({"fb_iou": -1}, "its fb_iou cannot be -1"),
-        ({"seeds": []}, "its seeds are not a list of results"),
-        ({"seeds": {"0": []}}, "its seeds are not a list of results"),
+        ({"seeds": []}, "its seeds cannot be []"),
+        ({"seeds": {"0": []}}, "its seeds cannot be {'0': []}"),
         ({"seeds": [{"seed": 0}]}, "its miou cannot be None"),
-        ({"seeds": [{"seed": 0, "miou": 1.0}] * 2}, "it has a seed twice"),
+        ({"seeds": [{"seed": 0, "miou": 1.0}] * 2}, "its seed cannot be 0"),
         ({"fold": 7}, "its fold cannot be 7"),
         ({"fold": None}, "its fold cannot be None"),
         ({"fold": True}, "its fold cannot be True"),
@@ -413,7 +413,7 @@ def test_other_files_in_a_folder(four_folds: Path, capsys: pytest.CaptureFixture
         ({"method": "baseline"}, "its refine cannot be True"),
         ({"protocol": {}}, "its protocol cannot be {}"),
         ({"episodes": 1e3}, "its episodes cannot be 1000.0"),
-        ({"warnings": "all"}, "its warnings are not a list of lines"),
+        ({"warnings": "all"}, "its warnings cannot be 'all'"),
     ],
 )
 def test_absurd_results(

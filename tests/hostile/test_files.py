@@ -26,9 +26,10 @@ from dataset.provenance import EXPECTED
 from engine.checkpoint import Checkpoint, save_checkpoint, write
 from engine.evaluation.protocol import load_episodes
 from engine.evaluation.result import finished_result
+from engine.recorded import RECORD, RECORD_FORMAT, fingerprint, is_recorded
 from model import build_model
 from prediction.masks import read_support
-from tables.authors import FORMAT, RECORD, choose, fingerprint, is_recorded
+from tables.authors import choose
 from tests.files import write as write_file
 from tests.hostile.test_fields import WRONG
 from util.errors import UserError
@@ -172,11 +173,11 @@ def test_labelme(tmp_path: Path, every: int) -> None:
 def test_records_of_downloads(tmp_path: Path) -> None:
     (weights,) = choose((0,), dataset="pascal", method="ssp", shot=1, backbone="resnet50")
     path = write_file(tmp_path / weights.name, b"weights")
-    content = {"format": FORMAT, "files": {weights.name: {"drive": weights.drive, **fingerprint(path)}}}
+    content = {"format": RECORD_FORMAT, "files": {weights.name: {"drive": weights.drive, **fingerprint(path)}}}
     found = fallen(
         content,
         lambda x: (tmp_path / RECORD).write_text(json.dumps(x)),
-        lambda: is_recorded(tmp_path, weights),
+        lambda: is_recorded(tmp_path, weights.name),
         RECORD,
     )
     assert found == []
