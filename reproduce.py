@@ -148,8 +148,8 @@ def is_finished(cell: Cell, args: argparse.Namespace) -> bool:
     with suppress(UserError):  # no checkpoint yet, or one that has changed, of which measure tells
         if cell.weights and not is_recorded(Path(args.authors), cell.weights.name):
             return False
-        settled, path, _ = testing.parse(words_of(cell, args))
-        kept = testing.kept_result(settled, path)
+        flags = testing.parse(words_of(cell, args))
+        kept = testing.kept_result(flags, testing.open_evaluation(flags))
         return kept is not None and kept.is_file()
     return False
 

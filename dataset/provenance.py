@@ -17,6 +17,9 @@ SPLITS = {"train", "val", "select", "test"}  # of splits, in that file
 EXPECTED = "expected.json"  # in a dataset's folder: its name and its own counts, in place of the published ones
 
 
+PROVENANCE_RULES = {"name": text, "counted": text, "count": whole(0), "published": whole(0)}
+
+
 class Provenance(NamedTuple):
     """What was counted of a dataset, and what the published one has."""
 
@@ -87,5 +90,5 @@ def from_dict(known: Any) -> Provenance | None:
     """What a file says, written as a dict of the fields; None where it says nothing. Raises ValueError if absurd."""
     if known is None:
         return None
-    check_fields(known, dict.fromkeys(("name", "counted"), text) | dict.fromkeys(("count", "published"), whole(0)))
+    check_fields(known, PROVENANCE_RULES)
     return Provenance(**{name: known[name] for name in Provenance._fields})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections import namedtuple
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -47,6 +48,12 @@ class OneLineParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message} (see {self.prog} --help)")
+
+
+def parse_flags(parser: argparse.ArgumentParser, argv: list[str] | None) -> Any:
+    """Parse flags into a frozen record with a field for each."""
+    values = vars(parser.parse_args(argv))
+    return namedtuple("Flags", values)(**values)
 
 
 def make_parser(description: str, known: str = "") -> argparse.ArgumentParser:

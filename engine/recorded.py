@@ -12,7 +12,7 @@ from dataset import DATASETS
 from engine.setting import AUTHORS
 from model.names import BACKBONES, METHODS
 from util.errors import UserError, refusal
-from util.fields import check_fields, dict_of, one_of, text, whole
+from util.fields import check_fields, dict_of, one_of, text, whole, with_fields
 from util.files import atomic_write, blocks, read_json
 from util.locks import only_one
 
@@ -37,9 +37,8 @@ def read_record(folder: Path) -> dict[str, dict[str, Any]]:
     path = folder / RECORD
     try:
         content = read_json(path)
-        check_fields(content, {"format": one_of(RECORD_FORMAT), "files": dict_of(lambda file: type(file) is dict)})
-        for file in content["files"].values():
-            check_fields(file, {"size": whole(0), "sha256": text})
+        file = with_fields({"size": whole(0), "sha256": text})
+        check_fields(content, {"format": one_of(RECORD_FORMAT), "files": dict_of(file)})
     except FileNotFoundError:
         return {}
     except OSError as error:

@@ -25,6 +25,7 @@ from dataset.samples import EvaluationEpisodes
 from engine.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from engine.custom import build_network, code_files, load_class, try_head
 from engine.evaluation.evaluate import evaluate
+from engine.evaluation.protocol import EvaluationOptions
 from engine.training import run
 from engine.training.state import load_training
 from model import SSP, FewShotNetwork, build_model, calibrate_batch_norms, matching
@@ -104,7 +105,10 @@ def test_planned_equals_plain(toy: Path, named: dict[str, tuple[str, str]], kind
     expected = torch.cat(expected)
     assert (got - expected).abs().max() <= 1e-4 * expected.abs().max()
     plans = {0: episodes}
-    planned, plain = (evaluate(net, fold.test.images, plans, engine=engine) for engine in ("planned", "plain"))
+    planned, plain = (
+        evaluate(net, fold.test.images, plans, options=EvaluationOptions(engine=engine))
+        for engine in ("planned", "plain")
+    )
     assert planned["miou"] == pytest.approx(plain["miou"], abs=1e-3)
     assert planned["trunk_passes"] < plain["trunk_passes"]
 
@@ -158,7 +162,10 @@ class Dense(Counting):
 def test_heads_that_extend_others_are_planned_as_they_are(toy: Path, head: type[FewShotNetwork]) -> None:
     fold, net = open_fold("pascal", toy, 0), network((f"{__file__}:{head.__name__}", TIMM))
     plans = {0: plan_episodes(class_index(fold.test.images, 1), fold.test.classes, 2, 0, 8)}
-    planned, plain = (evaluate(net, fold.test.images, plans, engine=engine) for engine in ("planned", "plain"))
+    planned, plain = (
+        evaluate(net, fold.test.images, plans, options=EvaluationOptions(engine=engine))
+        for engine in ("planned", "plain")
+    )
     assert planned["miou"] == pytest.approx(plain["miou"], abs=1e-3)
     if head is TwoSteps:
         paper = evaluate(network(("ssp", TIMM)), fold.test.images, plans)

@@ -67,3 +67,8 @@ def list_of(rule: Rule) -> Rule:
 def dict_of(rule: Rule) -> Rule:
     """A dict of values by texts; the values all keep a rule."""
     return lambda value: type(value) is dict and all(type(key) is str and rule(x) for key, x in value.items())
+
+
+def with_fields(rules: Mapping[str, Rule]) -> Rule:
+    """A dict with fields that keep rules; absent ones count as None."""
+    return lambda value: type(value) is dict and all(rule(value.get(name)) for name, rule in rules.items())

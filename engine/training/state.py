@@ -13,7 +13,7 @@ from engine.checkpoint import read, write
 from engine.setting import Setting
 from util.distributed import say
 from util.errors import UserError
-from util.fields import Rule, check_fields, dict_of, list_of, number, one_of, scalar, whole
+from util.fields import Rule, check_fields, dict_of, list_of, number, one_of, scalar, whole, with_fields
 from util.files import is_name
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ STATE_RULES: dict[str, Rule] = {
     "arguments": dict_of(scalar),
     "snapshot": whole(0),
     "losses": LOSSES,
-    "history": list_of(lambda line: type(line) is dict),
+    "history": list_of(with_fields({"losses": LOSSES, **dict.fromkeys(COUNTED, number())})),
     "state_dict": _are_weights,
     "best_state": _are_weights,
     "optimizer": lambda value: type(value) is dict,  # engine.training.step knows its parameters
@@ -47,7 +47,6 @@ STATE_RULES: dict[str, Rule] = {
     "finished": one_of(False, True),
     **dict.fromkeys(NAMES, lambda value: type(value) is str),
 }
-LINE_RULES = {"losses": LOSSES, **dict.fromkeys(COUNTED, number())}  # of a line of the history
 # Flags that may differ when a run goes on: they say where it runs, not what it does.
 FREE = ("data_root", "out", "device", "workers", "cache_gb", "resume", "tensorboard")
 
@@ -143,8 +142,6 @@ def _load(path: Path) -> Training:
     content.setdefault("former", "")  # the version before did not write it
     try:
         check_fields(content, STATE_RULES)
-        for line in content["history"]:
-            check_fields(line, LINE_RULES)
     except ValueError as error:
         raise UserError(f"{path}: not the state of a training run") from error
     known = {each.name: content[each.name] for each in fields(Training)}

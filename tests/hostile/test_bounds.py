@@ -191,7 +191,7 @@ def test_many_episodes_of_many_seeds() -> None:
 def test_many_saved_episodes(tmp_path: Path) -> None:
     path = tmp_path / "e.json"
     save_episodes(path, Setting(fold=0), PAPER, {0: [Episode("a", 3, ("b",))] * 30_000})
-    assert len(load_episodes(path)["plans"][0]) == 30_000
+    assert len(load_episodes(path).plans[0]) == 30_000
 
 
 # Images
