@@ -157,8 +157,7 @@ def demonstrate(fold: int, out: Path) -> None:
     refined = results["SSP + refine"]
     title = f"Toy images: {headline(Setting(fold=fold, refine=True), PAPER, plans, refined)}"
     shown = choose(plans, refined, SHOWN_EPISODES)
-    masks = segment(networks["SSP + refine"], part.images, [each.episode for each in shown])
-    write_gallery(out / "look", title, part.images, shown, masks=masks)
+    write_gallery(out / "look", title, networks["SSP + refine"], part.images, shown=shown)
     of_one = METHODS[METHODS.index("--test-episodes") + 1]
     about = (
         f"Toy images, fold {fold}, crops of 129 pixels, from random weights; five seeds of {TEST_EPISODES} episodes. "

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import util.launch
 from dataset import DATASETS, locate
@@ -50,9 +50,6 @@ from util import distributed
 from util.errors import UserError
 from util.files import check_apart, check_file, check_writable
 from util.interrupts import interrupts
-
-if TYPE_CHECKING:
-    import torch
 
 
 class Evaluation(NamedTuple):
@@ -92,13 +89,17 @@ def parse(argv: list[str] | None) -> Any:
 def open_evaluation(flags: Any) -> Evaluation:
     """Open the weights, and settle what they are tested on. Raises UserError if flags, weights and files do not fit."""
     saved = load_episodes(flags.episodes_from) if flags.episodes_from else None
+    seeds = range(flags.seed or 0, (flags.seed or 0) + (flags.seeds or PAPER.seeds))
+    if saved and (flags.seed, flags.seeds) != (None, None) and [*saved.plans] != [*seeds]:
+        has = ", ".join(map(str, saved.plans))
+        raise UserError(f"{flags.episodes_from}: its seeds are {has}; leave --seed and --seeds out")
     flags = take_saved(flags, saved) if saved else flags
     protocol = PROTOCOLS[flags.protocol or PAPER.name]
     given = {name: getattr(flags, name) for name in Setting().as_dict()}
     if flags.checkpoint:
         path = find_checkpoint(flags.checkpoint)
     else:
-        run = resolve_tested(given, {}, protocol)
+        run = resolve_setting(given, protocol=protocol)
         path = find_checkpoint(run.folder(flags.out), f"{run.name}_*")
     locate(flags.data_root, DATASETS[flags.dataset].FOLDER if flags.dataset else "the dataset's folder")
     checkpoint = load_checkpoint(path)
@@ -106,49 +107,24 @@ def open_evaluation(flags: Any) -> Evaluation:
         info = state_training(checkpoint.info, flags.trained_on, path, flags.dataset, flags.data_root, flags.splits)
         checkpoint = checkpoint._replace(info=info)
     info = checkpoint.info
-    setting = resolve_tested(given | resolve_network(path, info, given), info, protocol)
+    setting = resolve_setting(given | resolve_network(path, info, given), info, protocol)
     if protocol == HSNET and not (flags.splits or saved):
         raise UserError("--protocol hsnet needs --splits, the data/splits of an HSNet checkout or of prepare.py splits")
     tells_fold = info.get("dataset") == setting.dataset and info.get("fold") is not None
     if setting.fold is not None and given["fold"] is None and not tells_fold:
         raise UserError(f"{path}: does not say which fold of {setting.dataset} to test; pass --fold, or --trained-on")
     check_outputs(flags, path)
-    first = flags.seed or 0
-    seeds = range(first, first + (flags.seeds or PAPER.seeds))
     return Evaluation(path, checkpoint, setting, protocol, wanted=EpisodesWanted(seeds, flags.episodes, saved))
 
 
 def take_saved(flags: Any, saved: SavedEpisodes) -> Any:
-    """Take the flags that saved episodes belong to from their file. Raises UserError if other ones were given."""
-    seeds = range(flags.seed or 0, (flags.seed or 0) + (flags.seeds or PAPER.seeds))
-    if (flags.seed, flags.seeds) != (None, None) and [*saved.plans] != [*seeds]:
-        has = ", ".join(map(str, saved.plans))
-        raise UserError(f"{flags.episodes_from}: its seeds are {has}; leave --seed and --seeds out")
+    """The flags, with what saved episodes belong to. Raises UserError if other flags were given."""
     known = {name: getattr(saved, name) for name in ("dataset", "class_order", "fold", "shot", "protocol")}
     for name, value in known.items():
         if (given := getattr(flags, name)) not in (None, value):
             flag = name.replace("_", "-")
             raise UserError(f"{flags.episodes_from}: its {flag} is {value}, not --{flag} {given}")
     return flags._replace(**known)
-
-
-def resolve_tested(given: dict[str, Any], info: dict[str, Any], protocol: Protocol) -> Setting:
-    """The setting that is tested: what flags say, then what the checkpoint says of its training, then the defaults.
-
-    Arguments:
-        given: the flags of the setting, None for those that were not given.
-        info: of the checkpoint.
-        protocol: HSNet's has a class order of its own, and refines only by flag, as the release does.
-    """
-    layout = DATASETS[given["dataset"] or info.get("dataset", "pascal")]
-    left_out = {"refine"} if protocol == HSNET else set()
-    if info.get("dataset") != layout.NAME:
-        left_out |= {"fold", "class_order"}
-    if protocol == HSNET:
-        if given["class_order"] not in (None, layout.HSNET_ORDER) and given["class_order"] in layout.CLASS_ORDERS:
-            raise UserError(f"--class-order: HSNet's protocol tests {layout.HSNET_ORDER} folds; leave the flag out")
-        given = {**given, "class_order": given["class_order"] or layout.HSNET_ORDER}
-    return resolve_setting(given, {name: value for name, value in info.items() if name not in left_out})
 
 
 def check_outputs(flags: Any, path: Path) -> None:
@@ -181,14 +157,14 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     flags = parse(argv)
     evaluation = open_evaluation(flags)
     with interrupts(), distributed.joined(flags.device or default_device()) as device:
-        return test(flags, evaluation, device)
+        return test(flags._replace(device=device), evaluation)
 
 
-def test(flags: Any, evaluation: Evaluation, device: torch.device) -> dict[str, Any]:
+def test(flags: Any, evaluation: Evaluation) -> dict[str, Any]:
     """Plan the episodes of all seeds, segment them, print and write the result."""
     # Here, so that --help and wrong flags need not wait for torch.
     from engine.evaluation.estimate import describe_duration
-    from engine.evaluation.evaluate import evaluate, result_table, segment, summary
+    from engine.evaluation.evaluate import evaluate, result_table, summary
     from engine.evaluation.gallery import choose, headline, write_gallery
 
     path, checkpoint, setting, protocol, wanted = evaluation
@@ -201,12 +177,11 @@ def test(flags: Any, evaluation: Evaluation, device: torch.device) -> dict[str, 
     # The episodes are known before the first image is opened (docs/method.md, section 5).
     tested = open_evaluation_set(setting, protocol, wanted, flags.data_root, splits=flags.splits, workers=flags.workers)
     images, plans, classes, data = tested
-    source = flags.episodes_from
-    distributed.say(*describe_evaluation(setting, protocol, tested, checkpoint.info, path=path, source=source))
-    distributed.say(*describe_missing_classes(tested, protocol))
+    lines = describe_evaluation(setting, protocol, tested, checkpoint.info, path=path, source=flags.episodes_from)
+    distributed.say(*lines, *describe_missing_classes(tested, protocol))
     net = build_network(setting.method, setting.backbone, setting.refine)
     load_network(net, checkpoint.state_dict, path)
-    net.to(device)
+    net.to(flags.device)
     splits = flags.splits if protocol == HSNET and wanted.saved is None else None
     warnings = leakage_warnings(setting, classes, images.class_names, checkpoint.info, path=path, splits=splits)
     for line in warnings:
@@ -218,29 +193,19 @@ def test(flags: Any, evaluation: Evaluation, device: torch.device) -> dict[str, 
     # Each image passes the backbone once, then each query is matched with all its episodes (sections 3, 6 and 8).
     measured = evaluate(net, images, plans, protocol, classes=classes, options=options)
     result = EvaluationResult(
-        setting,
-        protocol,
-        measured,
-        str(path),
-        episodes=len(next(iter(plans.values()))),
-        training=checkpoint.info,
-        engine=flags.engine,
-        amp=flags.amp,
-        warnings=warnings,
-        data=data,
-        missing_classes=tested.missing,
-        episodes_from=source,
-    )
+        setting, protocol, measured, str(path), episodes=len(next(iter(plans.values()))), training=checkpoint.info,
+        engine=flags.engine, amp=flags.amp, warnings=warnings, data=data, missing_classes=tested.missing,
+        episodes_from=flags.episodes_from,
+    )  # fmt: skip
     for file in filter(None, (flags.json, kept) if distributed.rank() == 0 else ()):
         result.write(file)
     distributed.say(*result_table(measured, images.class_names, classes).splitlines())
     distributed.say(f"{summary(measured)}: {path}")
     if flags.visualize and distributed.rank() == 0:
         shown = choose(plans, measured, flags.visualize_episodes)
-        masks = segment(net, images, [each.episode for each in shown], flags.workers, protocol=protocol)
         what = ", ".join(filter(None, (path.name, label_of(data))))
         title = f"{what}: {headline(setting, protocol, plans, measured)}"
-        page = write_gallery(Path(flags.visualize), title, images, shown, masks=masks, side=protocol.side)
+        page = write_gallery(Path(flags.visualize), title, net, images, shown=shown, protocol=protocol)
         distributed.say(f"page: {page}")
     return measured
 

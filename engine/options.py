@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from dataset import DATASETS
 from dataset.coco import CLASS_ORDERS
-from engine.evaluation.protocol import PAPER
+from engine.evaluation.protocol import HSNET, PAPER, Protocol
 from engine.setting import CACHE_GB, ENGINES, MAX_SIDE, MIN_SIDE, RECIPE, Setting
 from model.names import BACKBONES, METHODS, is_backbone, is_method, timm_name
 from util.distributed import launched
@@ -269,39 +269,46 @@ def default_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def resolve_setting(given: Mapping[str, Any], known: Mapping[str, Any] | None = None) -> Setting:
-    """The setting that flags ask for; a flag that was not given is taken from a checkpoint, then from the defaults.
+def resolve_setting(
+    given: Mapping[str, Any], info: Mapping[str, Any] | None = None, protocol: Protocol = PAPER
+) -> Setting:
+    """The setting that flags ask for; what no flag tells a checkpoint does, then the defaults.
 
     Arguments:
         given: the flags, None for those that were not given.
-        known: what a checkpoint says of itself.
+        info: what a checkpoint tells of its training.
+        protocol: HSNet's has a class order of its own, and refines only by flag, as the release does.
     Raises:
         UserError: flags contradict each other.
     """
-    defaults = {"dataset": "pascal", "backbone": "resnet50", "method": "ssp", "shot": 1, "refine": False}
-    chosen = {}
-    for name in (*defaults, "fold", "class_order"):
-        value = given[name]
-        chosen[name] = (known or {}).get(name, defaults.get(name)) if value is None else value
-    timm = timm_name(chosen["backbone"])
+    known = dict(info or {})
+    layout = DATASETS[given["dataset"] or known.get("dataset", Setting.dataset)]
+    if known.get("dataset") != layout.NAME:
+        known |= {"fold": None, "class_order": None}
+    if protocol == HSNET:
+        known |= {"refine": False, "class_order": layout.HSNET_ORDER}
+        if given["class_order"] not in (None, layout.HSNET_ORDER) and given["class_order"] in layout.CLASS_ORDERS:
+            raise UserError(f"--class-order: HSNet's protocol tests {layout.HSNET_ORDER} folds; leave the flag out")
+    values = {}
+    for name, default in {**Setting().as_dict(), "dataset": layout.NAME, "fold": layout.FOLDS[0]}.items():
+        told = (value for value in (given[name], known.get(name)) if value is not None)
+        values[name] = next(told, default)
+    timm = timm_name(values["backbone"])
     if features := given.get("features"):
         if timm is None or timm.stages:
-            raise UserError(f"--features belongs to --backbone timm:NAME, not to {chosen['backbone']}")
+            raise UserError(f"--features belongs to --backbone timm:NAME, not to {values['backbone']}")
         timm = timm._replace(stages=features)
-    chosen["backbone"] = timm.spelled if timm else chosen["backbone"]
-    dataset, fold, order = chosen["dataset"], chosen["fold"], chosen["class_order"]
-    layout = DATASETS[dataset]
-    if fold is None:
-        chosen["fold"] = layout.FOLDS[0]
-    elif fold not in layout.FOLDS:
-        raise UserError(f"--fold {fold}: {dataset} has no folds, its test classes are a list; leave the flag out")
+    values["backbone"] = timm.spelled if timm else values["backbone"]
+    fold, order = values["fold"], values["class_order"]
+    if fold not in layout.FOLDS:
+        raise UserError(f"--fold {fold}: {layout.NAME} has no folds, its test classes are a list; leave the flag out")
+    if order not in layout.CLASS_ORDERS and order is None:
+        raise UserError(
+            f"--dataset {layout.NAME} needs --class-order: contiguous (the paper's own) or interleaved (HSNet's)"
+        )
     if order not in layout.CLASS_ORDERS:
-        if order is None:
-            raise UserError(
-                f"--dataset {dataset} needs --class-order: contiguous (the paper's own) or interleaved (HSNet's)"
-            )
-        raise UserError(f"--class-order {order} belongs to --dataset coco, {dataset} has but one order")
+        raise UserError(f"--class-order {order} belongs to --dataset coco, {layout.NAME} has but one order")
     try:
-        return Setting.of(chosen)
+        return Setting.of(values)
     except ValueError as error:
         raise UserError("--refine belongs to --method ssp, the baseline has nothing to refine") from error

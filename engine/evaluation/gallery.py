@@ -11,14 +11,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
-from torch import Tensor
 
 from dataset.episodes import Episode, Plans
 from dataset.images import ImageSet
 from dataset.transform import square, target_mask
 from engine.drawing import episode_panel, legend, save_png
-from engine.evaluation.protocol import Protocol
+from engine.evaluation.evaluate import segment
+from engine.evaluation.protocol import PAPER, Protocol
 from engine.setting import Setting
+from model import FewShotNetwork
 from util.files import atomic_write, check_writable, remove_leftovers
 from util.progress import progress
 
@@ -97,31 +98,32 @@ def headline(setting: Setting, protocol: Protocol, plans: Plans, result: Mapping
 def write_gallery(
     folder: Path,
     title: str,
+    net: FewShotNetwork,
     images: ImageSet,
     shown: Sequence[Shown],
-    masks: Sequence[Tensor],
-    side: int | None = None,
+    protocol: Protocol = PAPER,
 ) -> Path:
-    """Draw a panel of each episode and write them with FOLDER/index.html, which it returns.
+    """Segment the episodes again, draw a panel of each and write them with FOLDER/index.html, which it returns.
 
     The panels of an earlier page there are replaced.
 
     Arguments:
         folder: where the page goes.
         title: of the page.
+        net: the network, which segments one episode after the other in float32.
         images: the images that the episodes name.
         shown: the episodes.
-        masks: what engine.evaluation.evaluate.segment predicted of each.
-        side: of the square that images are resized to, pixels; None: they keep their size.
+        protocol: as of evaluate.
     """
     check_writable(folder / PANELS)
     remove_leftovers(folder / PANELS)
+    masks = segment(net, images, [each.episode for each in shown], protocol=protocol)
     names = []
     pairs = enumerate(zip(shown, masks, strict=True))
     for number, ((kind, _, _, iou, episode), mask) in progress(pairs, "drawing", len(shown), "episode"):
         panel = episode_panel(
-            [masked(images, support, episode.cls, side) for support in episode.supports],
-            masked(images, episode.query, episode.cls, side),
+            [masked(images, support, episode.cls, protocol.side) for support in episode.supports],
+            masked(images, episode.query, episode.cls, protocol.side),
             [("difference", mask.numpy())],
             outlines=True,
         )
