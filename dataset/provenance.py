@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from util.errors import UserError, refusal
+from util.fields import check_fields, text, whole
 from util.files import read_json
 
 if TYPE_CHECKING:  # both know what a part holds
@@ -15,6 +15,9 @@ if TYPE_CHECKING:  # both know what a part holds
 
 SPLITS = {"train", "val", "select", "test"}  # of splits, in that file
 EXPECTED = "expected.json"  # in a dataset's folder: its name and its own counts, in place of the published ones
+
+
+PROVENANCE_RULES = {"name": text, "counted": text, "count": whole(0), "published": whole(0)}
 
 
 class Provenance(NamedTuple):
@@ -52,13 +55,11 @@ def own_counts(root: Path) -> dict[str, Any]:
         counts = read_json(path)
         if not isinstance(counts, dict):
             raise TypeError("no object")
-        for name in SPLITS & counts.keys():
-            if type(counts[name]) is not int or counts[name] < 0:
-                raise ValueError(f"{name} cannot be {counts[name]!r:.40}")
+        check_fields(counts, dict.fromkeys(sorted(SPLITS), whole(0)), may_lack=True)
         return counts
     except OSError as error:
         raise ValueError(f"{path}: cannot be read: {refusal(error)}") from error
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         raise ValueError(f"{path}: cannot be read as counts ({error}); remove it") from error
 
 
@@ -89,10 +90,5 @@ def from_dict(known: Any) -> Provenance | None:
     """What a file says, written as a dict of the fields; None where it says nothing. Raises ValueError if absurd."""
     if known is None:
         return None
-    if not isinstance(known, Mapping) or set(known) != set(Provenance._fields):
-        raise ValueError("not what was counted of a dataset")
-    found = Provenance(**known)
-    texts = all(isinstance(text, str) and text.isprintable() for text in (found.name, found.counted))
-    if not (texts and all(type(number) is int and number >= 0 for number in (found.count, found.published))):
-        raise ValueError("not what was counted of a dataset")
-    return found
+    check_fields(known, PROVENANCE_RULES)
+    return Provenance(**{name: known[name] for name in Provenance._fields})

@@ -17,7 +17,7 @@ from dataset import (
     plan_hsnet,
 )
 from dataset.provenance import Provenance, label_of
-from engine.evaluation.protocol import HSNET, PAPER, Protocol, plan_seeds
+from engine.evaluation.protocol import HSNET, PAPER, Protocol, SavedEpisodes, plan_seeds
 from engine.evaluation.training_provenance import describe_training
 from engine.setting import Setting, spans
 from util import distributed
@@ -38,34 +38,39 @@ class EvaluationSet(NamedTuple):
         return missing_classes(self.classes, self.plans, self.images.class_names)
 
 
+class EpisodesWanted(NamedTuple):
+    """Which episodes are tested."""
+
+    seeds: Sequence[int]  # of the paper's own protocol
+    episodes: int | None = None  # of a seed; None: the protocol's, or all that are saved
+    saved: SavedEpisodes | None = None  # taken in place of drawn ones
+
+
 def open_evaluation_set(
     setting: Setting,
     protocol: Protocol,
+    wanted: EpisodesWanted,
     root: str | Path,
-    splits: str | None,
-    seeds: Sequence[int],
-    episodes: int | None,
-    saved: Mapping[str, Any] | None,
-    workers: int,
+    splits: str | None = None,
+    workers: int = 0,
 ) -> EvaluationSet:
     """Open the images and plan the episodes: saved ones, HSNet's, or those that the authors draw.
 
     Arguments:
         setting, protocol: what is tested, and how.
+        wanted: which episodes.
         root: the dataset's folder, or the one that holds it.
         splits: HSNet's data/splits, or None.
-        seeds: of the paper's own protocol.
-        episodes: of a seed; None for the protocol's, or all that are saved.
-        saved: what load_episodes returned, or None.
         workers: processes that read masks.
     """
     dataset, fold = setting.dataset, setting.fold
+    seeds, episodes, saved = wanted
     if not saved and protocol == PAPER:
         part = open_part(dataset, root, "test", fold, setting.class_order, splits)
         with distributed.first_process_first():
             plans = plan_seeds(part, setting.shot, seeds, episodes or PAPER.episodes(dataset), workers)
         return EvaluationSet(part.images, plans, part.classes, part.provenance)
-    plans = saved["plans"] if saved else {0: plan_hsnet(dataset, splits, fold, setting.shot)}
+    plans = saved.plans if saved else {0: plan_hsnet(dataset, splits, fold, setting.shot)}
     if saved and episodes and episodes > (has := min(map(len, plans.values()))):
         raise UserError(f"--episodes {episodes}: the file of --episodes-from has {has} of a seed; ask for no more")
     everything = [episode for some in plans.values() for episode in some]  # also those that are left out below
@@ -73,7 +78,7 @@ def open_evaluation_set(
     classes = hsnet_classes(dataset, fold, everything) if over_fold else {episode.cls for episode in everything}
     plans = {seed: some[:episodes] for seed, some in plans.items()}
     images = open_listed(dataset, root, [episode for some in plans.values() for episode in some])
-    data = saved["data"] if saved else hsnet_provenance(dataset, root, splits, fold)
+    data = saved.data if saved else hsnet_provenance(dataset, root, splits, fold)
     return EvaluationSet(images, plans, [cls for cls in sorted(classes) if cls in images.class_names], data)
 
 

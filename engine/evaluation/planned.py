@@ -25,7 +25,7 @@ from dataset.loader import batches, to_device
 from dataset.samples import Pictures, support_mask
 from dataset.transform import target_mask
 from engine.evaluation.metric import count_pixels
-from engine.evaluation.protocol import PAPER, Protocol
+from engine.evaluation.protocol import DEFAULT_OPTIONS, PAPER, EvaluationOptions, Protocol
 from model import FewShotNetwork, fold_batch_norms, matching
 from model.fast.evaluation import Scratch
 from util.distributed import first_known, rank, sum_over_processes, world
@@ -41,10 +41,8 @@ def count_planned(
     net: FewShotNetwork,
     images: ImageSet,
     episodes: Sequence[Episode],
-    workers: int,
-    cache_bytes: int,
     protocol: Protocol = PAPER,
-    amp: bool = False,
+    options: EvaluationOptions = DEFAULT_OPTIONS,
 ) -> tuple[Tensor, int]:
     """Count the pixels of each episode, every image once through the backbone if memory allows.
 
@@ -52,10 +50,8 @@ def count_planned(
         net: the network, in any mode.
         images: the images that the episodes name.
         episodes: E episodes, of all seeds.
-        workers: loader processes.
-        cache_bytes: memory of a process for features that are kept between the passes.
         protocol: the size of images and the meaning of 255 in a support's mask.
-        amp: run the backbone in bfloat16.
+        options: workers, the cache for features that are kept between the passes, and bfloat16.
     Returns:
         Counts (E, 4), int64, and the number of backbone passes, each in all processes.
     """
@@ -66,11 +62,11 @@ def count_planned(
 
     def encoded(ids: Sequence[str], what: str) -> Iterator[tuple[Tensor, Tensor]]:
         """Features (1, C, h, w) and labels (H, W) of each image."""
-        loaded = batches(Pictures(images, ids, protocol.side), 1, workers)
+        loaded = batches(Pictures(images, ids, protocol.side), 1, options.workers)
         for image, batch in zip(ids, progress(loaded, what, len(ids), "image"), strict=True):
             picture, labels = to_device(batch, device)
             try:
-                with torch.autocast(device.type, torch.bfloat16, enabled=amp):
+                with torch.autocast(device.type, torch.bfloat16, enabled=options.amp):
                     features = net.features(picture.contiguous(memory_format=torch.channels_last))
             except ValueError as error:  # an image that is too small for the backbone
                 raise UserError(f"image {image}: {error}") from error
@@ -79,6 +75,7 @@ def count_planned(
     rows = {pair: row for row, pair in enumerate(sorted((x, cls) for x, found in of_support.items() for cls in found))}
     prototypes = Prototypes(len(rows), device)
     kept: dict[str, tuple[Tensor, Tensor]] = {}
+    cache_bytes = options.cache_bytes
     supports = sorted(mine & of_support.keys())
     for image, (features, labels) in zip(supports, encoded(supports, "encoding supports"), strict=True):
         for cls in of_support[image]:
