@@ -38,12 +38,11 @@ from engine.evaluation.protocol import (
     EvaluationOptions,
     Protocol,
     SavedEpisodes,
-    leakage_warnings,
     load_episodes,
     save_episodes,
 )
 from engine.evaluation.result import EvaluationResult, finished_result, result_path
-from engine.evaluation.training_provenance import state_training
+from engine.evaluation.training_provenance import leakage_warnings, state_training
 from engine.options import check_engine, default_device, make_parser, parse_flags, resolve_setting, whole
 from engine.setting import SUFFIX, Setting
 from util import distributed
