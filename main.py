@@ -128,6 +128,7 @@ def train(args: argparse.Namespace, asked: Interrupts, held: ExitStack) -> Path:
     # The network, its optimizer and the state of the run (sections 2 to 4).
     how = {"training": earlier, "released_order": args.released_order, "frozen": bool(args.frozen), "held": held}
     run = TrainingRun(setting, schedule, fold, samples, last, flags, means, args.pretrained, **how)
+    held.callback(run.stream.close)  # its loader processes end before this one does
 
     def test(part: Part, plans: Plans) -> dict[str, Any]:
         options = EvaluationOptions(args.workers, args.engine, args.cache_gb)

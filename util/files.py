@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import io
 import json
 import os
 import re
@@ -30,17 +31,24 @@ def temporary_name(name: str, process: int) -> str:
     return f".{name[:50]}.{process}.{HOST}.ssp-tmp"
 
 
+class _WithoutDescriptor(io.BufferedWriter):
+    """A file that is written only through Python: Pillow, given a descriptor, takes what a full disk cuts for whole."""
+
+    def fileno(self) -> int:
+        raise io.UnsupportedOperation("fileno")
+
+
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     """Open a temporary file beside ``path`` and rename it to ``path`` if the block raises nothing.
 
     A link is followed to the file that it names; a device, such as /dev/stdout, is written to. What killed processes
     left in the folder is removed. Raises UserError, and removes the temporary file, if the folder is not writable or
-    the disk is full.
+    the disk is full. The file has no fileno.
     """
     if is_device(path):
         try:
-            with open(path, "wb") as file:
+            with _WithoutDescriptor(io.FileIO(path, "wb")) as file:
                 yield file
         except OSError as error:
             raise UserError(f"cannot write {path}: {error.strerror or error}") from error
@@ -50,12 +58,12 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers_once(target.parent)
-        with temporary.open("wb") as file:
+        with _WithoutDescriptor(io.FileIO(temporary, "wb")) as file:
             with suppress(OSError):  # file systems that have no locks
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file.raw, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            os.fsync(file.raw.fileno())
         temporary.replace(target)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error

@@ -26,9 +26,8 @@ from dataset.samples import Pictures, support_mask
 from dataset.transform import target_mask
 from engine.evaluation.metric import count_pixels
 from engine.evaluation.protocol import DEFAULT_OPTIONS, PAPER, EvaluationOptions, Protocol
-from model import FewShotNetwork, fold_batch_norms
+from model import FewShotNetwork, fold_batch_norms, matching
 from model.fast.evaluation import Scratch
-from model.matching import resize
 from util.distributed import first_known, rank, sum_over_processes, world
 from util.errors import UserError
 from util.progress import progress
@@ -172,4 +171,4 @@ def _masks(logits: Tensor, size: torch.Size) -> Iterator[Tensor]:
     """The predicted mask (H, W), boolean, of each of E episodes from logits (E, 2, h, w)."""
     margins = (logits[:, 1] - logits[:, 0])[:, None]  # resizing is linear: the margin is all that argmax needs
     for some in margins.split(RESIZED_TOGETHER):
-        yield from resize(some, size)[:, 0] > 0
+        yield from matching.resize(some, size)[:, 0] > 0
