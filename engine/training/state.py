@@ -25,7 +25,7 @@ COUNTED = ("snapshot", "steps", "loss", "lr", "miou", "fb_iou")  # in a line of 
 
 
 def _are_weights(value: Any) -> bool:
-    """Say whether a value is a state dict of dense tensors."""
+    """Tell whether a value is a state dict of dense tensors."""
     from model.weights import is_dense
 
     return isinstance(value, dict) and all(type(x) is str and is_dense(y) for x, y in value.items())
