@@ -25,7 +25,8 @@ from engine.evaluation import planned
 from engine.evaluation.planned import count_planned
 from engine.options import OneLineParser, default_device, positive, whole
 from engine.setting import CACHE_GB
-from engine.training.step import make_optimizer, train_step
+from engine.training.flags import ComputeOptions
+from engine.training.trainer import Trainer, make_optimizer
 from model.fast import evaluation
 from model.fast.evaluation import Query, Sums
 from model.ssp import SSP
@@ -75,11 +76,11 @@ def of_evaluation(args: argparse.Namespace) -> None:
 
 def of_training(args: argparse.Namespace) -> None:
     drawn, _, net = both_ways(args)
-    optimizer = make_optimizer(net, LR)
-    train_step(net, optimizer, drawn[0], LR)
+    trainer = Trainer(net, make_optimizer(net, LR), ComputeOptions(net.device))
+    trainer.step(drawn[0], LR)
     activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * torch.cuda.is_available()
     with profile(activities=activities) as profiled:
-        total, _ = timed(lambda: train_step(net, optimizer, drawn[0], LR))
+        total, _ = timed(lambda: trainer.step(drawn[0], LR))
     events = {event.key: event.cpu_time_total / 1000 for event in profiled.key_averages()}
     found = {kind: sum(events.get(key, 0.0) for key in keys) for kind, keys in KINDS.items()}
     show(f"training step, crop {args.crop_size}, batch {args.batch_size}: ms", found, 1000 * total)

@@ -18,8 +18,9 @@ import torch
 
 import main as training
 from engine.checkpoint import find_checkpoint, load_checkpoint
-from engine.training import run
+from engine.training import data, run_files, start
 from engine.training.state import load_training
+from engine.training.trainer import Trainer
 from tests.files import CHECKOUT, OneLine
 from util.files import atomic_write
 
@@ -63,7 +64,7 @@ def whole(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple:
 
 def die_after(saves: int, toy: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Start a run that ends when it has saved its state so many times."""
-    save, states = run.save_training, []
+    save, states = run_files.save_training, []
 
     def dying(path: Path, state: object) -> None:
         save(path, state)
@@ -72,21 +73,21 @@ def die_after(saves: int, toy: Path, out: Path, monkeypatch: pytest.MonkeyPatch)
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(run, "save_training", dying)
+        patch.setattr(run_files, "save_training", dying)
         with pytest.raises(KeyboardInterrupt):
             training.main(flags(toy, out))
 
 
 def before_step(number: int, act: Callable[[], object], patch: pytest.MonkeyPatch) -> None:
     """Do something before a step of training, counted from 1."""
-    step, steps = run.train_step, count(1)
+    step, steps = Trainer.step, count(1)
 
     def acting(*arguments: object) -> float:
         if next(steps) == number:
             act()
         return step(*arguments)
 
-    patch.setattr(run, "train_step", acting)
+    patch.setattr(Trainer, "step", acting)
 
 
 @pytest.mark.parametrize("writes", [1, 2, 3, 4, 5])
@@ -200,13 +201,17 @@ def test_a_full_disk_keeps_the_state(
 def test_a_folder_that_vanishes_is_written_again(
     toy: Path, tmp_path: Path, whole: tuple, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """While the second snapshot is trained: its weights are the best, or the first one's are written again."""
+    """While the second snapshot is trained; the first one's weights stay the best and are written again."""
+    keep = run_files.RunFiles.keep_best
     with monkeypatch.context() as patch:
         before_step(3, lambda: shutil.rmtree(tmp_path), patch)
-        patch.setattr(run, "save_best", lambda *_: None)  # as if no later weights were better
+        patch.setattr(run_files.RunFiles, "keep_best", lambda self, *x: self.state.best_name or keep(self, *x))
         training.main(flags(toy, tmp_path))
     assert "had vanished, it is written again" in capsys.readouterr().err
-    assert same(results(tmp_path), whole)
+    last, _, history = results(tmp_path)
+    assert same((last, {}, history), (whole[0], {}, whole[2]))
+    best = load_checkpoint(find_checkpoint((tmp_path / LAST).parent))
+    assert best.info["miou"] == load_training(tmp_path / LAST).history[0]["miou"]
 
 
 def test_a_folder_that_cannot_be_made_again_is_one_line(
@@ -233,7 +238,7 @@ def test_a_finished_run_is_not_trained_again(
 ) -> None:
     first = training.main(flags(toy, tmp_path, "--resume"))
     assert "resume" not in capsys.readouterr().out  # of a first run
-    monkeypatch.setattr(run, "start_network", None)
+    monkeypatch.setattr(start, "start_network", None)
     assert training.main(flags(toy, tmp_path, "--resume")) == first
     assert "finished before" in capsys.readouterr().out
 
@@ -290,12 +295,12 @@ def test_an_interrupted_start_says_that_nothing_is_saved(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(training, "open_fold", interrupt)
+    monkeypatch.setattr(data, "open_fold", interrupt)
     with pytest.raises(KeyboardInterrupt, match=r"^nothing was saved yet$"):
         training.main(flags(toy, tmp_path, "--resume"))
     monkeypatch.undo()
     training.main(flags(toy, tmp_path, "--episode", "2", "--snapshot", "2"))
-    monkeypatch.setattr(training, "open_fold", interrupt)
+    monkeypatch.setattr(data, "open_fold", interrupt)
     with pytest.raises(KeyboardInterrupt, match=r"^go on with --resume$"):
         training.main(flags(toy, tmp_path))
 
@@ -335,13 +340,12 @@ def launch(toy: Path, out: Path, *more: str, script: str = "main.py") -> subproc
 
 FAILING = """
 import main
-from engine.checkpoint import find_checkpoint, load_checkpoint
-from engine.training import run
+from engine.training.trainer import Trainer
 from util.distributed import rank
 from util.errors import UserError
 from util.launch import command
 
-step, losses = run.train_step, []
+step, losses = Trainer.step, []
 
 def failing(*arguments):
     if rank() == {rank} and len(losses) == 2:
@@ -349,7 +353,7 @@ def failing(*arguments):
     losses.append(step(*arguments))
     return losses[-1]
 
-run.train_step = failing
+Trainer.step = failing
 command(main.main)
 """
 

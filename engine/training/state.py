@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.checkpoint import is_plain, read, write
-from engine.setting import Setting
+from engine.setting import Schedule, Setting
 from util.distributed import say
 from util.errors import UserError
 from util.files import is_name
@@ -54,7 +54,7 @@ SHAPE: dict[str, Callable[[Any], bool]] = {
     "history": _is_history,
     "state_dict": _are_weights,
     "best_state": _are_weights,
-    "optimizer": lambda x: type(x) is dict,  # engine.training.step knows its parameters
+    "optimizer": lambda x: type(x) is dict,  # engine.training.trainer knows its parameters
     "scaler": lambda x: type(x) is dict and all(map(_is_number, x.values())),
     "best_miou": _is_number,
     "finished": lambda x: type(x) is bool,
@@ -160,6 +160,14 @@ def _load(path: Path) -> Training:
         if name and not is_name(name):
             raise UserError(f"{path}: names a file outside its folder: {name!r:.40}; somebody has edited it")
     return Training(**known)
+
+
+def check_counts(path: Path, state: Training, schedule: Schedule) -> None:
+    """Raise UserError if a state has more snapshots or steps than its run, or another number than its history."""
+    is_within = state.snapshot <= schedule.snapshots and len(state.losses) <= schedule.steps
+    if not (is_within and len(state.history) == state.snapshot):
+        what = "its counts contradict each other or the flags"
+        raise UserError(f"{path}: not the state of this run: {what}; remove it to start anew")
 
 
 def check_same(path: Path, saved: Mapping[str, Any], given: Mapping[str, Any]) -> None:
