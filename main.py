@@ -130,8 +130,7 @@ def train(options: TrainingOptions, asked: Interrupts) -> Path:
         forecast = make_forecast(run, trainer, state, options.engine)
 
         # Train a snapshot, evaluate it on one seed, keep the best weights (section 4).
-        done = state.snapshot * schedule.steps + len(state.losses)
-        with closing(training_batches(run, done, compute, asked)) as batches:
+        with closing(training_batches(run, state, compute, asked)) as batches:
             loop.train(trainer, files, batches, lambda: evaluation(select.images, run.selection), forecast, asked)
 
         # Test the best weights on all seeds (section 6).

@@ -18,6 +18,7 @@ from dataset.samples import Sample, TrainingSamples, as_input
 from engine.evaluation.protocol import PAPER, plan_seeds
 from engine.setting import Schedule, Setting
 from engine.training.flags import ComputeOptions, TrainingOptions
+from engine.training.state import Training
 from util.distributed import first_process_first, rank, world
 from util.interrupts import Interrupts
 
@@ -71,16 +72,17 @@ def own_samples(samples: TrainingSamples, batch_size: int, first_step: int, step
     return Subset(samples, numbers)
 
 
-def training_batches(run: Run, done: int, compute: ComputeOptions, asked: Interrupts) -> Iterator[Any]:
+def training_batches(run: Run, state: Training, compute: ComputeOptions, asked: Interrupts) -> Iterator[Any]:
     """This process's part of the batch of each step that is left; close it to end its loader processes.
 
     Arguments:
         run: what is trained.
-        done: steps that are done.
+        state: where the run stands.
         compute: device and loader processes.
         asked: whether the user asked to stop.
     """
     schedule = run.schedule
+    done = state.snapshot * schedule.steps + len(state.losses)
     own = own_samples(run.samples, schedule.batch_size, done, schedule.snapshots * schedule.steps - done)
     share = schedule.batch_size // world()
     try:
