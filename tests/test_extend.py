@@ -25,7 +25,7 @@ from dataset.samples import EvaluationEpisodes
 from engine.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from engine.custom import build_network, code_files, load_class, try_head
 from engine.evaluation.evaluate import evaluate
-from engine.training import run
+from engine.training import forecast, run_files
 from engine.training.state import load_training
 from model import SSP, FewShotNetwork, build_model, calibrate_batch_norms, matching
 from model.matching import resize
@@ -329,8 +329,8 @@ def test_resumed_bit_for_bit(
     """However it is cut off, and though steps are timed, which moves the batch norms of a head."""
     own = {"drawing": ("ssp", f"{__file__}:Drawing"), "counting": (f"{__file__}:Counting", TIMM)}
     names = own.get(kind) or named[kind]
-    monkeypatch.setattr(training, "MANY_STEPS", 1)
-    save, states = run.save_training, []
+    monkeypatch.setattr(forecast, "MANY_STEPS", 1)
+    save, states = run_files.save_training, []
 
     def dying(path: Path, state: object) -> None:
         save(path, state)
@@ -340,7 +340,7 @@ def test_resumed_bit_for_bit(
 
     training.main(all_flags(toy, tmp_path / "whole", names))
     with monkeypatch.context() as patch:
-        patch.setattr(run, "save_training", dying)
+        patch.setattr(run_files, "save_training", dying)
         with pytest.raises(KeyboardInterrupt):
             training.main(all_flags(toy, tmp_path / "cut", names))
     training.main(all_flags(toy, tmp_path / "cut", names, "--resume"))

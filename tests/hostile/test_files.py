@@ -240,7 +240,7 @@ def test_states_of_trainings(toy: Path, tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("engine.training.run.TrainingRun.finish", stop)
+        patch.setattr("engine.training.run_files.RunFiles.finish", stop)
         with pytest.raises(KeyboardInterrupt):
             training.main(flags)
     (last,) = (tmp_path / "out").rglob("*.last")
