@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import util.launch
-from dataset import Part, Plans, locate, open_fold, open_pool
+from dataset import Plans, Split, open_fold, open_pool
 from engine.custom import code_digest
 from engine.evaluation.protocol import PAPER, plan_seeds
 from engine.options import add_schedule, add_start, check_engine, default_device, make_parser, resolve_setting, whole
@@ -63,7 +63,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     setting = resolve_setting(vars(args))
     vars(args).update(setting.as_dict())
     del args.features  # it is in the backbone
-    args.crop_size = args.crop_size or setting.layout.CROP_SIZE
+    args.crop_size = args.crop_size or setting.benchmark.crop_size
     check_engine(args.engine)
     if args.tensorboard:
         need_tensorboard()
@@ -81,7 +81,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> Path:
     """Train as the flags say; returns the best weights' .ckpt."""
     args = parse(argv)
-    locate(args.data_root, Setting.of(vars(args)).layout.FOLDER)
+    Setting.of(vars(args)).benchmark(args.data_root)  # a folder that is missing is met here
     with interrupts() as asked, distributed.joined(args.device or default_device()) as args.device, ExitStack() as held:
         try:
             return train(args, asked, held)
@@ -117,7 +117,7 @@ def train(args: argparse.Namespace, asked: Interrupts, held: ExitStack) -> Path:
     seeds = range(args.seed, args.seed + args.seeds)
     episodes = args.test_episodes or PAPER.episodes(setting.dataset)
     with distributed.first_process_first():
-        selection = plan_seeds(fold.select, setting.shot, seeds[:1], episodes, args.workers)
+        selection = plan_seeds(fold.val, setting.shot, seeds[:1], episodes, args.workers)
         final = plan_seeds(fold.test, setting.shot, seeds, episodes, args.workers)
         pool = open_pool(fold.train, setting.shot, args.workers)
     samples = TrainingSamples(
@@ -129,8 +129,8 @@ def train(args: argparse.Namespace, asked: Interrupts, held: ExitStack) -> Path:
     how = {"training": earlier, "released_order": args.released_order, "frozen": bool(args.frozen), "held": held}
     run = TrainingRun(setting, schedule, fold, samples, last, flags, means, args.pretrained, **how)
 
-    def test(part: Part, plans: Plans) -> dict[str, Any]:
-        return evaluate(run.net, part.images, plans, workers=args.workers, engine=args.engine, cache_gb=args.cache_gb)
+    def test(split: Split, plans: Plans) -> dict[str, Any]:
+        return evaluate(run.net, split.images, plans, workers=args.workers, engine=args.engine, cache_gb=args.cache_gb)
 
     def time_left(unit: float) -> str:
         """For people; unit: seconds of evaluation's unit of cost."""
@@ -141,14 +141,14 @@ def train(args: argparse.Namespace, asked: Interrupts, held: ExitStack) -> Path:
     distributed.say(*what_will_run(setting, schedule, fold, run.net, len(pool.names), done, episodes, final))
     is_long = cost(final, args.engine) > LONG
     if run.time_a_step(0 if is_long else MANY_STEPS) or is_long:
-        unit = unit_seconds(run.net, fold.select.images, selection[args.seed], args.engine)
+        unit = unit_seconds(run.net, fold.val.images, selection[args.seed], args.engine)
         at = f", at {run.step_seconds:.2g} s a step" if run.step_seconds else ""
         distributed.say(f"about {time_left(unit)}{at}")
 
     # Train a snapshot, evaluate it on one seed, keep the best weights.
     while run.snapshots_left:
         run.train_snapshot(asked)
-        result = test(fold.select, selection)
+        result = test(fold.val, selection)
         line = run.finish_snapshot(result)
         distributed.say(
             f"snapshot {line['snapshot']}/{schedule.snapshots}: loss {line['loss']:.4f}, lr {line['lr']:g}, mIoU "

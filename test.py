@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import util.launch
-from dataset import DATASETS, locate
+from dataset import DATASETS, Benchmark
 from dataset.provenance import label_of
 from engine.checkpoint import Checkpoint, find_checkpoint, load_network
 from engine.custom import build_network, code_files, resolve_network
@@ -59,13 +59,13 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]
     args = parser.parse_args(argv)
     take_saved(args)
     if args.protocol == HSNET.name and args.dataset:
-        args.class_order = args.class_order or DATASETS[args.dataset].HSNET_ORDER
+        args.class_order = args.class_order or DATASETS[args.dataset].hsnet_order
     if args.checkpoint:
         path = find_checkpoint(args.checkpoint)
     else:
         run = resolve_setting(vars(args))
         path = find_checkpoint(run.folder(args.out), f"{run.name}_*")
-    locate(args.data_root, DATASETS[args.dataset].FOLDER if args.dataset else "the dataset's folder")
+    DATASETS.get(args.dataset, Benchmark)(args.data_root)  # a folder that is missing is met here
     checkpoint = load_known(path)
     if args.trained_on:
         known = state_training(checkpoint.info, args.trained_on, path, args.dataset, args.data_root, args.splits)
@@ -105,20 +105,20 @@ def take_saved(args: argparse.Namespace) -> None:
 
 def resolve_episodes(args: argparse.Namespace, known: dict[str, Any], path: Path) -> None:
     """Settle the dataset, fold, shot and refinement; known: what the checkpoint at ``path`` says of itself."""
-    layout = DATASETS[args.dataset or known.get("dataset", "pascal")]
-    if known.get("dataset") != layout.NAME:
+    benchmark = DATASETS[args.dataset or known.get("dataset", "pascal")]
+    if known.get("dataset") != benchmark.name:
         known = {name: value for name, value in known.items() if name not in ("fold", "class_order")}
     if args.protocol == HSNET.name:
         known.pop("refine", None)  # the release does not refine in this protocol
-        if args.class_order not in (None, layout.HSNET_ORDER) and args.class_order in layout.CLASS_ORDERS:
-            raise UserError(f"--class-order: HSNet's protocol tests {layout.HSNET_ORDER} folds; leave the flag out")
-        args.class_order = args.class_order or layout.HSNET_ORDER
+        if args.class_order not in (None, benchmark.hsnet_order) and args.class_order in benchmark.class_orders:
+            raise UserError(f"--class-order: HSNet's protocol tests {benchmark.hsnet_order} folds; leave the flag out")
+        args.class_order = args.class_order or benchmark.hsnet_order
         if not (args.splits or args.saved):
             raise UserError(
                 "--protocol hsnet needs --splits, the data/splits of an HSNet checkout or of prepare.py splits"
             )
-    if layout.FOLDS[0] is not None and args.fold is None and known.get("fold") is None:
-        raise UserError(f"{path}: does not say which fold of {layout.NAME} to test; pass --fold, or --trained-on")
+    if benchmark.folds[0] is not None and args.fold is None and known.get("fold") is None:
+        raise UserError(f"{path}: does not say which fold of {benchmark.name} to test; pass --fold, or --trained-on")
     vars(args).update(resolve_setting(vars(args), known).as_dict())
 
 

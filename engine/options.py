@@ -289,12 +289,12 @@ def resolve_setting(given: Mapping[str, Any], known: Mapping[str, Any] | None = 
         timm = timm._replace(stages=features)
     chosen["backbone"] = timm.spelled if timm else chosen["backbone"]
     dataset, fold, order = chosen["dataset"], chosen["fold"], chosen["class_order"]
-    layout = DATASETS[dataset]
+    benchmark = DATASETS[dataset]
     if fold is None:
-        chosen["fold"] = layout.FOLDS[0]
-    elif fold not in layout.FOLDS:
+        chosen["fold"] = benchmark.folds[0]
+    elif fold not in benchmark.folds:
         raise UserError(f"--fold {fold}: {dataset} has no folds, its test classes are a list; leave the flag out")
-    if order not in layout.CLASS_ORDERS:
+    if order not in benchmark.class_orders:
         if order is None:
             raise UserError(
                 f"--dataset {dataset} needs --class-order: contiguous (the paper's own) or interleaved (HSNet's)"

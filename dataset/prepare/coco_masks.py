@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coding
 
-from dataset.coco import CLASS_NAMES
+from dataset.coco import Coco
 from dataset.images import most_pixels
 from dataset.lists import image_id
 from util.errors import UserError, refusal
@@ -28,8 +28,8 @@ from util.files import atomic_write, is_name, read_json
 from util.processes import map_files
 
 INSTANCES_BYTES = 2**30  # of an instances JSON; COCO's largest has 333 MB
-FARTHEST = 10**5  # coordinate of a polygon's point, pixels
-LONGEST = 10**6  # way around a polygon, pixels: pycocotools keeps five points of each
+FARTHEST_POINT = 10**5  # coordinate of a polygon's point, pixels
+LONGEST_OUTLINE = 10**6  # way around a polygon, pixels: pycocotools keeps five points of each
 
 
 class Instances(NamedTuple):
@@ -64,8 +64,10 @@ def read_instances(path: Path) -> Instances:
         raise UserError(f"{path}: cannot be read: {refusal(error)}") from error
     except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise UserError(f"{path}: damaged or not COCO's instances, unpack it again ({error!r})") from error
-    if len(categories) != len(CLASS_NAMES):
-        raise UserError(f"{path}: {len(categories)} categories, COCO has {len(CLASS_NAMES)}; is it another dataset's?")
+    if len(categories) != len(Coco.class_names):
+        raise UserError(
+            f"{path}: {len(categories)} categories, COCO has {len(Coco.class_names)}; is it another dataset's?"
+        )
     return Instances(dict(sorted(sizes.items())), dict(annotations), classes)
 
 
@@ -94,13 +96,13 @@ def _encoded(segmentation: list | dict, size: tuple[int, int]) -> dict[str, Any]
     if isinstance(segmentation, list):
         parts = [np.asarray(part, float) for part in segmentation]
         for part in parts:
-            if part.ndim != 1 or len(part) % 2 or not (np.abs(part) <= FARTHEST).all():
+            if part.ndim != 1 or len(part) % 2 or not (np.abs(part) <= FARTHEST_POINT).all():
                 raise ValueError("a polygon is no flat list of x, y near the image")
         parts = [part.tolist() for part in parts if len(part) >= 6]  # four numbers would be a box
         if not parts:
             return coding.encode(np.zeros(size, np.uint8, order="F"))
-        if sum(map(_way_around, parts)) > LONGEST:
-            raise ValueError(f"the way around its polygons is longer than {LONGEST} pixels")
+        if sum(map(_way_around, parts)) > LONGEST_OUTLINE:
+            raise ValueError(f"the way around its polygons is longer than {LONGEST_OUTLINE} pixels")
         return coding.merge(coding.frPyObjects(parts, *size))
     counts = segmentation["counts"]
     height, width = segmentation["size"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dataset import DATASETS, FOLDS, Episode, Part, Plans, hsnet, hsnet_list, open_pool
+from dataset import DATASETS, FOLDS, Episode, Plans, Split, hsnet, open_pool
 from dataset.episodes import plan_from_pool
 from dataset.provenance import Provenance, from_dict
 from engine.setting import AUTHORS, Setting
@@ -36,22 +36,22 @@ class Protocol:
 
     def episodes(self, dataset: str) -> int:
         """Episodes of a seed."""
-        layout = DATASETS[dataset]
-        return layout.HSNET_EPISODES if self == HSNET else layout.EPISODES
+        benchmark = DATASETS[dataset]
+        return benchmark.hsnet_episodes if self == HSNET else benchmark.episodes
 
 
 PAPER = Protocol("ssp", "the paper's own protocol", 5, None, ignored_is_background=False, over_all_classes=False)
-HSNET = Protocol("hsnet", "HSNet's protocol", 1, hsnet.SIDE, ignored_is_background=True, over_all_classes=True)
+HSNET = Protocol("hsnet", "HSNet's protocol", 1, hsnet.HSNET_SIDE, ignored_is_background=True, over_all_classes=True)
 PROTOCOLS = {protocol.name: protocol for protocol in (PAPER, HSNET)}
 
 
 def plan_seeds(
-    part: Part, shot: int, seeds: Iterable[int], episodes: int, workers: int | None = None
+    split: Split, shot: int, seeds: Iterable[int], episodes: int, workers: int | None = None
 ) -> dict[int, list[Episode]]:
     """Plan the episodes of each seed, as the authors draw them (docs/method.md, section 5).
 
     Arguments:
-        part: images and test classes.
+        split: images and test classes.
         shot: supports of an episode.
         seeds: which to plan.
         episodes: of a seed.
@@ -63,7 +63,7 @@ def plan_seeds(
     if len(seeds) * episodes > MOST_PLANNED:
         many = f"{len(seeds)} seeds of {episodes} episodes are more than {MOST_PLANNED} in all"
         raise UserError(f"{many}; lower --seeds, or the episodes of a seed")
-    pool = open_pool(part, shot, workers)
+    pool = open_pool(split, shot, workers)
     return {seed: plan_from_pool(pool, shot, seed, episodes) for seed in seeds}
 
 
@@ -101,9 +101,9 @@ def load_episodes(path: str | Path) -> dict[str, Any]:
     try:
         content = read_json(path, EPISODES_BYTES)
         known = {name: content[name] for name in SAVED}
-        layout = DATASETS[known["dataset"]]
+        benchmark = DATASETS[known["dataset"]]
         numbers = known["fold"] in (None, *FOLDS) and type(known["shot"]) is int and 1 <= known["shot"] <= 100
-        names = known["protocol"] in PROTOCOLS and known["class_order"] in layout.CLASS_ORDERS
+        names = known["protocol"] in PROTOCOLS and known["class_order"] in benchmark.class_orders
         if content["format"] != EPISODES_FORMAT or not (numbers and names):
             raise ValueError("unknown format")
         plans = {
@@ -164,7 +164,7 @@ def leakage_warnings(
     Returns:
         Lines for people; none if nothing is wrong.
     """
-    lists = None if splits is None else hsnet_list(setting.dataset, splits, setting.fold)
+    lists = None if splits is None else setting.benchmark.hsnet_list(splits, setting.fold)
     if lists and hsnet.is_generated(lists):
         line = f"{lists} was {hsnet.GENERATED}: its episodes are not HSNet's"
         return [line, *training_leakage(setting, classes, names, info, path)]
@@ -179,7 +179,7 @@ def training_leakage(
     def named(some: Sequence[int]) -> str:
         return ", ".join(f"{cls} {names.get(cls, '')}".strip() for cls in some)
 
-    layout = setting.layout
+    benchmark = setting.benchmark
     # Which order of coco's classes the authors trained on the report discusses, unless --trained-on says it.
     if info.get("weights") == AUTHORS and "base_classes" not in info:
         if (info["dataset"], info["fold"]) == (setting.dataset, setting.fold):
@@ -188,16 +188,16 @@ def training_leakage(
         return [f"{path} was trained by the authors on {other}"]
     if "base_classes" not in info:
         line = f"{path} does not say which classes it was trained on; make sure the test classes are not among them"
-        for other in layout.CLASS_ORDERS:
+        for other in benchmark.class_orders:
             if other != setting.class_order:
-                seen = [cls for cls in classes if cls not in layout.novel_classes(setting.fold, other)]
+                seen = [cls for cls in classes if cls not in benchmark.novel_classes(setting.fold, other)]
                 line += f"; one trained on fold {setting.fold} in {other} order has SEEN {len(seen)} of them: "
                 line += named(seen)
         return [line]
     if info.get("dataset") != setting.dataset:
         other = f"was trained on {info.get('dataset')}, whose classes may be among those of {setting.dataset}"
         return [f"{path} {other}"]
-    if layout.COUNTED == "classes":  # the lists say which classes there are: another list gives other numbers
+    if benchmark.counted == "classes":  # the lists say which classes there are: another list gives other numbers
         trained, chosen = set(info.get("base_names", ())), set(info.get("selection_names", ()))
         seen = {"TRAINED on": [c for c in classes if names[c] in trained]}
         seen["CHOSEN on"] = [c for c in classes if names[c] in chosen]

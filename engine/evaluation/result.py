@@ -164,12 +164,12 @@ def read_result(path: Path) -> Result | None:
         raise ValueError("damaged, or not JSON") from error
     if not isinstance(content, dict) or not content.keys() >= set(FIELDS):
         return None
-    layout = DATASETS[_one_of(content, "dataset", tuple(DATASETS))]
+    benchmark = DATASETS[_one_of(content, "dataset", tuple(DATASETS))]
     method = _named(content, "method", is_method)
     setting = Setting(
-        dataset=layout.NAME,
-        class_order=_one_of(content, "class_order", layout.CLASS_ORDERS),
-        fold=_fold(content, layout.FOLDS),
+        dataset=benchmark.name,
+        class_order=_one_of(content, "class_order", benchmark.class_orders),
+        fold=_fold(content, benchmark.folds),
         shot=_whole(content, "shot", 1, 100),
         backbone=_named(content, "backbone", is_backbone),
         method=method,

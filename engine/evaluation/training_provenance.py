@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dataset import DATASETS, locate
+from dataset import DATASETS
 from dataset.provenance import from_dict, label_of
 from engine.setting import AUTHORS, Setting
 from util.errors import UserError, one_line
@@ -64,16 +64,16 @@ def state_training(
         )
     if info.get("dataset") and any(info[name] != known[name] for name in ("dataset", "fold")):
         raise UserError(f"--trained-on {text}: {path} was {describe_training(info)}; leave the flag out")
-    layout, fold = DATASETS[known["dataset"]], known["fold"]
+    benchmark, fold = DATASETS[known["dataset"]], known["fold"]
     known |= {"declared": True}
     if fold is not None:
-        others = [layout.novel_classes(other, known["class_order"]) for other in layout.FOLDS if other != fold]
+        others = [benchmark.novel_classes(other, known["class_order"]) for other in benchmark.folds if other != fold]
         return {**info, **known, "base_classes": sorted(cls for classes in others for cls in classes)}
     listed = {}
-    if dataset in (None, layout.NAME):  # the classes of another dataset have other names anyway
-        folder = locate(root, layout.FOLDER)
-        listed = {split: layout.image_set(folder, split, splits).class_names for split in layout.SPLITS[:-1]}
-    base, chosen_on = listed.get("train", {}), listed.get("select", {})
+    if dataset in (None, benchmark.name):  # the classes of another dataset have other names anyway
+        opened = benchmark(root, splits)
+        listed = {split: opened.open_list(split).class_names for split in benchmark.lists[:-1]}
+    base, chosen_on = listed.get("train", {}), listed.get("val", {})
     names = {"base_names": [*base.values()], "selection_names": [*chosen_on.values()]}
     return {**info, **known, **names, "base_classes": [*base]}
 
@@ -81,9 +81,9 @@ def state_training(
 def _trainings(usual: str) -> dict[str, dict[str, Any]]:
     """All that --trained-on takes; usual: the dataset that is meant by a fold alone."""
     found = {}
-    for name, layout in DATASETS.items():
-        for order in layout.CLASS_ORDERS:
-            for fold in layout.FOLDS:
+    for name, benchmark in DATASETS.items():
+        for order in benchmark.class_orders:
+            for fold in benchmark.folds:
                 words = [str(word) for word in (order, fold) if word is not None]
                 known = {"dataset": name, "class_order": order, "fold": fold}
                 found[":".join([name, *words])] = known

@@ -150,7 +150,7 @@ def what_will_run(
         notes.append("note: without --refine; the SSP rows of the paper's tables are trained with it")
     line = (
         f"{setting.method} {backbone} on {what}{data}: {images} training images of {spans(fold.train.classes)}, "
-        f"best weights chosen on {spans(fold.select.classes)}, tested on {spans(fold.test.classes)}; "
+        f"best weights chosen on {spans(fold.val.classes)}, tested on {spans(fold.test.classes)}; "
         f"{schedule.snapshots} snapshots of {schedule.steps} steps{f', {done} done' if done else ''}, {episodes} "
         f"episodes to train on{unused}, {evaluated} evaluated after each snapshot, {tested} at the end; "
         f"{trained:.1f} M trained parameters, {where}"
