@@ -259,7 +259,7 @@ def fetch_from_timm(name: str, path: Path) -> dict[str, Any]:
     except ImportError as error:
         raise UserError(f"{path}: to fetch it, install timm (pip install timm), or name a file with --from") from error
     say(f"fetching {name}")
-    logging.disable(logging.WARNING)  # of every attempt
+    logging.disable(logging.WARNING)  # timm's client warns of every attempt
     try:
         return timm.create_model(name, pretrained=True).state_dict()
     except Exception as error:  # timm and what it downloads with raise all sorts of errors
@@ -341,12 +341,9 @@ def report_survey(root: Path, found: Survey, json_file: str | None = None) -> No
         findings = [finding._asdict() for finding in found.findings]
         with atomic_write(json_file) as file:
             file.write(json.dumps({"root": str(root.resolve()), **found._asdict(), "findings": findings}).encode())
-    shown: Counter[str] = Counter()
-    for finding in found.findings:
-        shown[finding.kind] += 1
-        if shown[finding.kind] <= FINDINGS_SHOWN:
-            say(f"{finding.kind}: {finding.text}")
-    for kind, count in shown.items():
+    for kind, count in Counter(finding.kind for finding in found.findings).items():
+        texts = [finding.text for finding in found.findings if finding.kind == kind]
+        say(*(f"{kind}: {text}" for text in texts[:FINDINGS_SHOWN]))
         if count > FINDINGS_SHOWN:
             say(f"{kind}: {count - FINDINGS_SHOWN} more like it{'' if json_file else ' (--json FILE writes them all)'}")
     if found.findings:

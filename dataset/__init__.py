@@ -14,7 +14,7 @@ from dataset.pascal import Pascal
 from dataset.provenance import Provenance
 
 DATASETS: dict[str, type[Benchmark]] = {benchmark.name: benchmark for benchmark in (Pascal, Coco, Fss)}
-FOLDS = (0, 1, 2, 3)  # of the datasets that have folds
+FOLDS = Benchmark.folds  # every dataset with folds has these four
 
 __all__ = [
     "DATASETS",
@@ -62,7 +62,7 @@ def open_split(
         root: the dataset's folder, or the folder that holds it.
         split: "train", "val" or "test".
         fold: 0 to 3; None for fss, which has no folds.
-        class_order: of coco, "contiguous" or "interleaved".
+        class_order: "contiguous" or "interleaved" for coco; None for the others.
         hsnet_lists: HSNet's data/splits, for the classes of fss.
     Raises:
         UserError: names what is missing: a folder, a list, the image of a listed name.

@@ -22,7 +22,7 @@ class Split(NamedTuple):
 
     images: ImageSet
     classes: list[int]
-    min_pixels: int  # that a class must cover in a support, and one of the classes in every image
+    min_pixels: int  # a class must cover so much of a support, and some class so much of every image
     provenance: Provenance | None = None  # how much of the published dataset the images are
 
     def names(self) -> list[str]:
@@ -48,24 +48,24 @@ class Benchmark:
         UserError: there is no such folder.
     """
 
-    name: ClassVar[str]  # of the flag --dataset and of folders, such as "pascal"
-    title: ClassVar[str]  # of tables, such as "Pascal-5i"
+    name: ClassVar[str]  # what --dataset and folders say, such as "pascal"
+    title: ClassVar[str]  # what tables say, such as "Pascal-5i"
     folder: ClassVar[str] = "the dataset's folder"  # its usual name inside a folder that holds several datasets
     class_names: ClassVar[Mapping[int, str]] = {}  # by the class's number, from 1
     lists: ClassVar[tuple[str, ...]] = ("train", "val")  # the lists on disk; the last one is tested on
     counted: ClassVar[str] = "images"  # what the lists hold: "images" or "classes"
-    counts: ClassVar[Mapping[str, int]] = {}  # of each list, as published
+    counts: ClassVar[Mapping[str, int]] = {}  # the published number of entries in each list
     counts_with_objects: ClassVar[Mapping[str, int]] = {}  # without images that show no class, if these may be left out
     partial_downloads: ClassVar[Mapping[tuple[str, int], str]] = {}  # what is missing if a list has this count
     folds: ClassVar[Sequence[int | None]] = (0, 1, 2, 3)  # (None,): there are no folds
     class_orders: ClassVar[Sequence[str | None]] = (None,)  # (None,): there is only one order
-    min_pixels: ClassVar[int] = MIN_PIXELS  # that a class must cover in a support
-    episodes: ClassVar[int] = 1000  # of an evaluation seed in the paper's own protocol
-    crop_size: ClassVar[int] = 473  # of training, pixels
-    hsnet_episodes: ClassVar[int] = 1000  # in HSNet's protocol
+    min_pixels: ClassVar[int] = MIN_PIXELS  # a class must cover so much of a support
+    episodes: ClassVar[int] = 1000  # for each evaluation seed in the paper's own protocol
+    crop_size: ClassVar[int] = 473  # side of the training crops, pixels
+    hsnet_episodes: ClassVar[int] = 1000  # for each fold in HSNet's protocol
     hsnet_counts: ClassVar[Mapping[int | None, int]] = {}  # entries of HSNet's own list of each fold
     hsnet_order: ClassVar[str | None] = None  # the class order of HSNet's folds
-    hsnet_suffix: ClassVar[str] = ".txt"  # of a list that prepare.py splits writes
+    hsnet_suffix: ClassVar[str] = ".txt"  # what a list that prepare.py splits writes ends with
 
     def __init__(self, root: str | Path, hsnet_lists: str | Path | None = None) -> None:
         root = Path(root)
@@ -169,7 +169,7 @@ class Benchmark:
     @classmethod
     def hsnet_lines(cls, pairs: Sequence[tuple[str, int]], source: str) -> list[str]:
         """The lines of a list of (image, class) pairs, IMAGE__CLASS; source: where the pairs are from."""
-        return hsnet.with_source((f"{image}__{cls:02}" for image, cls in pairs), source)
+        return hsnet.add_source((f"{image}__{cls:02}" for image, cls in pairs), source)
 
     @classmethod
     def plan_hsnet(cls, hsnet_lists: str | Path, fold: int | None, shot: int) -> list[Episode]:

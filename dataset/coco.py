@@ -124,8 +124,8 @@ class Coco(Benchmark):
             raise UserError(f"{path}: lists no class of fold {fold}; make it again")
         episodes = []
         for _ in range(cls.hsnet_episodes):
-            target = hsnet.choice(classes, rng)
-            query = hsnet.choice(of_class[target], rng)
+            target = hsnet.draw_one(classes, rng)
+            query = hsnet.draw_one(of_class[target], rng)
             episodes.append(Episode(query, target, hsnet.draw_supports(of_class[target], query, shot, rng)))
         return episodes
 

@@ -20,9 +20,9 @@ from dataset.lists import read_names
 
 CLASS_LISTS = {"train": "trn.txt", "val": "val.txt", "test": "test.txt"}  # named as in HSNet's checkout
 FIRST_CLASSES = {"train": 1, "val": 521, "test": 761}  # the number of the first class of a split
-IMAGES = 10  # of each class
+IMAGES = 10  # in each class's folder
 NUMBERS = [str(number) for number in range(1, IMAGES + 1)]
-FILE_ORDER = sorted(NUMBERS)  # of a class's images: 1, 10, 2, ...
+FILE_ORDER = sorted(NUMBERS)  # as the names of a class's files sort: 1, 10, 2, ...
 
 
 class Fss(Benchmark):
@@ -86,7 +86,7 @@ class Fss(Benchmark):
     @classmethod
     def hsnet_lines(cls, pairs: Sequence[tuple[str, int]], source: str) -> list[str]:
         """The classes, which are the folders of the images."""
-        return hsnet.with_source(dict.fromkeys(image.split("/")[0] for image, _ in pairs), source)
+        return hsnet.add_source(dict.fromkeys(image.split("/")[0] for image, _ in pairs), source)
 
     @classmethod
     def plan_hsnet(cls, hsnet_lists: str | Path, fold: int | None, shot: int) -> list[Episode]:

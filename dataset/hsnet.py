@@ -22,15 +22,15 @@ from util.errors import UserError, refusal
 from util.files import TooLarge, is_name, read_json, read_within
 from util.numbers import is_whole, whole_number
 
-LIST_BYTES = 2**26  # of a COCO list; HSNet's have about 10 MB
-MOST_CLASSES, MOST_IMAGES = 1000, 10**6  # of such a list, an image once for each of its classes
+LIST_BYTES = 2**26  # a COCO list may have so many; HSNet's have about 10 MB
+MOST_CLASSES, MOST_IMAGES = 1000, 10**6  # such a list may hold so many, an image once for each of its classes
 HSNET_SIDE = 400  # images and masks are resized to this square
 IMPORTED = "HSNet"  # the source of a list that was imported
 GENERATED = "made from masks by prepare.py splits"  # near the start of a list that was made so
 MISSING = "pass the data/splits of an HSNet checkout, or what prepare.py splits made"
 
 
-def with_source(lines: Iterable[str], source: str) -> list[str]:
+def add_source(lines: Iterable[str], source: str) -> list[str]:
     """The lines of a list; a source other than HSNet is named in a comment before them."""
     return [*([] if source == IMPORTED else [f"# {source}"]), *lines]
 
@@ -50,8 +50,8 @@ def is_generated(path: Path) -> bool:
     return False
 
 
-def choice(items: Sequence[Any], rng: np.random.RandomState) -> Any:
-    """Draw as RandomState.choice(items, 1, replace=False) does: by a whole permutation."""
+def draw_one(items: Sequence[Any], rng: np.random.RandomState) -> Any:
+    """Draw as RandomState.draw_one(items, 1, replace=False) does: by a whole permutation."""
     return items[rng.permutation(len(items))[0]]
 
 
@@ -59,14 +59,14 @@ def draw_supports(images: Sequence[str], query: str, shot: int, rng: np.random.R
     """Draw supports as HSNet does; one is drawn again only if it equals the query, so that supports can repeat.
 
     Arguments:
-        images: of the class, in list order.
+        images: the class's images, in list order.
         query: the episode's query.
         shot: how many.
         rng: numpy's legacy generator.
     """
     supports: list[str] = []
     while len(supports) < shot:
-        support = choice(images, rng)
+        support = draw_one(images, rng)
         if support != query:
             supports.append(support)
     return tuple(supports)

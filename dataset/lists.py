@@ -10,7 +10,7 @@ from pathlib import Path
 from util.errors import UserError, refusal
 from util.files import atomic_write, check_regular, is_name
 
-SUFFIXES = (".jpg", ".jpeg", ".png")  # of images and masks, that an entry may write out
+SUFFIXES = (".jpg", ".jpeg", ".png")  # suffixes of images and masks, which an entry may write out
 PAIR = re.compile(r"(\.jpe?g|\.png)\s", re.IGNORECASE)  # an image, before its mask
 
 

@@ -16,7 +16,7 @@ EXPECTED = "expected.json"  # in a dataset's folder: its name and its own counts
 class Provenance(NamedTuple):
     """What was counted of a dataset, and what the published one has."""
 
-    name: str  # of a dataset that says that it is another, such as "toy"; "" of any other
+    name: str  # what a dataset calls itself that is another one, such as "toy"; else ""
     counted: str  # such as "images of pascal val"
     count: int
     published: int

@@ -20,6 +20,7 @@ import prepare
 from dataset import open_fold, open_split
 from dataset.hsnet import is_generated
 from model import build_model
+from tests.dataset.layouts import lay_out_pascal
 from tests.engine.test_checkpoint import assert_landed, constants, flat, imagenet, torchvision
 from tests.files import OneLine, write
 from util.files import temporary_name
@@ -223,10 +224,8 @@ def test_a_dataset_that_cannot_be_written(bare: Path, one_line_error: OneLine) -
 @pytest.fixture
 def voc(tmp_path: Path) -> Path:
     """Six images with masks (empty files) and VOC's own list of two for validation."""
-    root = tmp_path / "VOC2012"
-    for name in "abcdef":
-        write(root / "JPEGImages" / f"{name}.jpg")
-        write(root / "SegmentationClassAug" / f"{name}.png")
+    root = lay_out_pascal(tmp_path)
+    shutil.rmtree(root / "ImageSets")
     write(root / "ImageSets" / "Segmentation" / "val.txt", "e\nb\n")
     return root
 

@@ -27,7 +27,7 @@ from util.errors import UserError, refusal
 from util.files import atomic_write, is_name, read_json
 from util.processes import map_files
 
-INSTANCES_BYTES = 2**30  # of an instances JSON; COCO's largest has 333 MB
+INSTANCES_BYTES = 2**30  # an instances JSON may have so many; COCO's largest has 333 MB
 FARTHEST_POINT = 10**5  # coordinate of a polygon's point, pixels
 LONGEST_OUTLINE = 10**6  # way around a polygon, pixels: pycocotools keeps five points of each
 
@@ -36,7 +36,7 @@ class Instances(NamedTuple):
     """What an instances JSON says of one split."""
 
     sizes: dict[str, tuple[int, int]]  # image name without suffix -> (height, width), sorted by name
-    annotations: dict[str, list[dict[str, Any]]]  # of each image that has some
+    annotations: dict[str, list[dict[str, Any]]]  # for each image that has some
     classes: dict[int, int]  # category id -> class 1..80
 
 
@@ -144,7 +144,7 @@ def make_masks(instances: Instances, folder: Path, again: bool = False, workers:
 
     Arguments:
         instances: the annotations of the split.
-        folder: of the masks.
+        folder: where the masks go.
         again: make the masks that are there anew.
         workers: processes, all cores by default.
     Returns:

@@ -42,7 +42,7 @@ from util.progress import progress
 
 LAYOUTS = ("pascal", "coco", "fss")
 TOY_NAME = "toy"  # which its results bear
-IMAGE_SIDE = 129  # of an image, pixels
+IMAGE_SIDE = 129  # pixels
 FSS_CLASSES = {"train": range(1, 11), "val": range(11, 16), "test": range(16, 21)}
 COLOURS = {0.0: "red", 0.13: "yellow", 0.33: "green", 0.58: "blue", 0.83: "magenta"}  # by hue
 TEXTURES = ("stripes", "checks", "dots", "rings")
@@ -170,8 +170,8 @@ def _eroded(inside: np.ndarray) -> np.ndarray:
     return padded[1:-1, 1:-1] & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
 
 
-def stated(seed: int, counts: dict[str, int] | None = None) -> dict[str, Any]:
-    """What a toy dataset states of itself; counts: of images, None for the classes of fss."""
+def describe_toy(seed: int, counts: dict[str, int] | None = None) -> dict[str, Any]:
+    """What a toy dataset states of itself; counts: images of each list, None for fss's classes."""
     return {"name": TOY_NAME, "seed": seed, **(counts or {split: len(some) for split, some in FSS_CLASSES.items()})}
 
 
@@ -185,7 +185,7 @@ def make_pascal(out: Path, train: int, val: int, seed: int) -> None:
     write_lines(out / "ImageSets" / "classes.txt", [_name(cls) for cls in range(1, 21)])
     write_lines(out / "ImageSets" / "train.txt", names[:train])
     write_lines(out / "ImageSets" / "val.txt", names[train:])
-    _save_json(stated(seed, {"train": train, "val": val}), out / EXPECTED)
+    _save_json(describe_toy(seed, {"train": train, "val": val}), out / EXPECTED)
 
 
 def make_coco(out: Path, train: int, val: int, seed: int) -> None:
@@ -205,7 +205,7 @@ def make_coco(out: Path, train: int, val: int, seed: int) -> None:
         content = {"images": images, "annotations": annotations, "categories": categories}
         _save_json(content, out / "annotations" / f"instances_{split}2014.json")
     write_lines(out / "ImageSets" / "classes.txt", [coco_name(cls) for cls in range(1, 81)])
-    _save_json(stated(seed, {"train": train, "val": val}), out / EXPECTED)
+    _save_json(describe_toy(seed, {"train": train, "val": val}), out / EXPECTED)
 
 
 # COCO's 80 categories have ids of 1 to 90.
@@ -305,7 +305,7 @@ def make_fss(out: Path, seed: int) -> None:
             _save_png(np.repeat(mask[..., None], 3, 2), out / _folder(cls) / f"{number}.png")  # RGB, as theirs are
     for split, classes in FSS_CLASSES.items():
         write_lines(out / "splits" / CLASS_LISTS[split], [_folder(cls) for cls in classes])
-    _save_json(stated(seed), out / EXPECTED)
+    _save_json(describe_toy(seed), out / EXPECTED)
 
 
 def _name(cls: int) -> str:
@@ -350,7 +350,7 @@ def make_toy(out: Path, layout: str, train: int, val: int, seed: int) -> bool:
             raise UserError(f"{out}: is the folder that you are in; name a new one")
         if os.path.lexists(out) and (not out.is_dir() or any(out.iterdir())):
             counts = None if layout == Fss.name else {"train": train, "val": val}
-            if _is_there(out, layout, stated(seed, counts)):
+            if _is_there(out, layout, describe_toy(seed, counts)):
                 return False
             raise UserError(f"{out}: exists and is not an empty folder; name a new one")
         partial = out.with_name(f".{out.name}.ssp-partial")

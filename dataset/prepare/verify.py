@@ -36,7 +36,7 @@ class Pair(NamedTuple):
 
     image_size: tuple[int, int] | None  # None where it cannot be read
     mask_size: tuple[int, int] | None
-    pixels: dict[int, int]  # of each label
+    pixels: dict[int, int]  # label -> pixels
     findings: list[Finding]
 
 

@@ -58,6 +58,16 @@ def save_object(path: Path, pixels: int, mode: str, values: tuple[int, int] = (2
     Image.fromarray(grey.reshape(4, 6)).convert(mode).save(path)
 
 
+def save_labels(path: Path, *areas: tuple[int, int]) -> None:
+    """A mask of 128x64 pixels, (label, pixels) from its first pixel on."""
+    labels, start = np.zeros(128 * 64, np.uint8), 0
+    for label, pixels in areas:
+        labels[start : start + pixels] = label
+        start += pixels
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(labels.reshape(64, 128)).save(path)
+
+
 LAYOUTS: dict[str, Callable[[Path], Path]] = {"pascal": lay_out_pascal, "coco": lay_out_coco, "fss": lay_out_fss}
 FOLDS = {"pascal": (0, None), "coco": (0, "contiguous"), "fss": (None, None)}
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dataset import DATASETS, Coco, ImageSet, Pascal, Provenance, open_fold
-from dataset.prepare.toy import stated
+from dataset.prepare.toy import describe_toy
 from dataset.provenance import from_dict, read_counts, read_name
 from tests.files import write
 from tests.real_data import REAL_DATA
@@ -54,7 +54,7 @@ def test_the_name_of_a_dataset(text: str | None, name: str, tmp_path: Path) -> N
 def test_a_file_of_the_version_before(tmp_path: Path) -> None:
     """It called fss's val "select"."""
     write(tmp_path / "expected.json", '{"name": "toy", "seed": 0, "train": 10, "select": 5, "test": 5}')
-    assert read_counts(tmp_path) == stated(seed=0)
+    assert read_counts(tmp_path) == describe_toy(seed=0)
 
 
 def test_a_damaged_file_of_counts_is_named(tmp_path: Path) -> None:

@@ -9,12 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from PIL import Image
 
 import prepare
 from dataset.images import read_mask
+from tests.dataset.layouts import save_labels
+from tests.files import write
 
 Damage = Callable[[Path], object]
 
@@ -352,18 +353,11 @@ def test_the_json(toy_copy: Path, tmp_path: Path) -> None:
 def by_hand(root: Path, areas: dict[str, dict[str, list[tuple[int, int]]]]) -> None:
     """VOC's layout, of each image of each split the pixels of each class."""
     for split, images in areas.items():
-        (root / "ImageSets").mkdir(parents=True, exist_ok=True)
-        rewrite(listed(root, split), list(images))
+        write(listed(root, split), "\n".join(images))
         for name, classes in images.items():
-            labels = np.zeros(64 * 128, np.uint8)
-            start = 0
-            for cls, pixels in classes:
-                labels[start : start + pixels] = cls
-                start += pixels
-            for path in (jpeg(root, name), mask(root, name)):
-                path.parent.mkdir(exist_ok=True)
+            save_labels(mask(root, name), *classes)
+            jpeg(root, name).parent.mkdir(exist_ok=True)
             Image.new("RGB", (128, 64)).save(jpeg(root, name))
-            Image.fromarray(labels.reshape(64, 128)).save(mask(root, name))
     (root / "expected.json").write_text(json.dumps({split: len(images) for split, images in areas.items()}))
 
 

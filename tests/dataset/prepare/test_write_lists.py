@@ -9,9 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from dataset import DATASETS, Coco, Fss, Pascal
 from dataset.hsnet import GENERATED, is_generated, read_class_lists, read_pairs
@@ -22,6 +20,7 @@ from dataset.prepare.write_lists import (
     read_official_list,
     write_fss_lists,
 )
+from tests.dataset.layouts import save_labels
 from tests.dataset.test_hsnet import GOLDEN, SPLITS
 from tests.files import write
 from util.errors import UserError
@@ -164,26 +163,15 @@ def test_imported_lists_give_hsnets_own_episodes(imported: Path, name: str) -> N
 # Made from masks
 
 
-def paint(folder: Path, name: str, *areas: tuple[int, int]) -> None:
-    """A mask of 128x64 pixels, (label, pixels) from its first pixel on."""
-    labels = np.zeros(128 * 64, np.uint8)
-    start = 0
-    for label, pixels in areas:
-        labels[start : start + pixels] = label
-        start += pixels
-    folder.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(labels.reshape(64, 128)).save(folder / f"{name}.png")
-
-
 def test_generated_lists_of_pascal_by_hand(tmp_path: Path) -> None:
     root = tmp_path / "VOC2012"
     (root / "JPEGImages").mkdir(parents=True)
     masks = root / "SegmentationClassAug"
-    paint(masks, "d", (1, 2048), (20, 3000))
-    paint(masks, "a", (1, 5000), (255, 3000))
-    paint(masks, "c", (1, 2047), (6, 2048))  # one pixel too few of class 1
-    paint(masks, "b", (5, 2048), (11, 2048), (1, 2048))
-    paint(masks, "other", (2, 8000))  # not in the list
+    save_labels(masks / "d.png", (1, 2048), (20, 3000))
+    save_labels(masks / "a.png", (1, 5000), (255, 3000))
+    save_labels(masks / "c.png", (1, 2047), (6, 2048))  # one pixel too few of class 1
+    save_labels(masks / "b.png", (5, 2048), (11, 2048), (1, 2048))
+    save_labels(masks / "other.png", (2, 8000))  # not in the list
     write(root / "ImageSets" / "train.txt", "other\n")
     write(root / "ImageSets" / "val.txt", "d\na\nc\nb\n")
     out = tmp_path / "out"
@@ -202,7 +190,7 @@ def test_generated_lists_of_pascal_by_hand(tmp_path: Path) -> None:
 def test_a_pascal_fold_without_a_class(tmp_path: Path) -> None:
     root = tmp_path / "VOC2012"
     (root / "JPEGImages").mkdir(parents=True)
-    paint(root / "SegmentationClassAug", "a", (1, 5000), (6, 2047))
+    save_labels(root / "SegmentationClassAug" / "a.png", (1, 5000), (6, 2047))
     write(root / "ImageSets" / "val.txt", "a\n")
     with pytest.raises(UserError, match=r"SegmentationClassAug: no mask holds 2048 pixels of a class of fold 1$"):
         generate_lists(Pascal(root), tmp_path / "out", workers=0)
@@ -213,9 +201,9 @@ def test_generated_lists_of_coco_by_hand(tmp_path: Path) -> None:
     root = tmp_path / "COCO2014"
     (root / "val2014").mkdir(parents=True)
     masks = root / "annotations" / "val2014"
-    paint(masks, "COCO_val2014_000000000002", (1, 2048), (80, 2048))
-    paint(masks, "COCO_val2014_000000000001", (5, 2048), (1, 2047))
-    paint(masks, "COCO_val2014_000000000003", (1, 2048), (2, 3000))
+    save_labels(masks / "COCO_val2014_000000000002.png", (1, 2048), (80, 2048))
+    save_labels(masks / "COCO_val2014_000000000001.png", (5, 2048), (1, 2047))
+    save_labels(masks / "COCO_val2014_000000000003.png", (1, 2048), (2, 3000))
     for path in masks.iterdir():
         write(root / "val2014" / f"{path.stem}.jpg", "")
     out = tmp_path / "out"
