@@ -17,7 +17,7 @@ from typing import Any
 import main as training
 import prepare
 import util.launch
-from dataset import Episode, open_part, open_pool
+from dataset import Episode, open_pool, open_split
 from dataset.images import ImageSet
 from dataset.samples import TrainingSamples
 from engine.checkpoint import load_checkpoint, load_network, save_weights
@@ -52,7 +52,7 @@ class PrototypesAlone(SSP):
 def untrained(flags: list[str]) -> FewShotNetwork:
     """SSP with the random weights, and calibrated batch norms, that all training starts from."""
     args = training.parse([*flags, "--method", "ssp", "--refine"])
-    part = open_part(args.dataset, args.data_root, "train", args.fold)
+    part = open_split(args.dataset, args.data_root, "train", args.fold)
     samples = TrainingSamples(part.images, open_pool(part, args.shot), args.shot, args.crop_size, 1, args.seed)
     return start_network(Setting.of(vars(args)), samples, args.pretrained, device("cpu"))
 
@@ -140,7 +140,7 @@ def demonstrate(fold: int, out: Path) -> None:
         "SSP": loaded(build_model("ssp"), ssp),
         "SSP + refine": loaded(build_model("ssp", refine=True), ssp),
     }
-    part = open_part("pascal", DATA, "test", fold)
+    part = open_split("pascal", DATA, "test", fold)
     plans = plan_seeds(part, 1, range(PAPER.seeds), TEST_EPISODES)
     results = {}
     lines = ["| novel classes, 1-shot | mIoU | std | FB-IoU |", "| :-- | --: | --: | --: |"]

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import util.launch
-from dataset import ImageSet, Plans, locate
+from dataset import ImageSet, Plans
 from engine.custom import code_digest
 from engine.evaluation.protocol import EvaluationOptions
 from engine.options import add_schedule, add_start, check_engine, default_device, make_parser, resolve_setting, whole
@@ -60,7 +60,7 @@ def parse(argv: list[str] | None) -> TrainingOptions:
     flags = vars(parser.parse_args(argv))
     setting = resolve_setting(flags)
     del flags["features"]  # it is in the backbone
-    flags["crop_size"] = flags["crop_size"] or setting.layout.CROP_SIZE
+    flags["crop_size"] = flags["crop_size"] or setting.benchmark.crop_size
     options = TrainingOptions(**{**flags, **setting.as_dict()})
     check(options)
     return options
@@ -84,7 +84,7 @@ def check(options: TrainingOptions) -> None:
 def main(argv: list[str] | None = None) -> Path:
     """Train as the flags say; returns the best weights' .ckpt."""
     options = parse(argv)
-    locate(options.data_root, options.setting.layout.FOLDER)
+    options.setting.benchmark(options.data_root)  # a folder that is missing is met here
     with interrupts() as asked, distributed.joined(options.device or default_device()) as device:
         try:
             return train(replace(options, device=device), asked)
@@ -117,7 +117,7 @@ def train(options: TrainingOptions, asked: Interrupts) -> Path:
     # The data, the network and its optimizer, the files.
     run = open_run(options)
     trainer = start_trainer(options, run.samples, resumed=earlier is not None)
-    select, test = run.fold.select, run.fold.test
+    select, test = run.fold.val, run.fold.test
 
     def evaluation(images: ImageSet, plans: Plans) -> dict[str, Any]:
         with_options = EvaluationOptions(options.workers, options.engine, options.cache_gb)

@@ -27,11 +27,15 @@ from pathlib import Path
 from typing import Any
 
 import util.launch
-from dataset import DATASETS, coco, fss, locate, pascal
+from dataset import DATASETS
+from dataset.coco import Coco
+from dataset.fss import Fss
+from dataset.images import list_stems
 from dataset.lists import read_ids, write_lines
+from dataset.pascal import Pascal
 from dataset.prepare.coco_masks import make_masks, read_instances
-from dataset.prepare.toy import make_toy
-from dataset.prepare.verify import survey
+from dataset.prepare.toy import LAYOUTS, make_toy
+from dataset.prepare.verify import Survey, survey
 from dataset.prepare.write_lists import (
     derive_fss_lists,
     generate_lists,
@@ -54,7 +58,9 @@ from util.files import atomic_write, check_file, check_writable, is_name, remove
 from util.progress import progress
 
 COMMANDS = "coco|pascal|fss|weights|checkpoints|splits|toy|verify"
-SHOWN = 5  # findings of a kind that verify prints; --json has all
+FINDINGS_SHOWN = 5  # findings of a kind that verify prints; --json has all
+Command = Callable[[argparse.Namespace], None]
+AddFlag = Callable[..., argparse.Action]  # a parser's add_argument
 TIMM = {"resnet50": "resnet50s.gluon_in1k", "resnet101": "resnet101s.gluon_in1k"}
 
 
@@ -62,33 +68,57 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = OneLineParser(__doc__)
     commands = parser.add_subparsers(dest="command", required=True, metavar=COMMANDS)
 
-    def subcommand(work: Any, text: str, data: bool = True, workers: bool = True) -> Any:
+    def subcommand(work: Command, text: str, data: bool = True, workers: bool = True) -> AddFlag:
         sub = commands.add_parser(work.__name__.removeprefix("prepare_"), description=work.__doc__, help=text)
         sub.set_defaults(work=work)
         if data:
-            sub.add_argument(
-                "--data-root", metavar="DIR", required=True, help="the dataset's folder, or the folder that holds it"
-            )
+            text = "the dataset's folder, or the folder that holds it"
+            sub.add_argument("--data-root", metavar="DIR", required=True, help=text)
         if workers:
             sub.add_argument("--workers", type=whole(0, 256), help="processes (default all cores)")
         return sub.add_argument
 
+    add_dataset_commands(subcommand)
+    add_weights_commands(subcommand)
+    return parser.parse_args(argv)
+
+
+def add_dataset_commands(subcommand: Callable[..., AddFlag]) -> None:
+    """The commands that make and check datasets and their lists, with their flags."""
     add = subcommand(prepare_coco, "label masks from the instances JSONs, and lists")
-    add("--split", choices=("train", "val"), help="only this split")
+    add("--split", choices=Coco.lists, help="only this split")
     add("--again", action="store_true", help="replace masks and lists that exist")
     add("--authors", choices=("link", "copy"), help="also build train_coco and val_coco, the authors' layout")
     subcommand(prepare_pascal, "lists of images; checks that the masks are the augmented ones", workers=False)
     add = subcommand(prepare_fss, "lists, and a check of all images and masks")
     add("--splits", metavar="DIR", help="take HSNet's lists, from its data/splits")
     add("--test-list", metavar="FILE", help="or the official list of 240 test classes")
+    add = subcommand(prepare_splits, "lists for HSNet's protocol", data=False)
+    add("--from", dest="source", metavar="DIR", help="data/splits of an HSNet checkout")
+    add("--dataset", choices=tuple(DATASETS), help="or make lists from this dataset's masks (NOT HSNet's episodes)")
+    add("--data-root", metavar="DIR", help="the folder of --dataset, or the folder that holds it")
+    add("--out", metavar="DIR", required=True, help="folder to write, for --splits of test.py")
+    add = subcommand(prepare_toy, "a painted dataset of 20 classes", data=False, workers=False)
+    add("--out", metavar="DIR", required=True, help="a new folder for the dataset")
+    add("--layout", choices=LAYOUTS, default="pascal", help="layout of the folders (default %(default)s)")
+    painted = whole(1, most=50_000)  # the names of both have five digits
+    add("--train", type=painted, help="training images of pascal and coco (default 400)")
+    add("--val", type=painted, help="their validation images (default 200)")
+    add("--seed", type=whole(0, most=2**31 - 1), default=0, help="another seed paints other images (default 0)")
+    add = subcommand(verify, "open every file and list what is wrong")
+    add("--dataset", choices=tuple(DATASETS), default="pascal", help="benchmark (default %(default)s)")
+    text = "supports for which every class must have images (default %(default)s)"
+    add("--shot", type=whole(1, 100), default=5, help=text)
+    add("--splits", metavar="DIR", help="HSNet's data/splits, for the classes of fss")
+    add("--quick", action="store_true", help="read only the headers of images; truncated images go unnoticed")
+    add("--json", metavar="FILE", help="write the tables and all findings to a file")
+
+
+def add_weights_commands(subcommand: Callable[..., AddFlag]) -> None:
+    """The commands that fetch and check weights, with their flags."""
     add = subcommand(prepare_weights, "ImageNet weights", data=False, workers=False)
     add("--backbone", choices=BACKBONES, default="resnet50", help="backbone (default %(default)s)")
-    add(
-        "--from",
-        dest="source",
-        metavar="FILE",
-        help="take the weights from this file; authors: fetch theirs",
-    )
+    add("--from", dest="source", metavar="FILE", help="take the weights from this file; authors: fetch theirs")
     add("--out", metavar="DIR", default=str(PRETRAINED), help="folder to write (default: pretrained/ of this project)")
     add("--again", action="store_true", help="replace an existing file")
     add = subcommand(prepare_checkpoints, "the authors' trained networks", data=False, workers=False)
@@ -101,36 +131,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--list", action="store_true", help="print name and link of each, to download them with a browser")
     add("--from", dest="source", metavar="DIR", help="take files that were downloaded under these names")
     add("--mirror", metavar="URL", help="fetch URL/NAME from a server of your own, not from Google Drive")
-    add = subcommand(prepare_splits, "lists for HSNet's protocol", data=False)
-    add("--from", dest="source", metavar="DIR", help="data/splits of an HSNet checkout")
-    add("--dataset", choices=tuple(DATASETS), help="or make lists from this dataset's masks (NOT HSNet's episodes)")
-    add("--data-root", metavar="DIR", help="the folder of --dataset, or the folder that holds it")
-    add("--out", metavar="DIR", required=True, help="folder to write, for --splits of test.py")
-    add = subcommand(prepare_toy, "a painted dataset of 20 classes", data=False, workers=False)
-    add("--out", metavar="DIR", required=True, help="a new folder for the dataset")
-    add("--layout", choices=tuple(DATASETS), default="pascal", help="layout of the folders (default %(default)s)")
-    painted = whole(1, most=50_000)  # the names of both have five digits
-    add("--train", type=painted, help="training images of pascal and coco (default 400)")
-    add("--val", type=painted, help="their validation images (default 200)")
-    add("--seed", type=whole(0, most=2**31 - 1), default=0, help="another seed paints other images (default 0)")
-    add = subcommand(verify, "open every file and list what is wrong")
-    add("--dataset", choices=tuple(DATASETS), default="pascal", help="benchmark (default %(default)s)")
-    add(
-        "--shot",
-        type=whole(1, 100),
-        default=5,
-        help="supports for which every class must have images (default %(default)s)",
-    )
-    add("--splits", metavar="DIR", help="HSNet's data/splits, for the classes of fss")
-    add("--quick", action="store_true", help="read only the headers of images; truncated images go unnoticed")
-    add("--json", metavar="FILE", help="write the tables and all findings to a file")
-    return parser.parse_args(argv)
 
 
 def prepare_coco(args: argparse.Namespace) -> None:
     """Label masks 1..80 of COCO 2014, annotations/{train,val}2014/*.png, from annotations/instances_*2014.json."""
-    root = locate(args.data_root, coco.FOLDER)
-    for split in (args.split,) if args.split else ("train", "val"):
+    root = Coco(args.data_root).root
+    for split in (args.split,) if args.split else Coco.lists:
         source, folder = root / "annotations" / f"instances_{split}2014.json", root / "annotations" / f"{split}2014"
         if source.is_file():
             say(f"reading {source} ({source.stat().st_size / 2**20:.0f} MB)")
@@ -148,47 +154,51 @@ def prepare_coco(args: argparse.Namespace) -> None:
 def build_authors_layout(root: Path, split: str, copy: bool) -> None:
     """{train,val}_coco in VOC's layout, its images and masks linked or copied."""
     theirs = root / f"{split}_coco"
-    for name, source in (
-        ("JPEGImages", root / f"{split}2014"),
-        ("SegmentationClassAug", root / "annotations" / f"{split}2014"),
-    ):
+    sources = {"JPEGImages": root / f"{split}2014", "SegmentationClassAug": root / "annotations" / f"{split}2014"}
+    for name, source in sources.items():
         if not source.is_dir():
             raise UserError(f"{source}: no such folder; unpack {split}2014.zip of COCO there")
-        target = theirs / name
-        if not copy:
-            check_writable(theirs)
-            place = os.path.relpath(source, theirs)
-            if target.is_symlink() and os.readlink(target) == place:  # somebody may be reading there
-                continue
-            if target.is_symlink():
-                target.unlink(missing_ok=True)
-            if target.exists():
-                raise UserError(f"{target}: is there and is no link; move it away, or use --authors copy")
-            target.symlink_to(place, target_is_directory=True)
-            continue
-        if target.is_symlink():
-            target.unlink(missing_ok=True)
-        check_writable(target)
-        remove_leftovers(target)
-        files = sorted(path for path in source.iterdir() if path.is_file() and not path.name.startswith("."))
-        for path in progress(files, f"copying {source.name}", len(files), "file"):
-            there = target / path.name
-            if not there.is_file() or there.stat().st_size != path.stat().st_size:
-                with path.open("rb") as content, atomic_write(there) as file:
-                    shutil.copyfileobj(content, file)
+        (copy_folder if copy else link_folder)(source, theirs / name)
     write_list(theirs / "ImageSets" / f"{split}.txt", lambda: read_ids(root / "ImageSets" / f"{split}.txt"), again=True)
     say(f"{theirs}: {'copied' if copy else 'linked'}")
 
 
+def link_folder(source: Path, target: Path) -> None:
+    """Link a folder, by a path that holds where both are moved together."""
+    check_writable(target.parent)
+    place = os.path.relpath(source, target.parent)
+    if target.is_symlink() and os.readlink(target) == place:  # somebody may be reading there
+        return
+    if target.is_symlink():
+        target.unlink(missing_ok=True)
+    if target.exists():
+        raise UserError(f"{target}: is there and is no link; move it away, or use --authors copy")
+    target.symlink_to(place, target_is_directory=True)
+
+
+def copy_folder(source: Path, target: Path) -> None:
+    """Copy the files of a folder that are not there in their whole size; a link in its place is removed."""
+    if target.is_symlink():
+        target.unlink(missing_ok=True)
+    check_writable(target)
+    remove_leftovers(target)
+    files = sorted(path for path in source.iterdir() if path.is_file() and not path.name.startswith("."))
+    for path in progress(files, f"copying {source.name}", len(files), "file"):
+        there = target / path.name
+        if not there.is_file() or there.stat().st_size != path.stat().st_size:
+            with path.open("rb") as content, atomic_write(there) as file:
+                shutil.copyfileobj(content, file)
+
+
 def prepare_pascal(args: argparse.Namespace) -> None:
     """Write ImageSets/{train,val}.txt of VOC2012 where they are missing; count the masks."""
-    root = locate(args.data_root, pascal.FOLDER)
+    pascal = Pascal(args.data_root)
     for split in ("val", "train"):
-        write_list(root / "ImageSets" / f"{split}.txt", partial(pascal.derive_list, root, split))
-    folder = pascal.mask_folder(root)
-    count = len(coco.stems(folder, ".png"))
+        write_list(pascal.list_path(split), partial(pascal.derive_list, split))
+    folder = pascal.mask_folder()
+    count = len(list_stems(folder, ".png"))
     kinds = {
-        sum(pascal.COUNTS.values()): "the augmented masks",
+        sum(pascal.counts.values()): "the augmented masks",
         2913: "WARNING: VOC's own masks only; the paper trains on the 12,031 augmented ones (SegmentationClassAug)",
     }
     say(f"{folder}: {count} masks, {kinds.get(count, 'neither the 12,031 augmented ones nor the 2,913 of VOC')}")
@@ -196,28 +206,26 @@ def prepare_pascal(args: argparse.Namespace) -> None:
 
 def prepare_fss(args: argparse.Namespace) -> None:
     """The lists of FSS-1000's classes, FSS-1000/splits/{trn,val,test}.txt, then a check of its 1000 x 10 pairs."""
-    root = locate(args.data_root, fss.FOLDER)
-    folder = fss.lists_folder(root, None)
+    fss = Fss(args.data_root)
+    folder = fss.class_list_folder
     if args.splits and args.test_list:
         raise UserError("--splits and --test-list: pass one of the two")
     if args.splits:
-        source = fss.lists_folder(root, args.splits)
-        write_fss_lists({part: fss.class_list(source, part) for part in fss.PARTS}, root, source)
+        theirs = Fss(args.data_root, args.splits)
+        lists = {split: theirs.read_class_list(split) for split in Fss.lists}
+        write_fss_lists(lists, fss.root, theirs.class_list_folder)
         say(f"{folder}: lists written")
     elif args.test_list:
+        names = {path.name for path in fss.root.iterdir() if path.is_dir() and path.name[0] not in "._"}
+        everything = sorted(filter(is_name, names - {folder.name}))
         test = read_official_list(Path(args.test_list))
-        folders = {
-            path.name for path in root.iterdir() if path.is_dir() and path.name[0] not in "._" and is_name(path.name)
-        }
-        everything = sorted(folders - {folder.name})
-        write_fss_lists(derive_fss_lists(test, everything), root, args.test_list)
+        write_fss_lists(derive_fss_lists(test, everything), fss.root, args.test_list)
         say(f"{folder}: lists written")
         say("note: the official list does not say which classes validate; these are not HSNet's 240")
     elif not folder.is_dir():
-        raise UserError(
-            f"{folder}: no lists there; pass --splits (HSNet's data/splits) or --test-list (the official one)"
-        )
-    report_survey(fss.NAME, root, 5, args.workers)
+        way_out = "pass --splits (HSNet's data/splits) or --test-list (the official one)"
+        raise UserError(f"{folder}: no lists there; {way_out}")
+    report_survey(fss.root, survey(fss, shot=5, workers=args.workers))
 
 
 def prepare_weights(args: argparse.Namespace) -> None:
@@ -240,7 +248,8 @@ def prepare_weights(args: argparse.Namespace) -> None:
     backbone = {flat_key(key): value for key, value in net.state_dict().items()}
     save_weights(path, backbone)
     rest = sum(key.startswith(("layer4.", "fc.")) for key in state)
-    say(f"{path}: all {len(backbone)} keys of the backbone matched, from {source}; {rest} of layer4 and fc not used")
+    matched = f"all {len(backbone)} keys of the backbone matched, from {source}"
+    say(f"{path}: {matched}; {rest} keys of layer4 and fc are not used")
 
 
 def fetch_from_timm(name: str, path: Path) -> dict[str, Any]:
@@ -250,7 +259,7 @@ def fetch_from_timm(name: str, path: Path) -> dict[str, Any]:
     except ImportError as error:
         raise UserError(f"{path}: to fetch it, install timm (pip install timm), or name a file with --from") from error
     say(f"fetching {name}")
-    logging.disable(logging.WARNING)  # of every attempt
+    logging.disable(logging.WARNING)  # timm's client warns of every attempt
     try:
         return timm.create_model(name, pretrained=True).state_dict()
     except Exception as error:  # timm and what it downloads with raise all sorts of errors
@@ -270,13 +279,12 @@ def prepare_checkpoints(args: argparse.Namespace) -> None:
     chosen = choose(folds, **{name: getattr(args, name) for name in ("dataset", "method", "backbone", "shot")})
     if not chosen:
         raise UserError("the authors published no such checkpoint; --list without other flags prints all")
-    for weights in chosen if args.list else ():
-        say(f"{weights.name} {weights.link}")
     if args.list:
+        say(*(f"{weights.name} {weights.link}" for weights in chosen))
         return
     if not args.source:
         need_gdown()
-    failed = []
+    failed = 0
     for number, weights in enumerate(chosen, start=1):
         try:
             done = provide(Path(args.to), weights, args.mirror, args.source and Path(args.source))
@@ -284,10 +292,10 @@ def prepare_checkpoints(args: argparse.Namespace) -> None:
         except UserError as error:
             if len(chosen) == 1:
                 raise
-            failed.append(weights)
+            failed += 1
             say(f"error: {error}", file=sys.stderr)
     if failed:
-        raise UserError(f"{len(failed)} of {len(chosen)} checkpoints are missing, for the reasons above; run it again")
+        raise UserError(f"{failed} of {len(chosen)} checkpoints are missing, for the reasons above; run it again")
 
 
 def prepare_splits(args: argparse.Namespace) -> None:
@@ -298,22 +306,21 @@ def prepare_splits(args: argparse.Namespace) -> None:
     if args.source:
         written = import_lists(Path(args.source), out)
     else:
-        root = locate(args.data_root, DATASETS[args.dataset].FOLDER)
-        written = generate_lists(args.dataset, root, out, args.workers)
+        written = generate_lists(DATASETS[args.dataset](args.data_root), out, args.workers)
         say("WARNING: made from masks: these episodes are not HSNet's own", file=sys.stderr)
     say(f"{out}: {len(written)} lists written")
 
 
 def prepare_toy(args: argparse.Namespace) -> None:
     """Paint a toy dataset in the layout of Pascal VOC, COCO or FSS-1000: 20 classes, each a colour with a texture."""
-    counted = args.layout != fss.NAME
+    counted = DATASETS[args.layout].counted == "images"
     if not counted and (args.train or args.val):
         raise UserError("--train and --val belong to --layout pascal and coco, fss has ten images of each class")
     train, val = args.train or 400, args.val or 200
     is_new = make_toy(Path(args.out), args.layout, train, val, args.seed)
     images = f"{train} training and {val} validation images" if counted else "200 images"
     say(f"{args.out}: {images}, 20 classes{'' if is_new else ', painted before'}")
-    if args.layout == coco.NAME:
+    if args.layout == Coco.name:
         say(f"now make its masks: python prepare.py coco --data-root {args.out}")
 
 
@@ -321,44 +328,24 @@ def verify(args: argparse.Namespace) -> None:
     """Open every image and mask that the lists name; count, compare, and list what is wrong (exit code 1)."""
     if args.json:
         check_file(args.json)
-    root = locate(args.data_root, DATASETS[args.dataset].FOLDER)
-    report_survey(args.dataset, root, args.shot, args.workers, args.splits, args.quick, args.json)
+    benchmark = DATASETS[args.dataset](args.data_root, args.splits)
+    report_survey(benchmark.root, survey(benchmark, args.shot, args.quick, args.workers), args.json)
 
 
-def report_survey(
-    dataset: str,
-    root: Path,
-    shot: int,
-    workers: int | None,
-    splits: str | None = None,
-    quick: bool = False,
-    json_file: str | None = None,
-) -> None:
-    """Survey a dataset and print what was found; ends the program with 1 if anything is wrong.
-
-    Arguments:
-        dataset, root, shot, splits, quick, workers: as of survey.
-        json_file: where tables and findings are written.
-    """
-    found = survey(dataset, root, shot, splits, quick, workers)
+def report_survey(root: Path, found: Survey, json_file: str | None = None) -> None:
+    """Print what was found in a dataset's folder, with all findings in a JSON file; end with 1 if anything is wrong."""
     for rows in (found.splits, found.folds):
         if rows:
             print(table(rows), end="\n\n")
     if json_file:
+        findings = [finding._asdict() for finding in found.findings]
         with atomic_write(json_file) as file:
-            file.write(
-                json.dumps(
-                    {"root": str(root.resolve()), **found._asdict(), "findings": [f._asdict() for f in found.findings]}
-                ).encode()
-            )
-    shown: Counter[str] = Counter()
-    for finding in found.findings:
-        shown[finding.kind] += 1
-        if shown[finding.kind] <= SHOWN:
-            say(f"{finding.kind}: {finding.text}")
-    for kind, count in shown.items():
-        if count > SHOWN:
-            say(f"{kind}: {count - SHOWN} more like it{'' if json_file else ' (--json FILE writes them all)'}")
+            file.write(json.dumps({"root": str(root.resolve()), **found._asdict(), "findings": findings}).encode())
+    for kind, count in Counter(finding.kind for finding in found.findings).items():
+        texts = [finding.text for finding in found.findings if finding.kind == kind]
+        say(*(f"{kind}: {text}" for text in texts[:FINDINGS_SHOWN]))
+        if count > FINDINGS_SHOWN:
+            say(f"{kind}: {count - FINDINGS_SHOWN} more like it{'' if json_file else ' (--json FILE writes them all)'}")
     if found.findings:
         say(f"{root}: {len(found.findings)} findings")
         sys.exit(1)

@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 import test as testing
 import util.launch
-from dataset import DATASETS, FOLDS, locate
+from dataset import DATASETS, FOLDS
 from engine.evaluation.estimate import duration
 from engine.evaluation.protocol import HSNET, PAPER, PROTOCOLS, Protocol
 from engine.evaluation.result import find_results
@@ -104,10 +104,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def asked_for(args: argparse.Namespace) -> list[Cell]:
     """The cells of the published rows that the flags ask for, in the order of the tables."""
     root = Path(args.data_root)
-    there = [name for name, layout in DATASETS.items() if (root / layout.FOLDER).is_dir()]
+    there = [name for name, benchmark in DATASETS.items() if (root / benchmark.folder).is_dir()]
     datasets = [args.dataset] if args.dataset else there
     if not datasets:
-        folders = ", ".join(layout.FOLDER for layout in DATASETS.values())
+        folders = ", ".join(benchmark.folder for benchmark in DATASETS.values())
         raise UserError(f"{root}: holds none of {folders}; pass the folder that does, or --dataset")
     cells = []
     for row in PUBLISHED:
@@ -175,10 +175,10 @@ def is_sound(dataset: str, shot: int, args: argparse.Namespace) -> bool:
     """Whether every file of a dataset can be opened and every class has images for the shot; found out once."""
     report = Path(args.out) / f"verify_{dataset}_{shot}shot.json"
     with suppress(OSError, ValueError, KeyError):
-        seen, root = read_json(report), locate(args.data_root, DATASETS[dataset].FOLDER)
+        seen, root = read_json(report), DATASETS[dataset](args.data_root).root
         if seen["root"] == str(root.resolve()) and not seen["findings"]:
             return True
-    splits = ["--splits", args.splits] if args.splits and DATASETS[dataset].COUNTED == "classes" else []
+    splits = ["--splits", args.splits] if args.splits and DATASETS[dataset].counted == "classes" else []
     flags = ["--dataset", dataset, "--data-root", args.data_root, "--shot", str(shot), *splits]
     return run([sys.executable, str(HERE / "prepare.py"), "verify", *flags, "--json", str(report)]) == 0
 
@@ -215,7 +215,7 @@ def parse_budget(more: Sequence[str]) -> Budget:
 
 def plan_of_work(everything: Sequence[Cell], cells: Sequence[Cell], args: argparse.Namespace) -> Iterator[str]:
     """What will be done and about how long it takes, line by line. cells: those that are not finished."""
-    datasets = ", ".join(dict.fromkeys(cell.setting.layout.TITLE for cell in everything))
+    datasets = ", ".join(dict.fromkeys(cell.setting.benchmark.title for cell in everything))
     finished = len(everything) - len(cells)
     what = "trainings" if args.train else "evaluations of the authors' weights"
     there = f", {finished} are finished" if finished else ""

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import util.launch
-from dataset import DATASETS, locate
+from dataset import DATASETS, Benchmark
 from dataset.provenance import label_of
 from engine.checkpoint import Checkpoint, find_checkpoint, load_checkpoint, load_network
 from engine.custom import build_network, code_files, method_digest, resolve_network
@@ -100,7 +100,7 @@ def open_evaluation(flags: Any) -> Evaluation:
     else:
         run = resolve_setting(given, protocol=protocol)
         path = find_checkpoint(run.folder(flags.out), f"{run.name}_*")
-    locate(flags.data_root, DATASETS[flags.dataset].FOLDER if flags.dataset else "the dataset's folder")
+    DATASETS.get(flags.dataset, Benchmark)(flags.data_root)  # a folder that is missing is met here
     checkpoint = load_checkpoint(path)
     if flags.trained_on:
         info = state_training(checkpoint.info, flags.trained_on, path, flags.dataset, flags.data_root, flags.splits)

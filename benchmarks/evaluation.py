@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.timing import timed
-from dataset import Episode, ImageSet, class_index, open_part, plan_episodes
+from dataset import Episode, ImageSet, class_index, open_split, plan_episodes
 from dataset.episodes import images_of, make_pool
 from dataset.samples import Pictures
 from engine.checkpoint import load_checkpoint, load_network
@@ -49,7 +49,7 @@ def network(backbone: str, checkpoint: str | None, images: ImageSet) -> FewShotN
 
 def plan(data_root: str, fold: int, shot: int, per_image: float) -> tuple[ImageSet, int, list[Episode]]:
     """Test images, how many of them are drawn from, and the episodes of all seeds, so many for each of these."""
-    images, novel = open_part("pascal", data_root, "test", fold)[:2]
+    images, novel = open_split("pascal", data_root, "test", fold)[:2]
     index = class_index(images)
     distinct = len(make_pool(index, novel).names)
     count = round(per_image * distinct / SEEDS)

@@ -13,7 +13,7 @@ from benchmarks.evaluation import bare_passes, network
 from benchmarks.gpu_rows import Job, Numbers, Row, measured, row
 from benchmarks.plain import plain_step
 from benchmarks.training import both_ways, plain_optimizer
-from dataset import Episode, ImageSet, class_index, images_of, open_part, plan_episodes
+from dataset import Episode, ImageSet, class_index, images_of, open_split, plan_episodes
 from dataset.samples import Pictures, Sample
 from engine.evaluation.evaluate import count_plainly
 from engine.evaluation.planned import count_planned
@@ -28,7 +28,7 @@ COMPARED = 4  # losses, those of the first steps
 
 def evaluation(job: Job) -> list[Row]:
     """The planned and the plain engine on the same episodes, with refinement and ResNet-50."""
-    images, novel = open_part("pascal", job.data_root, "test", 0)[:2]
+    images, novel = open_split("pascal", job.data_root, "test", 0)[:2]
     index = class_index(images)
     net = network("resnet50", job.checkpoint, images).to(default_device())
     rows = []

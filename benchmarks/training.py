@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader, default_collate
 from benchmarks.evaluation import network
 from benchmarks.plain import PlainSamples, PlainSSP, plain_step
 from benchmarks.timing import timed
-from dataset import open_part, open_pool
+from dataset import open_pool, open_split
 from dataset.loader import batches
 from dataset.samples import TrainingSamples, as_input
 from engine.evaluation.evaluate import peak_memory_gb
@@ -45,7 +45,7 @@ DIFFERENT = 4  # batches
 def both_ways(args: argparse.Namespace) -> tuple[list[list], nn.Module, nn.Module]:
     """Batches, and the plain and our network with the same weights."""
     device = default_device()
-    part = open_part("pascal", args.data_root, "train", 0)
+    part = open_split("pascal", args.data_root, "train", 0)
     samples = TrainingSamples(part.images, open_pool(part, 1), 1, args.crop_size, args.batch_size * DIFFERENT, seed=0)
     numbers = [range(first, first + args.batch_size) for first in range(0, len(samples), args.batch_size)]
     drawn = [as_input(default_collate([samples[n] for n in some]), device) for some in numbers]
@@ -124,7 +124,7 @@ def consume(loader: object) -> Tensor:
 
 
 def measure_loader(args: argparse.Namespace, cache_gb: float) -> None:
-    part = open_part("pascal", args.data_root, "train", 0)
+    part = open_split("pascal", args.data_root, "train", 0)
     pool = open_pool(part, 1)
     plain, ours = [], []
     for _ in range(3):

@@ -35,8 +35,8 @@ class Pool(NamedTuple):
     An image is its rank among the sorted names of the kept images.
     """
 
-    min_pixels: int  # of a class in a support
-    names: list[str]  # of the kept images, sorted
+    min_pixels: int  # a class must cover so much of a support
+    names: list[str]  # the kept images, sorted
     images: np.ndarray  # (N,) ranks in list order, which the choice of a query depends on
     starts: np.ndarray  # (N + 1,) image r holds classes[starts[r] : starts[r + 1]]
     classes: np.ndarray  # sorted within each image
@@ -74,8 +74,8 @@ def check_pool(pool: Pool, shot: int, source: str, names: Mapping[int, str] | No
     Arguments:
         pool: what is drawn from.
         shot: supports of an episode.
-        source: of the images, for messages.
-        names: of the classes, for messages.
+        source: where the images are from, for messages.
+        names: the classes' names, for messages.
     Raises:
         UserError: there is no image, or a class has too few.
     """
@@ -123,7 +123,7 @@ def plan_episodes(
         index: {image: {class: pixels}} in list order.
         classes: the test classes.
         shot: supports of an episode.
-        seed: of the release's evaluation, 0 to 4 in the paper.
+        seed: number of the release's evaluation, 0 to 4 in the paper.
         episodes: how many.
         workers: the release's loader workers, each with a random stream of its own. The four is part of the protocol;
             it has nothing to do with this machine.

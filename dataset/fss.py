@@ -1,100 +1,108 @@
 """FSS-1000: a folder for each class with ten images and ten object masks (docs/data.md).
 
 520 classes to train on, 240 to choose the best weights on, 240 to test on, no folds. Three lists name the
-classes of each part: in the dataset's folder splits (prepare.py fss makes them), or in HSNet's data/splits/fss.
+classes of each split: in the dataset's folder splits (prepare.py fss makes them), or in HSNet's data/splits/fss.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
 from dataset import hsnet
+from dataset.benchmark import Benchmark
 from dataset.episodes import Episode
-from dataset.images import ImageSet, Part
+from dataset.images import ImageSet
 from dataset.lists import read_names
 
-NAME, TITLE = "fss", "FSS-1000"
-FOLDER = "FSS-1000"  # inside a folder that holds several datasets
-PARTS = ("train", "select", "test")
-LISTS = {"train": "trn.txt", "select": "val.txt", "test": "test.txt"}  # named as in HSNet's checkout
-SPLITS, COUNTED = PARTS, "classes"
-COUNTS = {"train": 520, "select": 240, "test": 240}
-WITH_OBJECTS: dict[str, int] = {}
-PARTIAL: dict[tuple[str, int], str] = {}
-FOLDS, CLASS_ORDERS = (None,), (None,)
-FIRST = {"train": 1, "select": 521, "test": 761}  # the number of the first class of a part
-IMAGES = 10  # of each class
-EPISODES = 1000  # of one evaluation seed
-CROP_SIZE = 225  # our choice, which the paper does not give: the images have 224x224 pixels
-HSNET_COUNTS = {None: COUNTS["test"]}  # classes
-HSNET_EPISODES, HSNET_ORDER = IMAGES * COUNTS["test"], None  # one for each test image
-# Every image shows its class and each class has but ten: none is too small a support.
-MIN_PIXELS = 1
+CLASS_LISTS = {"train": "trn.txt", "val": "val.txt", "test": "test.txt"}  # named as in HSNet's checkout
+FIRST_CLASSES = {"train": 1, "val": 521, "test": 761}  # the number of the first class of a split
+IMAGES = 10  # in each class's folder
+NUMBERS = [str(number) for number in range(1, IMAGES + 1)]
+FILE_ORDER = sorted(NUMBERS)  # as the names of a class's files sort: 1, 10, 2, ...
 
 
-def open_part(root: Path, part: str, fold: int | None, class_order: str | None, splits: str | None) -> Part:
-    """The "train", "select" or "test" part; splits: data/splits of an HSNet checkout, None for the dataset's own."""
-    images = image_set(root, part, splits)
-    return Part(images, list(images.class_names), MIN_PIXELS)
+class Fss(Benchmark):
+    """FSS-1000's folder of folders."""
 
+    name, title, folder = "fss", "FSS-1000", "FSS-1000"
+    lists, counted = tuple(CLASS_LISTS), "classes"
+    counts: ClassVar = {"train": 520, "val": 240, "test": 240}
+    folds = (None,)
+    min_pixels = 1  # every image shows its class, and each class has but ten: none is too small a support
+    crop_size = 225  # our choice, which the paper does not give: the images have 224x224 pixels
+    hsnet_episodes = 2400  # one for each test image
+    hsnet_counts: ClassVar = {None: 240}  # classes
 
-def image_set(root: Path, split: str, splits: str | None = None) -> ImageSet:
-    """The ten images of each class of a part, which is what FSS-1000 has for a split."""
-    names = dict(enumerate(sorted(class_list(lists_folder(root, splits), split)), start=FIRST[split]))
-    ids = tuple(f"{name}/{number}" for name in names.values() for number in file_order())
-    return any_image(root).listed(f"fss {split}", ids, names)
+    @classmethod
+    def novel_classes(cls, fold: int | None = None, class_order: str | None = None) -> list[int]:
+        """The numbers of the test classes of the published lists; a smaller dataset's own lists hold fewer."""
+        return list(range(FIRST_CLASSES["test"], FIRST_CLASSES["test"] + cls.counts["test"]))
 
+    @property
+    def class_list_folder(self) -> Path:
+        """Where the three lists of classes are."""
+        return self.root / "splits" if self.hsnet_lists is None else self.hsnet_lists / self.name
 
-def novel_classes(fold: int | None = None, class_order: str | None = None) -> list[int]:
-    """The numbers of the test classes of the published lists; a smaller dataset's own lists hold fewer."""
-    return list(range(FIRST["test"], FIRST["test"] + COUNTS["test"]))
+    def read_class_list(self, split: str) -> list[str]:
+        """The class names of a split, as listed. Raises UserError on a name that is listed twice, or that is a path."""
+        way_out = "python prepare.py fss makes it, or pass an HSNet checkout's data/splits"
+        return read_names(self.class_list_folder / CLASS_LISTS[split], way_out)
 
+    def open_list(self, image_list: str) -> ImageSet:
+        """The ten images of each class of a split."""
+        names = dict(enumerate(sorted(self.read_class_list(image_list)), start=FIRST_CLASSES[image_list]))
+        ids = [f"{name}/{number}" for name in names.values() for number in FILE_ORDER]
+        return self.open_folders().listed(f"{self.name} {image_list}", ids, names)
 
-def lists_folder(root: Path, splits: str | None) -> Path:
-    return root / "splits" if splits is None else Path(splits) / "fss"
+    def open_folders(self, image_list: str | None = None) -> ImageSet:
+        """Every image by its name with folder, such as abacus/1."""
+        return ImageSet(self.name, (), self.root, self.root, {}, binary=True)
 
+    def open_images(self, episodes: Sequence[Episode]) -> ImageSet:
+        """The folders tell the names of the classes."""
+        images = super().open_images(episodes)
+        names = {episode.cls: episode.query.split("/")[0] for episode in episodes}
+        return images.listed(images.name, images.ids, names)
 
-def class_list(folder: Path, part: str) -> list[str]:
-    """The class names of a part, as listed. Raises UserError on a name that is listed twice, or that is a path."""
-    path = folder / LISTS[part]
-    return read_names(path, "python prepare.py fss makes it, or pass an HSNet checkout's data/splits")
+    @classmethod
+    def hsnet_list(cls, hsnet_lists: str | Path, fold: int | None = None) -> Path:
+        """The list of test classes."""
+        return Path(hsnet_lists) / cls.name / CLASS_LISTS["test"]
 
+    @classmethod
+    def hsnet_files(cls, hsnet_lists: str | Path) -> list[Path]:
+        return [Path(hsnet_lists) / cls.name / name for name in CLASS_LISTS.values()]
 
-def file_order() -> list[str]:
-    """The numbers of a class's images as their file names sort: 1, 10, 2, ..."""
-    return sorted(str(number) for number in range(1, IMAGES + 1))
+    @classmethod
+    def read_hsnet_list(cls, path: Path) -> list[tuple[str, int]]:
+        """The first image of each class, for the whole class."""
+        names = read_names(path, hsnet.MISSING)
+        return [(f"{name}/1", number) for number, name in enumerate(names, start=FIRST_CLASSES["test"])]
 
+    @classmethod
+    def hsnet_lines(cls, pairs: Sequence[tuple[str, int]], source: str) -> list[str]:
+        """The classes, which are the folders of the images."""
+        return hsnet.add_source(dict.fromkeys(image.split("/")[0] for image, _ in pairs), source)
 
-def any_image(root: Path) -> ImageSet:
-    """Every image by its name with folder, such as abacus/1; ids and class names are left empty."""
-    return ImageSet("fss", (), root, root, {}, binary=True)
+    @classmethod
+    def plan_hsnet(cls, hsnet_lists: str | Path, fold: int | None, shot: int) -> list[Episode]:
+        """Every image is a query once, in the order in which the file names sort: 1, 10, 2, ..."""
+        rng, episodes = np.random.RandomState(0), []
+        names = sorted(read_names(cls.hsnet_list(hsnet_lists), hsnet.MISSING))
+        for target, name in enumerate(names, start=FIRST_CLASSES["test"]):
+            for number in FILE_ORDER:
+                supports = hsnet.draw_supports(NUMBERS, number, shot, rng)
+                episodes.append(Episode(f"{name}/{number}", target, tuple(f"{name}/{support}" for support in supports)))
+        return episodes
 
+    @classmethod
+    def hsnet_classes(cls, fold: int | None, episodes: Sequence[Episode]) -> list[int]:
+        """The classes of the list, which all are drawn."""
+        return sorted({episode.cls for episode in episodes})
 
-def hsnet_list(splits: Path, fold: int | None = None, new: bool = False) -> Path:
-    """The list of test classes in HSNet's data/splits."""
-    return splits / NAME / LISTS["test"]
-
-
-def hsnet_count(path: Path) -> int:
-    """The test classes that HSNet lists."""
-    return len(read_names(path, hsnet.MISSING))
-
-
-def plan_hsnet(path: Path, fold: int | None, shot: int, rng: np.random.RandomState) -> list[Episode]:
-    """HSNet's episodes: every image is a query once, in the order in which the file names sort: 1, 10, 2, ..."""
-    drawn_from = [str(number) for number in range(1, IMAGES + 1)]
-    episodes = []
-    for cls, name in enumerate(sorted(read_names(path, hsnet.MISSING)), start=FIRST["test"]):
-        for number in file_order():
-            supports = hsnet.draw_supports(drawn_from, number, shot, rng)
-            episodes.append(Episode(f"{name}/{number}", cls, tuple(f"{name}/{support}" for support in supports)))
-    return episodes
-
-
-def hsnet_lines(pairs: Sequence[tuple[str, int]], source: str) -> list[str]:
-    """The lines of a list of HSNet: the classes, which are the folders of the images."""
-    note = [] if source == hsnet.HSNET else [f"# {source}"]
-    return [*note, *dict.fromkeys(image.split("/")[0] for image, _ in pairs)]
+    def image_class_pairs(self, workers: int | None = None) -> list[tuple[str, int]]:
+        return self.read_hsnet_list(self.class_list_folder / CLASS_LISTS["test"])

@@ -8,7 +8,7 @@ masks do.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from io import BytesIO
 from itertools import chain
@@ -22,13 +22,25 @@ from util.errors import UserError, refusal
 from util.files import TooLarge, is_name, read_json, read_within
 from util.numbers import is_whole, whole_number
 
-LIST_BYTES = 2**26  # of a COCO list; HSNet's have about 10 MB
-MOST_CLASSES, MOST_IMAGES = 1000, 10**6  # of such a list, an image once for each of its classes
-EPISODES = 1000  # of pascal and coco
-SIDE = 400  # images and masks are resized to this square
-HSNET = "HSNet"  # the source of a list that was imported
+LIST_BYTES = 2**26  # a COCO list may have so many; HSNet's have about 10 MB
+MOST_CLASSES, MOST_IMAGES = 1000, 10**6  # such a list may hold so many, an image once for each of its classes
+HSNET_SIDE = 400  # images and masks are resized to this square
+IMPORTED = "HSNet"  # the source of a list that was imported
 GENERATED = "made from masks by prepare.py splits"  # near the start of a list that was made so
 MISSING = "pass the data/splits of an HSNet checkout, or what prepare.py splits made"
+
+
+def add_source(lines: Iterable[str], source: str) -> list[str]:
+    """The lines of a list; a source other than HSNet is named in a comment before them."""
+    return [*([] if source == IMPORTED else [f"# {source}"]), *lines]
+
+
+def group_by_class(pairs: Iterable[tuple[str, int]]) -> dict[int, list[str]]:
+    """The images of each class of (image, class) pairs, in order."""
+    of_class: dict[int, list[str]] = {}
+    for image, cls in pairs:
+        of_class.setdefault(cls, []).append(image)
+    return of_class
 
 
 def is_generated(path: Path) -> bool:
@@ -38,8 +50,8 @@ def is_generated(path: Path) -> bool:
     return False
 
 
-def choice(items: Sequence[Any], rng: np.random.RandomState) -> Any:
-    """Draw as RandomState.choice(items, 1, replace=False) does: by a whole permutation."""
+def draw_one(items: Sequence[Any], rng: np.random.RandomState) -> Any:
+    """Draw as RandomState.draw_one(items, 1, replace=False) does: by a whole permutation."""
     return items[rng.permutation(len(items))[0]]
 
 
@@ -47,14 +59,14 @@ def draw_supports(images: Sequence[str], query: str, shot: int, rng: np.random.R
     """Draw supports as HSNet does; one is drawn again only if it equals the query, so that supports can repeat.
 
     Arguments:
-        images: of the class, in list order.
+        images: the class's images, in list order.
         query: the episode's query.
         shot: how many.
         rng: numpy's legacy generator.
     """
     supports: list[str] = []
     while len(supports) < shot:
-        support = choice(images, rng)
+        support = draw_one(images, rng)
         if support != query:
             supports.append(support)
     return tuple(supports)
@@ -69,12 +81,12 @@ def check_lists(of_class: dict[int, list[str]], path: Path) -> None:
             )
 
 
-def read_pairs(path: Path) -> list[tuple[str, int]]:
-    """(image, class) of a Pascal list's lines, such as 2007_000033__01, in order."""
+def read_pairs(path: Path, classes: int = 20) -> list[tuple[str, int]]:
+    """(image, class) of a list's lines, such as 2007_000033__01, in order. classes: how many there are."""
     pairs = []
     for line in read_lines(path, MISSING):
         image, _, cls = line.rpartition("__")
-        if not (is_name(image) and is_whole(cls) and 1 <= int(cls) <= 20):
+        if not (is_name(image) and is_whole(cls) and 1 <= int(cls) <= classes):
             raise UserError(f"{path}: {line!r:.80} is not IMAGE__CLASS, as in 2007_000033__01; import the list again")
         pairs.append((image, int(cls)))
     return pairs

@@ -11,13 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from dataset.lists import is_listable
-from dataset.provenance import Provenance
 from util.errors import UserError, refusal
 from util.files import check_regular
 
@@ -78,27 +76,7 @@ class ImageSet:
         return picture, labels
 
 
-class Part(NamedTuple):
-    """What is drawn from to train, to choose the best weights or to test."""
-
-    images: ImageSet
-    classes: list[int]
-    min_pixels: int  # that a class must cover in a support, and one of the classes in every image
-    provenance: Provenance | None = None  # how much of the published dataset the images are; open_part knows
-
-    def names(self) -> list[str]:
-        """The names of the classes."""
-        return [self.images.class_names[cls] for cls in self.classes]
-
-
-def need_folders(root: Path, dataset: str, *names: str) -> None:
-    """Raise UserError naming the first of a dataset's folders that is missing."""
-    for name in names:
-        if not (root / name).is_dir():
-            raise UserError(f"{root}: no folder {name}; the data root must be {dataset} or the folder that holds it")
-
-
-def stems(folder: Path, suffix: str) -> tuple[str, ...]:
+def list_stems(folder: Path, suffix: str) -> tuple[str, ...]:
     """The names, without their suffix, of a folder's files that end so, sorted (one scan: COCO has 82,783).
 
     Hidden files, such as the ._ID.jpg that macOS makes, are left out. Raises UserError on a name that no list can hold.
@@ -113,28 +91,28 @@ def stems(folder: Path, suffix: str) -> tuple[str, ...]:
 
 def read_rgb(path: str | Path) -> Image.Image:
     """An image as RGB; what is transparent is opaque. Raises UserError naming the file unless it is a whole image."""
-    with opened(path, "image") as image:
+    with open_image_file(path, "image") as image:
         check_pixels(image, path)
         return _eight_bits(image).convert("RGB")
 
 
 def read_size(path: str | Path) -> tuple[int, int]:
     """The (width, height) in an image's header; errors as :func:`read_rgb`, but for those of the pixels."""
-    with opened(path, "image", whole=False) as image:
+    with open_image_file(path, "image", whole=False) as image:
         check_pixels(image, path)
         return image.size
 
 
 def read_mask(path: str | Path) -> np.ndarray:
     """A label mask as (H, W) uint8. Raises UserError naming the file if it cannot be one."""
-    with opened(path, "mask") as image:
+    with open_image_file(path, "mask") as image:
         _check_labels(image, path)
         return np.array(image, dtype=np.uint8)
 
 
 def read_binary_mask(path: str | Path) -> np.ndarray:
     """A mask of one object as (H, W) uint8, 1 where it is at least 128 (of any mode; FSS-1000's are RGB)."""
-    with opened(path, "mask") as image:
+    with open_image_file(path, "mask") as image:
         return (np.array(_grey(image, path)) >= 128).astype(np.uint8)
 
 
@@ -143,7 +121,7 @@ def read_histogram(path: str | Path, binary: bool = False) -> tuple[tuple[int, i
 
     binary: the mask is of one object, as for :func:`read_binary_mask`, and its labels are 0 and 1.
     """
-    with opened(path, "mask") as image:
+    with open_image_file(path, "mask") as image:
         if binary:
             grey = _grey(image, path).histogram()
             labels = [sum(grey[:128]), sum(grey[128:])]
@@ -195,13 +173,14 @@ def _mend_ycbcr(image: Image.Image) -> None:
         image.tile = [made((*tile[:3], ("YCbCr", *tile[3][1:]))) for tile in four_bytes]
 
 
-def _damaged(error: Exception) -> str:
+def describe_damage(error: Exception) -> str:
+    """What to say of a file that cannot be decoded."""
     return f"damaged or not an image, fetch it again ({error})"
 
 
 @contextmanager
-def opened(
-    path: str | Path, kind: str, whole: bool = True, damaged: Callable[[Exception], str] = _damaged
+def open_image_file(
+    path: str | Path, kind: str, whole: bool = True, describe: Callable[[Exception], str] = describe_damage
 ) -> Iterator[Image.Image]:
     """An image file; what fails in the block is the file's fault, and a UserError naming it.
 
@@ -209,7 +188,7 @@ def opened(
         path: the file.
         kind: what it is, for messages.
         whole: decode it before the block.
-        damaged: what to say of a file that cannot be decoded.
+        describe: what to say of a file that cannot be decoded.
     """
     try:
         with open_image(path, kind) as image:
@@ -219,7 +198,7 @@ def opened(
     except (UserError, MemoryError):
         raise
     except Exception as error:  # a damaged file can fail anywhere in the decoder
-        what = damaged(error)
+        what = describe(error)
         if isinstance(error, OSError) and error.strerror:
             what = f"no such {kind}" if error.errno in NO_FILE else f"cannot be read: {refusal(error)}"
         raise UserError(f"{path}: {what}") from error

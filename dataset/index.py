@@ -13,6 +13,7 @@ import os
 import stat
 import sys
 import time
+from collections.abc import Iterable, Mapping
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -46,17 +47,18 @@ def class_index(images: ImageSet, workers: int | None = None) -> ClassIndex:
     workers: processes that read masks which are not in the cache, all cores by default; 0 for none but this.
     Raises UserError naming the mask that is missing, damaged or no mask.
     """
-    masks = mask_contents(images, workers)
-    if images.binary:  # every image shows the class of its folder
-        numbers = {name: cls for cls, name in images.class_names.items()}
-        return {
-            image: {numbers[os.path.dirname(image)]: mask.pixels[1]} if 1 in mask.pixels else {}
-            for image, mask in zip(images.ids, masks, strict=True)
-        }
-    return {
-        image: {label: pixels for label, pixels in mask.pixels.items() if 0 < label < IGNORE}
-        for image, mask in zip(images.ids, masks, strict=True)
-    }
+    return count_classes(images, (mask.pixels for mask in mask_contents(images, workers)))
+
+
+def count_classes(images: ImageSet, labels: Iterable[Mapping[int, int]]) -> ClassIndex:
+    """{image: {class: pixels}} from the pixels of each label in each mask of the list."""
+    numbers = {name: cls for cls, name in images.class_names.items()}
+    index = {}
+    for image, found in zip(images.ids, labels, strict=True):
+        index[image] = {label: pixels for label, pixels in found.items() if 0 < label < IGNORE}
+        if images.binary:  # every image shows the class of its folder
+            index[image] = {numbers[os.path.dirname(image)]: pixels for pixels in index[image].values()}
+    return index
 
 
 def mask_contents(images: ImageSet, workers: int | None = None) -> list[Mask]:

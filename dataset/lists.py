@@ -10,7 +10,7 @@ from pathlib import Path
 from util.errors import UserError, refusal
 from util.files import atomic_write, check_regular, is_name
 
-SUFFIXES = (".jpg", ".jpeg", ".png")  # of images and masks, that an entry may write out
+SUFFIXES = (".jpg", ".jpeg", ".png")  # suffixes of images and masks, which an entry may write out
 PAIR = re.compile(r"(\.jpe?g|\.png)\s", re.IGNORECASE)  # an image, before its mask
 
 
@@ -79,7 +79,12 @@ def write_lines(path: Path, lines: Iterable[str]) -> None:
         file.write("".join(f"{line}\n" for line in lines).encode())
 
 
-def class_names(root: Path, usual: Mapping[int, str]) -> dict[int, str]:
+def number_classes(names: Iterable[str]) -> dict[int, str]:
+    """The names of classes by number, from 1."""
+    return dict(enumerate(names, start=1))
+
+
+def read_class_names(root: Path, usual: Mapping[int, str]) -> dict[int, str]:
     """The dataset's usual names, or those that a toy dataset gives its own classes in ImageSets/classes.txt.
 
     A class that such a dataset does not hold has "-" for a name there and is left out.
@@ -92,4 +97,4 @@ def class_names(root: Path, usual: Mapping[int, str]) -> dict[int, str]:
         raise UserError(f"{own}: lists {twice[0]} twice")
     if len(names) != len(usual):
         raise UserError(f"{own}: {len(names)} lines, expected the names of {len(usual)} classes; or remove it")
-    return {cls: name for cls, name in enumerate(names, start=1) if name != "-"}
+    return {cls: name for cls, name in number_classes(names).items() if name != "-"}

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from util.errors import UserError, refusal
 from util.fields import check_fields, text, whole
 from util.files import read_json
 
-if TYPE_CHECKING:  # both know what a part holds
-    from dataset.images import ImageSet
-    from dataset.layout import Layout
-
-SPLITS = {"train", "val", "select", "test"}  # of splits, in that file
+COUNTED_LISTS = ("train", "val", "test")  # whose counts that file may state
 EXPECTED = "expected.json"  # in a dataset's folder: its name and its own counts, in place of the published ones
 
 
@@ -23,7 +19,7 @@ PROVENANCE_RULES = {"name": text, "counted": text, "count": whole(0), "published
 class Provenance(NamedTuple):
     """What was counted of a dataset, and what the published one has."""
 
-    name: str  # of a dataset that says that it is another, such as "toy"; "" of any other
+    name: str  # what a dataset calls itself that is another one, such as "toy"; else ""
     counted: str  # such as "images of pascal val"
     count: int
     published: int
@@ -46,7 +42,7 @@ def label_of(provenance: Provenance | None) -> str:
     return provenance.label if provenance else ""
 
 
-def own_counts(root: Path) -> dict[str, Any]:
+def read_counts(root: Path) -> dict[str, Any]:
     """What a dataset's folder states of itself, nothing if it states nothing. Raises ValueError if it is no good."""
     path = root / EXPECTED
     if not path.is_file():
@@ -55,7 +51,9 @@ def own_counts(root: Path) -> dict[str, Any]:
         counts = read_json(path)
         if not isinstance(counts, dict):
             raise TypeError("no object")
-        check_fields(counts, dict.fromkeys(sorted(SPLITS), whole(0)), may_lack=True)
+        if "select" in counts:  # the former name of fss's val
+            counts["val"] = counts.pop("select")
+        check_fields(counts, dict.fromkeys(COUNTED_LISTS, whole(0)), may_lack=True)
         return counts
     except OSError as error:
         raise ValueError(f"{path}: cannot be read: {refusal(error)}") from error
@@ -63,24 +61,10 @@ def own_counts(root: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: cannot be read as counts ({error}); remove it") from error
 
 
-def measure_provenance(layout: Layout, root: Path, split: str, images: ImageSet) -> Provenance:
-    """What a dataset's folder holds of a split.
-
-    Arguments:
-        layout: of the dataset.
-        root: its own folder.
-        split: one of the layout's.
-        images: of the split.
-    """
-    count = len(images.class_names if layout.COUNTED == "classes" else images.ids)
-    published = count if count == layout.WITH_OBJECTS.get(split) else layout.COUNTS[split]
-    return Provenance(own_name(root), f"{layout.COUNTED} of {images.name}", count, published)
-
-
-def own_name(root: Path) -> str:
+def read_name(root: Path) -> str:
     """The name of a dataset that says that it is not the published one, else "". Raises UserError."""
     try:
-        name = own_counts(root).get("name", "")
+        name = read_counts(root).get("name", "")
     except ValueError as error:
         raise UserError(str(error)) from error
     return name if isinstance(name, str) and name.isprintable() else "other"

@@ -43,7 +43,7 @@ def keep_decoded(load: Load, budget: int) -> Load:
         if image in kept:
             return kept[image]
         pair = load(image)
-        size = 5 * pair[1].size  # of RGB, Pillow keeps four bytes a pixel
+        size = 5 * pair[1].size  # Pillow keeps four bytes for a pixel of RGB
         if used + size <= budget:
             kept[image] = pair
             used += size
@@ -97,7 +97,7 @@ class TrainingSamples(Dataset):
         shot: supports of an episode.
         crop_size: side of the crops, pixels.
         length: samples of an epoch.
-        seed: of all draws.
+        seed: determines all draws.
         cache_bytes: memory of each loader process for decoded images.
     """
 
@@ -132,7 +132,7 @@ class EvaluationEpisodes(Dataset):
 
     Arguments:
         images, episodes: what is evaluated.
-        side: of the square that images are resized to, pixels; None: they keep their size.
+        side: pixels of the square that images are resized to; None: they keep their size.
         ignored_is_background: whether a support's pixels labelled 255 count as background.
     """
 

@@ -291,15 +291,15 @@ def resolve_setting(
         UserError: flags contradict each other.
     """
     known = dict(info or {})
-    layout = DATASETS[given["dataset"] or known.get("dataset", Setting.dataset)]
-    if known.get("dataset") != layout.NAME:
+    benchmark = DATASETS[given["dataset"] or known.get("dataset", Setting.dataset)]
+    if known.get("dataset") != benchmark.name:
         known |= {"fold": None, "class_order": None}
     if protocol == HSNET:
-        known |= {"refine": False, "class_order": layout.HSNET_ORDER}
-        if given["class_order"] not in (None, layout.HSNET_ORDER) and given["class_order"] in layout.CLASS_ORDERS:
-            raise UserError(f"--class-order: HSNet's protocol tests {layout.HSNET_ORDER} folds; leave the flag out")
+        known |= {"refine": False, "class_order": benchmark.hsnet_order}
+        if given["class_order"] not in (None, benchmark.hsnet_order) and given["class_order"] in benchmark.class_orders:
+            raise UserError(f"--class-order: HSNet's protocol tests {benchmark.hsnet_order} folds; leave the flag out")
     values = {}
-    for name, default in {**Setting().as_dict(), "dataset": layout.NAME, "fold": layout.FOLDS[0]}.items():
+    for name, default in {**Setting().as_dict(), "dataset": benchmark.name, "fold": benchmark.folds[0]}.items():
         told = (value for value in (given[name], known.get(name)) if value is not None)
         values[name] = next(told, default)
     timm = timm_name(values["backbone"])
@@ -309,14 +309,15 @@ def resolve_setting(
         timm = timm._replace(stages=features)
     values["backbone"] = timm.spelled if timm else values["backbone"]
     fold, order = values["fold"], values["class_order"]
-    if fold not in layout.FOLDS:
-        raise UserError(f"--fold {fold}: {layout.NAME} has no folds, its test classes are a list; leave the flag out")
-    if order not in layout.CLASS_ORDERS and order is None:
+    if fold not in benchmark.folds:
+        says = f"{benchmark.name} has no folds, its test classes are a list; leave the flag out"
+        raise UserError(f"--fold {fold}: {says}")
+    if order not in benchmark.class_orders and order is None:
         raise UserError(
-            f"--dataset {layout.NAME} needs --class-order: contiguous (the paper's own) or interleaved (HSNet's)"
+            f"--dataset {benchmark.name} needs --class-order: contiguous (the paper's own) or interleaved (HSNet's)"
         )
-    if order not in layout.CLASS_ORDERS:
-        raise UserError(f"--class-order {order} belongs to --dataset coco, {layout.NAME} has but one order")
+    if order not in benchmark.class_orders:
+        raise UserError(f"--class-order {order} belongs to --dataset coco, {benchmark.name} has but one order")
     try:
         return Setting.of(values)
     except ValueError as error:

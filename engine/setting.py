@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from dataset import DATASETS, Layout
+from dataset import DATASETS, Benchmark
 from dataset.coco import INTERLEAVED
 from model import check_refine
 from model.names import custom_class, in_file_names, is_papers
@@ -49,7 +49,7 @@ class Setting:
         return all(value in (None, getattr(self, name)) for name, value in wanted.items())
 
     @property
-    def layout(self) -> Layout:
+    def benchmark(self) -> type[Benchmark]:
         return DATASETS[self.dataset]
 
     @property

@@ -146,8 +146,8 @@ def check_image(path: str | Path) -> tuple[int, int]:
 
 @contextmanager
 def opened(path: str | Path, kind: str = "image") -> Iterator[Image.Image]:
-    """An image file of a user's own, not yet decoded; errors as those of dataset.images.opened."""
-    with dataset.images.opened(path, kind, whole=False, damaged=_damaged) as image:
+    """An image file of a user's own, not yet decoded; errors as those of dataset.images.open_image_file."""
+    with dataset.images.open_image_file(path, kind, whole=False, describe=_damaged) as image:
         check_pixels(image, path)
         yield image
 

@@ -8,15 +8,15 @@ from functools import cache
 from itertools import islice
 
 import torch
+from engine.training.step import step_seconds
 
-from dataset import Plans, open_fold, open_listed, open_part, open_pool, plan_hsnet
+from dataset import Plans, open_fold, open_pool
 from dataset.images import ImageSet
 from dataset.samples import Pictures, TrainingSamples
 from engine.evaluation.estimate import cost, unit_seconds
 from engine.evaluation.protocol import HSNET, PAPER, Protocol, plan_seeds
 from engine.setting import RANDOM, RECIPE, Schedule, Setting
 from engine.training.start import first_batch, start_network
-from engine.training.step import step_seconds
 from model import build_model, calibrate_batch_norms
 
 ENGINE = "planned"
@@ -66,10 +66,11 @@ def planner(
 def plans_of(work: Work, data_root: str, splits: str | None, budget: Budget) -> tuple[ImageSet, Plans]:
     """The images and episodes of an evaluation."""
     protocol, setting = work
+    benchmark = setting.benchmark(data_root, splits)
     if protocol == HSNET:
-        plan = plan_hsnet(setting.dataset, splits, setting.fold, setting.shot)[: budget.episodes]
-        return open_listed(setting.dataset, data_root, plan), {0: plan}
-    part = open_part(setting.dataset, data_root, "test", setting.fold, setting.class_order, splits)
+        plan = benchmark.plan_hsnet(splits, setting.fold, setting.shot)[: budget.episodes]
+        return benchmark.open_images(plan), {0: plan}
+    part = benchmark.open_split("test", setting.fold, setting.class_order)
     episodes = budget.episodes or PAPER.episodes(setting.dataset)
     return part.images, plan_seeds(part, setting.shot, range(budget.seeds), episodes)
 
@@ -91,7 +92,7 @@ def estimate_trainings(work: Sequence[Work], data_root: str, splits: str | None,
         images, plans = plans_for(PAPER, s)
         kind = s.dataset, s.backbone, s.method, s.shot, s.refine
         if kind not in step:
-            crop = budget.crop_size or s.layout.CROP_SIZE
+            crop = budget.crop_size or s.benchmark.crop_size
             part = open_fold(s.dataset, data_root, s.fold, s.class_order, splits).train
             samples = TrainingSamples(part.images, open_pool(part, s.shot), s.shot, crop, schedule.snapshot, 0)
             net = start_network(s, samples, RANDOM, budget.device).train()

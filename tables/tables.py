@@ -199,7 +199,7 @@ def _order(line: Line) -> tuple:
 def _cells(by_cell: Mapping[Line, Sequence[EvaluationResult]], line: Line, row: Published | None) -> tuple[Cell, ...]:
     """The cells of a row; by_cell: newest results first."""
     mean = row and row.mean
-    if line.setting.layout.FOLDS == (None,):
+    if line.setting.benchmark.folds == (None,):
         return (_cell(None, mean, by_cell.get(line, ())),)
     folds = [by_cell.get(line._replace(setting=replace(line.setting, fold=fold)), ()) for fold in FOLDS]
     cells = (_cell(fold, row and row.folds[fold], found) for fold, found in zip(FOLDS, folds, strict=True))
@@ -249,8 +249,8 @@ def doubts(result: EvaluationResult) -> list[str]:
     """Why a result may not be what the paper's is: warnings, fewer episodes or seeds, another training or none,
     bfloat16.
     """
-    layout, protocol = result.setting.layout, result.protocol
-    seeds, episodes = protocol.seeds, protocol.episodes(layout.NAME)
+    benchmark, protocol = result.setting.benchmark, result.protocol
+    seeds, episodes = protocol.seeds, protocol.episodes(benchmark.name)
     found = [f"may mean nothing: {line}" for line in result.warnings]
     if result.episodes < episodes:
         found.append(f"{result.episodes} of the protocol's {episodes} episodes")
@@ -263,7 +263,7 @@ def doubts(result: EvaluationResult) -> list[str]:
     if whose == UNTRAINED:
         usual = {"episode": RECIPE.episodes}  # the others changed nothing
     else:
-        usual["crop_size"] = layout.CROP_SIZE
+        usual["crop_size"] = benchmark.crop_size
     other = [
         f"--{name.replace('_', '-')} {value}"
         for name, value in result.trained.items()
@@ -329,13 +329,12 @@ def _table_notes(rows: Sequence[Row], published: Mapping[Line, Published]) -> It
 
 def _class_order_notes(setting: Setting) -> Iterator[str]:
     """For the authors' weights: which test classes they have been trained on, if in the other order of classes."""
-    layout = setting.layout
-    for other in layout.CLASS_ORDERS:
-        if other != setting.class_order:
+    order, novel = setting.class_order, setting.benchmark.novel_classes
+    for other in setting.benchmark.class_orders:
+        if other != order:
             seen = [
-                f"fold {fold}: {', '.join(str(cls) for cls in novel if cls not in layout.novel_classes(fold, other))}"
+                f"fold {fold}: {', '.join(str(cls) for cls in novel(fold, order) if cls not in novel(fold, other))}"
                 for fold in FOLDS
-                for novel in [layout.novel_classes(fold, setting.class_order)]
             ]
             yield (
                 f"If the authors' weights were trained in {other} order, they have been trained on these test classes, "
@@ -359,7 +358,7 @@ def title(row: Row) -> str:
     order = f", {row.setting.class_order} class order" if row.setting.class_order else ""
     data = f": {row.data}" if row.data else ""
     others = ": other networks" if is_other(row.setting, row.weights) else ""
-    return f"{row.setting.layout.TITLE}, {row.protocol.title}{order}{data}{others}"
+    return f"{row.setting.benchmark.title}, {row.protocol.title}{order}{data}{others}"
 
 
 def row_name(setting: Setting) -> str:

@@ -31,7 +31,7 @@ def verdicts(tables: Sequence[Table]) -> str:
             shown = row.cells if published else [cell for cell in row.cells if row.data and cell.measured is not None]
             for cell in shown:
                 data = f" ({row.data})" if row.data else ""
-                name = f"{row.setting.layout.TITLE} {row.protocol.name} {row_name(row.setting)}{data}"
+                name = f"{row.setting.benchmark.title} {row.protocol.name} {row_name(row.setting)}{data}"
                 fold = "mean" if cell.fold is None else str(cell.fold)
                 paper = "-" if cell.paper is None else f"{cell.paper:.1f}"
                 found = ("missing", "", "", "")

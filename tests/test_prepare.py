@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 import json
-import math
 import os
-import random
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor
 
 import prepare
-from dataset import open_fold, open_part
+from dataset import open_fold, open_split
 from dataset.hsnet import is_generated
-from dataset.prepare.coco_masks import read_instances
-from dataset.prepare.toy import COCO_CATEGORY_IDS
 from model import build_model
+from tests.dataset.layouts import lay_out_pascal
 from tests.engine.test_checkpoint import assert_landed, constants, flat, imagenet, torchvision
-from tests.files import CHECKOUT, OneLine, write
+from tests.files import OneLine, write
 from util.files import temporary_name
 from util.launch import command
 
@@ -67,11 +60,12 @@ def bare(toy_coco_copy: Path) -> Path:
     return toy_coco_copy
 
 
-@pytest.mark.parametrize("above", [False, True])
+@pytest.mark.parametrize("workers", [0, 2])
 def test_coco_from_annotations_to_folds(
-    bare: Path, toy_coco: Path, capsys: pytest.CaptureFixture[str], above: bool
+    bare: Path, toy_coco: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
-    run("coco", "--data-root", bare.parent if above else bare)
+    monkeypatch.setattr("util.processes.CHUNK", 8)  # else there are too few images for two
+    run("coco", "--data-root", bare.parent if workers else bare, "--workers", workers)
     printed = capsys.readouterr().out.splitlines()
     assert [line for line in printed if not line.startswith("reading ")] == [
         f"{bare / 'annotations' / 'train2014'}: 40 masks made, 0 were there",
@@ -85,26 +79,19 @@ def test_coco_from_annotations_to_folds(
     assert fold.test.images.load(fold.test.images.ids[0])[1].shape == (129, 129)
 
 
-def test_a_second_run_makes_no_mask(toy_coco_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folders = [toy_coco_copy / "annotations" / f"{split}2014" for split in ("train", "val")]
-    before = contents(toy_coco_copy), [times(folder) for folder in folders]
-    run("coco", "--data-root", toy_coco_copy)
-    printed = capsys.readouterr().out
-    for folder in folders:
-        assert f"{folder}: 0 masks made, 40 were there\n" in printed
-    assert (contents(toy_coco_copy), [times(folder) for folder in folders]) == before
-
-
-def test_only_missing_masks_are_made(toy_coco: Path, toy_coco_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("missing", [(), (0, 17, 39)])
+def test_only_missing_masks_are_made(
+    toy_coco: Path, toy_coco_copy: Path, capsys: pytest.CaptureFixture[str], missing: tuple[int, ...]
+) -> None:
     folder = toy_coco_copy / "annotations" / "train2014"
-    missing = [f"COCO_train2014_{number:012d}.png" for number in (0, 17, 39)]
+    names = {f"COCO_train2014_{number:012d}.png" for number in missing}
     before = times(folder)
-    for name in missing:
+    for name in names:
         (folder / name).unlink()
-    run("coco", "--data-root", toy_coco_copy, "--split", "train")
-    assert f"{folder}: 3 masks made, 37 were there\n" in capsys.readouterr().out
+    run("coco", "--data-root", toy_coco_copy)
+    assert f"{folder}: {len(names)} masks made, {40 - len(names)} were there\n" in capsys.readouterr().out
     assert contents(toy_coco_copy) == contents(toy_coco)
-    assert {name for name, stamp in times(folder).items() if before[name] != stamp} == set(missing)
+    assert {name for name, stamp in times(folder).items() if before[name] != stamp} == names
 
 
 def test_masks_are_made_again_when_asked_for(
@@ -127,13 +114,7 @@ def test_one_split_alone(bare: Path) -> None:
     run("coco", "--data-root", bare, "--split", "val")
     assert not (bare / "annotations" / "train2014").exists()
     assert not (bare / "ImageSets" / "train.txt").exists()
-    assert len(open_part("coco", bare, "test", 0, "contiguous").images.ids) == 40
-
-
-def test_workers_make_the_same_masks(bare: Path, toy_coco: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("util.processes.CHUNK", 8)  # else there are too few images for two
-    run("coco", "--data-root", bare, "--workers", 2)
-    assert contents(bare) == contents(toy_coco)
+    assert len(open_split("coco", bare, "test", 0, "contiguous").images.ids) == 40
 
 
 @pytest.mark.parametrize("file", ["annotations/train2014/COCO_train2014_000000000003.png", "ImageSets/train.txt"])
@@ -168,12 +149,6 @@ def test_the_authors_layout(bare: Path, tmp_path: Path, how: str) -> None:
         assert np.array_equal(labels, same_labels)
 
 
-def test_links_survive_a_move_of_the_whole(bare: Path, tmp_path: Path) -> None:
-    run("coco", "--data-root", bare, "--authors", "link")
-    moved = bare.rename(tmp_path / "moved")
-    assert len(list((moved / "val_coco" / "JPEGImages").iterdir())) == 40
-
-
 def test_the_authors_layout_again_and_the_other_way(bare: Path, one_line_error: OneLine) -> None:
     def build(how: str) -> None:
         run("coco", "--data-root", bare, "--split", "val", "--authors", how)
@@ -181,6 +156,9 @@ def test_the_authors_layout_again_and_the_other_way(bare: Path, one_line_error: 
     images = bare / "val_coco" / "JPEGImages"
     build("link")
     build("link")
+    moved = bare.rename(bare.parent / "moved")  # a link survives a move of the whole
+    assert len(list((moved / "val_coco" / "JPEGImages").iterdir())) == 40
+    moved.rename(bare)
     whole = contents(bare / "val2014")
     assert images.is_symlink()
     build("copy")
@@ -197,31 +175,37 @@ def test_the_authors_layout_again_and_the_other_way(bare: Path, one_line_error: 
     assert contents(images) == whole
 
 
-@pytest.mark.parametrize("how", ["link", "copy"])
-def test_the_authors_layout_needs_the_images(bare: Path, one_line_error: OneLine, how: str) -> None:
-    shutil.rmtree(bare / "train2014")
-    line = one_line_error(prepare.main, ["coco", "--data-root", str(bare), "--authors", how])
-    assert line == f"error: {bare / 'train2014'}: no such folder; unpack train2014.zip of COCO there"
-
-
-@pytest.mark.parametrize(
-    ("blocked", "flags", "says"),
-    [
-        ("annotations/train2014", (), "cannot write to {path}: File exists"),
-        ("ImageSets", (), "cannot write {path}/train.txt: "),
-        ("train_coco", ("--authors", "copy"), "cannot write to {path}/JPEGImages: "),
-        ("train_coco", ("--authors", "link"), "cannot write to {path}"),
-    ],
-)
-def test_a_file_where_a_folder_belongs(
-    bare: Path, one_line_error: OneLine, blocked: str, flags: tuple[str, ...], says: str
-) -> None:
-    path = bare / blocked
+def block(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
     path.write_text("mine")
-    line = one_line_error(prepare.main, ["coco", "--data-root", str(bare), *flags])
-    assert line.startswith(f"error: {says.format(path=path)}")
-    assert path.read_text() == "mine"
+
+
+INSTANCES = "annotations/instances_train2014.json"
+NO_IMAGES = "{}/train2014: no such folder; unpack train2014.zip of COCO there"
+REFUSALS: dict[str, tuple[Callable[[Path], object], str, str]] = {  # what is done to the folder, flags, the line
+    "no images to link": (lambda root: shutil.rmtree(root / "train2014"), "--authors link", NO_IMAGES),
+    "no images to copy": (lambda root: shutil.rmtree(root / "train2014"), "--authors copy", NO_IMAGES),
+    "a file for masks": (
+        lambda root: block(root / "annotations/train2014"),
+        "",
+        "cannot write to {}/annotations/",
+    ),
+    "a file for lists": (lambda root: block(root / "ImageSets"), "", "cannot write {}/ImageSets/train.txt: "),
+    "a file to copy to": (lambda root: block(root / "train_coco"), "--authors copy", "cannot write to {}/train_coco/"),
+    "a file to link to": (lambda root: block(root / "train_coco"), "--authors link", "cannot write to {}/train_coco"),
+    "no annotations": (lambda root: (root / INSTANCES).unlink(), "", f"{{}}/{INSTANCES}: no such file; unpack "),
+    "half of them": (lambda root: (root / INSTANCES).write_text('{"images": ['), "", f"{{}}/{INSTANCES}: damaged "),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_coco_that_cannot_be_made(bare: Path, one_line_error: OneLine, name: str) -> None:
+    damage, flags, says = REFUSALS[name]
+    damage(bare)
+    kept = {name: data for name, data in contents(bare).items() if data == b"mine"}
+    line = one_line_error(prepare.main, ["coco", "--data-root", str(bare), *flags.split()])
+    assert line.startswith(f"error: {says.format(bare)}")
+    assert kept.items() <= contents(bare).items()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
@@ -234,184 +218,14 @@ def test_a_dataset_that_cannot_be_written(bare: Path, one_line_error: OneLine) -
     assert line.startswith(f"error: cannot write to {bare / 'annotations' / 'train2014'}: ")
 
 
-@pytest.mark.parametrize("damage", ["missing", "truncated"])
-def test_coco_without_its_annotations(bare: Path, one_line_error: OneLine, damage: str) -> None:
-    path = bare / "annotations" / "instances_train2014.json"
-    if damage == "missing":
-        path.unlink()
-    else:
-        path.write_bytes(path.read_bytes()[:-100])
-    before = contents(bare)
-    assert one_line_error(prepare.main, ["coco", "--data-root", str(bare)]).startswith(f"error: {path}: ")
-    assert contents(bare) == before
-
-
-def test_no_coco_at_all(tmp_path: Path, one_line_error: OneLine) -> None:
-    line = one_line_error(prepare.main, ["coco", "--data-root", str(tmp_path / "nowhere")])
-    assert line.endswith("nowhere: no such folder; the data root must be COCO2014 or the folder that holds it")
-
-
-# Killed in the middle
-
-IMAGES = 200  # enough for two workers
-
-
-def leaf(rng: random.Random) -> list[float]:
-    """A closed outline of twelve corners."""
-    x, y, radius = rng.randrange(300), rng.randrange(300), rng.randrange(10, 90)
-    turns = [math.tau * number / 12 for number in range(12)]
-    points = ((x + radius * math.cos(turn), y + radius * math.sin(2 * turn)) for turn in turns)
-    return [round(value, 1) for point in points for value in point]
-
-
-@pytest.fixture(scope="module")
-def annotations(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Annotations of images that nobody needs, each enough to paint for some milliseconds."""
-    rng = random.Random(0)
-    names = [f"COCO_train2014_{number:012d}.jpg" for number in range(IMAGES)]
-    objects = [
-        {"id": 16 * image + number, "image_id": image, "category_id": rng.choice(COCO_CATEGORY_IDS),
-         "iscrowd": 0, "segmentation": [leaf(rng)]}
-        for image in range(IMAGES)
-        for number in range(16)
-    ]  # fmt: skip
-    content = {
-        "images": [{"id": id_, "file_name": name, "height": 300, "width": 300} for id_, name in enumerate(names)],
-        "annotations": objects,
-        "categories": [{"id": id_} for id_ in COCO_CATEGORY_IDS],
-    }
-    return write(tmp_path_factory.mktemp("annotations") / "instances_train2014.json", json.dumps(content))
-
-
-def dataset_of(annotations: Path, folder: Path) -> Path:
-    root = folder / "COCO2014"
-    (root / "annotations").mkdir(parents=True)
-    shutil.copy(annotations, root / "annotations")
-    return root
-
-
-@pytest.fixture(scope="module")
-def undisturbed(annotations: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """Every file after a run that nothing happened to."""
-    root = dataset_of(annotations, tmp_path_factory.mktemp("undisturbed"))
-    run("coco", "--data-root", root, "--split", "train", "--workers", 0)
-    assert len(read_instances(root / "annotations" / annotations.name).sizes) == IMAGES
-    return contents(root)
-
-
-def state(process: int) -> tuple[str, int] | None:
-    """How a process is (Z: ended, and nobody asked about it yet) and its parent."""
-    try:
-        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return fields[0], int(fields[1])
-
-
-def is_alive(process: int) -> bool:
-    found = state(process)
-    return found is not None and found[0] not in ("Z", "X")
-
-
-def children(parent: int) -> list[int]:
-    everyone = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
-    return [process for process in everyone if (found := state(process)) and found[1] == parent]
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 60) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.002)
-    return condition()
-
-
-def masks(root: Path) -> list[Path]:
-    return list((root / "annotations" / "train2014").glob("[!.]*.png"))
-
-
-def begin(root: Path) -> subprocess.Popen[str]:
-    """A process of its own with two workers."""
-    return subprocess.Popen(
-        [sys.executable, str(CHECKOUT / "prepare.py"), "coco", "--data-root", str(root), "--split", "train",
-         "--workers", "2"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-
-
-def assert_gone_on_with(root: Path, workers: list[int], undisturbed: dict[str, bytes]) -> None:
-    """The workers end by themselves, and a second run makes what an undisturbed one does."""
-    assert wait_for(lambda: not any(map(is_alive, workers)), 10)
-    assert all(path.stat().st_size for path in masks(root))
-    run("coco", "--data-root", root, "--split", "train", "--workers", 2)
-    assert contents(root) == undisturbed  # so no temporary file either
-
-
-def kill_at(root: Path, made: int, delay: float, undisturbed: dict[str, bytes]) -> None:
-    with begin(root) as process:
-        assert wait_for(lambda: len(children(process.pid)) >= 2 and len(masks(root)) >= made)
-        workers = children(process.pid)
-        time.sleep(delay)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
-    kept = masks(root)
-    assert made <= len(kept) < IMAGES
-    assert all(undisturbed[str(path.relative_to(root))] == path.read_bytes() for path in kept)
-    assert_gone_on_with(root, workers, undisturbed)
-
-
-needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").is_file(), reason="needs /proc")
-
-
-@needs_proc
-@pytest.mark.parametrize("made", [0, 30, 110])
-def test_a_killed_run_is_gone_on_with(
-    annotations: Path, undisturbed: dict[str, bytes], tmp_path: Path, made: int
-) -> None:
-    """Only the process itself is killed, as by hand or for lack of memory; its workers are not."""
-    kill_at(dataset_of(annotations, tmp_path), made, 0, undisturbed)
-
-
-@pytest.mark.slow
-@needs_proc
-@pytest.mark.parametrize("seed", range(10))
-def test_a_run_killed_at_any_moment_is_gone_on_with(
-    annotations: Path, undisturbed: dict[str, bytes], tmp_path: Path, seed: int
-) -> None:
-    rng = random.Random(seed)
-    kill_at(dataset_of(annotations, tmp_path), rng.randrange(IMAGES * 3 // 4), rng.uniform(0, 0.02), undisturbed)
-
-
-@needs_proc
-def test_ctrl_c_says_one_word(annotations: Path, undisturbed: dict[str, bytes], tmp_path: Path) -> None:
-    """As a terminal does, to every process of the run."""
-    root = dataset_of(annotations, tmp_path)
-    with begin(root) as process:
-        assert wait_for(lambda: len(masks(root)) >= 1)
-        workers = children(process.pid)
-        assert len(workers) >= 2
-        os.killpg(process.pid, signal.SIGINT)
-        printed, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert errors == "interrupted\n"
-    assert len(printed.splitlines()) == 1
-    assert printed.startswith("reading ")
-    assert not any(map(is_alive, workers))
-    assert list((root / "annotations" / "train2014").glob(".*")) == []
-    assert not (root / "ImageSets").exists()  # which comes after the last mask
-    assert_gone_on_with(root, workers, undisturbed)
-
-
 # pascal
 
 
 @pytest.fixture
 def voc(tmp_path: Path) -> Path:
     """Six images with masks (empty files) and VOC's own list of two for validation."""
-    root = tmp_path / "VOC2012"
-    for name in "abcdef":
-        write(root / "JPEGImages" / f"{name}.jpg")
-        write(root / "SegmentationClassAug" / f"{name}.png")
+    root = lay_out_pascal(tmp_path)
+    shutil.rmtree(root / "ImageSets")
     write(root / "ImageSets" / "Segmentation" / "val.txt", "e\nb\n")
     return root
 
@@ -427,7 +241,7 @@ def test_pascal_lists_are_derived(voc: Path, capsys: pytest.CaptureFixture[str])
         f"{lists['train']}: 4 images",
         f"{masks}: 6 masks, neither the 12,031 augmented ones nor the 2,913 of VOC",
     ]
-    assert open_part("pascal", voc, "train", 0).images.ids == ("a", "c", "d", "f")
+    assert open_split("pascal", voc, "train", 0).images.ids == ("a", "c", "d", "f")
     assert capsys.readouterr().out == ""
 
 
@@ -444,37 +258,31 @@ def test_pascal_lists_that_are_there_are_kept(voc: Path, capsys: pytest.CaptureF
     assert times(val.parent)[val.name] == before
 
 
-@pytest.mark.parametrize(
-    ("count", "says"),
-    [
-        (12031, "12031 masks, the augmented masks"),
-        (
-            2913,
-            "2913 masks, WARNING: VOC's own masks only; the paper trains on the 12,031 augmented ones "
-            "(SegmentationClassAug)",
-        ),
-        (12030, "12030 masks, neither the 12,031 augmented ones nor the 2,913 of VOC"),
-    ],
-)
+OWN = "2913 masks, WARNING: VOC's own masks only; the paper trains on the 12,031 augmented ones (SegmentationClassAug)"
+OTHER = "12030 masks, neither the 12,031 augmented ones nor the 2,913 of VOC"
+
+
+@pytest.mark.parametrize(("count", "says"), [(12031, "12031 masks, the augmented masks"), (2913, OWN), (12030, OTHER)])
 def test_pascal_masks_are_counted(
     voc: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, count: int, says: str
 ) -> None:
-    monkeypatch.setattr("dataset.coco.stems", lambda folder, suffix: tuple(map(str, range(count))))
+    monkeypatch.setattr("prepare.list_stems", lambda folder, suffix: tuple(map(str, range(count))))
     run("pascal", "--data-root", voc)
     assert capsys.readouterr().out.endswith(f"{voc / 'SegmentationClassAug'}: {says}\n")
 
 
-def test_pascal_without_lists_to_derive_from(voc: Path, one_line_error: OneLine) -> None:
-    shutil.rmtree(voc / "ImageSets")
+@pytest.mark.parametrize(
+    ("missing", "says"),
+    [
+        ("ImageSets", "{}/ImageSets/val.txt: no such list"),
+        ("SegmentationClassAug", "{}: no folder SegmentationClassAug (or SegmentationClass) with the masks"),
+    ],
+)
+def test_pascal_without_a_folder(voc: Path, one_line_error: OneLine, missing: str, says: str) -> None:
+    shutil.rmtree(voc / missing)
     line = one_line_error(prepare.main, ["pascal", "--data-root", str(voc)])
-    assert line.startswith(f"error: {voc / 'ImageSets' / 'val.txt'}: no such list")
-    assert not (voc / "ImageSets").exists()
-
-
-def test_pascal_without_masks(voc: Path, one_line_error: OneLine) -> None:
-    shutil.rmtree(voc / "SegmentationClassAug")
-    line = one_line_error(prepare.main, ["pascal", "--data-root", str(voc)])
-    assert line == f"error: {voc}: no folder SegmentationClassAug (or SegmentationClass) with the masks"
+    assert line.startswith(f"error: {says.format(voc)}")
+    assert not (voc / missing).exists()
 
 
 # fss
@@ -492,43 +300,25 @@ def test_fss_lists_of_an_hsnet_checkout(
     assert printed.endswith(f"{toy_fss_copy}: nothing is wrong\n")
 
 
-def test_fss_lists_that_are_there_are_kept(toy_fss: Path, toy_fss_copy: Path) -> None:
-    run("fss", "--data-root", toy_fss_copy.parent, "--workers", 0)
-    assert contents(toy_fss_copy) == contents(toy_fss)
-
-
 def test_fss_lists_from_the_official_one(
     toy_fss_copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Of the 15 other classes 240 / 760 choose the best weights, which is 4."""
     shutil.rmtree(toy_fss_copy / "splits")
-    write(toy_fss_copy / "expected.json", json.dumps({"train": 11, "select": 4, "test": 5}))
+    write(toy_fss_copy / "expected.json", json.dumps({"train": 11, "val": 4, "test": 5}))
     test = ["blue_dots", "red_rings", "green_checks", "magenta_stripes", "yellow_dots"]
     official = write(tmp_path / "list.txt", ", ".join(test))
     run("fss", "--data-root", toy_fss_copy, "--test-list", official, "--workers", 0)
     printed = capsys.readouterr().out
     assert "note: the official list does not say which classes validate; these are not HSNet's 240\n" in printed
     assert printed.endswith("nothing is wrong\n")
-    lists = [(toy_fss_copy / "splits" / name).read_text().split() for name in ("trn.txt", "val.txt", "test.txt")]
+    lists = [(toy_fss_copy / "splits" / f"{name}.txt").read_text().split() for name in ("trn", "val", "test")]
     assert [len(names) for names in lists] == [11, 4, 5]
     assert lists[2] == sorted(test)
     others = {path.name for path in toy_fss_copy.iterdir() if path.is_dir()} - {"splits"}
     assert {name for names in lists for name in names} == others
-    before = lists
     run("fss", "--data-root", toy_fss_copy, "--test-list", official, "--workers", 0)  # splits/ is no class
-    assert [
-        (toy_fss_copy / "splits" / name).read_text().split() for name in ("trn.txt", "val.txt", "test.txt")
-    ] == before
-
-
-def test_fss_with_an_official_list_of_classes_that_are_not_there(
-    toy_fss_copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    official = write(tmp_path / "list.txt", "blue_dots\nabacus\n")
-    with pytest.raises(SystemExit) as exit_:
-        run("fss", "--data-root", toy_fss_copy, "--test-list", official, "--workers", 0)
-    assert exit_.value.code == 1
-    assert f"class folder: {toy_fss_copy / 'abacus'}: no such folder of a class\n" in capsys.readouterr().out
+    assert [(toy_fss_copy / "splits" / f"{name}.txt").read_text().split() for name in ("trn", "val", "test")] == lists
 
 
 def test_fss_without_any_list(toy_fss_copy: Path, one_line_error: OneLine) -> None:
@@ -539,14 +329,16 @@ def test_fss_without_any_list(toy_fss_copy: Path, one_line_error: OneLine) -> No
     assert not (toy_fss_copy / "splits").exists()
 
 
-def test_fss_with_something_wrong(toy_fss_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_fss_with_something_wrong(toy_fss_copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (toy_fss_copy / "blue_dots" / "7.jpg").unlink()
-    with pytest.raises(SystemExit) as exit_:
-        command(lambda: run("fss", "--data-root", toy_fss_copy, "--workers", 0))
-    assert exit_.value.code == 1
-    printed = capsys.readouterr()
-    assert printed.out.endswith(f"{toy_fss_copy}: 1 findings\n")
-    assert printed.err == ""
+    official = write(tmp_path / "list.txt", "blue_dots\nabacus\n")
+    for flags, says in (((), "1 findings"), (("--test-list", official), "abacus: no such folder of a class")):
+        with pytest.raises(SystemExit) as exit_:
+            command(lambda flags=flags: run("fss", "--data-root", toy_fss_copy, "--workers", 0, *flags))
+        assert exit_.value.code == 1
+        printed = capsys.readouterr()
+        assert says in printed.out
+        assert printed.err == ""
 
 
 # weights
@@ -630,32 +422,28 @@ def test_weights_that_cannot_replace_the_old_leave_them(
     assert contents(out) == {mine.name: b"mine"}
 
 
-def timm(create_model: Callable[..., Any]) -> SimpleNamespace:
-    return SimpleNamespace(create_model=create_model)
+def failing(name: str, pretrained: bool) -> None:
+    raise OSError("no route to host\n  in line 3")
 
 
-def test_weights_without_timm(out: Path, one_line_error: OneLine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "timm", None)
-    line = one_line_error(prepare.main, ["weights", "--out", str(out)])
-    expected = "to fetch it, install timm (pip install timm), or name a file with --from"
-    assert line == f"error: {out / 'resnet50.pth'}: {expected}"
-    assert not any(out.iterdir())
-
-
-@pytest.mark.parametrize(("said", "shown"), [("no route to host\n  in line 3", "no route to host"), ("", "OSError")])
+@pytest.mark.parametrize(
+    ("module", "says"),
+    [
+        (None, "to fetch it, install timm (pip install timm), or name a file with --from"),
+        (
+            SimpleNamespace(create_model=failing),
+            "resnet50s.gluon_in1k cannot be downloaded (no route to host); where there is a network, download "
+            "timm/resnet50s.gluon_in1k from the Hugging Face hub in a browser and pass its model.safetensors with "
+            "--from",
+        ),
+    ],
+)
 def test_weights_that_timm_cannot_fetch(
-    out: Path, one_line_error: OneLine, monkeypatch: pytest.MonkeyPatch, said: str, shown: str
+    out: Path, one_line_error: OneLine, monkeypatch: pytest.MonkeyPatch, module: SimpleNamespace | None, says: str
 ) -> None:
-    def create_model(name: str, pretrained: bool) -> None:
-        raise OSError(said)
-
-    monkeypatch.setitem(sys.modules, "timm", timm(create_model))
-    line = one_line_error(prepare.main, ["weights", "--backbone", "resnet101", "--out", str(out)])
-    expected = (
-        f"{out / 'resnet101.pth'}: resnet101s.gluon_in1k cannot be downloaded ({shown}); where there is a network"
-    )
-    assert line.startswith(f"error: {expected}, download timm/resnet101s.gluon_in1k from ")
-    assert line.endswith("pass its model.safetensors with --from")
+    monkeypatch.setitem(sys.modules, "timm", module)
+    line = one_line_error(prepare.main, ["weights", "--out", str(out)])
+    assert line == f"error: {out / 'resnet50.pth'}: {says}"
     assert not any(out.iterdir())
 
 
@@ -668,7 +456,7 @@ def test_weights_from_timm(
         asked.append((name, pretrained))
         return SimpleNamespace(state_dict=lambda: imagenet(trained, "flat"))
 
-    monkeypatch.setitem(sys.modules, "timm", timm(create_model))
+    monkeypatch.setitem(sys.modules, "timm", SimpleNamespace(create_model=create_model))
     run("weights", "--out", out)
     assert asked == [("resnet50s.gluon_in1k", True)]
     printed = capsys.readouterr().out.splitlines()
@@ -688,8 +476,8 @@ def test_a_folder_for_weights_that_cannot_be_made(tmp_path: Path, one_line_error
 
 
 def test_lists_of_an_hsnet_checkout(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for part in ("trn", "val", "test"):
-        write(tmp_path / "splits" / "fss" / f"{part}.txt", f"{part}_class\n")
+    for name in ("trn", "val", "test"):
+        write(tmp_path / "splits" / "fss" / f"{name}.txt", f"{name}_class\n")
     run("splits", "--from", tmp_path / "splits", "--out", tmp_path / "out")
     printed = capsys.readouterr()
     assert printed.out == f"{tmp_path / 'out'}: 3 lists written\n"
@@ -726,25 +514,14 @@ def test_lists_need_a_folder_that_can_be_written(toy_fss: Path, tmp_path: Path, 
     assert blocked.read_text() == "mine"
 
 
-# verify; more of it in dataset/test_verify.py
-
-
-def test_verify_ends_with_the_code_of_what_it_found(toy_fss_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    flags = ["verify", "--dataset", "fss", "--data-root", str(toy_fss_copy), "--workers", "0"]
-    command(lambda: prepare.main(flags))  # returns, so the process ends with 0
-    assert "nothing is wrong" in capsys.readouterr().out
-    Image.new("RGB", (10, 10)).save(toy_fss_copy / "blue_dots" / "7.jpg")
-    with pytest.raises(SystemExit) as exit_:
-        command(lambda: prepare.main(flags))
-    assert exit_.value.code == 1
-    assert "blue_dots/7.png: mask of 129x129 pixels, image of 10x10\n" in capsys.readouterr().out
-
-
-def test_wrong_flags_of_verify(toy: Path, one_line_error: OneLine) -> None:
-    for flags, says in (
-        (["--dataset", "voc"], "argument --dataset: invalid choice: 'voc'"),
-        (["--shot", "0"], "argument --shot: '0' is not a whole number"),
-        (["--workers", "-1"], "argument --workers: '-1' is not a whole number"),
-    ):
-        line = one_line_error(prepare.main, ["verify", "--data-root", str(toy), *flags])
-        assert line.startswith(f"error: {says}")
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ("--dataset voc", "argument --dataset: invalid choice: 'voc'"),
+        ("--shot 0", "argument --shot: '0' is not a whole number"),
+        ("--workers -1", "argument --workers: '-1' is not a whole number"),
+    ],
+)
+def test_wrong_flags_of_verify(toy: Path, one_line_error: OneLine, flags: str, says: str) -> None:
+    line = one_line_error(prepare.main, ["verify", "--data-root", str(toy), *flags.split()])
+    assert line.startswith(f"error: {says}")

@@ -18,7 +18,7 @@ from PIL import Image
 
 import test as testing
 from dataset import Episode
-from dataset.pascal import image_set
+from dataset.pascal import Pascal
 from engine.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from engine.evaluation.protocol import PAPER, save_episodes
 from engine.setting import Setting
@@ -41,7 +41,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def splits(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An HSNet list of the toy images of classes 1 and 2, four each; classes 3 to 5 have none."""
     folder = tmp_path_factory.mktemp("splits")
-    names = image_set(toy, "val").ids
+    names = Pascal(toy).open_list("val").ids
     lines = [f"{names[number]}__{cls:02d}" for cls in (1, 2) for number in range(4 * cls, 4 * cls + 4)]
     write(folder / "pascal" / "val" / "fold0.txt", "\n".join(lines))
     return folder

@@ -20,23 +20,23 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coding
 
-from dataset.coco import CLASS_NAMES
+from dataset.coco import Coco
 from dataset.images import most_pixels
 from dataset.lists import image_id
 from util.errors import UserError, refusal
 from util.files import atomic_write, is_name, read_json
 from util.processes import map_files
 
-INSTANCES_BYTES = 2**30  # of an instances JSON; COCO's largest has 333 MB
-FARTHEST = 10**5  # coordinate of a polygon's point, pixels
-LONGEST = 10**6  # way around a polygon, pixels: pycocotools keeps five points of each
+INSTANCES_BYTES = 2**30  # an instances JSON may have so many; COCO's largest has 333 MB
+FARTHEST_POINT = 10**5  # coordinate of a polygon's point, pixels
+LONGEST_OUTLINE = 10**6  # way around a polygon, pixels: pycocotools keeps five points of each
 
 
 class Instances(NamedTuple):
     """What an instances JSON says of one split."""
 
     sizes: dict[str, tuple[int, int]]  # image name without suffix -> (height, width), sorted by name
-    annotations: dict[str, list[dict[str, Any]]]  # of each image that has some
+    annotations: dict[str, list[dict[str, Any]]]  # for each image that has some
     classes: dict[int, int]  # category id -> class 1..80
 
 
@@ -64,8 +64,10 @@ def read_instances(path: Path) -> Instances:
         raise UserError(f"{path}: cannot be read: {refusal(error)}") from error
     except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise UserError(f"{path}: damaged or not COCO's instances, unpack it again ({error!r})") from error
-    if len(categories) != len(CLASS_NAMES):
-        raise UserError(f"{path}: {len(categories)} categories, COCO has {len(CLASS_NAMES)}; is it another dataset's?")
+    if len(categories) != len(Coco.class_names):
+        raise UserError(
+            f"{path}: {len(categories)} categories, COCO has {len(Coco.class_names)}; is it another dataset's?"
+        )
     return Instances(dict(sorted(sizes.items())), dict(annotations), classes)
 
 
@@ -94,13 +96,13 @@ def _encoded(segmentation: list | dict, size: tuple[int, int]) -> dict[str, Any]
     if isinstance(segmentation, list):
         parts = [np.asarray(part, float) for part in segmentation]
         for part in parts:
-            if part.ndim != 1 or len(part) % 2 or not (np.abs(part) <= FARTHEST).all():
+            if part.ndim != 1 or len(part) % 2 or not (np.abs(part) <= FARTHEST_POINT).all():
                 raise ValueError("a polygon is no flat list of x, y near the image")
         parts = [part.tolist() for part in parts if len(part) >= 6]  # four numbers would be a box
         if not parts:
             return coding.encode(np.zeros(size, np.uint8, order="F"))
-        if sum(map(_way_around, parts)) > LONGEST:
-            raise ValueError(f"the way around its polygons is longer than {LONGEST} pixels")
+        if sum(map(_way_around, parts)) > LONGEST_OUTLINE:
+            raise ValueError(f"the way around its polygons is longer than {LONGEST_OUTLINE} pixels")
         return coding.merge(coding.frPyObjects(parts, *size))
     counts = segmentation["counts"]
     height, width = segmentation["size"]
@@ -142,7 +144,7 @@ def make_masks(instances: Instances, folder: Path, again: bool = False, workers:
 
     Arguments:
         instances: the annotations of the split.
-        folder: of the masks.
+        folder: where the masks go.
         again: make the masks that are there anew.
         workers: processes, all cores by default.
     Returns:

@@ -30,19 +30,20 @@ import numpy as np
 from PIL import Image, ImageDraw
 from pycocotools import mask as mask_coding
 
-from dataset import fss
 from dataset.episodes import MIN_PIXELS
+from dataset.fss import CLASS_LISTS, IMAGES, Fss
 from dataset.images import IGNORE
 from dataset.lists import write_lines
-from dataset.provenance import EXPECTED, own_counts
+from dataset.provenance import EXPECTED, read_counts
 from util.errors import UserError
 from util.files import atomic_write, check_writable
 from util.locks import only_one
 from util.progress import progress
 
-NAME = "toy"  # which its results bear
-SIDE = 129  # of an image, pixels
-FSS_PARTS = {"train": range(1, 11), "select": range(11, 16), "test": range(16, 21)}  # classes
+LAYOUTS = ("pascal", "coco", "fss")
+TOY_NAME = "toy"  # which its results bear
+IMAGE_SIDE = 129  # pixels
+FSS_CLASSES = {"train": range(1, 11), "val": range(11, 16), "test": range(16, 21)}
 COLOURS = {0.0: "red", 0.13: "yellow", 0.33: "green", 0.58: "blue", 0.83: "magenta"}  # by hue
 TEXTURES = ("stripes", "checks", "dots", "rings")
 
@@ -54,9 +55,9 @@ def class_look(cls: int) -> tuple[float, str]:
 
 
 def texture(kind: str, periods: tuple[float, float], rng: random.Random) -> np.ndarray:
-    """A boolean pattern (SIDE, SIDE) at a random angle, offset and scale, whose period lies between two, in pixels."""
+    """A boolean pattern (H, W) at a random angle, offset and scale, whose period lies between two, in pixels."""
     angle, period = rng.uniform(0, math.pi), rng.uniform(*periods)
-    y, x = np.mgrid[:SIDE, :SIDE]
+    y, x = np.mgrid[:IMAGE_SIDE, :IMAGE_SIDE]
     u = (x * math.cos(angle) + y * math.sin(angle)) / period + rng.random()
     v = (y * math.cos(angle) - x * math.sin(angle)) / period + rng.random()
     if kind == "stripes":
@@ -69,8 +70,8 @@ def texture(kind: str, periods: tuple[float, float], rng: random.Random) -> np.n
 
 
 def shape(centre: tuple[float, float], rng: random.Random) -> np.ndarray:
-    """A random region (SIDE, SIDE), boolean: an ellipse, a polygon or a star."""
-    picture = Image.new("L", (SIDE, SIDE))
+    """A random region (H, W), boolean: an ellipse, a polygon or a star."""
+    picture = Image.new("L", (IMAGE_SIDE, IMAGE_SIDE))
     radius, stretch, turn = rng.uniform(30, 44), rng.uniform(0.7, 1.0), rng.uniform(0, 2 * math.pi)
     corners = rng.choice((3, 4, 5, 6, 40))
     star = rng.choice((1.0, 1.0, 0.6)) if corners < 40 else 1.0
@@ -94,17 +95,17 @@ def colours(hue: float, rng: random.Random) -> tuple[np.ndarray, np.ndarray]:
 
 
 def light(rng: random.Random) -> np.ndarray:
-    """How bright an object is, (SIDE, SIDE): a shade, darker towards a random side."""
+    """How bright an object is, (H, W): a shade, darker towards a random side."""
     angle, loss = rng.uniform(0, 2 * math.pi), rng.uniform(0, 0.3)
-    y, x = np.mgrid[:SIDE, :SIDE] / SIDE - 0.5
+    y, x = np.mgrid[:IMAGE_SIDE, :IMAGE_SIDE] / IMAGE_SIDE - 0.5
     along = (0.5 + x * math.cos(angle) + y * math.sin(angle)).clip(0, 1)
     return rng.uniform(0.65, 1.0) * (1 - loss * along)
 
 
 def background(rng: random.Random, noise: np.random.RandomState) -> np.ndarray:
-    """Blurred patches of dull colours with texture of their own, (SIDE, SIDE, 3) in 0..255."""
+    """Blurred patches of dull colours with texture of their own, (H, W, 3) in 0..255."""
     patches = noise.uniform(40, 215, (4, 4, 3)).astype(np.uint8)
-    canvas = np.asarray(Image.fromarray(patches).resize((SIDE, SIDE), Image.Resampling.BICUBIC), np.float32)
+    canvas = np.asarray(Image.fromarray(patches).resize((IMAGE_SIDE, IMAGE_SIDE), Image.Resampling.BICUBIC), np.float32)
     grey = canvas.mean(2, keepdims=True)
     canvas = grey + 0.6 * (canvas - grey)
     pattern = texture(rng.choice(TEXTURES), (9, 13), rng)
@@ -112,7 +113,7 @@ def background(rng: random.Random, noise: np.random.RandomState) -> np.ndarray:
 
 
 class Scene(NamedTuple):
-    """One image, and its objects from the farthest to the nearest: class and region (SIDE, SIDE), hidden parts too."""
+    """One image, and its objects from the farthest to the nearest: class and region (H, W), hidden parts too."""
 
     image: Image.Image
     objects: list[tuple[int, np.ndarray]]
@@ -133,7 +134,7 @@ def scene(number: int, seed: int, holes: bool = False) -> Scene:
     others = rng.sample([cls for cls in range(1, 21) if cls != nearest], rng.choice((0, 1, 1, 2)))
     for cls in (*others, nearest):
         hue, kind = class_look(cls)
-        places = [(rng.uniform(25, SIDE - 25), rng.uniform(25, SIDE - 25)) for _ in range(8)]
+        places = [(rng.uniform(25, IMAGE_SIDE - 25), rng.uniform(25, IMAGE_SIDE - 25)) for _ in range(8)]
         centres.append(max(places, key=lambda place: min((math.dist(place, other) for other in centres), default=0)))
         inside = shape(centres[-1], rng)
         while cls == nearest and inside.sum() < 1.2 * MIN_PIXELS:
@@ -149,8 +150,8 @@ def scene(number: int, seed: int, holes: bool = False) -> Scene:
 
 
 def paint_labels(objects: list[tuple[int, np.ndarray]], edges: bool) -> np.ndarray:
-    """The labels (SIDE, SIDE) uint8 of a scene, nearer objects over farther ones; 255 on outlines as VOC has."""
-    labels = np.zeros((SIDE, SIDE), np.uint8)
+    """The labels (H, W) uint8 of a scene, nearer objects over farther ones; 255 on outlines as VOC has."""
+    labels = np.zeros((IMAGE_SIDE, IMAGE_SIDE), np.uint8)
     for cls, inside in objects:
         labels[inside] = cls
         if edges:
@@ -159,7 +160,7 @@ def paint_labels(objects: list[tuple[int, np.ndarray]], edges: bool) -> np.ndarr
 
 
 def _disc(centre: tuple[float, float], radius: float) -> np.ndarray:
-    y, x = np.mgrid[:SIDE, :SIDE]
+    y, x = np.mgrid[:IMAGE_SIDE, :IMAGE_SIDE]
     return np.hypot(x - centre[0], y - centre[1]) < radius
 
 
@@ -167,6 +168,11 @@ def _eroded(inside: np.ndarray) -> np.ndarray:
     """The region without its outermost pixels."""
     padded = np.pad(inside, 1)
     return padded[1:-1, 1:-1] & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+
+
+def describe_toy(seed: int, counts: dict[str, int] | None = None) -> dict[str, Any]:
+    """What a toy dataset states of itself; counts: images of each list, None for fss's classes."""
+    return {"name": TOY_NAME, "seed": seed, **(counts or {split: len(some) for split, some in FSS_CLASSES.items()})}
 
 
 def make_pascal(out: Path, train: int, val: int, seed: int) -> None:
@@ -179,7 +185,7 @@ def make_pascal(out: Path, train: int, val: int, seed: int) -> None:
     write_lines(out / "ImageSets" / "classes.txt", [_name(cls) for cls in range(1, 21)])
     write_lines(out / "ImageSets" / "train.txt", names[:train])
     write_lines(out / "ImageSets" / "val.txt", names[train:])
-    _save_json(_told(seed, train=train, val=val), out / EXPECTED)
+    _save_json(describe_toy(seed, {"train": train, "val": val}), out / EXPECTED)
 
 
 def make_coco(out: Path, train: int, val: int, seed: int) -> None:
@@ -191,7 +197,7 @@ def make_coco(out: Path, train: int, val: int, seed: int) -> None:
             name = f"COCO_{split}2014_{number:012d}.jpg"
             image, objects = scene(number, seed, holes=True)
             _save_jpeg(image, out / f"{split}2014" / name)
-            images.append({"id": number, "file_name": name, "height": SIDE, "width": SIDE})
+            images.append({"id": number, "file_name": name, "height": IMAGE_SIDE, "width": IMAGE_SIDE})
             annotations += annotate(objects, number, crowded=number % 10 == 0)
         categories = [{"id": id_, "name": coco_name(cls)} for cls, id_ in enumerate(COCO_CATEGORY_IDS, start=1)]
         for id_, annotation in enumerate(annotations, start=1):
@@ -199,7 +205,7 @@ def make_coco(out: Path, train: int, val: int, seed: int) -> None:
         content = {"images": images, "annotations": annotations, "categories": categories}
         _save_json(content, out / "annotations" / f"instances_{split}2014.json")
     write_lines(out / "ImageSets" / "classes.txt", [coco_name(cls) for cls in range(1, 81)])
-    _save_json(_told(seed, train=train, val=val), out / EXPECTED)
+    _save_json(describe_toy(seed, {"train": train, "val": val}), out / EXPECTED)
 
 
 # COCO's 80 categories have ids of 1 to 90.
@@ -225,7 +231,7 @@ def annotate(objects: list[tuple[int, np.ndarray]], image_id: int, crowded: bool
     Regions with holes are run-length encoded, others are polygons of one or more parts.
     """
     annotations = []
-    seen = np.ones((SIDE, SIDE), bool)
+    seen = np.ones((IMAGE_SIDE, IMAGE_SIDE), bool)
     nearer = 0  # pixels of the largest object annotated so far
     for position, (cls, region) in reversed(list(enumerate(objects))):
         crowd = crowded and position == 0 and len(objects) > 1
@@ -236,10 +242,10 @@ def annotate(objects: list[tuple[int, np.ndarray]], image_id: int, crowded: bool
         nearer = max(nearer, shown.sum())
         loops = outlines(shown)
         if crowd:
-            segmentation: Any = {"size": [SIDE, SIDE], "counts": run_lengths(shown)}
+            segmentation: Any = {"size": [IMAGE_SIDE, IMAGE_SIDE], "counts": run_lengths(shown)}
         elif any(_signed_area(loop) < 0 for loop in loops):
             encoded = mask_coding.encode(np.asfortranarray(shown.astype(np.uint8)))
-            segmentation = {"size": [SIDE, SIDE], "counts": encoded["counts"].decode()}
+            segmentation = {"size": [IMAGE_SIDE, IMAGE_SIDE], "counts": encoded["counts"].decode()}
         else:
             segmentation = [[float(value) for point in loop for value in point] for loop in loops]
         category = COCO_CATEGORY_IDS[coco_class(cls) - 1]
@@ -292,14 +298,14 @@ def run_lengths(region: np.ndarray) -> list[int]:
 def make_fss(out: Path, seed: int) -> None:
     """Write ten images and object masks of each class, and the lists, in FSS-1000's layout."""
     for cls in progress(range(1, 21), "painting", 20, "class"):
-        for number in range(1, fss.IMAGES + 1):
+        for number in range(1, IMAGES + 1):
             image, objects = scene(20 * number + cls - 1, seed)
             _save_jpeg(image, out / _folder(cls) / f"{number}.jpg")
             mask = 255 * objects[-1][1].astype(np.uint8)
             _save_png(np.repeat(mask[..., None], 3, 2), out / _folder(cls) / f"{number}.png")  # RGB, as theirs are
-    for part, classes in FSS_PARTS.items():
-        write_lines(out / "splits" / fss.LISTS[part], [_folder(cls) for cls in classes])
-    _save_json(_fss_told(seed), out / EXPECTED)
+    for split, classes in FSS_CLASSES.items():
+        write_lines(out / "splits" / CLASS_LISTS[split], [_folder(cls) for cls in classes])
+    _save_json(describe_toy(seed), out / EXPECTED)
 
 
 def _name(cls: int) -> str:
@@ -319,15 +325,6 @@ def _save_jpeg(image: Image.Image, path: Path) -> None:
 def _save_png(pixels: np.ndarray, path: Path) -> None:
     with atomic_write(path) as file:
         Image.fromarray(pixels).save(file, "PNG")
-
-
-def _told(seed: int, **counts: int) -> dict[str, Any]:
-    """What a toy dataset says of itself."""
-    return {"name": NAME, "seed": seed, **counts}
-
-
-def _fss_told(seed: int) -> dict[str, Any]:
-    return _told(seed, **{part: len(classes) for part, classes in FSS_PARTS.items()})
 
 
 def _save_json(content: object, path: Path) -> None:
@@ -352,13 +349,14 @@ def make_toy(out: Path, layout: str, train: int, val: int, seed: int) -> bool:
         if out == Path.cwd():
             raise UserError(f"{out}: is the folder that you are in; name a new one")
         if os.path.lexists(out) and (not out.is_dir() or any(out.iterdir())):
-            if _is_there(out, layout, train, val, seed):
+            counts = None if layout == Fss.name else {"train": train, "val": val}
+            if _is_there(out, layout, describe_toy(seed, counts)):
                 return False
             raise UserError(f"{out}: exists and is not an empty folder; name a new one")
         partial = out.with_name(f".{out.name}.ssp-partial")
         shutil.rmtree(partial, ignore_errors=True)
         try:
-            if layout == fss.NAME:
+            if layout == Fss.name:
                 make_fss(partial, seed)
             else:
                 {"pascal": make_pascal, "coco": make_coco}[layout](partial, train, val, seed)
@@ -368,10 +366,9 @@ def make_toy(out: Path, layout: str, train: int, val: int, seed: int) -> bool:
     return True
 
 
-def _is_there(out: Path, layout: str, train: int, val: int, seed: int) -> bool:
+def _is_there(out: Path, layout: str, states: dict[str, Any]) -> bool:
     """Whether a folder holds this very dataset, as it says itself."""
-    folders = {"pascal": "JPEGImages", "coco": "train2014", fss.NAME: "splits"}
-    told = _fss_told(seed) if layout == fss.NAME else _told(seed, train=train, val=val)
+    folder = {"pascal": "JPEGImages", "coco": "train2014", "fss": "splits"}[layout]
     with suppress(ValueError):
-        return own_counts(out) == told and (out / folders[layout]).is_dir()
+        return read_counts(out) == states and (out / folder).is_dir()
     return False

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
-from itertools import combinations
-from pathlib import Path
+from itertools import combinations, product
 from typing import Any, NamedTuple
 
-from dataset import DATASETS, Layout
+from dataset import Benchmark
 from dataset.episodes import make_pool
 from dataset.images import IGNORE, ImageSet, read_histogram, read_rgb, read_size
-from dataset.provenance import own_counts
+from dataset.index import ClassIndex, count_classes
+from dataset.provenance import read_counts
 from util.errors import UserError
 from util.processes import map_files
 
@@ -25,7 +24,7 @@ class Finding(NamedTuple):
 
 
 class Survey(NamedTuple):
-    """What a dataset holds, a row for each split and for each part of each fold, and what is wrong with it."""
+    """What a dataset holds, a row for each list and for each split of each fold, and what is wrong with it."""
 
     splits: list[dict[str, Any]]
     folds: list[dict[str, Any]]
@@ -37,56 +36,51 @@ class Pair(NamedTuple):
 
     image_size: tuple[int, int] | None  # None where it cannot be read
     mask_size: tuple[int, int] | None
-    pixels: dict[int, int]  # of each label
+    pixels: dict[int, int]  # label -> pixels
     findings: list[Finding]
 
 
-def survey(
-    dataset: str, root: Path, shot: int, splits: str | None = None, quick: bool = False, workers: int | None = None
-) -> Survey:
+def survey(benchmark: Benchmark, shot: int, quick: bool = False, workers: int | None = None) -> Survey:
     """Open every image and mask of a dataset.
 
     Arguments:
-        dataset: "pascal", "coco" or "fss".
-        root: the dataset's own folder.
+        benchmark: the dataset.
         shot: number of supports that every class must have images for.
-        splits: HSNet's data/splits, for the classes of fss.
         quick: read only the headers of images, which does not notice truncated ones.
         workers: processes, all cores by default.
     Returns:
-        Counts for each split and each part of a fold, and the findings.
+        Counts for each list and each split of a fold, and the findings.
     """
-    layout = DATASETS[dataset]
     found: list[Finding] = []
-    sets = _image_sets(layout, root, splits, found)
-    expected = _expected(layout, root, found)
+    sets = _image_sets(benchmark, found)
+    expected = _expected(benchmark, found)
     for (one, first), (other, second) in combinations(sets.items(), 2):
         both = sorted(set(first.ids) & set(second.ids))
         found += [Finding("lists overlap", f"{image} is in the lists of both {one} and {other}") for image in both]
     rows, indices = [], {}
     for name, images in sets.items():
-        row, indices[name] = _survey_split(name, images, quick, workers, found)
+        row, indices[name] = _survey_list(name, images, quick, workers, found)
         count = row["listed"]
-        if layout.COUNTED == "classes":
+        if benchmark.counted == "classes":
             count = len(images.class_names)
             row = {"split": name, "classes": count, **row}
-        if count not in (expected[name], layout.WITH_OBJECTS.get(name)):
-            what = f"{images.name}: {count} {layout.COUNTED} listed, expected {expected[name]}"
+        if count not in (expected.get(name, count), benchmark.counts_with_objects.get(name)):
+            what = f"{images.name}: {count} {benchmark.counted} listed, expected {expected[name]}"
             found.append(Finding("count", what))
-            if missing := layout.PARTIAL.get((name, count)):
+            if missing := benchmark.partial_downloads.get((name, count)):
                 found.append(Finding("count", f"{images.masks}: {missing}"))
         rows.append(row)
-    folds = list(_survey_folds(layout, sets, indices, shot, found))
+    folds = list(_survey_folds(benchmark, sets, indices, shot, found))
     return Survey(rows, folds, found)
 
 
-def _image_sets(layout: Layout, root: Path, splits: str | None, found: list[Finding]) -> dict[str, ImageSet]:
+def _image_sets(benchmark: Benchmark, found: list[Finding]) -> dict[str, ImageSet]:
     """The image sets whose folders and lists can be read; a finding for each of the others."""
     sets = {}
-    for split in layout.SPLITS:
+    for image_list in benchmark.lists:
         try:
-            images = layout.image_set(root, split, splits)
-            sets[split] = _existing(images, found) if images.binary else images
+            images = benchmark.open_list(image_list)
+            sets[image_list] = _existing(images, found) if images.binary else images
         except UserError as error:
             found.append(Finding("list or folder", str(error)))
     return sets
@@ -99,18 +93,18 @@ def _existing(images: ImageSet, found: list[Finding]) -> ImageSet:
     return images.listed(images.name, [image for image in images.ids if image.split("/")[0] not in missing])
 
 
-def _expected(layout: Layout, root: Path, found: list[Finding]) -> dict[str, Any]:
+def _expected(benchmark: Benchmark, found: list[Finding]) -> Mapping[str, Any]:
     """The published counts, or those that the dataset states itself."""
     try:
-        return {**layout.COUNTS, **own_counts(root)}
+        return {**benchmark.counts, **read_counts(benchmark.root)}
     except ValueError as error:
         found.append(Finding("count", str(error)))
-        return layout.COUNTS
+        return benchmark.counts
 
 
-def _survey_split(
+def _survey_list(
     name: str, images: ImageSet, quick: bool, workers: int | None, found: list[Finding]
-) -> tuple[dict[str, Any], dict[str, dict[int, int]]]:
+) -> tuple[dict[str, Any], ClassIndex]:
     """A table row, and the class index as far as masks can be read."""
     paths = [images.image_path(image) for image in images.ids], [images.mask_path(image) for image in images.ids]
     labels = (0, 1) if images.binary else (0, *images.class_names, IGNORE)
@@ -119,11 +113,6 @@ def _survey_split(
     pairs = list(map_files(work, *paths, count=len(images.ids), what=what, unit="pair", workers=workers))
     for pair in pairs:
         found += pair.findings
-    numbers = {folder: cls for cls, folder in images.class_names.items()} if images.binary else {}
-    index = {}
-    for image, pair in zip(images.ids, pairs, strict=True):
-        found = {label: n for label, n in pair.pixels.items() if 0 < label < IGNORE}
-        index[image] = {numbers[image.split("/")[0]]: n for n in found.values()} if images.binary else found
     sides = [side for pair in pairs if pair.image_size for side in pair.image_size]
     whole = sum(pair.image_size is not None and pair.image_size == pair.mask_size for pair in pairs)
     row = {
@@ -135,7 +124,7 @@ def _survey_split(
         "sides": f"{min(sides)}-{max(sides)}" if sides else "-",
         "faults": sum(len(pair.findings) for pair in pairs),
     }
-    return row, index
+    return row, count_classes(images, (pair.pixels for pair in pairs))
 
 
 def examine(image_path: str, mask_path: str, binary: bool, labels: frozenset[int], quick: bool) -> Pair:
@@ -169,43 +158,30 @@ def examine(image_path: str, mask_path: str, binary: bool, labels: frozenset[int
 
 
 def _survey_folds(
-    layout: Layout,
+    benchmark: Benchmark,
     sets: dict[str, ImageSet],
-    indices: dict[str, dict[str, dict[int, int]]],
+    indices: dict[str, ClassIndex],
     shot: int,
     found: list[Finding],
 ) -> Iterator[dict[str, Any]]:
-    """For each part of each fold: images in use, and the class with the fewest; classes with too few are findings."""
-    short: Counter[tuple[str, int, int]] = Counter()
-    for fold, split, classes in _folds(layout, sets):
-        images = sets[split]
-        pool = make_pool(indices[split], classes, layout.MIN_PIXELS)
+    """For each split of each fold: images in use, and the class with the fewest; classes with too few are findings."""
+    short: set[tuple[str, int]] = set()
+    for order, fold, (name, images) in product(benchmark.class_orders, benchmark.folds, sets.items()):
+        pool = make_pool(indices[name], benchmark.classes_of(images, name, fold, order), benchmark.min_pixels)
         counts = {cls: int(large.sum()) for cls, large in pool.large.items()}
         fewest = min(counts, key=lambda cls: counts[cls], default=None)
+        title = " ".join(str(word) for word in (fold, order) if word is not None)
         yield {
-            "fold": fold,
+            "fold": title,
             "part": images.name,
             "classes": len(counts),
             "images": len(pool.names),
             "fewest": "-" if fewest is None else f"{counts[fewest]} ({fewest} {images.class_names[fewest]})",
         }
         for cls, count in counts.items():
-            if count < shot + 1 and not short[images.name, cls, count]:
-                short[images.name, cls, count] += 1
-                where = f"{images.name}{f', fold {fold}' if fold else ''}"
+            if count < shot + 1 and (images.name, cls) not in short:
+                short.add((images.name, cls))
+                where = f"{images.name}{f', fold {title}' if title else ''}"
                 need = f"{shot}-shot episodes need {shot + 1}"
                 text = f"{where}: class {cls} ({images.class_names[cls]}) has {count} images large enough, {need}"
                 found.append(Finding("class", text))
-
-
-def _folds(layout: Layout, sets: dict[str, ImageSet]) -> Iterator[tuple[str, str, list[int]]]:
-    """The fold, the split and the classes of everything that is trained or tested on."""
-    for order in layout.CLASS_ORDERS:
-        for fold in layout.FOLDS:
-            if fold is None:  # each split has classes of its own
-                yield from (("", split, list(images.class_names)) for split, images in sets.items())
-                continue
-            name = f"{fold} {order}" if order else f"{fold}"
-            novel = layout.novel_classes(fold, order)
-            for split, images in sets.items():
-                yield name, split, [cls for cls in images.class_names if (cls in novel) == (split == "val")]

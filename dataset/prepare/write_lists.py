@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dataset import DATASETS, FOLDS, class_index, coco, fss, pascal
+from dataset import DATASETS, Benchmark
 from dataset.episodes import MIN_PIXELS
-from dataset.hsnet import GENERATED, HSNET, is_generated, read_class_lists, read_pairs
+from dataset.fss import CLASS_LISTS, Fss
+from dataset.hsnet import GENERATED, is_generated
 from dataset.lists import check_names, read_lines, write_lines
 from util.errors import UserError
 from util.locks import only_one
@@ -18,54 +19,43 @@ def import_lists(source: Path, out: Path) -> list[Path]:
     Pickles are read by an unpickler that knows only containers, str and int. Returns the files that were written.
     Raises UserError if a list is damaged or if there is none at all.
     """
-    content: dict[Path, list[str]] = {}
-    for layout in (pascal, coco, fss):
-        for fold in layout.FOLDS:
-            if is_generated(path := layout.hsnet_list(source, fold)):
-                raise UserError(f"{path}: was {GENERATED}; name the data/splits of an HSNet checkout")
-    for fold in FOLDS:
-        if (source / pascal.NAME).is_dir():
-            pairs = read_pairs(pascal.hsnet_list(source, fold))
-            content[pascal.hsnet_list(out, fold)] = pascal.hsnet_lines(pairs, HSNET)
-        if (source / coco.NAME).is_dir():
-            lists = read_class_lists(coco.hsnet_list(source, fold))
-            content[coco.hsnet_list(out, fold, new=True)] = coco.class_lists_line(lists, HSNET)
-    if (source / fss.NAME).is_dir():
-        for part in fss.PARTS:
-            content[out / fss.NAME / fss.LISTS[part]] = fss.class_list(source / fss.NAME, part)
-    if not content:
+    there = [benchmark for benchmark in DATASETS.values() if (source / benchmark.name).is_dir()]
+    if not there:
         raise UserError(f"{source}: holds none of pascal, coco and fss; name the data/splits of an HSNet checkout")
+    files = [(benchmark, path) for benchmark in there for path in benchmark.hsnet_files(source)]
+    for _, path in files:
+        if is_generated(path):
+            raise UserError(f"{path}: was {GENERATED}; name the data/splits of an HSNet checkout")
+    content = {
+        (out / path.relative_to(source)).with_suffix(benchmark.hsnet_suffix): benchmark.copy_hsnet_list(path)
+        for benchmark, path in files
+    }
     return _write(content, out)
 
 
-def generate_lists(dataset: str, root: Path, out: Path, workers: int | None = None) -> list[Path]:
+def generate_lists(benchmark: Benchmark, out: Path, workers: int | None = None) -> list[Path]:
     """Write lists made from a dataset's own masks: each test image with each class that is large enough in it.
 
     Their episodes are not HSNet's; every list says so at its start.
 
     Arguments:
-        dataset: "pascal", "coco" or "fss".
-        root: the dataset's own folder.
+        benchmark: the dataset.
         out: the folder to write, for --splits.
         workers: processes, all cores by default.
     Returns:
         The files that were written.
     """
-    layout = DATASETS[dataset]
-    images = layout.image_set(root, layout.SPLITS[-1])
-    if images.binary:  # every image shows the class of its folder, and the list keeps its order
-        pairs = [(f"{name}/1", 1) for name in fss.class_list(fss.lists_folder(root, None), "test")]
-        return _write({layout.hsnet_list(out, None): layout.hsnet_lines(pairs, GENERATED)}, out)
-    index = class_index(images, workers)
-    pairs = sorted((image, cls) for image, found in index.items() for cls, n in found.items() if n >= MIN_PIXELS)
     content = {}
-    for fold in layout.FOLDS:
-        novel = layout.novel_classes(fold, layout.HSNET_ORDER)
-        of_fold = [(image, cls) for image, cls in pairs if cls in novel]
-        try:
-            content[layout.hsnet_list(out, fold, new=True)] = layout.hsnet_lines(of_fold, GENERATED)
-        except ValueError as error:
-            raise UserError(f"{images.masks}: {error} of fold {fold}") from error
+    pairs = benchmark.image_class_pairs(workers)
+    for fold in benchmark.folds:
+        novel = None if fold is None else benchmark.novel_classes(fold, benchmark.hsnet_order)
+        of_fold = [(image, cls) for image, cls in pairs if novel is None or cls in novel]
+        if not of_fold and benchmark.hsnet_suffix == ".txt":  # HSNet's reader and ours refuse an empty list
+            raise UserError(
+                f"{benchmark.open_folders().masks}: no mask holds {MIN_PIXELS} pixels of a class of fold {fold}"
+            )
+        path = benchmark.hsnet_list(out, fold).with_suffix(benchmark.hsnet_suffix)
+        content[path] = benchmark.hsnet_lines(of_fold, GENERATED)
     return _write(content, out)
 
 
@@ -75,13 +65,9 @@ def derive_fss_lists(test: list[str], everything: list[str]) -> dict[str, list[s
     The official list does not say which of the others validate: here every n-th of them in order of names, 240 of 760.
     """
     others = sorted(set(everything) - set(test))
-    share = fss.COUNTS["select"] / (fss.COUNTS["select"] + fss.COUNTS["train"])
-    chosen = [int((number + 1) * share) > int(number * share) for number in range(len(others))]
-    return {
-        "train": [name for name, taken in zip(others, chosen, strict=True) if not taken],
-        "select": [name for name, taken in zip(others, chosen, strict=True) if taken],
-        "test": sorted(test),
-    }
+    share = Fss.counts["val"] / (Fss.counts["val"] + Fss.counts["train"])
+    val = [name for n, name in enumerate(others) if int((n + 1) * share) > int(n * share)]
+    return {"train": sorted(set(others) - set(val)), "val": val, "test": sorted(test)}
 
 
 def read_official_list(path: Path) -> list[str]:
@@ -97,15 +83,15 @@ def write_fss_lists(lists: dict[str, list[str]], root: Path, source: str | Path 
 
     source: where the classes were read, for people.
     """
-    for names in ([name for part in lists.values() for name in part], *lists.values()):
+    for names in ([name for some in lists.values() for name in some], *lists.values()):
         absent = [name for name in names if not (root / name).is_dir()]
         if len(absent) > len(names) / 2:
             raise UserError(
                 f"{root}: {len(absent)} of the {len(names)} listed classes are not there, {absent[0]!r:.60} the first "
                 f"of {source}; unpack all of them, or keep the dataset's own lists"
             )
-    folder = fss.lists_folder(root, None)
-    _write({folder / fss.LISTS[part]: names for part, names in lists.items()}, folder)
+    folder = Fss(root).class_list_folder
+    _write({folder / CLASS_LISTS[split]: names for split, names in lists.items()}, folder)
 
 
 def _write(content: dict[Path, list[str]], folder: Path) -> list[Path]:

@@ -6,16 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dataset import (
-    ImageSet,
-    Plans,
-    class_index,
-    hsnet_classes,
-    hsnet_provenance,
-    open_listed,
-    open_part,
-    plan_hsnet,
-)
+from dataset import ImageSet, Plans, class_index
 from dataset.provenance import Provenance, label_of
 from engine.evaluation.protocol import HSNET, PAPER, Protocol, SavedEpisodes, plan_seeds
 from engine.evaluation.training_provenance import describe_training
@@ -63,22 +54,22 @@ def open_evaluation_set(
         splits: HSNet's data/splits, or None.
         workers: processes that read masks.
     """
-    dataset, fold = setting.dataset, setting.fold
+    fold, benchmark = setting.fold, setting.benchmark(root, splits)
     seeds, episodes, saved = wanted
     if not saved and protocol == PAPER:
-        part = open_part(dataset, root, "test", fold, setting.class_order, splits)
+        split = benchmark.open_split("test", fold, setting.class_order)
         with distributed.first_process_first():
-            plans = plan_seeds(part, setting.shot, seeds, episodes or PAPER.episodes(dataset), workers)
-        return EvaluationSet(part.images, plans, part.classes, part.provenance)
-    plans = saved.plans if saved else {0: plan_hsnet(dataset, splits, fold, setting.shot)}
+            plans = plan_seeds(split, setting.shot, seeds, episodes or PAPER.episodes(setting.dataset), workers)
+        return EvaluationSet(split.images, plans, split.classes, split.provenance)
+    plans = saved.plans if saved else {0: benchmark.plan_hsnet(splits, fold, setting.shot)}
     if saved and episodes and episodes > (has := min(map(len, plans.values()))):
         raise UserError(f"--episodes {episodes}: the file of --episodes-from has {has} of a seed; ask for no more")
     everything = [episode for some in plans.values() for episode in some]  # also those that are left out below
     over_fold = protocol.over_all_classes
-    classes = hsnet_classes(dataset, fold, everything) if over_fold else {episode.cls for episode in everything}
+    classes = benchmark.hsnet_classes(fold, everything) if over_fold else {episode.cls for episode in everything}
     plans = {seed: some[:episodes] for seed, some in plans.items()}
-    images = open_listed(dataset, root, [episode for some in plans.values() for episode in some])
-    data = saved.data if saved else hsnet_provenance(dataset, root, splits, fold)
+    images = benchmark.open_images([episode for some in plans.values() for episode in some])
+    data = saved.data if saved else benchmark.hsnet_provenance(fold)
     return EvaluationSet(images, plans, [cls for cls in sorted(classes) if cls in images.class_names], data)
 
 

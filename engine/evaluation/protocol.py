@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dataset import DATASETS, Episode, Part, Plans, hsnet, open_pool
+from dataset import DATASETS, Episode, Plans, Split, hsnet, open_pool
 from dataset.episodes import plan_from_pool
 from dataset.provenance import PROVENANCE_RULES, Provenance, from_dict
 from engine.setting import CACHE_GB, Setting
@@ -36,12 +36,12 @@ class Protocol:
 
     def episodes(self, dataset: str) -> int:
         """Episodes of a seed."""
-        layout = DATASETS[dataset]
-        return layout.HSNET_EPISODES if self == HSNET else layout.EPISODES
+        benchmark = DATASETS[dataset]
+        return benchmark.hsnet_episodes if self == HSNET else benchmark.episodes
 
 
 PAPER = Protocol("ssp", "the paper's own protocol", 5, None, ignored_is_background=False, over_all_classes=False)
-HSNET = Protocol("hsnet", "HSNet's protocol", 1, hsnet.SIDE, ignored_is_background=True, over_all_classes=True)
+HSNET = Protocol("hsnet", "HSNet's protocol", 1, hsnet.HSNET_SIDE, ignored_is_background=True, over_all_classes=True)
 PROTOCOLS = {protocol.name: protocol for protocol in (PAPER, HSNET)}
 
 
@@ -75,12 +75,12 @@ class SavedEpisodes(NamedTuple):
 
 
 def plan_seeds(
-    part: Part, shot: int, seeds: Iterable[int], episodes: int, workers: int | None = None
+    split: Split, shot: int, seeds: Iterable[int], episodes: int, workers: int | None = None
 ) -> dict[int, list[Episode]]:
     """Plan the episodes of each seed, as the authors draw them (docs/method.md, section 5).
 
     Arguments:
-        part: images and test classes.
+        split: images and test classes.
         shot: supports of an episode.
         seeds: which to plan.
         episodes: of a seed.
@@ -92,7 +92,7 @@ def plan_seeds(
     if len(seeds) * episodes > MOST_PLANNED:
         many = f"{len(seeds)} seeds of {episodes} episodes are more than {MOST_PLANNED} in all"
         raise UserError(f"{many}; lower --seeds, or the episodes of a seed")
-    pool = open_pool(part, shot, workers)
+    pool = open_pool(split, shot, workers)
     return {seed: plan_from_pool(pool, shot, seed, episodes) for seed in seeds}
 
 
@@ -130,11 +130,11 @@ def load_episodes(path: str | Path) -> SavedEpisodes:
     try:
         content = read_json(path, EPISODES_BYTES)
         check_fields(content, {"dataset": one_of(*DATASETS)})
-        layout = DATASETS[content["dataset"]]
+        benchmark = DATASETS[content["dataset"]]
         rules = {
             "format": one_of(EPISODES_FORMAT),
-            "class_order": one_of(*layout.CLASS_ORDERS),
-            "fold": one_of(*layout.FOLDS),
+            "class_order": one_of(*benchmark.class_orders),
+            "fold": one_of(*benchmark.folds),
             "shot": whole(1, 100),
             "protocol": one_of(*PROTOCOLS),
             "data": optional(with_fields(PROVENANCE_RULES)),

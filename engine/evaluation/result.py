@@ -187,10 +187,10 @@ class EvaluationResult:
 def check_result(content: Mapping[str, Any]) -> None:
     """Raise ValueError unless the fields of a result are what they can be."""
     check_fields(content, {"dataset": one_of(*DATASETS), "method": is_name_of(is_method)})
-    layout = DATASETS[content["dataset"]]
+    benchmark = DATASETS[content["dataset"]]
     of_setting = {
-        "class_order": one_of(*layout.CLASS_ORDERS),
-        "fold": one_of(*layout.FOLDS),
+        "class_order": one_of(*benchmark.class_orders),
+        "fold": one_of(*benchmark.folds),
         "refine": one_of(False, content["method"] != "baseline"),
     }
     check_fields(content, {**of_setting, **RESULT_RULES})

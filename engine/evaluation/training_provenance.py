@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dataset import DATASETS, hsnet, hsnet_list, locate
+from dataset import DATASETS, hsnet
 from dataset.provenance import from_dict, label_of
 from engine.setting import AUTHORS, Setting
 from util.errors import UserError, one_line
@@ -64,16 +64,16 @@ def state_training(
         )
     if info.get("dataset") and any(info[name] != known[name] for name in ("dataset", "fold")):
         raise UserError(f"--trained-on {text}: {path} was {describe_training(info)}; leave the flag out")
-    layout, fold = DATASETS[known["dataset"]], known["fold"]
+    benchmark, fold = DATASETS[known["dataset"]], known["fold"]
     known |= {"declared": True}
     if fold is not None:
-        others = [layout.novel_classes(other, known["class_order"]) for other in layout.FOLDS if other != fold]
+        others = [benchmark.novel_classes(other, known["class_order"]) for other in benchmark.folds if other != fold]
         return {**info, **known, "base_classes": sorted(cls for classes in others for cls in classes)}
     listed = {}
-    if dataset in (None, layout.NAME):  # the classes of another dataset have other names anyway
-        folder = locate(root, layout.FOLDER)
-        listed = {split: layout.image_set(folder, split, splits).class_names for split in layout.SPLITS[:-1]}
-    base, chosen_on = listed.get("train", {}), listed.get("select", {})
+    if dataset in (None, benchmark.name):  # the classes of another dataset have other names anyway
+        opened = benchmark(root, splits)
+        listed = {split: opened.open_list(split).class_names for split in benchmark.lists[:-1]}
+    base, chosen_on = listed.get("train", {}), listed.get("val", {})
     names = {"base_names": [*base.values()], "selection_names": [*chosen_on.values()]}
     return {**info, **known, **names, "base_classes": [*base]}
 
@@ -81,9 +81,9 @@ def state_training(
 def _trainings(usual: str) -> dict[str, dict[str, Any]]:
     """All that --trained-on takes; usual: the dataset that is meant by a fold alone."""
     found = {}
-    for name, layout in DATASETS.items():
-        for order in layout.CLASS_ORDERS:
-            for fold in layout.FOLDS:
+    for name, benchmark in DATASETS.items():
+        for order in benchmark.class_orders:
+            for fold in benchmark.folds:
                 words = [str(word) for word in (order, fold) if word is not None]
                 known = {"dataset": name, "class_order": order, "fold": fold}
                 found[":".join([name, *words])] = known
@@ -112,7 +112,7 @@ def leakage_warnings(
     Returns:
         Lines for people; none if nothing is wrong.
     """
-    lists = None if splits is None else hsnet_list(setting.dataset, splits, setting.fold)
+    lists = None if splits is None else setting.benchmark.hsnet_list(splits, setting.fold)
     if lists and hsnet.is_generated(lists):
         line = f"{lists} was {hsnet.GENERATED}: its episodes are not HSNet's"
         return [line, *training_leakage(setting, classes, names, info, path)]
@@ -127,7 +127,7 @@ def training_leakage(
     def name_classes(some: Sequence[int]) -> str:
         return ", ".join(f"{cls} {names.get(cls, '')}".strip() for cls in some)
 
-    layout = setting.layout
+    benchmark = setting.benchmark
     # Which order of coco's classes the authors trained on the report discusses, unless --trained-on says it.
     if info.get("weights") == AUTHORS and "base_classes" not in info:
         if (info["dataset"], info["fold"]) == (setting.dataset, setting.fold):
@@ -136,16 +136,16 @@ def training_leakage(
         return [f"{path} was trained by the authors on {other}"]
     if "base_classes" not in info:
         line = f"{path} does not say which classes it was trained on; make sure the test classes are not among them"
-        for other in layout.CLASS_ORDERS:
+        for other in benchmark.class_orders:
             if other != setting.class_order:
-                seen = [cls for cls in classes if cls not in layout.novel_classes(setting.fold, other)]
+                seen = [cls for cls in classes if cls not in benchmark.novel_classes(setting.fold, other)]
                 line += f"; one trained on fold {setting.fold} in {other} order has SEEN {len(seen)} of them: "
                 line += name_classes(seen)
         return [line]
     if info.get("dataset") != setting.dataset:
         other = f"was trained on {info.get('dataset')}, whose classes may be among those of {setting.dataset}"
         return [f"{path} {other}"]
-    if layout.COUNTED == "classes":  # the lists say which classes there are: another list gives other numbers
+    if benchmark.counted == "classes":  # the lists say which classes there are: another list gives other numbers
         trained, chosen = set(info.get("base_names", ())), set(info.get("selection_names", ()))
         seen = {"TRAINED on": [c for c in classes if names[c] in trained]}
         seen["CHOSEN on"] = [c for c in classes if names[c] in chosen]

@@ -44,7 +44,7 @@ def open_run(options: TrainingOptions) -> Run:
     seeds = range(options.seed, options.seed + options.seeds)
     episodes = options.test_episodes or PAPER.episodes(setting.dataset)
     with first_process_first():
-        selection = plan_seeds(fold.select, setting.shot, seeds[:1], episodes, workers)
+        selection = plan_seeds(fold.val, setting.shot, seeds[:1], episodes, workers)
         final = plan_seeds(fold.test, setting.shot, seeds, episodes, workers)
         pool = open_pool(fold.train, setting.shot, workers)
     samples = TrainingSamples(

@@ -56,7 +56,7 @@ def make_forecast(run: Run, trainer: Trainer, state: Training, engine: str) -> F
         forecast.step_seconds = trainer.time_step(first_batch(run, trainer.device))
     if forecast.step_seconds or is_long:
         (plan,) = run.selection.values()
-        forecast.unit_seconds = unit_seconds(trainer.net, run.fold.select.images, plan, engine)
+        forecast.unit_seconds = unit_seconds(trainer.net, run.fold.val.images, plan, engine)
         at = f", at {forecast.step_seconds:.2g} s a step" if forecast.step_seconds else ""
         say(f"about {forecast.time_left(state)}{at}")
     return forecast

@@ -173,7 +173,7 @@ class RunFiles:
             "base_classes": fold.train.classes,
             "novel_classes": fold.test.classes,
             "base_names": fold.train.names(),
-            "selection_names": fold.select.names(),
+            "selection_names": fold.val.names(),
             "novel_names": fold.test.names(),
             "data": fold.train.provenance and fold.train.provenance._asdict(),
             "arguments": self.state.arguments,

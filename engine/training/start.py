@@ -161,7 +161,7 @@ def what_will_run(run: Run, net: FewShotNetwork, done: int) -> list[str]:
         notes.append("note: without --refine; the SSP rows of the paper's tables are trained with it")
     line = (
         f"{setting.method} {backbone} on {what}{data}: {len(samples.pool.names)} training images of "
-        f"{spans(fold.train.classes)}, best weights chosen on {spans(fold.select.classes)}, tested on "
+        f"{spans(fold.train.classes)}, best weights chosen on {spans(fold.val.classes)}, tested on "
         f"{spans(fold.test.classes)}; {schedule.snapshots} snapshots of {schedule.steps} steps"
         f"{f', {done} done' if done else ''}, {episodes} episodes to train on{unused}, {evaluated} evaluated "
         f"after each snapshot, {tested} at the end; {trained:.1f} M trained parameters, {where}"

@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
-import re
 import shutil
+from itertools import product
 from pathlib import Path
 
 import pytest
 
-from dataset import coco, open_fold
-from dataset.coco import image_set, novel_classes
+from dataset import Coco, open_fold
+from tests.dataset.layouts import COCO_NAMES, failure, lay_out_coco
 from tests.files import write
-from util.errors import UserError
-
-NAMES = {split: [f"COCO_{split}2014_{number:012d}" for number in (9, 10, 30, 400)] for split in ("train", "val")}
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Four images with masks in either split (empty files: layouts open none), no lists."""
-    root = tmp_path / "COCO2014"
-    for split, names in NAMES.items():
-        for name in names:
-            write(root / f"{split}2014" / f"{name}.jpg")
-            write(root / "annotations" / f"{split}2014" / f"{name}.png")
-    return root
+    return lay_out_coco(tmp_path)
 
 
 @pytest.fixture
 def authors(tmp_path: Path) -> Path:
     """The same as the authors lay it out, with lists in an order of their own."""
     root = tmp_path / "COCO2014"
-    for split, names in NAMES.items():
+    for split, names in COCO_NAMES.items():
         for name in names:
             write(root / f"{split}_coco" / "JPEGImages" / f"{name}.jpg")
             write(root / f"{split}_coco" / "SegmentationClassAug" / f"{name}.png")
@@ -39,54 +30,66 @@ def authors(tmp_path: Path) -> Path:
     return root
 
 
-def failure(root: Path) -> str:
-    with pytest.raises(UserError) as excinfo:
-        open_fold("coco", root, 0, "contiguous")
-    message = str(excinfo.value)
-    assert "\n" not in message
-    return message
-
-
 # The folds
 
 
 def test_contiguous_folds_by_hand() -> None:
     with pytest.raises(ValueError, match=r"^class_order None is not one of"):
-        novel_classes(0, None)
-    assert novel_classes(0, "contiguous") == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20]
+        Coco.novel_classes(0, None)
+    assert Coco.novel_classes(0, "contiguous") == [
+        1,
+        2,
+        3,
+        4,
+        5,
+        6,
+        7,
+        8,
+        9,
+        10,
+        11,
+        12,
+        13,
+        14,
+        15,
+        16,
+        17,
+        18,
+        19,
+        20,
+    ]
     for fold, (first, last) in enumerate(((1, 20), (21, 40), (41, 60), (61, 80))):
-        classes = novel_classes(fold, "contiguous")
+        classes = Coco.novel_classes(fold, "contiguous")
         assert (classes[0], classes[-1], len(classes)) == (first, last, 20)
 
 
 def test_interleaved_folds_by_hand() -> None:
     expected = [1, 5, 9, 13, 17, 21, 25, 29, 33, 37, 41, 45, 49, 53, 57, 61, 65, 69, 73, 77]
     for fold in range(4):
-        assert novel_classes(fold, "interleaved") == [cls + fold for cls in expected]
+        assert Coco.novel_classes(fold, "interleaved") == [cls + fold for cls in expected]
 
 
-@pytest.mark.parametrize("order", coco.CLASS_ORDERS)
+@pytest.mark.parametrize("order", Coco.class_orders)
 def test_every_class_is_novel_in_one_fold(order: str) -> None:
-    assert sorted(cls for fold in range(4) for cls in novel_classes(fold, order)) == list(range(1, 81))
+    assert sorted(cls for fold in range(4) for cls in Coco.novel_classes(fold, order)) == list(range(1, 81))
 
 
 def test_folds_of_the_two_orders_share_five_classes() -> None:
-    for one in range(4):
-        for other in range(4):
-            assert len(set(novel_classes(one, "contiguous")) & set(novel_classes(other, "interleaved"))) == 5
+    for one, other in product(range(4), repeat=2):
+        assert len({*Coco.novel_classes(one, "contiguous")} & {*Coco.novel_classes(other, "interleaved")}) == 5
 
 
 def test_class_names() -> None:
-    assert list(coco.CLASS_NAMES) == list(range(1, 81))
+    assert list(Coco.class_names) == list(range(1, 81))
     by_hand = {1: "person", 12: "stop sign", 13: "parking meter", 25: "backpack", 61: "dining table", 80: "toothbrush"}
-    assert {cls: coco.CLASS_NAMES[cls] for cls in by_hand} == by_hand
+    assert {cls: Coco.class_names[cls] for cls in by_hand} == by_hand
 
 
-@pytest.mark.parametrize("order", coco.CLASS_ORDERS)
+@pytest.mark.parametrize("order", Coco.class_orders)
 def test_a_fold_trains_on_its_sixty_other_classes(root: Path, order: str) -> None:
     fold = open_fold("coco", root, 2, order)
-    assert fold.test.classes == fold.select.classes == novel_classes(2, order)
-    assert fold.train.classes == [cls for cls in range(1, 81) if cls not in novel_classes(2, order)]
+    assert fold.test.classes == fold.val.classes == Coco.novel_classes(2, order)
+    assert fold.train.classes == [cls for cls in range(1, 81) if cls not in Coco.novel_classes(2, order)]
     assert fold.train.names()[0] == "person"
     assert (fold.train.min_pixels, fold.test.min_pixels) == (2048, 2048)
 
@@ -94,29 +97,26 @@ def test_a_fold_trains_on_its_sixty_other_classes(root: Path, order: str) -> Non
 # Layouts
 
 
-@pytest.mark.parametrize("given", ["COCO2014", "."])
-def test_root_is_the_folder_or_holds_it(root: Path, given: str) -> None:
-    fold = open_fold("coco", root.parent / given, 0, "contiguous")
-    assert list(fold.train.images.ids) == NAMES["train"]
-    assert list(fold.test.images.ids) == NAMES["val"]
-    assert (fold.train.images.name, fold.test.images.name) == ("coco train", "coco val")
-    image = NAMES["val"][2]
+def test_a_fold(root: Path) -> None:
+    fold = open_fold("coco", root, 0, "contiguous")
+    assert list(fold.train.images.ids) == COCO_NAMES["train"]
+    assert list(fold.test.images.ids) == COCO_NAMES["val"]
+    image = COCO_NAMES["val"][2]
     assert Path(fold.test.images.image_path(image)) == root / "val2014" / f"{image}.jpg"
     assert Path(fold.test.images.mask_path(image)) == root / "annotations" / "val2014" / f"{image}.png"
 
 
-@pytest.mark.parametrize("given", ["COCO2014", "."])
 @pytest.mark.parametrize("masks", ["SegmentationClassAug", "SegmentationClass"])
 @pytest.mark.parametrize("listed", [True, False])
-def test_the_authors_layout(authors: Path, given: str, masks: str, listed: bool) -> None:
-    for split in NAMES:
+def test_the_authors_layout(authors: Path, masks: str, listed: bool) -> None:
+    for split in COCO_NAMES:
         theirs = authors / f"{split}_coco"
         (theirs / "SegmentationClassAug").rename(theirs / masks)
         if not listed:
             shutil.rmtree(theirs / "ImageSets")
-    fold = open_fold("coco", authors.parent / given, 3, "interleaved")
+    fold = open_fold("coco", authors, 3, "interleaved")
     for split, part in (("train", fold.train), ("val", fold.test)):
-        names = NAMES[split][::-1] if listed else NAMES[split]
+        names = COCO_NAMES[split][::-1] if listed else COCO_NAMES[split]
         assert list(part.images.ids) == names
         assert part.images.name == f"coco {split}"
         assert Path(part.images.image_path(names[0])) == authors / f"{split}_coco" / "JPEGImages" / f"{names[0]}.jpg"
@@ -125,26 +125,26 @@ def test_the_authors_layout(authors: Path, given: str, masks: str, listed: bool)
 
 def test_augmented_masks_are_preferred(authors: Path) -> None:
     (authors / "val_coco" / "SegmentationClass").mkdir()
-    assert image_set(authors, "val").masks == authors / "val_coco" / "SegmentationClassAug"
+    assert Coco(authors).open_list("val").masks == authors / "val_coco" / "SegmentationClassAug"
 
 
 def test_cocos_own_layout_is_preferred(root: Path, authors: Path) -> None:
-    assert image_set(root, "val").images == root / "val2014"
+    assert Coco(root).open_list("val").images == root / "val2014"
     shutil.rmtree(root / "annotations")
-    assert image_set(root, "val").images == authors / "val_coco" / "JPEGImages"
+    assert Coco(root).open_list("val").images == authors / "val_coco" / "JPEGImages"
 
 
 def test_a_list_chooses_images_and_gives_their_order(root: Path) -> None:
-    nine, ten, thirty, _ = NAMES["train"]
+    nine, ten, thirty, _ = COCO_NAMES["train"]
     write(root / "ImageSets" / "train.txt", f"{thirty}\n{nine}\n# a note\n\n{ten}\n")
-    assert image_set(root, "train").ids == (thirty, nine, ten)
-    assert list(image_set(root, "val").ids) == NAMES["val"]
+    assert Coco(root).open_list("train").ids == (thirty, nine, ten)
+    assert list(Coco(root).open_list("val").ids) == COCO_NAMES["val"]
 
 
 def test_other_files_are_no_images(root: Path) -> None:
     write(root / "val2014" / "readme.txt")
     write(root / "annotations" / "val2014" / ".COCO_val2014_000000000009.png.77.ssp-tmp")
-    assert list(image_set(root, "val").ids) == NAMES["val"]
+    assert list(Coco(root).open_list("val").ids) == COCO_NAMES["val"]
 
 
 # What is missing
@@ -152,56 +152,27 @@ def test_other_files_are_no_images(root: Path) -> None:
 
 def test_images_without_masks(root: Path) -> None:
     folder = root / "annotations" / "val2014"
-    for name in NAMES["val"][:3]:
+    for name in COCO_NAMES["val"][:3]:
         (folder / f"{name}.png").unlink()
     listed = root / "ImageSets" / "val.txt"
-    assert failure(root) == (
+    assert failure("coco", root) == (
         f"{folder}: 3 of the 4 images in val2014 have no mask there; python prepare.py coco makes them, "
         f"or {listed} can list the images to use"
     )
-    write(listed, NAMES["val"][3])
-    assert image_set(root, "val").ids == (NAMES["val"][3],)
+    write(listed, COCO_NAMES["val"][3])
+    assert Coco(root).open_list("val").ids == (COCO_NAMES["val"][3],)
 
 
 def test_no_images_at_all(root: Path) -> None:
     for path in (root / "train2014").iterdir():
         path.unlink()
-    assert f"{root / 'annotations' / 'train2014'}: 0 of the 0 images in train2014" in failure(root)
+    assert f"{root / 'annotations' / 'train2014'}: 0 of the 0 images in train2014" in failure("coco", root)
 
 
 def test_missing_folders_are_named(root: Path) -> None:
     shutil.rmtree(root / "annotations" / "train2014")
     expected = f"{root}: no masks in annotations/train2014; make them: python prepare.py coco --data-root {root}"
-    assert failure(root) == expected
+    assert failure("coco", root) == expected
     shutil.rmtree(root / "train2014")
     way_out = "the data root must be COCO2014 or the folder that holds it"
-    assert failure(root) == f"{root}: no folder train2014 (nor train_coco); {way_out}"
-    assert failure(root / "nowhere") == f"{root / 'nowhere'}: no such folder; {way_out}"
-
-
-def test_a_listed_image_that_is_missing(root: Path) -> None:
-    write(root / "ImageSets" / "val.txt", "zebra\n")
-    path = root / "val2014" / "zebra.jpg"
-    assert failure(root).startswith(f"{path}: no such image, but the list of coco val names it; add it")
-
-
-def test_an_image_listed_twice(authors: Path) -> None:
-    path = write(authors / "val_coco" / "ImageSets" / "val.txt", "a\nb\na\n")
-    assert failure(authors) == f"{path}: lists a twice"
-
-
-@pytest.mark.parametrize("text", ["", "\n# nothing\n"])
-def test_an_empty_list(root: Path, text: str) -> None:
-    path = write(root / "ImageSets" / "train.txt", text)
-    assert failure(root) == f"{path}: the list is empty"
-
-
-def test_a_dataset_may_name_its_classes_and_leave_some_out(root: Path) -> None:
-    names = ["-" if number % 2 else f"thing {number}" for number in range(1, 81)]
-    path = write(root / "ImageSets" / "classes.txt", "\n".join(names))
-    fold = open_fold("coco", root, 0, "contiguous")
-    assert fold.test.classes == [2, 4, 6, 8, 10, 12, 14, 16, 18, 20]
-    assert fold.test.names()[:2] == ["thing 2", "thing 4"]
-    assert fold.train.classes == list(range(22, 81, 2))
-    write(path, "\n".join(names[:79]))
-    assert re.search(r"classes\.txt: 79 lines, expected the names of 80 classes", failure(root))
+    assert failure("coco", root) == f"{root}: no folder train2014 (nor train_coco); {way_out}"

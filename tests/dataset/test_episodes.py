@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import pytest
 
-from dataset import Episode, pascal, plan_episodes
+from dataset import Episode, Pascal, plan_episodes
 from dataset.episodes import MIN_PIXELS, check_pool, draw_episode, make_pool
 from tests.files import GOLDEN
 from util.errors import UserError
@@ -40,7 +40,7 @@ def test_there_are_sixteen_golden_lists() -> None:
 def test_the_authors_episodes(voc: Index, name: str) -> None:
     expected = EXPECTED["runs"][name]
     fold, shot, seed = map(int, re.findall(r"\d+", name))
-    plan = plan_episodes(voc, pascal.novel_classes(fold), shot, seed, EXPECTED["episodes"], EXPECTED["workers"])
+    plan = plan_episodes(voc, Pascal.novel_classes(fold), shot, seed, EXPECTED["episodes"], EXPECTED["workers"])
     lines = [line(episode) for episode in plan]
     assert lines[: len(expected["first"])] == expected["first"]
     assert lines[-len(expected["last"]) :] == expected["last"]
@@ -50,9 +50,9 @@ def test_the_authors_episodes(voc: Index, name: str) -> None:
 
 
 def test_a_longer_plan_begins_with_the_shorter(voc: Index) -> None:
-    plan = plan_episodes(voc, pascal.novel_classes(1), 2, seed=3, episodes=30)
-    assert plan_episodes(voc, pascal.novel_classes(1), 2, seed=3, episodes=7) == plan[:7]
-    assert plan_episodes(voc, pascal.novel_classes(1), 2, seed=4, episodes=30) != plan
+    plan = plan_episodes(voc, Pascal.novel_classes(1), 2, seed=3, episodes=30)
+    assert plan_episodes(voc, Pascal.novel_classes(1), 2, seed=3, episodes=7) == plan[:7]
+    assert plan_episodes(voc, Pascal.novel_classes(1), 2, seed=4, episodes=30) != plan
 
 
 def random_index(rng: random.Random, images: int, classes: int) -> Index:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dataset import hsnet_classes, plan_hsnet
+from dataset import DATASETS, Coco, Fss, Pascal
 from tests.files import GOLDEN as GOLDEN_FILES
 from tests.files import write
 from tests.real_data import REAL_DATA
@@ -24,7 +24,7 @@ SPLITS = REAL_DATA / "hsnet_splits"
 @pytest.mark.parametrize("name", GOLDEN)
 def test_hsnets_own_episodes(name: str) -> None:
     dataset, *fold, shot = name.split("_")
-    plan = plan_hsnet(dataset, SPLITS, int(fold[0][-1]) if fold else 0, int(shot[-1]))
+    plan = DATASETS[dataset].plan_hsnet(SPLITS, int(fold[0][-1]) if fold else 0, int(shot[-1]))
     prefix = "val2014/" if dataset == "coco" else ""
     suffix = "" if dataset == "pascal" else ".jpg"
     lines = [
@@ -42,34 +42,13 @@ def test_hsnets_own_episodes(name: str) -> None:
 def test_small_list_by_hand(tmp_path: Path) -> None:
     """Of two images the one that is not the query is every support; the queries go around."""
     write(tmp_path / "pascal" / "val" / "fold1.txt", "a__06\nb__06\n")
-    plan = plan_hsnet("pascal", tmp_path, 1, 3)
+    plan = Pascal.plan_hsnet(tmp_path, 1, 3)
     assert len(plan) == 1000
     assert plan[0] == ("a", 6, ("b", "b", "b"))
     assert plan[1] == ("b", 6, ("a", "a", "a"))
-    assert hsnet_classes("pascal", 1, plan) == [6, 7, 8, 9, 10]
-    assert hsnet_classes("coco", 0, plan) == [
-        1,
-        5,
-        9,
-        13,
-        17,
-        21,
-        25,
-        29,
-        33,
-        37,
-        41,
-        45,
-        49,
-        53,
-        57,
-        61,
-        65,
-        69,
-        73,
-        77,
-    ]
-    assert hsnet_classes("fss", 0, plan) == [6]
+    assert Pascal.hsnet_classes(1, plan) == [6, 7, 8, 9, 10]
+    assert Coco.hsnet_classes(0, plan) == list(range(1, 78, 4))
+    assert Fss.hsnet_classes(0, plan) == [6]
 
 
 @pytest.mark.parametrize(
@@ -88,7 +67,7 @@ def test_bad_text_lists(tmp_path: Path, text: str | None, message: str) -> None:
     if text is not None:
         write(path, text)
     with pytest.raises(UserError, match=message) as caught:
-        plan_hsnet("pascal", tmp_path, 0, 1)
+        Pascal.plan_hsnet(tmp_path, 0, 1)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -107,7 +86,7 @@ def test_hostile_pickle_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "coco" / "val" / "fold0.pkl"
     write(path, pickle.dumps({0: Hostile(tmp_path / "ran")}))
     with pytest.raises(UserError, match="refused: not a pickle of plain lists"):
-        plan_hsnet("coco", tmp_path, 0, 1)
+        Coco.plan_hsnet(tmp_path, 0, 1)
     assert not (tmp_path / "ran").exists()
 
 
@@ -126,5 +105,5 @@ def test_hostile_pickle_is_refused(tmp_path: Path) -> None:
 def test_bad_pickles(tmp_path: Path, content: bytes, message: str) -> None:
     write(tmp_path / "coco" / "val" / "fold0.pkl", content)
     with pytest.raises(UserError, match=message) as caught:
-        plan_hsnet("coco", tmp_path, 0, 1)
+        Coco.plan_hsnet(tmp_path, 0, 1)
     assert "\n" not in str(caught.value)

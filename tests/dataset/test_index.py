@@ -16,6 +16,7 @@ import dataset.index
 from dataset import ImageSet, class_index
 from dataset.images import read_histogram
 from dataset.index import cache_path
+from tests.files import write
 from util.errors import UserError
 from util.processes import CHUNK
 
@@ -88,11 +89,8 @@ def test_nothing_is_opened_when_nothing_changed(images: ImageSet, opened: list[s
 
 @pytest.mark.usefixtures("settled")
 def test_two_lists_of_one_folder_share_the_cache(images: ImageSet, opened: list[str]) -> None:
-    def part(*names: str) -> ImageSet:
-        return ImageSet("part", names, images.images, images.masks, {})
-
-    class_index(part("a"))
-    class_index(part("c", "b"))
+    class_index(images.listed("one", ["a"]))
+    class_index(images.listed("two", ["c", "b"]))
     assert opened == ["a", "c", "b"]
     assert class_index(images) == EXPECTED
     assert opened == ["a", "c", "b"]
@@ -125,13 +123,11 @@ def test_a_mask_of_another_folder_is_another_mask(images: ImageSet, tmp_path: Pa
     assert class_index(images) == EXPECTED
 
 
-DAMAGES: dict[str, Callable[[bytes], bytes]] = {
-    "empty": lambda whole: b"",
-    "half": lambda whole: whole[: len(whole) // 2],
-    "text": lambda whole: b"not an archive",
-    "appended": lambda whole: whole + b"more",
-    "zeros": lambda whole: bytes(len(whole)),
-    "middle": lambda whole: whole[:300] + bytes(100) + whole[400:],
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "removed": lambda path: path.unlink(),
+    "empty": lambda path: path.write_bytes(b""),
+    "half": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "text": lambda path: path.write_bytes(b"not an archive"),
 }
 
 
@@ -139,13 +135,11 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_cache_is_built_again(images: ImageSet, opened: list[str], damage: str) -> None:
     class_index(images)
-    path = cache_path(images.masks)
-    whole = path.read_bytes()
-    path.write_bytes(DAMAGES[damage](whole))
-    assert class_index(images) == EXPECTED
-    opened.clear()
-    assert class_index(images) == EXPECTED
-    assert opened == []
+    DAMAGES[damage](cache_path(images.masks))
+    for read in (["b", "a", "c"], []):
+        opened.clear()
+        assert class_index(images) == EXPECTED
+        assert opened == read
 
 
 @pytest.mark.usefixtures("settled")
@@ -182,25 +176,27 @@ def test_a_readable_cache_that_is_not_ours_is_built_again(images: ImageSet, chan
     assert class_index(images) == EXPECTED
 
 
-@pytest.mark.usefixtures("settled")
-def test_a_removed_cache_is_built_again(images: ImageSet, opened: list[str]) -> None:
-    class_index(images)
-    cache_path(images.masks).unlink()
-    opened.clear()
-    assert class_index(images) == EXPECTED
-    assert sorted(opened) == ["a", "b", "c"]
-    assert cache_path(images.masks).is_file()
-
-
+@pytest.mark.parametrize(("home", "says"), [(True, "cannot write "), (False, "there is no home folder; set ")])
 def test_an_unusable_cache_folder_is_a_note(
-    images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    images: ImageSet,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    home: bool,
+    says: str,
 ) -> None:
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    if home:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(write(tmp_path / "file")))
+    else:
+        monkeypatch.delenv("XDG_CACHE_HOME")
     for _ in range(2):
         assert class_index(images) == EXPECTED
         note = capsys.readouterr().err
-        assert note.startswith("note: the class index is not kept for the next run: cannot write ")
+        assert note.startswith(f"note: the class index is not kept for the next run: {says}")
         assert note.count("\n") == 1
 
 
@@ -214,7 +210,7 @@ def test_fresh_masks_are_read_again(images: ImageSet, opened: list[str]) -> None
 def test_masks_that_changed_while_they_were_read_are_read_again(
     images: ImageSet, monkeypatch: pytest.MonkeyPatch, opened: list[str]
 ) -> None:
-    """Reading takes longer than masks take to resolve_setting, as thousands of masks do."""
+    """Reading takes longer than masks take to settle, as thousands of masks do."""
     monkeypatch.setattr(dataset.index, "SETTLED_NS", 5 * 10**7)
     reader = dataset.index.read_histogram
 
@@ -232,64 +228,39 @@ def test_masks_that_changed_while_they_were_read_are_read_again(
     assert opened == ["b", "a", "c"]
 
 
-def test_a_missing_mask_is_named(images: ImageSet) -> None:
-    Path(images.mask_path("a")).unlink()
-    with pytest.raises(UserError) as excinfo:
-        class_index(images)
-    expected = f"{images.mask_path('a')}: no such mask, but the list of painted names it; add it (prepare.py), or"
-    assert str(excinfo.value).startswith(expected)
+WHOLE = np.random.RandomState(0).randint(0, 21, (50, 50))
+NO_MASK = "no such mask, but the list of painted names it; add it (prepare.py), or"
+DAMAGED = "damaged or not an image, fetch it again ("
+BAD_MASKS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "none": (lambda path: None, NO_MASK),
+    "a pipe": (os.mkfifo, NO_MASK),  # it would be waited for without end
+    "text": (lambda path: path.write_bytes(b"<html>"), DAMAGED),
+    "empty": (lambda path: path.write_bytes(b""), DAMAGED),
+    "truncated": (lambda path: (paint(path, WHOLE), path.write_bytes(path.read_bytes()[:300])), DAMAGED),
+    **{
+        mode: (
+            lambda path, mode=mode: Image.new(mode, (4, 4)).save(path),
+            f"a mask holds one 8-bit label a pixel (grey or palette PNG), this one is {mode}",
+        )
+        for mode in ("RGB", "RGBA", "I;16", "1", "LA")
+    },
+}
 
 
 @pytest.mark.usefixtures("settled")
-def test_a_mask_that_goes_missing_is_named(images: ImageSet) -> None:
-    class_index(images)
-    Path(images.mask_path("c")).unlink()
-    with pytest.raises(UserError, match=r"c\.png: no such mask"):
+@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize("name", BAD_MASKS)
+def test_a_bad_mask_is_named(images: ImageSet, name: str, cached: bool) -> None:
+    damage, says = BAD_MASKS[name]
+    if cached:
         class_index(images)
-
-
-def test_a_pipe_in_the_place_of_a_mask(images: ImageSet) -> None:
-    """It would be waited for without end."""
     path = Path(images.mask_path("a"))
     path.unlink()
-    os.mkfifo(path)
-    with pytest.raises(UserError, match=r"a\.png: no such mask, but the list of "):
-        class_index(images)
-
-
-def test_without_a_home_folder(
-    images: ImageSet, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def no_home() -> Path:
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setattr(Path, "home", no_home)
-    assert class_index(images) == EXPECTED
-    note = "note: the class index is not kept for the next run: there is no home folder; set XDG_CACHE_HOME\n"
-    assert capsys.readouterr().err.endswith(note)
-
-
-@pytest.mark.parametrize("content", ["text", "truncated", "empty"])
-def test_a_damaged_mask_is_named(images: ImageSet, content: str) -> None:
-    path = Path(images.mask_path("a"))
-    paint(path, np.random.RandomState(0).randint(0, 21, (50, 50)))
-    whole = path.read_bytes()
-    path.write_bytes({"text": b"<html>", "truncated": whole[: len(whole) // 2], "empty": b""}[content])
+    damage(path)
     with pytest.raises(UserError) as excinfo:
         class_index(images)
-    assert str(excinfo.value).startswith(f"{path}: damaged or not an image, fetch it again (")
+    assert str(excinfo.value).startswith(f"{path}: {says}")
     assert "\n" not in str(excinfo.value)
-
-
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "I;16", "1", "LA"])
-def test_an_image_that_is_no_mask_is_named(images: ImageSet, mode: str) -> None:
-    path = images.mask_path("a")
-    Image.new(mode, (4, 4)).save(path)
-    with pytest.raises(UserError) as excinfo:
-        class_index(images)
-    message = str(excinfo.value)
-    assert message.startswith(f"{path}: a mask holds one 8-bit label a pixel (grey or palette PNG), this one is {mode}")
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from dataset import class_index, open_fold, pascal
-from dataset.pascal import image_set
+from dataset import Pascal, class_index, open_fold
+from tests.dataset.layouts import failure, lay_out_pascal
 from tests.files import CHECKOUT, write
 from tests.real_data import REAL_DATA
 from util.errors import UserError
@@ -18,58 +18,41 @@ from util.errors import UserError
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Six images with masks (empty files: layouts open none), lists of four and two."""
-    root = tmp_path / "VOC2012"
-    for name in "abcdef":
-        write(root / "JPEGImages" / f"{name}.jpg")
-        write(root / "SegmentationClassAug" / f"{name}.png")
-    write(root / "ImageSets" / "train.txt", "d\na\nc\nb\n")
-    write(root / "ImageSets" / "val.txt", "f\ne\n")
-    return root
+    return lay_out_pascal(tmp_path)
 
 
-def failure(root: Path) -> str:
-    with pytest.raises(UserError) as excinfo:
-        open_fold("pascal", root, 0)
-    message = str(excinfo.value)
-    assert "\n" not in message
-    return message
-
-
-@pytest.mark.parametrize("given", ["VOC2012", "."])
-def test_root_is_the_folder_or_holds_it(root: Path, given: str) -> None:
-    fold = open_fold("pascal", root.parent / given, 1)
+def test_a_fold(root: Path) -> None:
+    fold = open_fold("pascal", root, 1)
     assert fold.train.images.ids == ("d", "a", "c", "b")
     assert fold.test.images.ids == ("f", "e")
-    assert (fold.train.images.name, fold.test.images.name) == ("pascal train", "pascal val")
     assert Path(fold.test.images.image_path("e")) == root / "JPEGImages" / "e.jpg"
     assert Path(fold.test.images.mask_path("e")) == root / "SegmentationClassAug" / "e.png"
     assert fold.test.classes == [6, 7, 8, 9, 10]
     assert fold.train.classes == [1, 2, 3, 4, 5, *range(11, 21)]
-    assert pascal.EPISODES == 1000
 
 
 def test_augmented_masks_are_preferred(root: Path) -> None:
     (root / "SegmentationClass").mkdir()
-    assert image_set(root, "val").masks == root / "SegmentationClassAug"
+    assert Pascal(root).open_list("val").masks == root / "SegmentationClassAug"
     shutil.rmtree(root / "SegmentationClassAug")
-    assert image_set(root, "val").masks == root / "SegmentationClass"
+    assert Pascal(root).open_list("val").masks == root / "SegmentationClass"
 
 
 def test_missing_folders_are_named(root: Path) -> None:
     (root / "JPEGImages").rename(root / "Images")
-    assert failure(root) == f"{root}: no folder JPEGImages; the data root must be VOC2012 or the folder that holds it"
+    assert (
+        failure("pascal", root)
+        == f"{root}: no folder JPEGImages; the data root must be VOC2012 or the folder that holds it"
+    )
     (root / "Images").rename(root / "JPEGImages")
     (root / "SegmentationClassAug").rename(root / "Masks")
-    assert failure(root) == f"{root}: no folder SegmentationClassAug (or SegmentationClass) with the masks"
-    nowhere = root / "nowhere"
-    assert failure(nowhere) == f"{nowhere}: no such folder; the data root must be VOC2012 or the folder that holds it"
+    assert failure("pascal", root) == f"{root}: no folder SegmentationClassAug (or SegmentationClass) with the masks"
 
 
 def test_missing_lists_are_named(root: Path) -> None:
     (root / "ImageSets" / "train.txt").unlink()
     shutil.move(root / "ImageSets" / "val.txt", root / "val.txt")
-    message = failure(root)
+    message = failure("pascal", root)
     assert message.startswith(f"{root / 'ImageSets' / 'val.txt'}: no such list")
     assert "ImageSets/Segmentation/val.txt" in message
 
@@ -78,61 +61,36 @@ def test_lists_are_derived_from_vocs_own(root: Path, capsys: pytest.CaptureFixtu
     shutil.move(root / "ImageSets", root / "lists")
     write(root / "ImageSets" / "Segmentation" / "val.txt", "e\nb\n")
     write(root / "SegmentationClassAug" / "readme.txt", "not a mask")
-    assert image_set(root, "val").ids == ("e", "b")
+    assert Pascal(root).open_list("val").ids == ("e", "b")
     assert capsys.readouterr().out == f"{root / 'ImageSets' / 'val.txt'}: no such list, derived: 2 val images\n"
-    assert image_set(root, "train").ids == ("a", "c", "d", "f")
+    assert Pascal(root).open_list("train").ids == ("a", "c", "d", "f")
     assert capsys.readouterr().out == f"{root / 'ImageSets' / 'train.txt'}: no such list, derived: 4 train images\n"
 
 
 def test_one_list_may_be_derived(root: Path) -> None:
     write(root / "ImageSets" / "Segmentation" / "val.txt", "e\nf\n")
     (root / "ImageSets" / "val.txt").unlink()
-    assert image_set(root, "train").ids == ("d", "a", "c", "b")
-    assert image_set(root, "val").ids == ("e", "f")
+    assert Pascal(root).open_list("train").ids == ("d", "a", "c", "b")
+    assert Pascal(root).open_list("val").ids == ("e", "f")
 
 
 def test_a_derived_train_list_leaves_the_val_list_in_use_out(root: Path) -> None:
     write(root / "ImageSets" / "Segmentation" / "val.txt", "e\n")
     (root / "ImageSets" / "train.txt").unlink()
-    assert image_set(root, "val").ids == ("f", "e")
-    assert image_set(root, "train").ids == ("a", "b", "c", "d")
+    assert Pascal(root).open_list("val").ids == ("f", "e")
+    assert Pascal(root).open_list("train").ids == ("a", "b", "c", "d")
 
 
 def test_masks_of_the_val_list_only_leave_nothing_to_train_on(root: Path) -> None:
     shutil.move(root / "ImageSets", root / "lists")
     write(root / "ImageSets" / "Segmentation" / "val.txt", "\n".join("abcdef"))
-    assert "holds no mask that is not in" in failure(root)
+    assert "holds no mask that is not in" in failure("pascal", root)
 
 
 def test_lists_of_paths(root: Path) -> None:
     lines = [f"JPEGImages/{name}.jpg SegmentationClassAug/{name}.png" for name in "fe"]
     write(root / "ImageSets" / "val.txt", "\r\n".join(lines) + "\r\n\n")
-    assert image_set(root, "val").ids == ("f", "e")
-
-
-@pytest.mark.parametrize("text", ["", "\n\n", "  \n"])
-def test_an_empty_list(root: Path, text: str) -> None:
-    path = write(root / "ImageSets" / "val.txt", text)
-    assert failure(root) == f"{path}: the list is empty"
-
-
-def test_an_image_listed_twice(root: Path) -> None:
-    path = write(root / "ImageSets" / "val.txt", "e\nf\ne\n")
-    assert failure(root) == f"{path}: lists e twice"
-
-
-def test_a_list_that_is_no_text(root: Path) -> None:
-    path = root / "ImageSets" / "val.txt"
-    path.write_bytes(b"\xff\xfe\x00e")
-    assert failure(root).startswith(f"{path}: cannot be read as a list (")
-
-
-def test_an_unknown_id_has_no_image(root: Path) -> None:
-    write(root / "ImageSets" / "val.txt", "e\nzebra\n")
-    path = root / "JPEGImages" / "zebra.jpg"
-    assert (
-        failure(root) == f"{path}: no such image, but the list of pascal val names it; add it, or take it off the list"
-    )
+    assert Pascal(root).open_list("val").ids == ("f", "e")
 
 
 def test_an_unknown_id_has_no_mask(root: Path) -> None:
@@ -148,32 +106,14 @@ def test_an_unknown_id_has_no_mask(root: Path) -> None:
 
 
 def test_folds() -> None:
-    assert [pascal.novel_classes(fold) for fold in range(4)] == [
-        [1, 2, 3, 4, 5],
-        [6, 7, 8, 9, 10],
-        [11, 12, 13, 14, 15],
-        [16, 17, 18, 19, 20],
-    ]
+    folds = [[1, 2, 3, 4, 5], [6, 7, 8, 9, 10], [11, 12, 13, 14, 15], [16, 17, 18, 19, 20]]
+    assert [Pascal.novel_classes(fold) for fold in range(4)] == folds
+    assert Pascal.episodes == 1000
 
 
 def test_class_names() -> None:
-    assert list(pascal.CLASS_NAMES) == list(range(1, 21))
-    assert [pascal.CLASS_NAMES[cls] for cls in (1, 5, 15, 20)] == ["aeroplane", "bottle", "person", "tvmonitor"]
-
-
-def test_a_dataset_may_name_its_classes(root: Path) -> None:
-    assert image_set(root, "val").class_names == pascal.CLASS_NAMES
-    write(root / "ImageSets" / "classes.txt", "\n".join(f"thing {number}" for number in range(1, 21)))
-    names = image_set(root, "train").class_names
-    assert len(names) == 20
-    assert (names[1], names[20]) == ("thing 1", "thing 20")
-
-
-@pytest.mark.parametrize("content", [b"", b"a\nb\n", b"\xff\xfe\x00"])
-def test_class_names_that_are_not_twenty_lines(root: Path, content: bytes) -> None:
-    path = write(root / "ImageSets" / "classes.txt")
-    path.write_bytes(content)
-    assert failure(root).startswith(f"{path}: ")
+    assert list(Pascal.class_names) == list(range(1, 21))
+    assert [Pascal.class_names[cls] for cls in (1, 5, 15, 20)] == ["aeroplane", "bottle", "person", "tvmonitor"]
 
 
 @pytest.mark.skipif(not (REAL_DATA / "minivoc").is_dir(), reason="needs VOC's masks")

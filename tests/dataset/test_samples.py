@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Subset
 
-from dataset import ImageSet, class_index, open_fold, open_pool, pascal
+from dataset import ImageSet, Pascal, class_index, open_fold, open_pool
 from dataset.episodes import Episode, make_pool
 from dataset.loader import batches
 from dataset.samples import EvaluationEpisodes, TrainingSamples, as_input, keep_decoded, training_sample
@@ -54,7 +54,7 @@ def digest(mask: Tensor) -> str:
 def test_the_authors_samples(golden_images: LosslessSet, name: str) -> None:
     expected = META["runs"][name]
     fold, shot = int(name[len("fold")]), int(name.partition("_shot")[2])
-    base = [cls for cls in range(1, 21) if cls not in pascal.novel_classes(fold)]
+    base = [cls for cls in range(1, 21) if cls not in Pascal.novel_classes(fold)]
     pool = make_pool(class_index(golden_images), base)
     assert [pool.names[rank] for rank in pool.images] == expected["kept"]
     assert expected["samples"]

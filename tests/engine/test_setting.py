@@ -19,7 +19,11 @@ def test_the_recipe() -> None:
     assert (RECIPE.episodes, RECIPE.snapshot, RECIPE.batch_size, RECIPE.lr) == (24000, 1200, 4, 1e-3)
     assert (RECIPE.snapshots, RECIPE.steps, RECIPE.iterations) == (20, 300, 6000)
     assert (MOMENTUM, WEIGHT_DECAY) == (0.9, 5e-4)
-    assert {name: layout.CROP_SIZE for name, layout in DATASETS.items()} == {"pascal": 473, "coco": 473, "fss": 225}
+    assert {name: benchmark.crop_size for name, benchmark in DATASETS.items()} == {
+        "pascal": 473,
+        "coco": 473,
+        "fss": 225,
+    }
     assert WEIGHTS == {"final": 1.0, "out1": 1.0, "query_self": 1.0, "support_self": 0.2}
 
 

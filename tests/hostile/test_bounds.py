@@ -24,7 +24,7 @@ import test as testing
 from dataset import Episode, hsnet
 from dataset.images import most_pixels, read_binary_mask, read_histogram, read_mask, read_rgb, read_size
 from dataset.prepare import coco_masks
-from dataset.provenance import EXPECTED, own_name
+from dataset.provenance import EXPECTED, read_name
 from engine.checkpoint import load_checkpoint
 from engine.evaluation.protocol import PAPER, load_episodes, plan_seeds, save_episodes
 from engine.evaluation.result import find_results
@@ -138,7 +138,7 @@ READERS: dict[str, tuple[Callable[[Path], object], str]] = {
     "coco": (coco_masks.read_instances, "damaged or not COCO's instances, unpack it again ("),
     "labelme": (lambda path: read_labelme(path, None), "not JSON, or damaged ("),
     "hsnet": (hsnet.read_class_lists, "damaged, or not a list that prepare.py splits made; import it again"),
-    "counts": (lambda path: own_name(path.parent), "cannot be read as counts ("),
+    "counts": (lambda path: read_name(path.parent), "cannot be read as counts ("),
     "record": (lambda path: read_record(path.parent), "damaged; remove it, then prepare.py checkpoints checks"),
 }
 NAMES = {"counts": EXPECTED, "record": "checkpoints.json"}

@@ -19,11 +19,10 @@ import pytest
 from PIL import Image
 
 import prepare
-from dataset import hsnet_list, open_fold, open_part, plan_hsnet
+from dataset import Coco, Fss, Pascal, open_fold, open_split
 from dataset.episodes import Episode
-from dataset.fss import class_list
 from dataset.hsnet import read_class_lists, read_pairs
-from dataset.images import BLURRED, FLOATS, ImageSet, read_binary_mask, read_histogram, read_mask, read_rgb, stems
+from dataset.images import BLURRED, FLOATS, ImageSet, list_stems, read_binary_mask, read_histogram, read_mask, read_rgb
 from dataset.lists import read_ids
 from dataset.prepare.verify import examine, survey
 from dataset.prepare.write_lists import read_official_list
@@ -250,9 +249,9 @@ def root(tmp_path: Path) -> Path:
 def test_odd_names_of_images(root: Path, tmp_path: Path) -> None:
     """Derived, written and read again, the lists are the same, and verify has no fault of an image or a mask."""
     for _ in range(2):
-        assert open_part("pascal", root, "train", 0).images.ids == ("my cat",)
-        assert open_part("pascal", root, "test", 0).images.ids == ("img.001",)
-        found = survey("pascal", root, 1, workers=0).findings
+        assert open_split("pascal", root, "train", 0).images.ids == ("my cat",)
+        assert open_split("pascal", root, "test", 0).images.ids == ("img.001",)
+        found = survey(Pascal(root), 1, workers=0).findings
         assert {finding.kind for finding in found} == {"count", "class"}
         prepare.main(["pascal", "--data-root", str(root)])
 
@@ -260,9 +259,9 @@ def test_odd_names_of_images(root: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", LISTS)
 def test_verify_reads_lists_as_the_programs_do(name: str, root: Path) -> None:
     write(root / "ImageSets" / "val.txt", LISTS[name][0])
-    refusal = line_of(open_part, "pascal", root, "test", 0)
+    refusal = line_of(open_split, "pascal", root, "test", 0)
     assert refusal  # these images are not there
-    found = survey("pascal", root, 1, workers=0).findings
+    found = survey(Pascal(root), 1, workers=0).findings
     if "no such image" in refusal:
         refusal = refusal.partition(", but the list")[0]
     assert refusal in [finding.text for finding in found]
@@ -272,7 +271,7 @@ def test_names_that_no_list_can_hold(tmp_path: Path) -> None:
     for name in (b"caf\xe9.jpg", b"a\nb.jpg"):
         path = os.fsencode(tmp_path) + b"/" + name
         open(path, "wb").close()
-        assert line_of(stems, tmp_path, ".jpg") == (
+        assert line_of(list_stems, tmp_path, ".jpg") == (
             f"{tmp_path}: the name {os.fsdecode(name)!r} cannot stand in a list; rename the file"
         )
         os.unlink(path)
@@ -307,9 +306,9 @@ def test_lists_of_classes(name: str, tmp_path: Path) -> None:
     content, says = CLASSES[name]
     path = write(tmp_path / "fss" / "test.txt", content)
     expected = f"{path}: {says}" if says else ""
-    assert line_of(class_list, path.parent, "test") == expected
+    assert line_of(Fss(tmp_path, tmp_path).read_class_list, "test") == expected
     assert line_of(read_official_list, path) == expected
-    assert line_of(plan_hsnet, "fss", tmp_path, None, 1) == expected
+    assert line_of(Fss.plan_hsnet, tmp_path, None, 1) == expected
 
 
 def test_an_official_list_that_leads_out(toy_fss_copy: Path, one_line_error: OneLine) -> None:
@@ -337,9 +336,9 @@ FOLDERS: dict[str, tuple[Callable[[Path], object], str]] = {  # what happens to 
 @pytest.mark.parametrize("name", FOLDERS)
 def test_folders_of_classes(name: str, toy_fss_copy: Path) -> None:
     damage, says = FOLDERS[name]
-    cls = toy_fss_copy / class_list(toy_fss_copy / "splits", "test")[0]
+    cls = toy_fss_copy / Fss(toy_fss_copy).read_class_list("test")[0]
     damage(cls)
-    found = survey("fss", toy_fss_copy, 1, quick=True, workers=0).findings
+    found = survey(Fss(toy_fss_copy), 1, quick=True, workers=0).findings
     assert len(found) == bool(says)
     assert all(finding.text.startswith(f"{cls}/{says}") for finding in found)
     line = line_of(open_fold, "fss", toy_fss_copy)
@@ -400,7 +399,7 @@ BY_CLASS: dict[str, tuple[Any, Any]] = {  # the JSON's classes, and what is read
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_lists_by_class(name: str, encoding: str, tmp_path: Path) -> None:
     classes, says = BY_CLASS[name]
-    path = hsnet_list("coco", tmp_path, 0).with_suffix(".json")
+    path = Coco.hsnet_list(tmp_path, 0).with_suffix(".json")
     write(path, json.dumps({"classes": classes}, ensure_ascii=False).encode(encoding))
     line = line_of(read_class_lists, path)
     if isinstance(says, str):
@@ -437,9 +436,9 @@ OF_ITSELF: dict[str, tuple[str, str, str]] = {  # a file, what it holds, the lin
 def test_what_a_dataset_says_of_itself(name: str, toy_copy: Path) -> None:
     file, content, says = OF_ITSELF[name]
     path = write(toy_copy / file, content)
-    line = line_of(open_part, "pascal", toy_copy, "test", 0)
+    line = line_of(open_split, "pascal", toy_copy, "test", 0)
     assert line == (f"{path}: {says}" if says else "")
-    found = {finding.text for finding in survey("pascal", toy_copy, 1, quick=True, workers=0).findings}
+    found = {finding.text for finding in survey(Pascal(toy_copy), 1, quick=True, workers=0).findings}
     assert (line in found) == bool(says)
 
 
@@ -457,7 +456,7 @@ def test_leftovers_of_odd_numbers(tmp_path: Path) -> None:
 def test_names_of_folders(name: str, toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / name).symlink_to(toy)
     prepare.main(["pascal", "--data-root", f"{tmp_path / name}//"])
-    assert open_part("pascal", tmp_path / name, "test", 0).images.ids
+    assert open_split("pascal", tmp_path / name, "test", 0).images.ids
     capsys.readouterr()
 
 

@@ -12,7 +12,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -21,7 +20,7 @@ import main as training
 import prepare
 import report
 import test as testing
-from dataset import coco
+from dataset import Coco
 from dataset.prepare.coco_masks import make_masks, read_instances
 from dataset.provenance import EXPECTED
 from engine.checkpoint import INFO_RULES, Checkpoint, load_checkpoint, save_checkpoint, write
@@ -208,11 +207,11 @@ def test_records_of_downloads(tmp_path: Path) -> None:
 
 def test_lists_of_hsnet(toy_coco: Path, tmp_path: Path) -> None:
     prepare.main(["splits", "--dataset", "coco", "--data-root", str(toy_coco), "--out", str(tmp_path)])
-    path = coco.hsnet_list(tmp_path, 0)
+    path = Coco.hsnet_list(tmp_path, 0)
     content = json.loads(path.read_text())
     cls = next(iter(content["classes"]))
     content["classes"] = {cls: content["classes"][cls]}
-    assert fallen_json(path, content, lambda: coco.plan_hsnet(path, 0, 1, np.random.RandomState(0))) == []
+    assert fallen_json(path, content, lambda: Coco.plan_hsnet(tmp_path, 0, 1)) == []
 
 
 @SOME

@@ -20,7 +20,7 @@ import main as training
 import prepare
 import reproduce
 import test as testing
-from dataset import fss
+from dataset.prepare import toy
 from model import build_model
 from model.weights import flat_key
 from tables.authors import choose
@@ -130,7 +130,7 @@ def toy_case(*more: object) -> Callable[[Path, Given], Run]:
 
 def toy_fss_case(folder: Path, _: Given) -> Run:
     def run() -> None:
-        fss.IMAGES = 1  # in a process of its own
+        toy.IMAGES = 1  # in a process of its own
         prepared("toy", "--out", folder / "toy", "--layout", "fss")()
 
     return run

@@ -11,7 +11,7 @@ from dataset.hsnet import read_class_lists
 from dataset.images import read_mask
 from dataset.lists import read_lines
 from dataset.prepare.verify import examine
-from dataset.provenance import own_name
+from dataset.provenance import read_name
 from engine.checkpoint import load_checkpoint
 from engine.evaluation.protocol import load_episodes
 from engine.recorded import read_record
@@ -20,7 +20,7 @@ from util.errors import UserError
 
 IO_ERROR = Path("/proc/self/mem")  # a file whose first byte cannot be read
 READERS: dict[str, Callable[[Path], object]] = {
-    "expected.json": lambda path: own_name(path.parent),
+    "expected.json": lambda path: read_name(path.parent),
     "checkpoints.json": lambda path: read_record(path.parent),
     "run.last": load_training,
     "run.last.previous": lambda path: load_training(path.with_suffix("")),

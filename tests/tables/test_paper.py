@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from dataset import DATASETS
-from dataset.coco import CONTIGUOUS, INTERLEAVED, novel_classes
+from dataset.coco import CONTIGUOUS, INTERLEAVED, Coco
 from engine.evaluation.protocol import HSNET, PAPER
 from engine.setting import Setting
 from tables.paper import PUBLISHED, SOURCES, Published, mean_of_folds
@@ -52,4 +52,4 @@ def test_the_greater_network_and_more_shots_are_better() -> None:
 
 def test_the_class_orders_share_five_classes() -> None:
     for fold in range(4):
-        assert len({*novel_classes(fold, CONTIGUOUS)} & {*novel_classes(fold, INTERLEAVED)}) == 5
+        assert len({*Coco.novel_classes(fold, CONTIGUOUS)} & {*Coco.novel_classes(fold, INTERLEAVED)}) == 5

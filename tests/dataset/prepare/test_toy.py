@@ -13,11 +13,12 @@ from pycocotools import mask as coding
 
 import dataset.prepare.toy
 import prepare
-from dataset import class_index, coco, fss, open_fold, pascal
+from dataset import Coco, Pascal, class_index, open_fold
 from dataset.episodes import MIN_PIXELS
 from dataset.prepare.toy import (
     COCO_CATEGORY_IDS,
-    SIDE,
+    IMAGE_SIDE,
+    LAYOUTS,
     TEXTURES,
     class_look,
     coco_class,
@@ -58,7 +59,7 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
 
 def make_small_fss(root: Path, seed: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fss, "IMAGES", 2)
+        patch.setattr(dataset.prepare.toy, "IMAGES", 2)
         make_fss(root, seed)
 
 
@@ -96,8 +97,8 @@ def test_labels_are_classes_and_outlines(toy: Path) -> None:
     found: set[int] = set()
     for path in (toy / "SegmentationClassAug").iterdir():
         labels = np.asarray(Image.open(path))
-        assert labels.shape == (SIDE, SIDE)
-        assert Image.open(toy / "JPEGImages" / f"{path.stem}.jpg").size == (SIDE, SIDE)
+        assert labels.shape == (IMAGE_SIDE, IMAGE_SIDE)
+        assert Image.open(toy / "JPEGImages" / f"{path.stem}.jpg").size == (IMAGE_SIDE, IMAGE_SIDE)
         here = set(np.unique(labels).tolist())
         assert {0, 255} < here
         assert 1 <= len(here - {0, 255}) <= 3
@@ -113,27 +114,16 @@ def test_every_twenty_images_hold_every_class_large_enough(toy: Path) -> None:
         assert large == set(range(1, 21))
 
 
-def test_lists(toy: Path) -> None:
-    fold = open_fold("pascal", toy, 0)
-    assert (len(fold.train.images.ids), len(fold.test.images.ids)) == (60, 40)
-    assert not set(fold.train.images.ids) & set(fold.test.images.ids)
-
-
 def looks(classes: Iterable[int]) -> tuple[set[float], set[str], set[tuple[float, str]]]:
     """The hues, the textures and the pairs of both that some classes have."""
     pairs = [class_look(cls) for cls in classes]
     return {hue for hue, _ in pairs}, {kind for _, kind in pairs}, set(pairs)
 
 
-def test_no_two_classes_look_the_same() -> None:
-    hues, kinds, pairs = looks(range(1, 21))
-    assert (len(hues), len(pairs)) == (5, 20)
-    assert kinds == set(TEXTURES)
-
-
 @pytest.mark.parametrize("fold", range(4))
 def test_every_colour_and_texture_is_in_base_and_novel_classes(fold: int) -> None:
-    novel = set(pascal.novel_classes(fold))
+    novel = set(Pascal.novel_classes(fold))
+    assert [len(some) for some in looks(range(1, 21))] == [5, len(TEXTURES), 20]  # no two classes look the same
     everything, new, known = looks(range(1, 21)), looks(novel), looks(set(range(1, 21)) - novel)
     assert new[:2] == known[:2] == everything[:2]
     assert not new[2] & known[2]
@@ -152,7 +142,7 @@ class Middle:
 def test_textures_differ() -> None:
     patterns = [texture(kind, (9, 13), Middle()) for kind in TEXTURES]
     for number, pattern in enumerate(patterns):
-        assert pattern.shape == (SIDE, SIDE)
+        assert pattern.shape == (IMAGE_SIDE, IMAGE_SIDE)
         assert 0.2 < pattern.mean() < 0.8
         assert all((pattern != other).mean() > 0.1 for other in patterns[:number])
 
@@ -161,7 +151,7 @@ def test_light_falls_over_an_object_from_one_side() -> None:
     bright = light(Middle())  # the side at angle pi is the left one
     assert np.allclose(bright, bright[:1])
     assert bright[0, 0] == pytest.approx(0.825 * (1 - 0.15))
-    assert bright[0, SIDE // 2] == pytest.approx(0.825 * (1 - 0.15 / 2), abs=1e-3)
+    assert bright[0, IMAGE_SIDE // 2] == pytest.approx(0.825 * (1 - 0.15 / 2), abs=1e-3)
     assert bright[0, -1] == pytest.approx(0.825, abs=1e-3)
 
 
@@ -173,19 +163,11 @@ def test_parts_of_an_object_resemble_each_other_more_than_objects_of_a_class() -
             image, objects = scene(number, seed=0)
             pixels, region = np.asarray(image, float), objects[-1][1]
             middle = np.median(np.nonzero(region)[1])
-            left = np.arange(SIDE) < middle
+            left = np.arange(IMAGE_SIDE) < middle
             halves.append([pixels[region & side].mean(0) for side in (left, ~left)])
         own += [np.linalg.norm(left - right) for left, right in halves]
         others += [np.linalg.norm(halves[0][0] - right) for _, right in halves[1:]]
     assert np.mean(others) > 2 * np.mean(own)
-
-
-def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "new" / "toy"
-    main(["--out", str(out), "--train", "2", "--val", "1"])
-    assert "2 training and 1 validation images" in capsys.readouterr().out
-    make_pascal(tmp_path / "expected", 2, 1, seed=0)
-    assert contents(out) == contents(tmp_path / "expected")
 
 
 @pytest.mark.parametrize("kind", ["folder with a file", "file"])
@@ -203,7 +185,7 @@ def test_nothing_is_overwritten(tmp_path: Path, kind: str) -> None:
 def test_the_same_dataset_is_not_painted_again(
     layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(fss, "IMAGES", 1)
+    monkeypatch.setattr(dataset.prepare.toy, "IMAGES", 1)
     out, counts = tmp_path / "out", [] if layout == "fss" else ["--train", "2", "--val", "1"]
     flags = ["--out", str(out), "--layout", layout, *counts]
     main(flags)
@@ -216,11 +198,6 @@ def test_the_same_dataset_is_not_painted_again(
         if counts or other[0] == "--seed":
             with pytest.raises(UserError, match=r"exists and is not an empty folder; name a new one$"):
                 main([*flags, *other])
-
-
-def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
-    main(["--out", str(tmp_path), "--train", "1", "--val", "1"])
-    assert len(list(tmp_path.rglob("*.jpg"))) == len(list(tmp_path.rglob("*.png"))) == 2
 
 
 def test_an_interrupted_painting_is_begun_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,17 +225,19 @@ def test_a_layout_of_its_own_is_named_with_its_flags(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_command_in_other_layouts(tmp_path: Path, capsys: pytest.CaptureFixture[str], toy_fss: Path) -> None:
-    out = tmp_path / "coco"
-    main(["--out", str(out), "--layout", "coco", "--train", "2", "--val", "1", "--seed", "3"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_command(layout: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], toy_fss: Path) -> None:
+    out, expected = tmp_path / "new" / "toy", tmp_path / "expected"
+    counts = [] if layout == "fss" else ["--train", "2", "--val", "1", "--seed", "3"]
+    out.mkdir(parents=True)  # an empty folder is filled
+    main(["--out", str(out), "--layout", layout, *counts])
     printed = capsys.readouterr().out.splitlines()
-    assert printed[0] == f"{out}: 2 training and 1 validation images, 20 classes"
-    assert printed[1] == f"now make its masks: python prepare.py coco --data-root {out}"
-    make_coco(tmp_path / "expected", 2, 1, seed=3)
-    assert contents(out) == contents(tmp_path / "expected")
-    main(["--out", str(tmp_path / "fss"), "--layout", "fss"])
-    assert capsys.readouterr().out == f"{tmp_path / 'fss'}: 200 images, 20 classes\n"
-    assert contents(tmp_path / "fss") == contents(toy_fss)
+    images = "200 images" if layout == "fss" else "2 training and 1 validation images"
+    assert printed[0] == f"{out}: {images}, 20 classes"
+    assert printed[1:] == [f"now make its masks: python prepare.py coco --data-root {out}"] * (layout == "coco")
+    if layout != "fss":
+        {"pascal": make_pascal, "coco": make_coco}[layout](expected, 2, 1, seed=3)
+    assert contents(out) == contents(toy_fss if layout == "fss" else expected)
 
 
 # In COCO's layout
@@ -267,28 +246,21 @@ def test_command_in_other_layouts(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_each_fold_of_either_order_has_five_classes() -> None:
     classes = [coco_class(cls) for cls in range(1, 21)]
     assert len(set(classes)) == 20
-    for order in coco.CLASS_ORDERS:
+    for order in Coco.class_orders:
         for fold in range(4):
-            assert len(set(classes) & set(coco.novel_classes(fold, order))) == 5
+            assert len(set(classes) & set(Coco.novel_classes(fold, order))) == 5
     assert [coco_class(cls) for cls in (1, 2, 6, 20)] == [1, 6, 24, 78]
+    names = [coco_name(cls) for cls in range(1, 81)]
+    assert (names.count("-"), len(set(names))) == (60, 21)
+    assert (names[0], names[5], names[1]) == ("red stripes", "yellow checks", "-")
+    assert len(COCO_CATEGORY_IDS) == len(set(COCO_CATEGORY_IDS)) == 80
+    assert (COCO_CATEGORY_IDS[0], COCO_CATEGORY_IDS[11], COCO_CATEGORY_IDS[-1]) == (1, 13, 90)
 
 
 def test_a_contiguous_fold_of_coco_is_one_of_pascal() -> None:
     for fold in range(4):
-        own = {cls for cls in range(1, 21) if coco_class(cls) in coco.novel_classes(fold, "contiguous")}
-        assert own == set(pascal.novel_classes(fold))
-
-
-def test_names_of_coco_classes() -> None:
-    names = [coco_name(cls) for cls in range(1, 81)]
-    assert names.count("-") == 60
-    assert len(set(names)) == 21
-    assert (names[0], names[5], names[1]) == ("red stripes", "yellow checks", "-")
-
-
-def test_category_ids_are_cocos() -> None:
-    assert len(COCO_CATEGORY_IDS) == len(set(COCO_CATEGORY_IDS)) == 80
-    assert (COCO_CATEGORY_IDS[0], COCO_CATEGORY_IDS[11], COCO_CATEGORY_IDS[-1]) == (1, 13, 90)
+        own = {cls for cls in range(1, 21) if coco_class(cls) in Coco.novel_classes(fold, "contiguous")}
+        assert own == set(Pascal.novel_classes(fold))
 
 
 def region(*rows: str) -> np.ndarray:
@@ -311,23 +283,18 @@ def rotated(loop: list[tuple[int, int]]) -> list[tuple[int, int]]:
     return loop[start:] + loop[:start]
 
 
-def test_the_outline_of_a_square() -> None:
-    loops = outlines(region("....", ".##.", ".##."))
-    assert [rotated(loop) for loop in loops] == [[(1, 1), (3, 1), (3, 3), (1, 3)]]
-    assert area(loops[0]) == 4
-
-
-def test_the_outline_of_an_l() -> None:
-    loops = outlines(region("#..", "#..", "###"))
-    assert [rotated(loop) for loop in loops] == [[(0, 0), (1, 0), (1, 2), (3, 2), (3, 3), (0, 3)]]
-    assert area(loops[0]) == 5
-
-
-def test_the_outline_of_a_hole_runs_the_other_way() -> None:
-    loops = outlines(region("####", "#..#", "####"))
-    assert sorted(area(loop) for loop in loops) == [-2, 12]
-    hole = min(loops, key=area)
-    assert rotated(hole) == [(1, 1), (1, 2), (3, 2), (3, 1)]
+@pytest.mark.parametrize(
+    ("drawn", "areas", "corners"),
+    [
+        (("....", ".##.", ".##."), [4], [(1, 1), (3, 1), (3, 3), (1, 3)]),
+        (("#..", "#..", "###"), [5], [(0, 0), (1, 0), (1, 2), (3, 2), (3, 3), (0, 3)]),
+        (("####", "#..#", "####"), [-2, 12], [(1, 1), (1, 2), (3, 2), (3, 1)]),  # a hole runs the other way
+    ],
+)
+def test_outlines_by_hand(drawn: tuple[str, ...], areas: list[int], corners: list[tuple[int, int]]) -> None:
+    loops = sorted(outlines(region(*drawn)), key=area)
+    assert [area(loop) for loop in loops] == areas
+    assert rotated(loops[0]) == corners
 
 
 def test_outlines_of_two_parts_and_of_parts_that_touch_at_a_corner() -> None:
@@ -369,7 +336,7 @@ def test_annotations_of_the_toy_dataset(toy_coco: Path) -> None:
         assert len(content["categories"]) == 80
         for image in content["images"]:
             with Image.open(toy_coco / f"{split}2014" / image["file_name"]) as picture:
-                assert picture.size == (image["width"], image["height"]) == (SIDE, SIDE)
+                assert picture.size == (image["width"], image["height"]) == (IMAGE_SIDE, IMAGE_SIDE)
 
 
 def test_holes_change_nothing_but_themselves() -> None:
@@ -389,8 +356,8 @@ def test_holes_change_nothing_but_themselves() -> None:
 
 def test_fss_masks_show_the_nearest_object(toy_fss: Path) -> None:
     fold = open_fold("fss", toy_fss)
-    assert [len(part.classes) for part in fold] == [10, 5, 5]
-    assert len({name for part in fold for name in part.names()}) == 20
+    assert [len(split.classes) for split in fold] == [10, 5, 5]
+    assert len({name for split in fold for name in split.names()}) == 20
     names = [f"{cls}" for cls in fold.test.names()]
     assert all(len(list((toy_fss / name).iterdir())) == 20 for name in names)
     looks_of = {coco_name(coco_class(cls)).replace(" ", "_"): cls for cls in range(1, 21)}
@@ -398,7 +365,7 @@ def test_fss_masks_show_the_nearest_object(toy_fss: Path) -> None:
         cls = looks_of[name]
         objects = scene(20 * 3 + cls - 1, seed=0).objects
         picture, labels = fold.test.images.load(f"{name}/3")
-        assert picture.size == (SIDE, SIDE)
+        assert picture.size == (IMAGE_SIDE, IMAGE_SIDE)
         assert np.array_equal(labels == 1, objects[-1][1])
         assert np.array_equal(labels == 1, paint_labels(objects, edges=False) == cls)
         with Image.open(toy_fss / name / "3.png") as mask:

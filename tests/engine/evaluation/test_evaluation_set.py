@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dataset import Episode, Provenance, open_part
+from dataset import Episode, Provenance, open_split
 from engine.evaluation.evaluate import UNDRAWN_CLASS_NOTE, result_table
 from engine.evaluation.evaluation_set import (
     EpisodesWanted,
@@ -108,7 +108,7 @@ def test_saved_episodes_keep_what_they_were_drawn_from(boatless: Path, tmp_path:
 
 
 def test_episodes_that_do_not_say_what_they_were_drawn_from(boatless: Path, tmp_path: Path) -> None:
-    part = open_part("pascal", boatless, "test", 0)
+    part = open_split("pascal", boatless, "test", 0)
     save_episodes(tmp_path / "e.json", SETTING, PAPER, {0: [Episode("i0", 1, ("i2",))]})
     saved = load_episodes(tmp_path / "e.json")
     assert open_evaluation_set(SETTING, PAPER, EpisodesWanted(range(1), None, saved), boatless).data is None

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dataset import Fold, class_index, open_fold, open_listed, plan_episodes
+from dataset import Fold, Pascal, class_index, open_fold, plan_episodes
 from dataset.episodes import Episode
 from dataset.images import ImageSet
 from dataset.loader import batches
@@ -163,7 +163,7 @@ def test_real_images_give_the_same_miou(method: str, shot: int, protocol: Protoc
     """
     fold = open_fold("pascal", MINIVOC, 0)
     plans = {0: drawn(fold, shot, 15)}
-    images = open_listed("pascal", MINIVOC, plans[0])
+    images = Pascal(MINIVOC).open_images(plans[0])
     for refine in (False, True)[: 1 + (method == "ssp")]:
         net = build_model(method, refine=refine)
         torch.manual_seed(0)

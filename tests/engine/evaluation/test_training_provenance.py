@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dataset import coco
+from dataset import Coco
 from engine.evaluation.training_provenance import describe_training, state_training, training_leakage
 from engine.setting import AUTHORS, Setting
 from util.errors import UserError
@@ -38,7 +38,7 @@ def test_what_is_declared(text: str, dataset: str | None, known: tuple) -> None:
 
 def test_the_base_classes_are_all_but_the_folds() -> None:
     assert declared("2")["base_classes"] == [*range(1, 11), *range(16, 21)]
-    novel = set(coco.novel_classes(1, "interleaved"))
+    novel = set(Coco.novel_classes(1, "interleaved"))
     assert declared("interleaved:1")["base_classes"] == [cls for cls in range(1, 81) if cls not in novel]
 
 
@@ -72,7 +72,7 @@ def test_the_authors_class_order_can_be_declared() -> None:
     """checkpoints.json knows dataset and fold, but not the order of coco's classes."""
     authors = {**PLAIN, "weights": AUTHORS, "dataset": "coco", "fold": 0, "shot": 1, "refine": True}
     contiguous, interleaved = (Setting("coco", order, 0) for order in ("contiguous", "interleaved"))
-    novel = {s: s.layout.novel_classes(0, s.class_order) for s in (contiguous, interleaved)}
+    novel = {s: s.benchmark.novel_classes(0, s.class_order) for s in (contiguous, interleaved)}
     assert training_leakage(interleaved, novel[interleaved], {}, authors, PATH) == []
     info = declared("contiguous:0", authors)
     assert training_leakage(contiguous, novel[contiguous], {}, info, PATH) == []
