@@ -27,7 +27,7 @@ from typing import Any
 
 import util.launch
 from dataset import ImageSet, Plans
-from engine.custom import code_digest
+from engine.custom import code_digest, method_digest
 from engine.evaluation.protocol import EvaluationOptions
 from engine.options import add_schedule, add_start, check_engine, default_device, make_parser, resolve_setting, whole
 from engine.training.best import suffixes
@@ -109,7 +109,8 @@ def train(options: TrainingOptions, asked: Interrupts) -> Path:
 
     # A run that was finished, or one to go on with.
     last = state_of(setting, options.out)
-    flags = plain_values(vars(options)) | {"code": code_digest(setting.method, setting.backbone)}
+    code = {"code": code_digest(setting.method, setting.backbone), "method_code": method_digest()}
+    flags = plain_values(vars(options)) | code
     earlier = find_training(last, flags, options.resume)
     if earlier and earlier.finished:
         return finished_checkpoint(last, earlier)

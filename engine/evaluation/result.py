@@ -14,6 +14,7 @@ from typing import Any
 
 from dataset import DATASETS, Provenance
 from dataset.provenance import PROVENANCE_RULES, from_dict
+from engine.custom import method_digest
 from engine.evaluation.protocol import PROTOCOLS, Protocol
 from engine.setting import ENGINES, OWN, WEIGHTS_FROM, Setting
 from model.names import is_backbone, is_method
@@ -140,6 +141,7 @@ class EvaluationResult:
             "episodes_from": self.episodes_from,
             "trained_on": {**trained_on, "declared": self.declared} if trained_on["dataset"] else None,
             "training_data": self.training.get("data"),
+            "code": method_digest(),
         }
         lines = NUMBER_LISTS.sub(lambda numbers: " ".join(numbers[0].split()), json.dumps(content, indent=2))
         with atomic_write(path) as file:

@@ -12,7 +12,8 @@ from typing import Any
 
 from dataset.provenance import label_of
 from engine.evaluation.evaluation_set import missing_classes
-from engine.evaluation.result import save_result
+from engine.evaluation.protocol import PAPER
+from engine.evaluation.result import EvaluationResult
 from engine.setting import SUFFIX
 from engine.training.best import free_stem, save_run, suffixes
 from engine.training.data import Run
@@ -232,16 +233,16 @@ class RunFiles:
             rates = {step: schedule.learning_rate(step) for step in (0, *schedule.drops)}
             title = ", ".join(filter(None, (state.name, setting.describe(), label_of(fold.test.provenance))))
             draw_history(state.history, self.folder / f"{state.name}.history.png", rates, title)
-        save_result(
-            f"{best}.json",
+        EvaluationResult(
             setting,
+            PAPER,
             result,
-            checkpoint,
+            str(checkpoint),
             episodes=len(next(iter(final.values()))),
-            info=self._info(),
+            training=self._info(),
             engine=engine,
             data=fold.test.provenance,
-            missing=missing_classes(fold.test.classes, final, fold.test.images.class_names),
-        )
+            missing_classes=missing_classes(fold.test.classes, final, fold.test.images.class_names),
+        ).write(f"{best}.json")
         save_training(self.last, replace(state, optimizer={}, best_state={}, finished=True))
         return checkpoint

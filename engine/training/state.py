@@ -164,13 +164,16 @@ def check_same(path: Path, saved: Mapping[str, Any], given: Mapping[str, Any]) -
 
     if saved.get("code") != given.get("code"):
         raise UserError(f"{path}: was started with other custom code; choose another --out")
+    method = "method_code"  # which runs of the version before do not know
+    if saved.get(method) not in (None, given.get(method)):
+        raise UserError(f"{path}: the method's code in model/ has changed since; undo that, or choose another --out")
 
     def shown(value: object) -> object:
         return "not given" if value is None else value
 
     other = [
         f"--{name.replace('_', '-')} {shown(given.get(name))} (was {shown(saved.get(name))})"
-        for name in sorted({*saved, *given} - set(FREE))
+        for name in sorted({*saved, *given} - {*FREE, method})
         if saved.get(name) != given.get(name)
     ]
     if other:
