@@ -7,7 +7,6 @@ from pathlib import Path
 
 from engine.checkpoint import errors_name, read
 from model import build_model
-from model.weights import adapt_pretrained, unwrap
 from tables.authors import AuthorsWeights, check_weights, is_recorded, record
 from tables.download import fetch
 from tables.paper import DRIVE_IMAGENET
@@ -67,6 +66,7 @@ def candidates(source: Path, weights: AuthorsWeights) -> tuple[Path, Path]:
 
 def fetch_imagenet(backbone: str, path: Path) -> None:
     """Download the authors' ImageNet weights of a backbone. Raises UserError naming the file and the way out."""
+    from model.weights import adapt_pretrained, unwrap  # which imports torch
 
     def check(file: Path) -> None:
         with errors_name(file):

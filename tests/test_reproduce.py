@@ -23,7 +23,7 @@ from engine.evaluation.result import find_results
 from model import build_model
 from tables.authors import RECORD, choose
 from tables.tables import make_tables
-from tables.verdict import verdicts
+from tables.text import verdicts
 from tests.files import CHECKOUT, OneLine
 from tests.server import Server, serving
 
@@ -112,8 +112,7 @@ def test_a_row_is_fetched_tested_and_judged_and_not_computed_twice(
 
 
 def _coco(out: Path) -> list:
-    tables = make_tables(find_results([out]), "coco", 1, "resnet50", "authors")
-    return [table._replace(rows=table.rows) for table in tables]
+    return make_tables(find_results([out]), "authors", dataset="coco", shot=1, backbone="resnet50")
 
 
 def test_the_numbers_are_those_of_test_py(root: Path, splits: Path, server: Server, tmp_path: Path) -> None:
