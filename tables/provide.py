@@ -9,7 +9,7 @@ from engine.checkpoint import errors_name, read
 from model import build_model
 from tables.authors import AuthorsWeights, check_weights, is_recorded, record
 from tables.download import fetch
-from tables.paper import DRIVE_IMAGENET
+from tables.paper import DRIVE_IMAGENET, drive_download
 from util.errors import UserError
 from util.files import atomic_write, blocks
 
@@ -37,11 +37,8 @@ def provide(folder: Path, weights: AuthorsWeights, mirror: str | None = None, so
         _take(source, path, weights)
         done = f"taken from {source}"
     else:
-        check = partial(check_weights, weights=weights)
-        if mirror is None:
-            fetch(path, check, drive=weights.drive)
-        else:
-            fetch(path, check, url=f"{mirror.rstrip('/')}/{weights.name}")
+        url = f"{mirror.rstrip('/')}/{weights.name}" if mirror else drive_download(weights.drive)
+        fetch(path, partial(check_weights, weights=weights), url)
         done = "fetched"
     record(folder, weights)
     return done
@@ -72,4 +69,4 @@ def fetch_imagenet(backbone: str, path: Path) -> None:
         with errors_name(file):
             adapt_pretrained(build_model("ssp", backbone), unwrap(read(file)))
 
-    fetch(path, check, drive=DRIVE_IMAGENET[backbone])
+    fetch(path, check, drive_download(DRIVE_IMAGENET[backbone]))
