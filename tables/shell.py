@@ -77,8 +77,13 @@ SETTINGS = (  # name, scripts, and what it is, with the default in brackets
     ("OUT", SCRIPTS, "folder for everything written (outdir)"),
     ("PYTHON", SCRIPTS, "a file, or a command with its flags, that runs main.py and test.py (python)"),
 )
-READ_HERE = ("REFINE", "FOLDS", "PROTOCOL", "CHECKPOINT", "TRAINED_ON", "TRAIN", "VERIFY", "PYTHON")
-DEFAULTS = {"DATA_ROOT": "../Datasets_SSP", "OUT": "outdir"}
+READ_HERE = ("REFINE", "FOLDS", "TRAIN", "VERIFY", "PYTHON")
+DEFAULTS = {
+    "DATA_ROOT": "../Datasets_SSP",
+    "FOLDS": " ".join(map(str, FOLDS)),
+    "OUT": "outdir",
+    "PYTHON": sys.executable,
+}
 
 
 def settings_of(script: str) -> dict[str, str]:
@@ -94,9 +99,12 @@ def usage(script: str) -> str:
 
 
 def read_settings(script: str, words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """The settings of a script that are not empty, and the flags after --. Raises UserError for other words."""
+    """The settings of a script, without those that are empty, and the flags after --.
+
+    Raises UserError for words that are neither.
+    """
     names = settings_of(script)
-    settings = DEFAULTS | {name: value for name in names if (value := os.environ.get(name))}
+    given = {name: os.environ.get(name, "") for name in names}
     end = words.index("--") if "--" in words else len(words)
     for word in words[:end]:
         name, is_setting, value = word.partition("=")
@@ -106,49 +114,44 @@ def read_settings(script: str, words: Sequence[str]) -> tuple[dict[str, str], li
             )
         if name not in names:
             raise UserError(f"{name}: no such setting; there are {' '.join(names)}")
-        settings[name] = value
-    if settings.get("REFINE", "") not in ("", "0", "1"):
+        given[name] = value
+    settings = DEFAULTS | {name: value for name, value in given.items() if value}
+    if script == ALL and settings.get("METHOD", "ssp") == "ssp":
+        settings.setdefault("REFINE", "1")  # as in the paper's tables
+    if settings.get("REFINE", "0") not in ("0", "1"):
         raise UserError(f"REFINE={settings['REFINE']}: must be 1 or 0")
-    return {name: value for name, value in settings.items() if value}, list(words[end + 1 :])
+    return settings, list(words[end + 1 :])
 
 
 def _flags(settings: Mapping[str, str]) -> list[str]:
-    """The settings that are flags as they are."""
+    """The flags that are named as the settings are."""
     given = {name: value for name, value in settings.items() if name not in READ_HERE}
     return [word for name, value in given.items() for word in (f"--{name.lower().replace('_', '-')}", value)]
 
 
 def table_flags(settings: Mapping[str, str], more: Sequence[str]) -> list[str]:
     """The flags of reproduce.py for the settings of reproduce.sh."""
-    flags = [*_flags(settings), "--python", settings.get("PYTHON", sys.executable)]
-    flags += ["--protocol", settings["PROTOCOL"]] if "PROTOCOL" in settings else []
-    flags += ["--folds", *settings["FOLDS"].split()] if "FOLDS" in settings else []
-    flags += ["--train"] if settings.get("TRAIN", "0") != "0" else []
-    flags += ["--no-verify"] if settings.get("VERIFY") == "0" else []
-    return [*flags, "--", *more]
+    train = ["--train"] if settings.get("TRAIN", "0") != "0" else []
+    verify = ["--no-verify"] if settings.get("VERIFY") == "0" else []
+    python = ["--python", settings["PYTHON"]]
+    return [*_flags(settings), *train, *verify, *python, "--folds", *settings["FOLDS"].split(), "--", *more]
 
 
 def fold_commands(script: str, settings: Mapping[str, str], more: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
     """The trainings of all.sh, or the tests of test.sh: for each fold a headline and the command."""
-    python, flags = split_command(settings.get("PYTHON", sys.executable)), _flags(settings)
-    is_refined = {"1": True, "0": False}.get(settings.get("REFINE", ""))
-    if script == ALL and is_refined is None and settings.get("METHOD", "ssp") == "ssp":
-        is_refined = True  # as in the paper's tables
-    flags += [] if is_refined is None else ["--refine" if is_refined else "--no-refine"]
     layout = DATASETS.get(settings.get("DATASET", "pascal"))  # of an unknown dataset the program tells
     has_folds = layout is None or layout.FOLDS != (None,)
-    for fold in settings.get("FOLDS", " ".join(map(str, FOLDS))).split() if has_folds else [""]:
-        of_fold, number = (f", fold {fold}", ["--fold", fold]) if fold else ("", [])
+    refine = {"1": ["--refine"], "0": ["--no-refine"]}.get(settings.get("REFINE", ""), [])
+    for fold in settings["FOLDS"].split() if has_folds else [""]:
+        of_fold = f", fold {fold}" if fold else ""
+        of_each = {name: value.replace("{fold}", fold) for name, value in settings.items()}
+        flags = [*_flags(of_each), *refine, *(["--fold", fold] if fold else [])]
         if script == ALL:
-            yield f"training{of_fold}", [*python, str(HERE / "main.py"), *flags, *number, "--resume", *more]
-            continue
-        protocol = settings.get("PROTOCOL", PAPER.name)
-        words = [*number, "--protocol", protocol, "--results", f"{settings['OUT']}/results"]
-        for name in ("CHECKPOINT", "TRAINED_ON"):
-            if name in settings:
-                words += [f"--{name.lower().replace('_', '-')}", settings[name].replace("{fold}", fold)]
-        headline = f"testing{of_fold}, protocol {protocol}"
-        yield headline, [*python, str(HERE / "test.py"), *flags, *words, *more]
+            headline, program = f"training{of_fold}", ["main.py", *flags, "--resume"]
+        else:
+            headline = f"testing{of_fold}, protocol {settings.get('PROTOCOL', PAPER.name)}"
+            program = ["test.py", *flags, "--results", f"{of_each['OUT']}/results"]
+        yield headline, [*split_command(settings["PYTHON"]), str(HERE / program[0]), *program[1:], *more]
 
 
 def split_command(text: str) -> list[str]:
@@ -157,9 +160,9 @@ def split_command(text: str) -> list[str]:
 
 
 def run_program(words: Sequence[str]) -> int:
-    """Run a program to its end and return its exit code; it gets Ctrl-C by itself, other signals are passed on to it.
+    """Run a program to its end and return its exit code, as a shell gives it.
 
-    Raises KeyboardInterrupt if a signal ended it.
+    It gets Ctrl-C by itself; other signals are passed on to it. Raises KeyboardInterrupt if one of them ended it.
     """
     process = subprocess.Popen(words)
     passed_on = [number for number in SIGNALS if number != signal.SIGINT]
@@ -173,4 +176,4 @@ def run_program(words: Sequence[str]) -> int:
             signal.signal(number, handler)
     if process.returncode == 130 or -process.returncode in SIGNALS:
         raise KeyboardInterrupt
-    return process.returncode
+    return process.returncode if process.returncode >= 0 else 128 - process.returncode

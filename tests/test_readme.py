@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -122,12 +123,12 @@ def test_the_shell_scripts_understand_theirs(words: list[str], tmp_path: Path, m
     if name == "hsnet_test.sh":
         name, given = "test.sh", ["PROTOCOL=hsnet", *given]
     settings, more = shell.read_settings(name, given)
-    assert settings.get("PYTHON") in (None, "torchrun --nproc-per-node 4")
+    assert settings["PYTHON"] in (sys.executable, "torchrun --nproc-per-node 4")
     if name == "reproduce.sh":
         check_understood("reproduce.py", shell.table_flags(settings, more))
         return
     passed = [command for _, command in shell.fold_commands(name, settings, more)]
-    assert len(passed) == len(settings.get("FOLDS", "0 1 2 3").split())
+    assert len(passed) == len(settings["FOLDS"].split())
     for command in passed:
         start = command.index(str(CHECKOUT / SHELL[words[0]]))
         check_understood(SHELL[words[0]], command[start + 1 :])

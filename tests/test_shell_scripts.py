@@ -131,10 +131,10 @@ def test_mistakes_are_one_line(words: list[str], says: str, one_line_error: OneL
 
 
 def test_what_is_not_set_is_left_to_the_checkpoint() -> None:
-    (command,) = commands("test.sh", "FOLDS=2", "CHECKPOINT=f{fold}.ckpt", "--", "--episodes", "5")
+    (command,) = commands("test.sh", "FOLDS=2", "OUT=", "CHECKPOINT=f{fold}.ckpt", "--", "--episodes", "5")
     assert command == [
-        *"test.py --data-root ../Datasets_SSP --out outdir --fold 2 --protocol ssp --results outdir/results".split(),
-        *"--checkpoint f2.ckpt --episodes 5".split(),
+        *"test.py --data-root ../Datasets_SSP --out outdir --checkpoint f2.ckpt --fold 2".split(),
+        *"--results outdir/results --episodes 5".split(),
     ]
 
 
