@@ -65,6 +65,13 @@ def trainings(lines: list[list[str]]) -> list[Any]:
     return [training.parse(words[2:]) for words in lines if words[:2] == ["python", "main.py"]]
 
 
+def read_test(words: list[str]) -> tuple[Path, Any]:
+    """The checkpoint that a test takes, and its flags with what the checkpoint says."""
+    assert words[:2] == ["python", "test.py"]
+    args, path, _ = testing.parse(words[2:])
+    return path, args
+
+
 @pytest.fixture(scope="module")
 def weights() -> dict:
     """SSP's keys and shapes, all zero, from one number in memory."""
@@ -120,7 +127,7 @@ def test_hsnets_protocol(commands: Commands, weights: dict, out: Path) -> None:
         assert heading[1].startswith(f"{COCO_BY_HSNET}: SSP 5-shot ResNet-50, fold {fold} (paper ")
         path = put_checkpoint(training.parse(train[2:]), weights)
         assert path.parent == out / "models" / "coco_interleaved" / f"fold_{fold}"
-        args, found, _ = testing.parse(test[2:])
+        found, args = read_test(test)
         assert found == path
         assert (args.protocol, args.refine, args.fold, args.shot, args.splits) == ("hsnet", False, fold, 5, "my splits")
         assert (args.seeds, args.episodes, Path(args.results)) == (5, None, out / "results")
@@ -137,7 +144,7 @@ def test_what_is_trained_is_only_tested(commands: Commands, weights: dict) -> No
     lines = [words for words in commands(**COCO_R50) if words[0] != "#"]
     assert [words[1] for words in lines] == ["test.py"] * 8
     for words, run, path in zip(lines, runs, paths, strict=True):
-        args, found, _ = testing.parse(words[2:])
+        found, args = read_test(words)
         assert (found, args.fold, args.class_order) == (path, run.fold, run.class_order)
         own = run.class_order == "contiguous"
         assert (args.protocol, args.refine) == (("ssp", True) if own else ("hsnet", False))
@@ -166,7 +173,7 @@ def test_unfinished_runs_go_on(
         write_result(path.with_suffix(".json"), 60.0, refine=result)
     words = next(words for words in commands(**PASCAL_R50) if "--refine" in words)
     if trained:
-        assert testing.parse(words[2:])[1] == path
+        assert read_test(words)[0] == path
     else:
         assert words == train
 
