@@ -8,7 +8,6 @@ from functools import cache
 from itertools import islice
 
 import torch
-from engine.training.step import step_seconds
 
 from dataset import Plans, open_fold, open_pool
 from dataset.images import ImageSet
@@ -16,11 +15,16 @@ from dataset.samples import Pictures, TrainingSamples
 from engine.evaluation.estimate import cost, unit_seconds
 from engine.evaluation.protocol import HSNET, PAPER, Protocol, plan_seeds
 from engine.setting import RANDOM, RECIPE, Schedule, Setting
-from engine.training.start import first_batch, start_network
+from engine.training.data import first_batch
+from engine.training.flags import ComputeOptions
+from engine.training.start import start_network
+from engine.training.trainer import Trainer
 from model import build_model, calibrate_batch_norms
+from tables.commands import Folders
+from tables.experiment import Experiment
 
 ENGINE = "planned"
-Work = tuple[Protocol, Setting]  # an evaluation, or a training with the evaluations in it
+Planner = Callable[[Protocol, Setting], tuple[ImageSet, Plans]]  # gives the images and episodes of an evaluation
 
 
 @dataclass(frozen=True)
@@ -29,77 +33,73 @@ class Budget:
 
     device: torch.device
     seeds: int = PAPER.seeds
-    episodes: int | None = None  # of a seed; None: the protocol's
+    episodes: int | None = None  # of each seed; None: the protocol's
     schedule: Schedule = RECIPE
     crop_size: int | None = None  # None: the dataset's
 
 
-def estimate_tests(work: Sequence[Work], data_root: str, splits: str | None, budget: Budget) -> float:
-    """Estimate evaluations: their distinct images and episodes are counted, and two
-    episodes of each protocol, dataset and backbone are timed.
-
-    Arguments:
-        work: the evaluations.
-        data_root, splits: of the datasets, and HSNet's data/splits.
-        budget: how much of each.
+def estimate_tests(experiments: Sequence[Experiment], folders: Folders, budget: Budget) -> float:
+    """Estimate the seconds of evaluations: their distinct images and episodes are counted, and two episodes of each
+    protocol, dataset and backbone are timed.
     """
-
-    plans = planner(data_root, splits, budget)
-    seconds, unit = 0.0, {}
-    for protocol, setting in work:
-        images, plan = plans(protocol, setting)
+    plan = make_planner(folders, budget)
+    seconds, units = 0.0, {}
+    for protocol, setting, *_ in experiments:
+        images, plans = plan(protocol, setting)
         kind = protocol, setting.dataset, setting.backbone
-        if kind not in unit:
-            unit[kind] = unit_of(setting, images, plan, protocol, budget.device)
-        seconds += cost(plan, ENGINE) * unit[kind]
+        if kind not in units:
+            units[kind] = time_unit(setting, images, plans, protocol, budget.device)
+        seconds += cost(plans, ENGINE) * units[kind]
     return seconds
 
 
-def planner(
-    data_root: str, splits: str | None, budget: Budget
-) -> Callable[[Protocol, Setting], tuple[ImageSet, Plans]]:
-    """What gives the images and episodes of an evaluation, planned once for all networks that are tested on them."""
-    once = cache(lambda protocol, setting: plans_of((protocol, setting), data_root, splits, budget))
-    return lambda protocol, setting: once(protocol, replace(setting, backbone=None, method="ssp", refine=False))
-
-
-def plans_of(work: Work, data_root: str, splits: str | None, budget: Budget) -> tuple[ImageSet, Plans]:
-    """The images and episodes of an evaluation."""
-    protocol, setting = work
-    benchmark = setting.benchmark(data_root, splits)
-    if protocol == HSNET:
-        plan = benchmark.plan_hsnet(splits, setting.fold, setting.shot)[: budget.episodes]
-        return benchmark.open_images(plan), {0: plan}
-    part = benchmark.open_split("test", setting.fold, setting.class_order)
-    episodes = budget.episodes or PAPER.episodes(setting.dataset)
-    return part.images, plan_seeds(part, setting.shot, range(budget.seeds), episodes)
-
-
-def unit_of(setting: Setting, images: ImageSet, plans: Plans, protocol: Protocol, device: torch.device) -> float:
-    """Seconds of the unit of engine.evaluation.estimate.cost, with random weights."""
-    plan = next(iter(plans.values()))
-    net = build_model(setting.method, setting.backbone, setting.refine).eval()
-    calibrate_batch_norms(net, Pictures(images, [plan[0].query], protocol.side)[0][0][None])
-    return unit_seconds(net.to(device), images, plan, ENGINE, protocol)
-
-
-def estimate_trainings(work: Sequence[Work], data_root: str, splits: str | None, budget: Budget) -> float:
-    """Estimate trainings with their evaluations: two steps of each kind are timed. Arguments as estimate_tests."""
+def estimate_trainings(experiments: Sequence[Experiment], folders: Folders, budget: Budget) -> float:
+    """Estimate the seconds of trainings with their evaluations: two steps of each kind are timed."""
+    plan = make_planner(folders, budget)
     schedule = budget.schedule
-    plans_for = planner(data_root, splits, budget)
-    seconds, step = 0.0, {}
-    for s in dict.fromkeys(setting for _, setting in work):
-        images, plans = plans_for(PAPER, s)
-        kind = s.dataset, s.backbone, s.method, s.shot, s.refine
-        if kind not in step:
-            crop = budget.crop_size or s.benchmark.crop_size
-            part = open_fold(s.dataset, data_root, s.fold, s.class_order, splits).train
-            samples = TrainingSamples(part.images, open_pool(part, s.shot), s.shot, crop, schedule.snapshot, 0)
-            net = start_network(s, samples, RANDOM, budget.device).train()
-            unit = unit_of(s, images, plans, PAPER, budget.device)
-            step[kind] = step_seconds(net, first_batch(samples, schedule.batch_size, budget.device), 1), unit
-        of_step, unit = step[kind]
-        first = dict(islice(plans.items(), 1))
-        seconds += schedule.snapshots * (schedule.steps * of_step + cost(first, ENGINE) * unit)
+    seconds, times = 0.0, {}
+    for setting in dict.fromkeys(experiment.setting for experiment in experiments):
+        images, plans = plan(PAPER, setting)
+        kind = setting.dataset, setting.backbone, setting.method, setting.shot, setting.refine
+        if kind not in times:
+            unit = time_unit(setting, images, plans, PAPER, budget.device)
+            times[kind] = time_step(setting, folders, budget), unit
+        step, unit = times[kind]
+        first_seed = dict(islice(plans.items(), 1))  # on which each snapshot is evaluated
+        seconds += schedule.snapshots * (schedule.steps * step + cost(first_seed, ENGINE) * unit)
         seconds += cost(plans, ENGINE) * unit
     return seconds
+
+
+def make_planner(folders: Folders, budget: Budget) -> Planner:
+    """What plans an evaluation, once for all networks that are tested on the same episodes."""
+
+    @cache
+    def plan(protocol: Protocol, setting: Setting) -> tuple[ImageSet, Plans]:
+        benchmark = setting.benchmark(folders.data_root, folders.splits)
+        if protocol == HSNET:
+            episodes = benchmark.plan_hsnet(folders.splits, setting.fold, setting.shot)[: budget.episodes]
+            return benchmark.open_images(episodes), {0: episodes}
+        split = benchmark.open_split("test", setting.fold, setting.class_order)
+        number = budget.episodes or PAPER.episodes(setting.dataset)
+        return split.images, plan_seeds(split, setting.shot, range(budget.seeds), number)
+
+    return lambda protocol, setting: plan(protocol, replace(setting, backbone=None, method="ssp", refine=False))
+
+
+def time_unit(setting: Setting, images: ImageSet, plans: Plans, protocol: Protocol, device: torch.device) -> float:
+    """Seconds of the unit of engine.evaluation.estimate.cost, with random weights."""
+    episodes = next(iter(plans.values()))
+    net = build_model(setting.method, setting.backbone, setting.refine).eval()
+    calibrate_batch_norms(net, Pictures(images, [episodes[0].query], protocol.side)[0][0][None])
+    return unit_seconds(net.to(device), images, episodes, ENGINE, protocol)
+
+
+def time_step(setting: Setting, folders: Folders, budget: Budget) -> float:
+    """Seconds of a training step, from random weights."""
+    fold = open_fold(setting.dataset, folders.data_root, setting.fold, setting.class_order, folders.splits)
+    pool, crop_size = open_pool(fold.train, setting.shot), budget.crop_size or setting.benchmark.crop_size
+    samples = TrainingSamples(fold.train.images, pool, setting.shot, crop_size, budget.schedule.snapshot, 0)
+    net = start_network(setting, samples, RANDOM, budget.device)
+    trainer = Trainer(net, None, ComputeOptions(budget.device))
+    return trainer.time_step(first_batch(samples, budget.schedule.batch_size, budget.device))

@@ -16,7 +16,8 @@ from util.progress import progress
 
 TIMEOUT = (20.0, 60.0)  # seconds to connect, and between two pieces
 RETRIES = 2  # of a connection that fails; each goes on where it was
-PARTIAL = "run the same command again, it goes on from there"
+AGAIN = "run the same command again, it goes on from there"
+ELSEWHERE = "fetch it with a browser, or from a --mirror"
 
 
 def need_gdown() -> Callable[..., Any]:
@@ -30,7 +31,7 @@ def need_gdown() -> Callable[..., Any]:
     return gdown.download
 
 
-def fetch(path: Path, check: Callable[[Path], object], url: str | None = None, drive: str | None = None) -> None:
+def fetch(path: Path, check: Callable[[Path], object], url: str) -> None:
     """Download a file, check it, and give it its name; until then it lies in a folder .incoming beside.
 
     An interrupted download goes on where it was. A file that fails the check is removed.
@@ -38,64 +39,52 @@ def fetch(path: Path, check: Callable[[Path], object], url: str | None = None, d
     Arguments:
         path: the file.
         check: called with the downloaded file; raises UserError, whose message names it, if the file is no good.
-        url: where it is, or
-        drive: Google Drive's id of it.
+        url: where it is.
     Raises:
         UserError: names the file, its source and the way out, or another process that fetches it; no file is at
             ``path`` then.
     """
     download = need_gdown()
-    with only_one(path, "a download"):
-        _fetch(download, path, check, url, drive)
-
-
-def _fetch(
-    download: Callable[..., Any], path: Path, check: Callable[[Path], object], url: str | None, drive: str | None
-) -> None:
-    source = url or f"https://drive.google.com/uc?id={drive}"
     incoming = path.parent / ".incoming" / path.name
-    check_writable(incoming.parent)
-    try:
-        _download(download, incoming, path.name, url=url, drive=drive)
-    except OSError as error:
-        if type(error).__module__.startswith(("requests", "urllib3")):
-            raise UserError(f"{path}: {source} {_of_connection(error)}") from error
-        _discard(incoming)  # on a full disk a part of a file only makes things worse
-        raise UserError(f"cannot write {path}: {error.strerror or error}; free some space and run it again") from error
-    except Exception as error:  # gdown's own
-        raise UserError(f"{path}: {source} {_of_gdown(error, incoming)}") from error
-    try:
-        check(incoming)
-        _publish(incoming, path)
-    except UserError as error:
-        reason = str(error).replace(str(incoming), source)
-        raise UserError(f"{path}: not kept: {reason}; fetch it with a browser, or from a --mirror") from error
-    finally:
-        _discard(incoming)
+    with only_one(path, "a download"):
+        check_writable(incoming.parent)
+        try:
+            _download(download, incoming, url)
+        except OSError as error:
+            if type(error).__module__.startswith(("requests", "urllib3")):
+                raise UserError(f"{path}: {url} {_connection_fault(error)}") from error
+            _discard(incoming)  # on a full disk a part of a file only makes things worse
+            reason = error.strerror or error
+            raise UserError(f"cannot write {path}: {reason}; free some space and run it again") from error
+        except Exception as error:  # gdown's own
+            raise UserError(f"{path}: {url} {_download_fault(error, incoming)}") from error
+        try:
+            check(incoming)
+            _publish(incoming, path)
+        except UserError as error:
+            reason = str(error).replace(str(incoming), url)
+            raise UserError(f"{path}: not kept: {reason}; {ELSEWHERE}") from error
+        finally:
+            _discard(incoming)
 
 
-def _download(download: Callable[..., Any], incoming: Path, name: str, url: str | None, drive: str | None) -> None:
+def _download(download: Callable[..., Any], incoming: Path, url: str) -> None:
     """Download to ``incoming``, under a bar; the part of an interrupted download is gone on with."""
-    bar = progress(None, name, 0, "B", scale=True)
+    bar = progress(None, incoming.name, 0, "B", scale=True)
 
     def move(received: int, total: int | None) -> None:
         bar.total = total
         bar.update(received - bar.n)
 
-    def once() -> None:
-        download(
-            url=url, id=drive, output=str(incoming), quiet=True, resume=True, use_cookies=False, progress=move,
-            timeout=TIMEOUT, retries=RETRIES,
-        )  # fmt: skip
-
+    options = {"resume": True, "use_cookies": False, "progress": move, "timeout": TIMEOUT, "retries": RETRIES}
     with bar:
         try:
-            once()
+            download(url=url, output=str(incoming), quiet=True, **options)
         except Exception as error:
             if "byte range" not in str(error):
                 raise
             _discard(incoming)  # a server that cannot go on in the middle
-            once()
+            download(url=url, output=str(incoming), quiet=True, **options)
 
 
 def _publish(incoming: Path, path: Path) -> None:
@@ -118,26 +107,23 @@ def parts(incoming: Path) -> list[Path]:
     return [path for path in incoming.parent.glob("*.part") if path.name[:-13] == incoming.name]
 
 
-def _of_connection(error: OSError) -> str:
+def _connection_fault(error: OSError) -> str:
     """What is wrong with a connection, from the errors of requests."""
     response = getattr(error, "response", None)
     if response is not None:
-        return f"answered {response.status_code} {response.reason}; fetch it with a browser, or from a --mirror"
+        return f"answered {response.status_code} {response.reason}; {ELSEWHERE}"
     kind = "did not answer in time" if "timed out" in str(error).lower() else "cannot be reached"
-    return f"{kind}; check the network and the address, then {PARTIAL}"
+    return f"{kind}; check the network and the address, then {AGAIN}"
 
 
-def _of_gdown(error: Exception, incoming: Path) -> str:
+def _download_fault(error: Exception, incoming: Path) -> str:
     """What is wrong with a download, from gdown's errors."""
     received = sum(path.stat().st_size for path in parts(incoming))
     if type(error).__name__ == "FileURLRetrievalError":
-        return (
-            "is not given out: it is gone, or too many have fetched it lately (Google Drive's quota); try again "
-            "tomorrow, fetch it with a browser, or from a --mirror"
-        )
-    cause: BaseException | None = error.__cause__
+        gone = "it is gone, or too many have fetched it lately (Google Drive's quota)"
+        return f"is not given out: {gone}; try again tomorrow, {ELSEWHERE}"
     if received or "incomplete" in str(error).lower():
-        return f"broke off after {received / 2**20:.1f} MB; {PARTIAL}"
-    if isinstance(cause, OSError):
-        return _of_connection(cause)
-    return f"cannot be downloaded ({' '.join(str(error).split())[:200]}); fetch it with a browser"
+        return f"broke off after {received / 2**20:.1f} MB; {AGAIN}"
+    if isinstance(error.__cause__, OSError):
+        return _connection_fault(error.__cause__)
+    return f"cannot be downloaded ({' '.join(str(error).split())[:200]}); {ELSEWHERE}"

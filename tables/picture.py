@@ -9,28 +9,18 @@ from typing import Any
 
 from dataset import FOLDS
 from engine.setting import OWN
-from tables.tables import (
-    Cell,
-    Row,
-    Table,
-    is_other,
-    labels,
-    marks_of,
-    numbered_notes,
-    row_name,
-    shown_difference,
-)
+from tables.experiment import Experiment, labels, row_name
+from tables.tables import Cell, Table
+from tables.text import shown_difference
 from util.errors import UserError
 from util.files import atomic_write
 
 WIDTH, ROW, AROUND = 12.4, 0.3, 1.0  # inches: the picture; a row; title, header and axis of a table
-LINES = 1.5  # rows that another network's takes, whose name has two lines
-NOTE = 0.17  # inches: a line of the notes
-LETTERS = 170  # of such a line at most
-LONGEST = 44  # letters of a name's line
-NUMBER = 7  # letters of a column of numbers
+OTHERS_ROW = 1.5  # rows that another network takes, whose name has two lines
+NOTE = 0.17  # inches that a line of the notes takes
+NOTE_LETTERS, NAME_LETTERS, NUMBER_LETTERS = 170, 44, 7  # the longest line of a note and of a name, a column of numbers
 DPI = 120
-SPAN = 10.0  # mIoU, the least that an axis shows: a tenth is no gulf
+SPAN = 10.0  # the least mIoU that an axis shows: a tenth is no gulf
 COLOURS = {None: "black", **dict(zip(FOLDS, ("tab:blue", "tab:orange", "tab:green", "tab:purple"), strict=True))}
 RING = {"markerfacecolor": "none", "markersize": 8.5, "linestyle": "none"}  # a ring that a dot fits into
 DOT = {"markersize": 4.5, "linestyle": "none", "elinewidth": 1.2, "capsize": 2.5}
@@ -48,10 +38,10 @@ def figure_class() -> Any:
 
 def draw_tables(tables: Sequence[Table], path: str | Path) -> None:
     """Write a PNG with a panel for each table, a line for each row and the notes under it, atomically."""
-    notes = [[line for note in numbered_notes(table) for line in _wrapped(note)] for table in tables]
+    notes = [[line for note in table.lines for line in _wrap(note)] for table in tables]
     heights = []  # of each panel and of its notes, inches
     for table, lines in zip(tables, notes, strict=True):
-        rows = len(table.rows) * (LINES if _has_others(table) else 1)
+        rows = len(table.rows) * (OTHERS_ROW if _has_others(table) else 1)
         heights += [rows * ROW + AROUND, (len(lines) + 1) * NOTE]
     figure = figure_class()(figsize=(WIDTH, sum(heights) + 0.6), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.15)
@@ -68,8 +58,8 @@ def draw_tables(tables: Sequence[Table], path: str | Path) -> None:
         figure.savefig(file, format="png", dpi=DPI)
 
 
-def _wrapped(note: str) -> list[str]:
-    return textwrap.wrap(note, LETTERS, subsequent_indent="    ")
+def _wrap(note: str) -> list[str]:
+    return textwrap.wrap(note, NOTE_LETTERS, subsequent_indent="    ")
 
 
 def _draw_table(axes: Any, table: Table) -> None:
@@ -91,7 +81,7 @@ def _draw_table(axes: Any, table: Table) -> None:
     axes.grid(color="0.9")
     axes.set_axisbelow(True)
     right = axes.twinx()
-    names, (header, *numbers) = [_name(row) for row in table.rows], _numbers(table)
+    names, (header, *numbers) = [_name(row.experiment) for row in table.rows], _numbers(table)
     right.set_yticks([-1, *lines], [header, *numbers], family="monospace")
     axes.set_yticks(lines, names, parse_math=False)  # a name may hold dollars
     for side in (axes, right):
@@ -101,20 +91,21 @@ def _draw_table(axes: Any, table: Table) -> None:
 
 
 def _has_others(table: Table) -> bool:
-    return any(is_other(row.setting, row.weights) for row in table.rows)
+    return any(row.experiment.is_other for row in table.rows)
 
 
-def _name(row: Row) -> str:
-    """A row in words; another network's in two lines, its backbone in the second."""
-    weights = "" if row.weights == OWN else f", {row.weights}"
-    if not is_other(row.setting, row.weights):
-        return f"{row_name(row.setting)}{weights}"
-    method, shot, backbone, _ = labels(row.setting)
-    end = f" {shot}{' refine' if row.setting.refine else ''}{weights}"
-    return f"{_shortened(method, LONGEST - len(end))}{end}\n{_shortened(backbone, LONGEST)}"
+def _name(experiment: Experiment) -> str:
+    """A row in words; another network in two lines, its backbone in the second."""
+    _, setting, whose, _ = experiment
+    weights = "" if whose == OWN else f", {whose}"
+    if not experiment.is_other:
+        return f"{row_name(setting)}{weights}"
+    method, shot, backbone, _ = labels(setting)
+    end = f" {shot}{' refine' if setting.refine else ''}{weights}"
+    return f"{_shorten(method, NAME_LETTERS - len(end))}{end}\n{_shorten(backbone, NAME_LETTERS)}"
 
 
-def _shortened(name: str, letters: int) -> str:
+def _shorten(name: str, letters: int) -> str:
     """A name without folders, of so many letters at most: of a longer one start and end, which tell most."""
     name = name.rpartition("/")[2]
     start = (letters - 1) // 2
@@ -122,16 +113,17 @@ def _shortened(name: str, letters: int) -> str:
 
 
 def _numbers(table: Table) -> list[str]:
-    """A header, then each row in numbers: of each fold, the mean with its difference, the notes' numbers."""
-    marks = marks_of(table)
+    """A header, then each row in numbers: of each fold, the mean with its difference, the numbers of the footnotes."""
+    marks = table.marks
     *folds, mean = table.rows[0].cells
-    lines = ["".join(f"fold {cell.fold}".rjust(NUMBER) for cell in folds) + ("mean" if folds else "mIoU").rjust(NUMBER)]
+    header = [*(f"fold {cell.fold}" for cell in folds), "mean" if folds else "mIoU"]
+    lines = ["".join(name.rjust(NUMBER_LETTERS) for name in header)]
     for row in table.rows:
-        *folds, mean = row.cells
-        beside = "" if mean.measured is None or mean.paper is None else f" {shown_difference(mean)}"
-        noted = sorted({marks[note] for cell in row.cells for note in (*cell.notes, *cell.remarks)})
+        mean = row.cells[-1]
+        beside = "" if mean.difference is None else f" {shown_difference(mean)}"
+        noted = sorted({marks[note] for cell in row.cells for note in cell.footnotes})
         shown = f" [{','.join(map(str, noted))}]" if noted else ""
-        lines.append("".join(_number(cell).rjust(NUMBER) for cell in row.cells) + beside + shown)
+        lines.append("".join(_number(cell).rjust(NUMBER_LETTERS) for cell in row.cells) + beside + shown)
     width = max(map(len, lines))
     return [line.ljust(width) for line in lines]
 

@@ -8,10 +8,9 @@ from pathlib import Path
 from engine.checkpoint import errors_name, read
 from engine.recorded import is_recorded, record_file
 from model import build_model
-from model.weights import adapt_pretrained, unwrap
 from tables.authors import AuthorsWeights, check_weights
 from tables.download import fetch
-from tables.paper import DRIVE_IMAGENET
+from tables.paper import DRIVE_IMAGENET, drive_download
 from util.errors import UserError
 from util.files import atomic_write, blocks
 
@@ -39,11 +38,8 @@ def provide(folder: Path, weights: AuthorsWeights, mirror: str | None = None, so
         _take(source, path, weights)
         done = f"taken from {source}"
     else:
-        check = partial(check_weights, weights=weights)
-        if mirror is None:
-            fetch(path, check, drive=weights.drive)
-        else:
-            fetch(path, check, url=f"{mirror.rstrip('/')}/{weights.name}")
+        url = f"{mirror.rstrip('/')}/{weights.name}" if mirror else drive_download(weights.drive)
+        fetch(path, partial(check_weights, weights=weights), url)
         done = "fetched"
     record_file(folder, weights.name, weights.drive)
     return done
@@ -68,9 +64,10 @@ def candidates(source: Path, weights: AuthorsWeights) -> tuple[Path, Path]:
 
 def fetch_imagenet(backbone: str, path: Path) -> None:
     """Download the authors' ImageNet weights of a backbone. Raises UserError naming the file and the way out."""
+    from model.weights import adapt_pretrained, unwrap  # which imports torch
 
     def check(file: Path) -> None:
         with errors_name(file):
             adapt_pretrained(build_model("ssp", backbone), unwrap(read(file)))
 
-    fetch(path, check, drive=DRIVE_IMAGENET[backbone])
+    fetch(path, check, drive_download(DRIVE_IMAGENET[backbone]))

@@ -16,7 +16,6 @@ class Server:
         self.files: dict[str, bytes] = {}
         self.cut_after: int | None = None  # bytes of a response after which the connection is closed
         self.stall_after: int | None = None  # bytes of a response after which nothing more comes
-        self.type = "application/octet-stream"
         self.ranges: list[str | None] = []  # the Range of each request
         self.paths: list[str] = []
         self.url = ""
@@ -43,17 +42,16 @@ class Server:
                 if start:
                     self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
                 self.send_header("Content-Length", str(len(content) - start))
-                self.send_header("Content-Type", server.type)
+                self.send_header("Content-Type", "application/octet-stream")
                 self.end_headers()
-                end = None if server.cut_after is None else start + server.cut_after
-                if server.stall_after is not None:
-                    with contextlib.suppress(OSError):
-                        self.wfile.write(content[start : start + server.stall_after])
-                    server.released.wait(60)
-                    return
+                sent = content[start:]
+                for limit in (server.cut_after, server.stall_after):
+                    sent = sent[:limit]
                 with contextlib.suppress(OSError):
-                    self.wfile.write(content[start:end])
-                if end is not None and end < len(content):
+                    self.wfile.write(sent)
+                if server.stall_after is not None:
+                    server.released.wait(60)
+                elif start + len(sent) < len(content):
                     self.close_connection = True
                     with contextlib.suppress(OSError):
                         self.connection.shutdown(socket.SHUT_RDWR)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import prepare
 import report
 import reproduce
 import test as testing
+from tables import shell
 from tables.paper import DRIVE_IMAGENET, drive_link
 from util.errors import UserError
 
@@ -117,21 +117,21 @@ def test_the_scripts_understand_their_commands(
 
 @pytest.mark.parametrize("words", [words for _, words in COMMANDS if words[0] in SHELL], ids=" ".join)
 def test_the_shell_scripts_understand_theirs(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With echo in place of Python or torchrun; the flags that they pass are understood too."""
+    """The flags that they pass on are understood too."""
     monkeypatch.chdir(tmp_path)
-    launched = [word for word in words if word.startswith("PYTHON=")]
-    assert launched in ([], ["PYTHON=torchrun --nproc-per-node 4"])
-    given = [word for word in words[1:] if word not in launched]
-    done = subprocess.run(
-        [CHECKOUT / words[0], *given], env={**os.environ, "PYTHON": "echo"}, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    script = CHECKOUT / SHELL[words[0]]
-    passed = [shlex.split(line) for line in done.stdout.splitlines() if line.startswith(f"{script} ")]
-    folds = next((word.split("=")[1].split() for word in words if word.startswith("FOLDS=")), range(4))
-    assert len(passed) == (1 if words[0] == "./reproduce.sh" else len(folds))
-    for _, *arguments in passed:
-        check_understood(script.name, arguments)
+    name, given = words[0].removeprefix("./"), words[1:]
+    if name == "hsnet_test.sh":
+        name, given = "test.sh", ["PROTOCOL=hsnet", *given]
+    settings, more = shell.read_settings(name, given)
+    assert settings["PYTHON"] in (sys.executable, "torchrun --nproc-per-node 4")
+    if name == "reproduce.sh":
+        check_understood("reproduce.py", shell.table_flags(settings, more))
+        return
+    passed = [command for _, command in shell.fold_commands(name, settings, more)]
+    assert len(passed) == len(settings["FOLDS"].split())
+    for command in passed:
+        start = command.index(str(CHECKOUT / SHELL[words[0]]))
+        check_understood(SHELL[words[0]], command[start + 1 :])
 
 
 @pytest.mark.parametrize("words", [words for _, words in COMMANDS if words[1] == "-m"], ids=" ".join)

@@ -14,21 +14,23 @@ import pytest
 
 import main as training
 import prepare
-from tests.files import CHECKOUT
+import reproduce
+from tests.files import CHECKOUT, OneLine
 
 STAND_IN = """#!/usr/bin/env bash
 printf '%s\\n' "$(basename "$1")" "${@:2}" "" >> "$LOG"
-case "$*" in *"--fold $FAILS"*) echo "error: fold $FAILS" >&2; exit 2 ;; esac
+case "$*" in *"--fold $FAILS"*) echo "error: fold $FAILS" >&2; exit 5 ;; esac
 """
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What is run in place of Python, in an empty folder: it logs its arguments and writes what --json names."""
+    """What is run in place of main.py's and test.py's Python, in an empty folder: it logs its arguments."""
     python = tmp_path / "stand-in"
     python.write_text(STAND_IN)
     python.chmod(0o755)
     monkeypatch.setenv("PYTHON", str(python))
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     monkeypatch.setenv("LOG", str(tmp_path / "log"))
     monkeypatch.setenv("FAILS", "none")
     monkeypatch.chdir(tmp_path)
@@ -47,84 +49,92 @@ def logged() -> list[list[str]]:
     return [part.split("\n") for part in lines.split("\n\n") if part]
 
 
+def commands(script: str, *settings: str) -> list[list[str]]:
+    """What a script runs; script: the name that it passes on to reproduce.py."""
+    reproduce.main([script, *settings])
+    return logged()
+
+
 def values(command: list[str], *flags: str) -> tuple[str, ...]:
     return tuple(command[command.index(flag) + 1] for flag in flags)
 
 
-@pytest.mark.parametrize("script", ["all.sh", "test.sh", "hsnet_test.sh"])
-def test_usage(script: str) -> None:
+@pytest.mark.parametrize(
+    ("script", "names"),
+    [("all.sh", "REFINE"), ("test.sh", "TRAINED_ON"), ("hsnet_test.sh", "CHECKPOINT"), ("reproduce.sh", "MIRROR")],
+)
+def test_usage(script: str, names: str) -> None:
     shown = run(script, "--help")
-    assert shown.returncode == 0
-    assert "DATA_ROOT" in shown.stdout
-    assert "./all.sh DATASET" in shown.stdout or "./test.sh DATASET" in shown.stdout
+    assert shown.returncode == 0, shown.stderr
+    lines = shown.stdout.splitlines()
+    assert {line.split()[0] for line in lines if line[:1].isupper()} >= {"DATASET", "DATA_ROOT", "FOLDS", names}
+    assert f"    ./{script} DATA" in shown.stdout
 
 
-@pytest.mark.usefixtures("stand_in")
 def test_all_trains_the_folds_of_the_paper() -> None:
-    assert run("all.sh").returncode == 0
-    commands = logged()
-    assert [values(command, "--fold") for command in commands] == [("0",), ("1",), ("2",), ("3",)]
-    for command in commands:
+    done = run("all.sh")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "".join(f"== training, fold {fold} ==\n" for fold in range(4))
+    found = logged()
+    assert [values(command, "--fold") for command in found] == [("0",), ("1",), ("2",), ("3",)]
+    for command in found:
         assert command[0] == "main.py"
         args = training.parse(command[1:])
-        assert (args.dataset, args.backbone, args.shot, args.method, args.refine) == (
-            "pascal", "resnet50", 1, "ssp", True,
+        assert (args.dataset, args.backbone, args.shot, args.method, args.refine, args.resume) == (
+            "pascal", "resnet50", 1, "ssp", True, True,
         )  # fmt: skip
-        assert args.resume
 
 
-@pytest.mark.usefixtures("stand_in")
 def test_settings_as_arguments_or_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BACKBONE", "resnet101")
     monkeypatch.setenv("SHOT", "1")
     settings = ["DATASET=coco", "CLASS_ORDER=contiguous", "SHOT=5", "FOLDS=1 3", "OUT=a folder", "DATA_ROOT=b=c"]
-    assert run("all.sh", *settings, "REFINE=0", "--", "--lr", "0.5").returncode == 0
-    commands = logged()
-    assert [values(command, "--fold") for command in commands] == [("1",), ("3",)]
-    args = training.parse(commands[0][1:])
+    done = run("all.sh", *settings, "REFINE=0", "METHOD=", "--", "--lr", "0.5")
+    assert done.returncode == 0, done.stderr
+    found = logged()
+    assert [values(command, "--fold") for command in found] == [("1",), ("3",)]
+    args = training.parse(found[0][1:])
     assert (args.backbone, args.shot, args.class_order, args.lr, args.out, args.data_root, args.refine) == (
         "resnet101", 5, "contiguous", 0.5, "a folder", "b=c", False,
     )  # fmt: skip
 
 
-@pytest.mark.usefixtures("stand_in")
 def test_no_refinement_of_the_baseline_and_no_folds_of_fss() -> None:
-    assert run("all.sh", "METHOD=baseline", "DATASET=fss").returncode == 0
-    (command,) = logged()
+    (command,) = commands("all.sh", "METHOD=baseline", "DATASET=fss")
     args = training.parse(command[1:])
     assert (args.method, args.refine, args.fold) == ("baseline", False, None)
 
 
-@pytest.mark.usefixtures("stand_in")
 @pytest.mark.parametrize("script", ["all.sh", "test.sh"])
 def test_the_first_failure_stops(script: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAILS", "1")
     done = run(script)
-    assert done.returncode == 2
-    assert done.stderr == "error: fold 1\n"
+    assert (done.returncode, done.stderr) == (5, "error: fold 1\n")
     assert [values(command, "--fold") for command in logged()] == [("0",), ("1",)]
 
 
-@pytest.mark.usefixtures("stand_in")
 @pytest.mark.parametrize(
-    ("setting", "said"),
-    [("FOO=1", "FOO: no such setting"), ("--lr", "settings are NAME=VALUE"), ("REFINE=yes", "must be 1 or 0")],
+    ("words", "says"),
+    [
+        (["all.sh", "FOO=1"], "FOO: no such setting; there are DATASET DATA_ROOT "),
+        (["all.sh", "CHECKPOINT=x"], "CHECKPOINT: no such setting"),
+        (["test.sh", "--lr", "1"], "--lr: settings are NAME=VALUE, and flags of the Python script come after --"),
+        (["test.sh", "REFINE=yes"], "REFINE=yes: must be 1 or 0"),
+        (["reproduce.sh", "DATASET=voc"], "argument --dataset: invalid choice: 'voc'"),
+        (["reproduce.sh", "TRAIN=1", "FOLDS=7"], "argument --folds: "),
+    ],
+    ids=" ".join,
 )
-def test_mistakes_are_one_line(setting: str, said: str) -> None:
-    done = run("all.sh", setting)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: ")
-    assert said in done.stderr
-    assert done.stderr.count("\n") == 1
+def test_mistakes_are_one_line(words: list[str], says: str, one_line_error: OneLine) -> None:
+    assert one_line_error(reproduce.main, words).startswith(f"error: {says}")
+    assert logged() == []
 
 
-@pytest.mark.usefixtures("stand_in")
 def test_what_is_not_set_is_left_to_the_checkpoint() -> None:
-    assert run("test.sh", "FOLDS=2", "CHECKPOINT=f{fold}.ckpt", "--", "--episodes", "5").returncode == 0
-    (command,) = logged()
+    (command,) = commands("test.sh", "FOLDS=2", "OUT=", "CHECKPOINT=f{fold}.ckpt", "--", "--episodes", "5")
     assert command == [
-        *"test.py --data-root ../Datasets_SSP --out outdir --fold 2 --protocol ssp --results outdir/results".split(),
-        *"--checkpoint f2.ckpt --episodes 5".split(),
+        *"test.py --data-root ../Datasets_SSP --out outdir --checkpoint f2.ckpt --fold 2".split(),
+        *"--results outdir/results --episodes 5".split(),
     ]
 
 
@@ -139,22 +149,30 @@ def test_python_may_be_a_path_with_spaces_or_a_command(stand_in: Path, monkeypat
     assert len(logged()) == 2
 
 
-@pytest.mark.usefixtures("stand_in")
-def test_named_checkpoints_and_hsnets_protocol() -> None:
-    done = run("hsnet_test.sh", "DATASET=coco", "SPLITS=lists", "CHECKPOINT=the authors/f{fold}.pth", "FOLDS=0 3")
+@pytest.mark.parametrize("launcher", ["{python}", "{python} -u", "env A=B {python}", "torchrun --nproc-per-node 4"])
+def test_the_python_of_the_driver(launcher: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of PYTHON, also where none is in the PATH; of torchrun the one there."""
+    named, other = tmp_path / "named" / "python3", tmp_path / "path" / "python"
+    for python in (named, other):
+        python.parent.mkdir()
+        python.write_text(f'#!/usr/bin/env bash\nprintf "%s\\n" {python.parent.name} "${{@:2}}"\n')
+        python.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{other.parent}:/usr/bin:/bin")
+    monkeypatch.setenv("VIRTUAL_ENV", "active")
+    done = run("all.sh", "SHOT=5", f"PYTHON={launcher.format(python=named)}")
+    driver = "path" if "torchrun" in launcher else "named"
+    assert done.stdout.splitlines()[:3] == [driver, "all.sh", "SHOT=5"]
+
+
+def test_hsnets_protocol_and_checkpoints_of_each_fold() -> None:
+    settings = ["DATASET=coco", "SPLITS=lists", "CHECKPOINT=the authors/f{fold}.pth", "TRAINED_ON=contiguous:{fold}"]
+    done = run("hsnet_test.sh", *settings, "FOLDS=0 3")
     assert done.returncode == 0, done.stderr
-    commands = logged()
-    assert [values(c, "--checkpoint", "--protocol", "--splits") for c in commands] == [
-        (f"the authors/f{fold}.pth", "hsnet", "lists") for fold in (0, 3)
+    assert done.stdout.startswith("== testing, fold 0, protocol hsnet ==\n")
+    flags = ("--checkpoint", "--trained-on", "--protocol", "--splits")
+    assert [values(command, *flags) for command in logged()] == [
+        (f"the authors/f{fold}.pth", f"contiguous:{fold}", "hsnet", "lists") for fold in (0, 3)
     ]
-
-
-@pytest.mark.usefixtures("stand_in")
-def test_what_plain_weights_were_trained_on() -> None:
-    done = run("test.sh", "DATASET=coco", "CHECKPOINT=f{fold}.pth", "TRAINED_ON=contiguous:{fold}", "FOLDS=1 2")
-    assert done.returncode == 0, done.stderr
-    told = [values(command, "--checkpoint", "--trained-on") for command in logged()]
-    assert told == [("f1.pth", "contiguous:1"), ("f2.pth", "contiguous:2")]
 
 
 ROOTS = {"pascal": "toy", "coco": "toy_coco", "fss": "toy_fss"}

@@ -31,7 +31,7 @@ def run(*argv: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, cwd=CHECKOUT, timeout=60)
 
 
-@pytest.mark.parametrize("script", NEEDED)
+@pytest.mark.parametrize("script", [*NEEDED, "reproduce.py"])
 def test_help(script: str) -> None:
     done = run(script, "--help")
     assert done.returncode == 0, done.stderr

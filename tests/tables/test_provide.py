@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -56,6 +56,13 @@ def good(tmp_path: Path) -> bytes:
     return weights_of(tmp_path)
 
 
+@pytest.fixture
+def large(tmp_path: Path) -> bytes:
+    """17 MB: gdown keeps half megabytes."""
+    torch.save(build_model("ssp").half().state_dict(), tmp_path / "real.pth")
+    return (tmp_path / "real.pth").read_bytes()
+
+
 def files(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
@@ -98,37 +105,32 @@ def test_a_file_that_changed_later_is_noticed(
         load_checkpoint(to / NAME)
 
 
-def test_a_download_that_is_cut_off_goes_on(server: Server, tmp_path: Path, one_line_error: OneLine) -> None:
+def test_a_download_that_is_cut_off_goes_on(
+    server: Server, large: bytes, tmp_path: Path, one_line_error: OneLine
+) -> None:
     to = tmp_path / "authors"
-    torch.save(build_model("ssp").half().state_dict(), tmp_path / "real.pth")  # 17 MB: gdown keeps half megabytes
-    good = (tmp_path / "real.pth").read_bytes()
-    server.files[NAME], server.cut_after = good, len(good) // 4
+    server.files[NAME], server.cut_after = large, len(large) // 4
     for _ in range(2):
         line = one_line_error(prepare.main, flags(to, server))
-        assert re.fullmatch(
-            rf"error: {to / NAME}: {server.url}/{NAME} broke off after [\d.]+ MB; run the same command again, it goes "
-            "on from there",
-            line,
-        )
+        broke = rf"error: {to / NAME}: {server.url}/{NAME} broke off after [\d.]+ MB; {download.AGAIN}"
+        assert re.fullmatch(broke, line)
         assert [re.sub(r"\.pth.*", "", name) for name in files(to)] == ["pascal/.incoming/resnet50_1shot_fold0_ssp"]
     server.cut_after = None
     prepare.main(flags(to, server))
     assert files(to) == [RECORD, NAME]
-    assert (to / NAME).read_bytes() == good
+    assert (to / NAME).read_bytes() == large
     starts = [int(each[6:-1]) for each in server.ranges if each]
     assert starts == sorted(starts)
-    assert starts[0] > len(good) // 5  # what had arrived was not asked for again
-    assert starts[-1] > 2 * len(good) // 5
+    assert starts[0] > len(large) // 5  # what had arrived was not asked for again
+    assert starts[-1] > 2 * len(large) // 5
 
 
-def test_a_killed_download_goes_on(server: Server, tmp_path: Path) -> None:
+def test_a_killed_download_goes_on(server: Server, large: bytes, tmp_path: Path) -> None:
     to = tmp_path / "authors"
-    torch.save(build_model("ssp").half().state_dict(), tmp_path / "real.pth")
-    good = (tmp_path / "real.pth").read_bytes()
-    server.files[NAME], server.stall_after = good, len(good) // 2
+    server.files[NAME], server.stall_after = large, len(large) // 2
     process = subprocess.Popen([sys.executable, "prepare.py", *flags(to, server)], cwd=CHECKOUT)
     deadline = time.monotonic() + 60
-    while sum(path.stat().st_size for path in to.rglob("*.part")) < len(good) // 4:
+    while sum(path.stat().st_size for path in to.rglob("*.part")) < len(large) // 4:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     process.kill()
@@ -137,11 +139,8 @@ def test_a_killed_download_goes_on(server: Server, tmp_path: Path) -> None:
     server.stall_after = None
     prepare.main(flags(to, server))
     assert files(to) == [RECORD, NAME]
-    assert (to / NAME).read_bytes() == good
+    assert (to / NAME).read_bytes() == large
     assert server.ranges[-1] is not None
-
-
-HOSTILE = "hostile"
 
 
 class Code:
@@ -149,96 +148,77 @@ class Code:
         return (os.system, ("touch HOSTILE",))
 
 
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        (b"<!DOCTYPE html><html>Quota exceeded</html>", "a web page, not weights"),
-        ("truncated", "cannot be read, it is truncated or not a checkpoint"),
-        ("resnet101", "holds a resnet101 network, not resnet50"),
-        ("baseline", "holds a baseline network, not ssp"),
-        (HOSTILE, "refused: not a checkpoint of plain tensors"),
-        ("keys", "keys are missing"),
-    ],
-    ids=["web page", "truncated", "backbone", "method", "hostile", "keys"],
-)
+def without_last_key(tmp_path: Path) -> bytes:
+    state = build_model("ssp").state_dict()
+    state.popitem()
+    torch.save(state, tmp_path / "few.pth")
+    return (tmp_path / "few.pth").read_bytes()
+
+
+NO_GOOD = {
+    "web page": (lambda _: b"<!DOCTYPE html><html>Quota exceeded</html>", "a web page, not weights"),
+    "truncated": (lambda folder: weights_of(folder)[:-9999], "cannot be read, it is truncated or not a checkpoint"),
+    "backbone": (lambda folder: weights_of(folder, backbone="resnet101"), "holds a resnet101 network, not resnet50"),
+    "method": (lambda folder: weights_of(folder, method="baseline"), "holds a baseline network, not ssp"),
+    "hostile": (lambda _: pickle.dumps({"state_dict": Code()}), "refused: not a checkpoint of plain tensors"),
+    "keys": (without_last_key, "keys are missing"),
+}
+
+
+@pytest.mark.parametrize(("make", "reason"), NO_GOOD.values(), ids=NO_GOOD)
 def test_what_is_no_good_is_not_kept(
-    server: Server, good: bytes, tmp_path: Path, one_line_error: OneLine, content: bytes | str, reason: str
+    make: Callable[[Path], bytes], reason: str, server: Server, tmp_path: Path, one_line_error: OneLine
 ) -> None:
     to = tmp_path / "authors"
-    if content == "truncated":
-        content = good[: len(good) // 2]
-    elif content == "resnet101":
-        content = weights_of(tmp_path, backbone="resnet101")
-    elif content == "baseline":
-        content = weights_of(tmp_path, method="baseline")
-    elif content == HOSTILE:
-        content = pickle.dumps({"state_dict": Code()})
-    elif content == "keys":
-        state = build_model("ssp").state_dict()
-        state.popitem()
-        torch.save(state, tmp_path / "few.pth")
-        content = (tmp_path / "few.pth").read_bytes()
-    server.files[NAME] = content
+    server.files[NAME] = make(tmp_path)
     line = one_line_error(prepare.main, flags(to, server))
     assert line.startswith(f"error: {to / NAME}: not kept: {server.url}/{NAME}: ")
     assert reason in line
-    assert line.endswith("; fetch it with a browser, or from a --mirror")
+    assert line.endswith(f"; {download.ELSEWHERE}")
     assert files(to) == []
     assert not Path("HOSTILE").exists()
 
 
-def test_a_missing_file_and_a_missing_server(server: Server, tmp_path: Path, one_line_error: OneLine) -> None:
+def test_what_cannot_be_fetched(
+    server: Server, good: bytes, tmp_path: Path, one_line_error: OneLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file or a server that is not there, Google Drive's quota, a full disk, no gdown: one line, and nothing left."""
     to = tmp_path / "authors"
-    line = one_line_error(prepare.main, flags(to, server))
-    assert line == (
+
+    def error(*more: str) -> str:
+        line = one_line_error(prepare.main, [*flags(to), *more])
+        assert files(to) == []
+        return line
+
+    there, nobody = ["--mirror", server.url], f"http://127.0.0.1:{free_port()}"
+    assert error(*there) == (
         f"error: {to / NAME}: {server.url}/{NAME} answered 404 Not Found; fetch it with a browser, or from a --mirror"
     )
-    nobody = f"http://127.0.0.1:{free_port()}"
-    line = one_line_error(prepare.main, [*flags(to), "--mirror", nobody])
-    assert line == (
+    assert error("--mirror", nobody) == (
         f"error: {to / NAME}: {nobody}/{NAME} cannot be reached; check the network and the address, then run the same "
         "command again, it goes on from there"
     )
-    assert files(to) == []
-
-
-def test_google_drives_quota(server: Server, tmp_path: Path, one_line_error: OneLine) -> None:
-    """gdown's own error for a page instead of a file."""
-    from gdown.exceptions import FileURLRetrievalError
+    server.files[NAME] = good
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20000, limits[1]))  # for a full disk: write fails in the same place
+    try:
+        full = error(*there)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert full == f"error: cannot write {to / NAME}: File too large; free some space and run it again"
 
     def refuse(**_: object) -> None:
+        from gdown.exceptions import FileURLRetrievalError
+
         raise FileURLRetrievalError("Failed to retrieve file url:\n\n\tToo many users have viewed or downloaded")
 
-    to = tmp_path / "authors"
-    with pytest.MonkeyPatch.context() as patch:
+    with monkeypatch.context() as patch:
         patch.setattr(download, "need_gdown", lambda: refuse)
-        line = one_line_error(prepare.main, flags(to))
-    drive = choose(dataset="pascal", backbone="resnet50", shot=1, method="ssp")[0].drive
-    assert line.startswith(f"error: {to / NAME}: https://drive.google.com/uc?id={drive} is not given out: ")
-    assert files(to) == []
-
-
-def test_a_full_disk(server: Server, good: bytes, tmp_path: Path) -> None:
-    """A limit on the size of files stands for the disk's: write fails in the same place."""
-    to = tmp_path / "authors"
-    server.files[NAME] = good
-    done = subprocess.run(
-        [sys.executable, "prepare.py", *flags(to, server)],
-        cwd=CHECKOUT,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000)),
-    )
-    assert done.returncode == 2
-    assert done.stderr == f"error: cannot write {to / NAME}: File too large; free some space and run it again\n"
-    assert files(to) == []
-
-
-def test_without_gdown(tmp_path: Path, one_line_error: OneLine, monkeypatch: pytest.MonkeyPatch) -> None:
+        drive = choose(dataset="pascal", backbone="resnet50", shot=1, method="ssp")[0].drive
+        given_out = f"error: {to / NAME}: https://drive.google.com/uc?id={drive} is not given out: "
+        assert error().startswith(given_out)
     monkeypatch.setitem(sys.modules, "gdown", None)
-    line = one_line_error(prepare.main, flags(tmp_path))
-    assert line == "error: to download, install gdown (pip install gdown), or pass files of yours with --from"
+    assert error() == "error: to download, install gdown (pip install gdown), or pass files of yours with --from"
 
 
 def test_files_of_a_browser_are_taken_over(

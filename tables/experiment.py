@@ -1,0 +1,86 @@
+"""What a row of the tables is about: protocol, setting, whose weights, which data; and its names for people."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+from dataset.provenance import label_of
+from engine.evaluation.protocol import Protocol
+from engine.evaluation.result import EvaluationResult
+from engine.setting import OWN, Setting
+from model.names import BACKBONES
+
+FROZEN, UNTRAINED = "frozen", "untrained"  # weights of main.py --frozen, and of its --episode 0
+UNKNOWN_DATA = "data not recorded"
+METHOD_NAMES = {"baseline": "Baseline", "ssp": "SSP"}
+
+
+class Experiment(NamedTuple):
+    """One evaluation of a network on a fold, or as a row of a table (the setting's fold is None) on all folds."""
+
+    protocol: Protocol
+    setting: Setting
+    weights: str = OWN  # who trained them: one of WEIGHTS_FROM; FROZEN or UNTRAINED if not all was trained
+    data: str = ""  # other data than the benchmark's, in words
+
+    def on_fold(self, fold: int | None) -> Experiment:
+        return self._replace(setting=replace(self.setting, fold=fold))
+
+    @property
+    def is_other(self) -> bool:
+        """Whether the network is not the paper's: by its backbone or head, or as its backbone was not trained."""
+        return not self.setting.is_papers or self.weights in (FROZEN, UNTRAINED)
+
+    @property
+    def title(self) -> str:
+        """The title of the table that it is in."""
+        order = f", {self.setting.class_order} class order" if self.setting.class_order else ""
+        data = f": {self.data}" if self.data else ""
+        others = ": other networks" if self.is_other else ""
+        return f"{self.setting.benchmark.title}, {self.protocol.title}{order}{data}{others}"
+
+    @property
+    def name(self) -> str:
+        """Its table, row and fold: Pascal-5i, the paper's own protocol: SSP 1-shot ResNet-50 refine, fold 0."""
+        fold = "" if self.setting.fold is None else f", fold {self.setting.fold}"
+        return f"{self.title}: {row_name(self.setting)}{fold}"
+
+
+def experiment_of(result: EvaluationResult) -> Experiment:
+    """What a result was measured on."""
+    return Experiment(result.protocol, result.setting, weights_of(result), data_of(result))
+
+
+def weights_of(result: EvaluationResult) -> str:
+    """Who trained a result's weights, or FROZEN or UNTRAINED."""
+    if result.weights == OWN and result.trained.get("episode") == 0:
+        return UNTRAINED
+    if result.weights == OWN and result.trained.get("frozen") is True:
+        return FROZEN
+    return result.weights
+
+
+def data_of(result: EvaluationResult) -> str:
+    """Which other data than the benchmark's a result is of, in words, "" for the benchmark's own."""
+    if result.data is None:
+        return UNKNOWN_DATA
+    tested, trained = label_of(result.data), label_of(result.training_data)
+    if trained in ("", tested):
+        return tested
+    return f"{tested}, trained on {trained}" if tested else f"trained on {trained}"
+
+
+def labels(setting: Setting) -> tuple[str, str, str, str]:
+    """A row's Method, Setting, Backbone and Refine."""
+    backbone = setting.backbone or "not stated"
+    if backbone in BACKBONES:
+        backbone = f"ResNet-{backbone.removeprefix('resnet')}"
+    method = METHOD_NAMES.get(setting.method, setting.method)
+    return method, f"{setting.shot}-shot", backbone, "Yes" if setting.refine else "No"
+
+
+def row_name(setting: Setting) -> str:
+    """A row in words: SSP 1-shot ResNet-50 refine."""
+    method, shot, backbone, _ = labels(setting)
+    return " ".join([method, shot, *([backbone] if setting.backbone else []), *(["refine"] if setting.refine else [])])

@@ -1,0 +1,179 @@
+"""The shell scripts all.sh, test.sh and reproduce.sh: their settings NAME=VALUE, and the programs that they run.
+
+A setting is an argument of the script or a variable of the environment. It is the flag of its name, such as --data-root
+for DATA_ROOT, but for those that are read here.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from dataset import DATASETS, FOLDS
+from engine.evaluation.protocol import PAPER
+from util.errors import UserError
+from util.interrupts import SIGNALS
+from util.table import align_columns
+
+HERE = Path(__file__).parents[1]
+ALL, TEST, REPRODUCE = SCRIPTS = ("all.sh", "test.sh", "reproduce.sh")
+USAGE = {
+    ALL: """\
+Train all folds of a setting, one after the other. What is finished is skipped, what was interrupted goes on; the first
+failure stops it.
+
+    ./all.sh DATASET=pascal DATA_ROOT=../Datasets_SSP BACKBONE=resnet50 SHOT=1
+    ./all.sh DATASET=coco CLASS_ORDER=contiguous SHOT=5 FOLDS="0 2" -- --accumulate 2
+    PYTHON="torchrun --nproc-per-node 4" ./all.sh""",
+    TEST: """\
+Test the checkpoints of all folds of a setting and write the results to OUT/results, for report.py. A result that is
+there, of the same weights, data and flags, is not computed again; the first failure stops it.
+
+    ./test.sh DATASET=pascal DATA_ROOT=../Datasets_SSP BACKBONE=resnet50 SHOT=1
+    ./test.sh CHECKPOINT='authors/fold{fold}_r50.pth' TRAINED_ON='{fold}' REFINE=1
+    ./hsnet_test.sh DATASET=coco SPLITS=../hsnet/data/splits     the same as ./test.sh PROTOCOL=hsnet ...
+
+With CHECKPOINT, what is not set is as the checkpoint says.""",
+    REPRODUCE: """\
+Measure the published tables with the authors' weights: fetch what is missing, look at each dataset once, test each fold
+as it was published, and print paper, measured, difference, spread and a verdict for each cell. What is finished is
+skipped; what fails is named at the end, with exit code 1, and does not stop the others.
+
+    ./reproduce.sh DATA_ROOT=../Datasets_SSP SPLITS=../hsnet/data/splits
+    ./reproduce.sh DATA_ROOT=../Datasets_SSP DATASET=pascal BACKBONE=resnet50 SHOT=1
+    PYTHON="torchrun --nproc-per-node 4" ./reproduce.sh DATA_ROOT=../Datasets_SSP DATASET=pascal""",
+}
+FOLDED, TABLES = (ALL, TEST), (REPRODUCE,)
+SETTINGS = (  # name, scripts, and what it is, with the default in brackets
+    ("DATASET", FOLDED, "pascal, coco or fss, which has no folds (pascal)"),
+    ("DATASET", TABLES, "pascal, coco or fss (those that are there)"),
+    ("DATA_ROOT", SCRIPTS, "the folder that holds the datasets (../Datasets_SSP)"),
+    ("BACKBONE", FOLDED, "resnet50, resnet101, timm:NAME, FILE.py:CLASS (resnet50)"),
+    ("BACKBONE", TABLES, "resnet50 or resnet101 (both)"),
+    ("SHOT", FOLDED, "supports of an episode (1)"),
+    ("SHOT", TABLES, "1 or 5 (both)"),
+    ("METHOD", FOLDED, "ssp, baseline, FILE.py:CLASS (ssp)"),
+    ("METHOD", TABLES, "ssp or baseline (both)"),
+    ("REFINE", (ALL,), "1 or 0: the self-support refinement (1 of ssp, as in the paper's tables)"),
+    ("REFINE", (TEST,), "1 or 0: the self-support refinement (what the checkpoint says; in HSNet's protocol 0)"),
+    ("CLASS_ORDER", (ALL,), "of coco: contiguous or interleaved"),
+    ("CLASS_ORDER", (TEST,), "of coco: contiguous or interleaved (in HSNet's protocol interleaved)"),
+    ("SPLITS", SCRIPTS, "HSNet's data/splits, for its protocol, and for fss without lists"),
+    ("FOLDS", SCRIPTS, '("0 1 2 3")'),
+    ("PROTOCOL", (TEST,), "ssp, the paper's own, or hsnet (ssp)"),
+    ("PROTOCOL", TABLES, "ssp, the paper's own, or hsnet (both)"),
+    ("CHECKPOINT", (TEST,), "a file, or a folder that holds one, with {fold} for the number (the run's own below OUT)"),
+    ("TRAINED_ON", (TEST,), "what a .pth was trained on, such as contiguous:{fold} (test.py --trained-on)"),
+    ("AUTHORS", TABLES, "folder of the authors' weights (pretrained/authors)"),
+    ("MIRROR", TABLES, "fetch them from MIRROR/NAME (Google Drive)"),
+    ("TRAIN", TABLES, "1: train every row instead, as the authors did"),
+    ("VERIFY", TABLES, "0: do not open every file of a dataset first"),
+    ("OUT", SCRIPTS, "folder for everything written (outdir)"),
+    ("PYTHON", SCRIPTS, "a file, or a command with its flags, that runs main.py and test.py (python)"),
+)
+READ_HERE = ("REFINE", "FOLDS", "TRAIN", "VERIFY", "PYTHON")
+DEFAULTS = {
+    "DATA_ROOT": "../Datasets_SSP",
+    "FOLDS": " ".join(map(str, FOLDS)),
+    "OUT": "outdir",
+    "PYTHON": sys.executable,
+}
+
+
+def settings_of(script: str) -> dict[str, str]:
+    """The names of a script's settings, and what they are."""
+    return {name: text for name, scripts, text in SETTINGS if script in scripts}
+
+
+def usage(script: str) -> str:
+    """What --help prints."""
+    lines = align_columns(list(settings_of(script).items()), left=(0, 1))
+    end = "Each is set as an argument or as a variable of the environment. Flags after -- go to main.py or test.py."
+    return "\n".join([USAGE[script], "", *lines, "", end])
+
+
+def read_settings(script: str, words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """The settings of a script, without those that are empty, and the flags after --.
+
+    Raises UserError for words that are neither.
+    """
+    names = settings_of(script)
+    given = {name: os.environ.get(name, "") for name in names}
+    end = words.index("--") if "--" in words else len(words)
+    for word in words[:end]:
+        name, is_setting, value = word.partition("=")
+        if not is_setting or not name[:1].isupper():
+            raise UserError(
+                f"{word}: settings are NAME=VALUE, and flags of the Python script come after --; see ./{script} --help"
+            )
+        if name not in names:
+            raise UserError(f"{name}: no such setting; there are {' '.join(names)}")
+        given[name] = value
+    settings = DEFAULTS | {name: value for name, value in given.items() if value}
+    if script == ALL and settings.get("METHOD", "ssp") == "ssp":
+        settings.setdefault("REFINE", "1")  # as in the paper's tables
+    if settings.get("REFINE", "0") not in ("0", "1"):
+        raise UserError(f"REFINE={settings['REFINE']}: must be 1 or 0")
+    return settings, list(words[end + 1 :])
+
+
+def _flags(settings: Mapping[str, str]) -> list[str]:
+    """The flags that are named as the settings are."""
+    given = {name: value for name, value in settings.items() if name not in READ_HERE}
+    return [word for name, value in given.items() for word in (f"--{name.lower().replace('_', '-')}", value)]
+
+
+def table_flags(settings: Mapping[str, str], more: Sequence[str]) -> list[str]:
+    """The flags of reproduce.py for the settings of reproduce.sh."""
+    train = ["--train"] if settings.get("TRAIN", "0") != "0" else []
+    verify = ["--no-verify"] if settings.get("VERIFY") == "0" else []
+    python = ["--python", settings["PYTHON"]]
+    return [*_flags(settings), *train, *verify, *python, "--folds", *settings["FOLDS"].split(), "--", *more]
+
+
+def fold_commands(script: str, settings: Mapping[str, str], more: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+    """The trainings of all.sh, or the tests of test.sh: for each fold a headline and the command."""
+    benchmark = DATASETS.get(settings.get("DATASET", "pascal"))  # of an unknown dataset the program tells
+    has_folds = benchmark is None or benchmark.folds != (None,)
+    refine = {"1": ["--refine"], "0": ["--no-refine"]}.get(settings.get("REFINE", ""), [])
+    for fold in settings["FOLDS"].split() if has_folds else [""]:
+        of_fold = f", fold {fold}" if fold else ""
+        of_each = {name: value.replace("{fold}", fold) for name, value in settings.items()}
+        flags = [*_flags(of_each), *refine, *(["--fold", fold] if fold else [])]
+        if script == ALL:
+            headline, program = f"training{of_fold}", ["main.py", *flags, "--resume"]
+        else:
+            headline = f"testing{of_fold}, protocol {settings.get('PROTOCOL', PAPER.name)}"
+            program = ["test.py", *flags, "--results", f"{of_each['OUT']}/results"]
+        yield headline, [*split_command(settings["PYTHON"]), str(HERE / program[0]), *program[1:], *more]
+
+
+def split_command(text: str) -> list[str]:
+    """The words of what PYTHON and --python name: a file, also with spaces, or a command with its flags."""
+    return [text] if os.access(text, os.X_OK) else shlex.split(text)
+
+
+def run_program(words: Sequence[str]) -> int:
+    """Run a program to its end and return its exit code, as a shell gives it.
+
+    It gets Ctrl-C by itself; other signals are passed on to it. Raises KeyboardInterrupt if one of them ended it.
+    """
+    process = subprocess.Popen(words)
+    passed_on = [number for number in SIGNALS if number != signal.SIGINT]
+    former = {number: signal.signal(number, lambda sent, _: process.send_signal(sent)) for number in passed_on}
+    try:
+        while process.returncode is None:
+            with suppress(KeyboardInterrupt):
+                process.wait()
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+    if process.returncode == 130 or -process.returncode in SIGNALS:
+        raise KeyboardInterrupt
+    return process.returncode if process.returncode >= 0 else 128 - process.returncode

@@ -1,0 +1,134 @@
+"""Tables as text: Markdown, CSV, and a line with a verdict for each published cell."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dataset import FOLDS
+from tables.experiment import labels, row_name
+from tables.tables import Cell, Table
+from util.table import align_columns
+
+LEGEND = (
+    "mIoU in percent: measured (published, difference). Measured is the mean over seeds ± their standard deviation; "
+    "a single seed has no ±. A row's mean is that of its four folds ± the standard deviation over seeds of that mean, "
+    "where all four ran the same seeds. [n]: see the note. Networks with another backbone or head than the paper's, or "
+    "whose backbone was not trained, and results on other data than the benchmark's have tables of their own."
+)
+CSV_FIELDS = (
+    "dataset,protocol,class_order,method,refine,shot,backbone,fold,paper,measured,std,difference,fb_iou,seeds,episodes,"
+    "checkpoint,file,note,weights,data"
+).split(",")
+
+
+def signed(value: float) -> str:
+    """-0.2, +0.2, +0.0."""
+    return f"{round(value, 1) + 0.0:+.1f}"  # + 0.0 makes -0.0 of it 0.0
+
+
+def shown_difference(cell: Cell) -> str:
+    """The difference for people: of the measured value as it is shown, to a tenth."""
+    return signed(cell._replace(measured=round(cell.measured, 1)).difference)
+
+
+def to_markdown(tables: Sequence[Table]) -> str:
+    """All tables with their notes."""
+    return "\n\n".join([LEGEND, *map(_markdown, tables)]) + "\n"
+
+
+def _markdown(table: Table) -> str:
+    folds = [] if len(table.rows[0].cells) == 1 else [f"Fold {fold}" for fold in FOLDS]
+    lines = [["Method", "Setting", "Backbone", "Refine", "Weights", *folds, "Mean" if folds else "mIoU"]]
+    marks = table.marks
+    for row in table.rows:
+        words = [_literal(word) for word in labels(row.experiment.setting)]
+        lines.append([*words, row.experiment.weights, *(cell_text(cell, marks) for cell in row.cells)])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    lines.insert(1, [":" + "-" * (width - 1) for width in widths])
+    shown = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines]
+    return "\n".join([f"## {_literal(table.title)}", "", *shown, "", *(f"- {_literal(line)}" for line in table.lines)])
+
+
+def _literal(text: str) -> str:
+    """A text that may hold somebody else's: no HTML, and nothing that ends a cell."""
+    return text.replace("<", "\\<").replace("|", "\\|")
+
+
+def cell_text(cell: Cell, marks: Mapping[str, int]) -> str:
+    """Such as 61.2 ±0.3 (paper 61.4, -0.2) [1]; marks: the number of each footnote."""
+    paper = "" if cell.paper is None else f"paper {cell.paper:.1f}"
+    if cell.measured is None:
+        return f"{cell.gap} ({paper})" if paper else cell.gap
+    spread = "" if cell.std is None else f" ±{cell.std:.1f}"
+    beside = f" ({paper}, {shown_difference(cell)})" if paper else ""
+    shown = [f" [{marks[note]}]" for note in cell.footnotes]
+    return f"{cell.measured:.1f}{spread}{beside}{''.join(shown)}"
+
+
+def to_csv(tables: Sequence[Table]) -> str:
+    """One line a cell, with the header CSV_FIELDS; fold: 0 to 3, or mean, which is the only line of fss."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, CSV_FIELDS, lineterminator="\n")
+    writer.writeheader()
+    for row in (row for table in tables for row in table.rows):
+        protocol, setting, weights, data = row.experiment
+        for cell in row.cells:
+            numbers = {"paper": cell.paper, "measured": cell.measured, "std": cell.std, "fb_iou": cell.fb_iou}
+            numbers["difference"] = cell.difference
+            notes = [cell.gap, *cell.footnotes] if cell.measured is None else cell.footnotes
+            fields = {
+                **setting.as_dict(), "protocol": protocol.name, "weights": weights, "data": data,
+                "fold": "mean" if cell.fold is None else cell.fold,
+                **{name: value if value is None else round(value, 4) for name, value in numbers.items()},
+                "seeds": cell.seeds, "episodes": cell.episodes, "checkpoint": cell.checkpoint, "file": cell.file,
+                "note": "; ".join(notes),
+            }  # fmt: skip
+            writer.writerow({name: _plain(value) for name, value in fields.items()})
+    return text.getvalue()
+
+
+def _plain(field: Any) -> Any:
+    """A field that no spreadsheet takes for a formula: somebody else's text may begin like one."""
+    return f"'{field}" if isinstance(field, str) and field[:1] in tuple("=+-@\t\r") else field
+
+
+def verdict(cell: Cell) -> str:
+    """Whether a measured value is the published one: "same" to a tenth, "within" a standard deviation over the seeds
+    of it, or "outside"; "" where one of the two is missing.
+    """
+    if cell.difference is None:
+        return ""
+    if signed(cell.measured) == signed(cell.paper):
+        return "same"
+    # what was published is rounded to a tenth
+    return "within" if cell.std is not None and abs(cell.difference) <= cell.std + 0.05 else "outside"
+
+
+def verdicts(tables: Sequence[Table]) -> str:
+    """A line for each published cell: paper, measured, difference, spread over the seeds, and the verdict.
+
+    What was measured on other data has no verdict.
+    """
+    lines = [("", "fold", "paper", "measured", "difference", "spread", "verdict")]
+    for row in (row for table in tables for row in table.rows):
+        protocol, setting, _, data = row.experiment
+        is_published = any(cell.paper is not None for cell in row.cells)
+        name = f"{setting.benchmark.title} {protocol.name} {row_name(setting)}{f' ({data})' if data else ''}"
+        for cell in row.cells:
+            if is_published or (data and cell.measured is not None):
+                lines.append((name, *_verdict_line(cell, is_other_data=bool(data))))
+                name = ""  # stands in the row's first line alone
+    return "\n".join(align_columns(lines, left=(0, len(lines[0]) - 1)))
+
+
+def _verdict_line(cell: Cell, is_other_data: bool) -> tuple[str, ...]:
+    fold = "mean" if cell.fold is None else str(cell.fold)
+    paper = "-" if cell.paper is None else f"{cell.paper:.1f}"
+    if cell.measured is None:
+        return fold, paper, "missing", "", "", ""
+    difference = "-" if cell.difference is None else f"{cell.difference:+.2f}"
+    spread = "-" if cell.std is None else f"{cell.std:.2f}"
+    return fold, paper, f"{cell.measured:.2f}", difference, spread, "other data" if is_other_data else verdict(cell)
