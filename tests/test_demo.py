@@ -61,14 +61,14 @@ def test_the_last_lines_name_what_there_is(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_pictures_need_the_demo(one_line_error: OneLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from docs import pictures
+    from docs import make_pictures as pictures
 
     monkeypatch.setattr(pictures, "DEMO", tmp_path)
     assert one_line_error(pictures.main, []) == f"error: {tmp_path}: the demo has not finished; run make demo"
 
 
 def test_pictures_become_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from docs import pictures
+    from docs import make_pictures as pictures
 
     monkeypatch.setattr(pictures, "HERE", tmp_path / "docs")
     (tmp_path / "docs").mkdir()

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from prediction.masks import read_support
-from tests.prediction.test_images import SHOWN, STORED, save_oriented
+from tests.prediction.test_files import SHOWN, STORED, save_oriented
 from util.errors import UserError
 
 MASK = np.array([[0, 1, 0], [0, 1, 1]], np.uint8)
