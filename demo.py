@@ -21,16 +21,17 @@ from dataset import Episode, open_part, open_pool
 from dataset.images import ImageSet
 from dataset.samples import TrainingSamples
 from engine.checkpoint import load_checkpoint, load_network, save_weights
-from engine.drawing import episode_panel, legend, save_png, stack, text_line
+from engine.drawing import draw_line, save_png, stack_rows
 from engine.evaluation.evaluate import evaluate, result_table, segment
-from engine.evaluation.gallery import choose, headline, masked, write_gallery
+from engine.evaluation.gallery import choose, headline, load_masked, write_gallery
+from engine.evaluation.panel import draw_panel, draw_panel_legend
 from engine.evaluation.protocol import PAPER, plan_seeds
 from engine.options import OneLineParser, default_device, device, whole
 from engine.setting import Setting
 from engine.training.start import start_network
 from model import SSP, Baseline, FewShotNetwork, build_model
 from model.weights import flat_key
-from prediction import Predictor, explanation_figure
+from prediction import Predictor, draw_explanation
 from util.files import atomic_write
 
 HERE = Path(__file__).parent
@@ -87,25 +88,25 @@ def draw_episodes(
     """Draw a line for each of telling_episodes: support, query with the truth, each network's prediction."""
     predictions = {name: segment(net, images, episodes, workers=0) for name, net in networks.items()}
     lines = [
-        episode_panel(
-            [masked(images, support, episode.cls) for support in episode.supports],
-            masked(images, episode.query, episode.cls),
+        draw_panel(
+            [load_masked(images, support, episode.cls) for support in episode.supports],
+            load_masked(images, episode.query, episode.cls),
             [(name, found[number].numpy()) for name, found in predictions.items()],
         )
         for number, episode in enumerate(episodes)
     ]
     why = [*["median gain of its class"] * (len(episodes) - 2), "largest gain of all", "largest loss of all"]
     names = [f"{images.class_names[episode.cls]}: {told}" for episode, told in zip(episodes, why, strict=True)]
-    rows = [row for name, line in zip(names, lines, strict=True) for row in (text_line(name), line)]
-    save_png(stack([legend(lines[0].width), *rows]), path)
+    rows = [row for name, line in zip(names, lines, strict=True) for row in (draw_line(name), line)]
+    save_png(stack_rows([draw_panel_legend(lines[0].width), *rows]), path)
 
 
 def draw_inside(path: Path, images: ImageSet, episode: Episode, net: FewShotNetwork) -> None:
     """Draw what each step finds in an episode's query."""
     found = Predictor(net)
-    supports, masks = zip(*(masked(images, support, episode.cls) for support in episode.supports), strict=True)
+    supports, masks = zip(*(load_masked(images, support, episode.cls) for support in episode.supports), strict=True)
     found.set_support(supports, masks)
-    save_png(explanation_figure(found.explain(masked(images, episode.query, episode.cls)[0])), path)
+    save_png(draw_explanation(found.explain(load_masked(images, episode.query, episode.cls)[0])), path)
 
 
 def main(argv: list[str] | None = None) -> None:

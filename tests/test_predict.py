@@ -16,13 +16,12 @@ import pytest
 import torch
 from PIL import Image
 
-import hubconf
 import predict
 from dataset.transform import normalise
 from engine.checkpoint import Checkpoint, save_checkpoint
 from model import SSP, build_model, calibrate_batch_norms
-from prediction import batch
-from prediction.files import output_names, read_image
+from prediction import batch, load_predictor
+from prediction.files import name_outputs, read_image
 from prediction.masks import read_support
 from tests.files import CHECKOUT, OneLine
 from util.files import temporary_name
@@ -100,7 +99,7 @@ def test_masks_overlays_and_a_sheet(
     assert written(out) == [
         "new_1_mask.png", "new_1_overlay.jpg", "new_2_mask.png", "new_2_overlay.jpg", "sheet.png",
     ]  # fmt: skip
-    predictor = hubconf.predictor(checkpoint, device="cpu")
+    predictor = load_predictor(checkpoint, device="cpu")
     pairs = [("marked_1.jpg", "marked_1.png"), ("marked_2.jpg", "marked_2.json")]
     predictor.set_support(*zip(*(read_support(photos / image, photos / mask) for image, mask in pairs), strict=True))
     network, *lines = capsys.readouterr().out.splitlines()
@@ -201,7 +200,7 @@ def test_same_names_get_numbers_and_the_same_file_comes_once(flags: list[str], p
 
 def test_names_that_are_numbered_already() -> None:
     paths = [Path(x) for x in ("a/x.jpg", "a/x_2.jpg", "b/x.jpg", "c/X.png", "b/x_2.jpg")]
-    assert output_names(paths) == ["x", "x_2", "x_3", "X_4", "x_2_2"]
+    assert name_outputs(paths) == ["x", "x_2", "x_3", "X_4", "x_2_2"]
 
 
 def test_an_earlier_run_is_replaced_and_its_leftovers_go(flags: list[str], tmp_path: Path) -> None:
@@ -236,9 +235,9 @@ def test_more_queries_than_a_sheet_shows(
     flags: list[str], photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     headings = []
-    real = batch.contact_sheet
-    monkeypatch.setattr(batch, "contact_sheet", lambda sections: headings.extend(sections) or real(sections))
-    monkeypatch.setattr(batch, "SHOWN", 1)
+    real = batch.draw_sheet
+    monkeypatch.setattr(batch, "draw_sheet", lambda sections: headings.extend(sections) or real(sections))
+    monkeypatch.setattr(batch, "MOST_TILES", 1)
     predict.main(flags)
     assert [heading.partition(" (")[0].partition(";")[0] for heading, _ in headings] == [
         "ssp resnet50, refine", "supports", "queries",

@@ -10,9 +10,12 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+import engine.drawing
+from engine.drawing import TILE_GAP
 from model import matching
-from prediction import Explanation, Predictor, explanation_figure
-from prediction.explain import COLUMNS, GAP, SIDE, asbp_weights, cells, ramp, telling_pixels
+from prediction import Explanation, Predictor, draw_explanation
+from prediction.explain import choose_pixels, weigh_background
+from prediction.explain_figure import STEP_COLUMNS, STEP_SIDE, enlarge_cells
 from tests.prediction.test_predictor import IMAGE, MASKS, PICTURES, predictor_of, random_network, random_picture
 
 
@@ -80,7 +83,7 @@ def test_the_weights_make_the_asbp(network: Callable[[str], nn.Module], name: st
     height, width = features.shape[-2:]
     pixels = features[0].flatten(1)
     for row, column in ((0, 0), (height - 1, 2), (3, width - 1)):
-        weights = torch.from_numpy(asbp_weights(features, own.chosen[0].bg, (row, column)))
+        weights = torch.from_numpy(weigh_background(features, own.chosen[0].bg, (row, column)))
         expected = own.adaptive_bg[0, :, row, column]
         torch.testing.assert_close(pixels @ weights.flatten(), expected, rtol=1e-5, atol=1e-6)
         assert weights.sum().item() == pytest.approx(1, abs=1e-5)
@@ -93,16 +96,14 @@ def test_the_weights_make_the_asbp(network: Callable[[str], nn.Module], name: st
 def test_the_pixels_that_are_chosen(network: Callable[[str], nn.Module]) -> None:
     """By the final probabilities; the first of those that are equal, each pixel once."""
     final = np.array([[0.1, 0.4, 0.9], [0.0, 0.6, 0.9]], np.float32)
-    assert telling_pixels(final, (21, 11)) == [
-        ("the likeliest object", (20, 0)),
-        ("the least certain", (10, 0)),
-        ("the likeliest background", (0, 10)),
-    ]
-    assert telling_pixels(np.full((4, 4), 0.5), (32, 32)) == [("the likeliest object", (0, 0))]
+    assert choose_pixels(final, (21, 11)) == {
+        (20, 0): "the likeliest object",
+        (10, 0): "the least certain",
+        (0, 10): "the likeliest background",
+    }
+    assert choose_pixels(np.full((4, 4), 0.5), (32, 32)) == {(0, 0): "the likeliest object"}
     found = predictor_of(network("ssp")).explain(IMAGE)
-    assert [source.pixel for source in found.adaptive] == [
-        pixel for _, pixel in telling_pixels(found.final, IMAGE.size)
-    ]
+    assert {source.pixel: source.reason for source in found.adaptive} == choose_pixels(found.final, IMAGE.size)
     assert predictor_of(network("ssp")).explain(IMAGE, []).adaptive == ()
 
 
@@ -128,7 +129,7 @@ def test_explain_comes_after_set_support(network: Callable[[str], nn.Module]) ->
 
 def tiles_of(picture: Image.Image) -> tuple[int, float]:
     """How many tiles stand in a row, and how many rows there may be."""
-    return (picture.width - GAP) // (SIDE + GAP), picture.height / SIDE
+    return (picture.width - TILE_GAP) // (STEP_SIDE + TILE_GAP), picture.height / STEP_SIDE
 
 
 @pytest.mark.parametrize(("name", "columns", "rows"), [("ssp", 4, 2), ("ssp refine", 5, 2), ("baseline", 3, 1)])
@@ -136,11 +137,11 @@ def test_the_figure(network: Callable[[str], nn.Module], name: str, columns: int
     """Even rows; the figures of a large and a small image of one shape have one size."""
     predictor = predictor_of(network(name), max_side=64)
     small, large = (random_picture(size, 5) for size in ((75, 45), (750, 450)))
-    figures = [explanation_figure(predictor.explain(image)) for image in (small, large)]
+    figures = [draw_explanation(predictor.explain(image)) for image in (small, large)]
     for figure in figures:
         assert figure.mode == "RGB"
         wide, high = tiles_of(figure)
-        assert wide == columns <= COLUMNS
+        assert wide == columns <= STEP_COLUMNS
         assert 0.6 * rows < high < 1.2 * rows
     assert figures[0].size == figures[1].size
 
@@ -149,29 +150,26 @@ def test_the_figure(network: Callable[[str], nn.Module], name: str, columns: int
 def test_figures_of_odd_sizes_and_of_many_pixels(network: Callable[[str], nn.Module], size: tuple[int, int]) -> None:
     predictor = predictor_of(network("ssp refine"))
     corners = [(0, 0), (size[0] - 1, 0), (0, size[1] - 1), (size[0] - 1, size[1] - 1)]
-    figure = explanation_figure(predictor.explain(random_picture(size, 6), corners))
+    figure = draw_explanation(predictor.explain(random_picture(size, 6), corners))
     assert tiles_of(figure)[0] == 4  # 11 tiles in three rows
 
 
 def test_the_fallback_is_told(network: Callable[[str], nn.Module], monkeypatch: pytest.MonkeyPatch) -> None:
     """Supports whose object is everywhere match everywhere alike: no pixel passes."""
     written: list[str] = []
-    real = explanation_figure.__globals__["_write"]
-    monkeypatch.setitem(explanation_figure.__globals__, "_write", lambda *args: written.append(args[3]) or real(*args))
+    real = engine.drawing.write_text
+    monkeypatch.setattr(engine.drawing, "write_text", lambda *args: written.append(args[2]) or real(*args))
     predictor = Predictor(network("ssp"))
     predictor.set_support([PICTURES[0]] * 2, [MASKS[0], np.where(MASKS[0] == 255, 255, 1 - MASKS[0] % 255)])
     found: Explanation = predictor.explain(IMAGE)
     assert not found.confident.fg_passed
     assert not found.confident.bg_passed
     assert found.confident.fg.sum() == found.confident.bg.sum() == matching.FALLBACK_PIXELS
-    explanation_figure(found)
+    draw_explanation(found)
     assert "fg: none passed 0.7, the 12 likeliest" in written
     assert "bg: none passed 0.6, the 12 likeliest" in written
 
 
-def test_colours_and_cells() -> None:
-    assert ramp(np.array([0.0, 0.25, 1.0]), ((0, 0, 0), (100, 200, 40))).tolist() == [
-        [0, 0, 0], [25, 50, 10], [100, 200, 40],
-    ]  # fmt: skip
+def test_cells() -> None:
     region = np.array([[True, False], [False, False]])
-    assert cells(region, (5, 4)).tolist() == [[True] * 3 + [False] * 2] * 2 + [[False] * 5] * 2
+    assert enlarge_cells(region, (5, 4)).tolist() == [[True] * 3 + [False] * 2] * 2 + [[False] * 5] * 2

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from prediction.files import TURNS, check_image, find_images, find_supports, read_image, read_turned, to_rgb
+from prediction.files import TURNS, check_image, find_images, find_supports, read_image, read_with_turn, to_rgb
 from util.errors import UserError
 
 SHOWN = [[1, 2, 3], [4, 5, 6]]
@@ -118,7 +118,7 @@ def test_supports_that_lack_a_mask_or_have_two(
 def test_images_are_upright(tmp_path: Path, orientation: int) -> None:
     path = tmp_path / "turned.png"
     save_oriented(path, STORED[orientation], orientation)
-    picture, turn = read_turned(path)
+    picture, turn = read_with_turn(path)
     assert np.array(picture)[..., 0].tolist() == SHOWN
     assert turn == TURNS.get(orientation)
     with Image.open(path) as image:

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from dataset.transform import normalise
 from engine.setting import MIN_SIDE
 from model import build_model, calibrate_batch_norms, fold_batch_norms
-from prediction.predictor import Predictor, fitted, working_size
+from prediction.predictor import Predictor
+from prediction.working_size import limit_size, shrink_marked
 
 SIZES = [(64, 48), (40, 56), (72, 72)]  # (width, height) of three supports
 QUERY = (56, 64)
@@ -234,19 +235,19 @@ def test_queries_that_are_too_small(net: nn.Module, size: tuple[int, int], says:
 
 
 def test_working_sizes() -> None:
-    assert working_size((640, 480), 640) == (640, 480)
-    assert working_size((1602, 1656), 640) == (619, 640)
-    assert working_size((20000, 10), 640) == (640, 1)
+    assert limit_size((640, 480), 640) == (640, 480)
+    assert limit_size((1602, 1656), 640) == (619, 640)
+    assert limit_size((20000, 10), 640) == (640, 1)
 
 
 def test_objects_do_not_vanish_when_an_image_becomes_smaller() -> None:
     mask = np.zeros((200, 100), np.uint8)
     mask[150, 41] = 1  # a row and a column that the nearest pixel passes over
-    image, small = fitted(Image.new("RGB", (100, 200)), mask, 50)
+    image, small = shrink_marked(Image.new("RGB", (100, 200)), mask, 50)
     assert image.size == (25, 50)
     assert np.argwhere(small == 1).tolist() == [[37, 10]]
     mask[:, :50] = 1
-    assert fitted(Image.new("RGB", (100, 200)), mask, 50)[1].mean() == 12 / 25
+    assert shrink_marked(Image.new("RGB", (100, 200)), mask, 50)[1].mean() == 12 / 25
 
 
 def test_an_encoded_image_passes_the_backbone_once(network: Callable[[str], nn.Module]) -> None:
