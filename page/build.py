@@ -1,4 +1,4 @@
-"""The page's layout, made with gradio: import this once gradio's environment is set (app.py: prepare_gradio)."""
+"""The page, made with gradio: import this once gradio's environment is set (app.py: prepare_gradio)."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import gradio as gr
+from PIL import Image
 
-from page.examples import make_examples
-from page.finder import INSIDE, VIEWS, Finder
+from engine.options import memory_errors
+from page.examples import make_examples, paint_layer
+from page.finder import INSIDE, VIEWS, Finder, Found, Search, is_same, pack_results
 from page.guard import Paintings, limit_layers
-from page.handlers import BRUSH, Asked, Handlers, Marked
-from page.uploads import MAX_SUPPORTS
+from page.uploads import MAX_SUPPORTS, Marked, check_queries, decode_image, read_marked, read_picture
+from util.errors import UserError
 
+BRUSH = (255, 0, 120, 153)  # RGBA
 FORGET = (600, 3600)  # seconds: every ten minutes, what gradio wrote an hour ago
 CSS = """
 footer {display: none !important}
@@ -27,14 +30,22 @@ footer {display: none !important}
 THEME = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
 HEADING = "# Few-shot segmentation\nMark an object in one to five images; it is found in others."
 PRIVATE = {"api_visibility": "private"}
-PROGRESS = gr.Progress()  # gradio looks for it among the defaults of a function
 QUIET = {"show_progress": "hidden", **PRIVATE}
+PROGRESS = gr.Progress()  # gradio looks for it among the defaults of a function
+
+
+class Backend(NamedTuple):
+    """What the page works with."""
+
+    finder: Finder
+    folder: Path  # for the page's files
+    max_side: int  # pixels, in which larger images are segmented
 
 
 class SupportInputs(NamedTuple):
     """Where one support is dropped and painted."""
 
-    group: Any  # the column that holds the others
+    group: Any  # the column of the others
     file: Any
     mask: Any
     editor: Any
@@ -44,29 +55,12 @@ class Inputs(NamedTuple):
     """What the object is found by."""
 
     supports: list[SupportInputs]
-    more: Any  # the button for another support
     queries: Any
     threshold: Any
     refine: Any
     go: Any
-    inside: Any  # State: whether a look inside is drawn
-    found: Any  # State: what was found last
-
-    def list_components(self) -> set[Any]:
-        """All that hold a value; gradio gives a set's values by component."""
-        marked = {part for support in self.supports for part in (support.file, support.mask, support.editor)}
-        return {self.found, self.queries, self.refine, self.inside, self.threshold, *marked}
-
-    def read_values(self, values: dict[Any, Any]) -> Asked:
-        """The values of the components, by what they mean."""
-        return Asked(
-            [Marked(values[each.file], values[each.mask], values[each.editor]) for each in self.supports],
-            values[self.queries] or [],
-            threshold=values[self.threshold],
-            refine=values[self.refine],
-            inside=values[self.inside],
-            found=values[self.found],
-        )
+    inside: Any  # whether a look inside is drawn
+    found: Any  # what was found last
 
 
 class Outputs(NamedTuple):
@@ -74,19 +68,13 @@ class Outputs(NamedTuple):
 
     message: Any
     tabs: dict[str, Any]  # for each of VIEWS
-    galleries: list[Any]
+    galleries: list[Any]  # as tabs
     zip_button: Any
     zip_file: Any
 
     def list_components(self) -> list[Any]:
-        """The outputs of Handlers.show, in its order."""
+        """Those that show_results gives a value, in its order."""
         return [self.message, *self.galleries, self.zip_button, self.zip_file]
-
-
-def write_heading(about: str, note: str) -> str:
-    """The heading, with the network in small letters; a file's name may hold what Markdown would take for its own."""
-    lines = [f"<small>{escape(line)}</small>" for line in (about, note) if line]
-    return "\n\n".join([HEADING, *lines])
 
 
 def build_page(finder: Finder, folder: Path, max_side: int) -> Any:
@@ -94,10 +82,10 @@ def build_page(finder: Finder, folder: Path, max_side: int) -> Any:
 
     Arguments:
         finder: of the object.
-        folder: for files of the page.
-        max_side: larger images are segmented in this size, in pixels.
+        folder: for the page's files.
+        max_side: pixels, in which larger images are segmented.
     """
-    handlers = Handlers(finder, folder, max_side, make_examples())
+    backend = Backend(finder, folder, max_side)
     with gr.Blocks(title="Few-shot segmentation", analytics_enabled=False, delete_cache=FORGET) as page:
         found, inside = gr.State([]), gr.State(False)
         gr.Markdown(write_heading(finder.predictor.about, finder.predictor.note))
@@ -105,7 +93,7 @@ def build_page(finder: Finder, folder: Path, max_side: int) -> Any:
             with gr.Column():
                 gr.Markdown("### 1. Supports: paint the object")
                 paintings = Paintings()
-                supports = [add_support(number, paintings, handlers) for number in range(1, MAX_SUPPORTS + 1)]
+                supports = [add_support(number, paintings) for number in range(1, MAX_SUPPORTS + 1)]
                 more = gr.Button("Another support", size="sm")
                 gr.Markdown("### No image at hand? Choose a toy one, marked, with two queries")
                 toys = gr.Gallery(show_label=False, columns=4, height=None, allow_preview=False, elem_id="toys",
@@ -118,16 +106,21 @@ def build_page(finder: Finder, folder: Path, max_side: int) -> Any:
                     refine = gr.Checkbox(finder.refines, label="Refinement", visible=finder.can_refine)
                 go = gr.Button("Find the object", variant="primary", elem_id="go")
                 outputs = add_outputs()
-        inputs = Inputs(supports, more, queries, threshold, refine, go, inside, found)
-        connect_supports(inputs, outputs, handlers)
-        connect_search(inputs, outputs, handlers)
-        first = supports[0]
-        toys.select(handlers.choose_toy, None, [first.file, first.mask, first.editor, queries], **QUIET)
-        page.load(handlers.list_toys, None, toys, **QUIET)
+        inputs = Inputs(supports, queries, threshold, refine, go, inside, found)
+        connect_supports(backend, supports, more, outputs.message)
+        connect_search(backend, inputs, outputs)
+        connect_results(backend, inputs, outputs)
+        connect_toys(backend, inputs, toys, page)
     return page
 
 
-def add_support(number: int, paintings: Paintings, handlers: Handlers) -> SupportInputs:
+def write_heading(about: str, note: str) -> str:
+    """The heading, with the network in small letters; a file's name may hold what Markdown would take for its own."""
+    lines = [f"<small>{escape(line)}</small>" for line in (about, note) if line]
+    return "\n\n".join([HEADING, *lines])
+
+
+def add_support(number: int, paintings: Paintings) -> SupportInputs:
     """Put a support's files and painting area on the page; only the first is seen at the start."""
     with gr.Column(visible=number == 1) as group:
         with gr.Row():
@@ -143,7 +136,7 @@ def add_support(number: int, paintings: Paintings, handlers: Handlers) -> Suppor
             placeholder="Drop an image above or here, paste one, or use the camera",
         )  # fmt: skip
     # In place of gradio's own, which have no limits.
-    editor.convert_and_format_image, editor.blob_storage = handlers.read_layer, paintings
+    editor.convert_and_format_image, editor.blob_storage = read_layer, paintings
     editor.accept_blobs = limit_layers(editor.accept_blobs)
     return SupportInputs(group, file, mask, editor)
 
@@ -164,35 +157,110 @@ def add_outputs() -> Outputs:
     return Outputs(message, tabs, galleries, zip_button, zip_file)
 
 
-def connect_supports(inputs: Inputs, outputs: Outputs, handlers: Handlers) -> None:
+def read_layer(content: Any, flatten_on_white: bool = False) -> Image.Image | None:
+    """A picture of what a painting area sent."""
+    try:
+        return None if content is None else decode_image(getattr(content, "path", content), "the support")
+    except UserError as error:
+        raise gr.Error(str(error), title="Not read", print_exception=False) from error
+
+
+def show_results(found: list[Found], threshold: float, message: str = "", keep_zip: bool = False) -> list[Any]:
+    """The message, a gallery for each view, and the zip, which stays while it holds what is found."""
+    if found and not message:
+        message = f"Probability above {threshold:g}: " + ", ".join(each.caption(threshold) for each in found)
+    pictures = [
+        [(picture, each.caption(threshold)) for each in found if (picture := view(each, threshold)) is not None]
+        for view in VIEWS.values()
+    ]
+    file = gr.skip() if keep_zip else gr.update(value=None, visible=False)  # a stroke may ask twice
+    return [message, *pictures, gr.update(visible=bool(found)), file]
+
+
+def connect_supports(backend: Backend, supports: list[SupportInputs], more: Any, message: Any) -> None:
     """Let dropped images be painted on, and the button show another support."""
-    for support in inputs.supports:
-        shown = [support.editor, outputs.message]
-        gr.on([support.file.upload, support.file.clear], handlers.place_image, support.file, shown, **QUIET)
+
+    def place_image(file: str | None) -> list[Any]:
+        try:
+            if file is None:
+                return [None, gr.skip()]
+            return [read_picture(Path(file), backend.max_side), "Now paint the object, or drop its mask."]
+        except UserError as error:
+            return [None, str(error)]
+
+    def show_another(count: int) -> list[Any]:
+        groups = [gr.update(visible=number <= count) for number in range(MAX_SUPPORTS)]
+        return [count + 1, *groups, gr.update(visible=count + 1 < MAX_SUPPORTS)]
+
+    for support in supports:
+        gr.on([support.file.upload, support.file.clear], place_image, support.file, [support.editor, message], **QUIET)
         support.editor.clear(lambda: None, None, support.file, **QUIET)
     count = gr.State(1)
-    groups = [support.group for support in inputs.supports]
-    inputs.more.click(handlers.show_supports, count, [count, *groups, inputs.more], **QUIET)
+    more.click(show_another, count, [count, *(support.group for support in supports), more], **QUIET)
 
 
-def connect_search(inputs: Inputs, outputs: Outputs, handlers: Handlers) -> None:
-    """Find the object whenever an input changes; the threshold alone needs no network."""
+def connect_search(backend: Backend, inputs: Inputs, outputs: Outputs) -> None:
+    """Find the object whenever an input changes; what is missing or wrong is a sentence."""
 
-    def find(values: dict[Any, Any], progress: Any = PROGRESS) -> Any:
-        return handlers.find(inputs.read_values(values), progress)
+    def find(values: dict[Any, Any], progress: Any = PROGRESS) -> list[Any]:
+        threshold = values[inputs.threshold]
+        try:
+            parts = [Marked(values[x.file], values[x.mask], values[x.editor]) for x in inputs.supports]
+            read = [read_marked(marked, number, backend.folder) for number, marked in enumerate(parts, 1)]
+            supports = [support for support in read if support is not None]
+            if not supports:
+                raise UserError("Nothing is marked yet: drop a support and paint the object in it.")
+            queries = check_queries(values[inputs.queries] or [])
+            search = Search(supports, queries, values[inputs.refine], values[inputs.inside])
+            with memory_errors(backend.max_side):
+                found = backend.finder.find(search, lambda number, of, what: progress((number, of), desc=what))
+        except UserError as error:
+            return [[], *show_results([], threshold, str(error))]
+        return [found, *show_results(found, threshold, keep_zip=is_same(values[inputs.found], found))]
 
-    search = {"fn": find, "inputs": inputs.list_components(),
-              "outputs": [inputs.found, *outputs.list_components()], "concurrency_limit": 1,
-              "concurrency_id": "network", "show_progress_on": outputs.message, **PRIVATE}  # fmt: skip
-    changes = [inputs.queries.change]
+    marked = {part for support in inputs.supports for part in (support.file, support.mask, support.editor)}
+    known = {inputs.found, inputs.queries, inputs.refine, inputs.inside, inputs.threshold, *marked}
+    search = {"fn": find, "inputs": known, "outputs": [inputs.found, *outputs.list_components()],
+              "concurrency_limit": 1, "concurrency_id": "network", "show_progress_on": outputs.message,
+              **PRIVATE}  # fmt: skip
+    changes = [inputs.go.click, inputs.refine.input, inputs.queries.change]
     for support in inputs.supports:  # of what is pasted the change comes before it was sent
         changes += [support.mask.change, support.editor.change, support.editor.upload]
-    gr.on([inputs.go.click, inputs.refine.input, *changes], trigger_mode="always_last", **search)
+    gr.on(changes, trigger_mode="always_last", **search)
     for name, tab in outputs.tabs.items():
         opened = tab.select(lambda name=name: name == INSIDE, None, inputs.inside, **QUIET)
         if name == INSIDE:
             opened.then(**search)
-    known = [inputs.found, inputs.threshold]
-    gr.on([inputs.threshold.change], handlers.show, known, outputs.list_components(), trigger_mode="always_last",
-          **QUIET)  # fmt: skip
-    outputs.zip_button.click(handlers.pack, known, outputs.zip_file, **PRIVATE)
+
+
+def connect_results(backend: Backend, inputs: Inputs, outputs: Outputs) -> None:
+    """Show what was found at another threshold, and pack it; neither needs the network."""
+
+    def pack(found: list[Found], threshold: float, request: gr.Request) -> Any:
+        """The zip of this session, in place of its last one."""
+        session = backend.folder / f"session_{request.session_hash}"
+        session.mkdir(exist_ok=True)
+        (session / "results.zip").write_bytes(pack_results(found, threshold))
+        return gr.update(value=str(session / "results.zip"), visible=True)
+
+    known, shows = [inputs.found, inputs.threshold], outputs.list_components()
+    gr.on([inputs.threshold.change], show_results, known, shows, trigger_mode="always_last", **QUIET)
+    outputs.zip_button.click(pack, known, outputs.zip_file, **PRIVATE)
+
+
+def connect_toys(backend: Backend, inputs: Inputs, gallery: Any, page: Any) -> None:
+    """Show the toy images; one that is chosen becomes the first support, and brings its queries."""
+    toys = make_examples()
+
+    def choose(event: gr.SelectData) -> list[Any]:
+        toy, paths = toys[event.index], []
+        for number, query in enumerate(toy.queries, 1):
+            paths.append(str(backend.folder / f"toy_{event.index + 1}_{number}.png"))
+            query.save(paths[-1])
+        layer = paint_layer(toy.mask, BRUSH)
+        composite = Image.alpha_composite(toy.support.convert("RGBA"), layer)
+        return [None, None, {"background": toy.support, "layers": [layer], "composite": composite}, paths]
+
+    first = inputs.supports[0]
+    gallery.select(choose, None, [first.file, first.mask, first.editor, inputs.queries], **QUIET)
+    page.load(lambda: [toy.support for toy in toys], None, gallery, **QUIET)
