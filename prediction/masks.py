@@ -40,39 +40,24 @@ def read_support(
         UserError: names the file that is missing, damaged, of another size, without object, or without the label.
     """
     picture, turn = read_with_turn(image_path)
+    mask, shapes = None, []
     if Path(mask_path).suffix.lower() == ".json":
         size, shapes = read_labelme(mask_path, label)
-        turn = choose_turn(mask_path, size or picture.size, image_path, picture.size, turn)
-        mask = draw_shapes(mask_path, size or picture.size, shapes)
+        size = size or picture.size
     else:
         mask = read_object(mask_path, label)
-        turn = choose_turn(mask_path, mask.size, image_path, picture.size, turn)
+        size = mask.size
+    if size == picture.size:
+        turn = None
+    elif turn not in SIDEWAYS or size[::-1] != picture.size:
+        (width, height), shown = size, f"{picture.width}x{picture.height}"
+        wrong = f"mask of {width}x{height} pixels for an image of {shown}, {image_path}"
+        raise UserError(f"{mask_path}: {wrong}; replace one of the two")
+    mask = draw_shapes(mask_path, size, shapes) if mask is None else mask
     mask = np.array(mask if turn is None else mask.transpose(turn))
     if not (mask == 1).any():
         raise UserError(f"{mask_path}: marks no object; mark it, or leave the support out")
     return picture, mask
-
-
-def choose_turn(
-    path: str | Path, size: tuple[int, int], image_path: str | Path, image_size: tuple[int, int], turn: Turn | None
-) -> Turn | None:
-    """How to turn a mask to an image that was turned: not at all, or as the image.
-
-    Arguments:
-        path, size: of the mask; a size is (width, height).
-        image_path, image_size: of the image as it is shown.
-        turn: that made the image upright.
-    Raises:
-        UserError: the mask has another size.
-    """
-    if size == image_size:
-        return None
-    if turn in SIDEWAYS and size[::-1] == image_size:
-        return turn
-    raise UserError(
-        f"{path}: mask of {size[0]}x{size[1]} pixels for an image of {image_size[0]}x{image_size[1]}, {image_path}; "
-        "replace one of the two"
-    )
 
 
 # Images
@@ -144,17 +129,12 @@ def read_labelme(path: str | Path, label: str | None) -> tuple[tuple[int, int] |
     if not isinstance(shapes, list) or not all(isinstance(shape, dict) for shape in shapes):
         raise UserError(f"{path}: not a LabelMe file, it holds no list of shapes; save it in LabelMe")
     size = content.get("imageWidth"), content.get("imageHeight")
-    if size != (None, None) and not all(type(side) is int and side > 0 for side in size):
-        raise UserError(
-            f"{path}: its imageWidth and imageHeight are {size[0]!r} and {size[1]!r}, not numbers of pixels; save it "
-            "again in LabelMe"
-        )
     if label is not None:
         names = sorted({str(shape.get("label")) for shape in shapes})
         shapes = [shape for shape in shapes if str(shape.get("label")) == label]
         if not shapes:
             raise UserError(f"{path}: no shape has --label {label}; it holds {', '.join(names) or 'none'}")
-    return (None if size == (None, None) else size), shapes
+    return (size if all(type(side) is int for side in size) else None), shapes
 
 
 def draw_shapes(path: str | Path, size: tuple[int, int], shapes: list[dict[str, Any]]) -> Image.Image:
