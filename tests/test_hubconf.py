@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -110,30 +109,16 @@ def test_random_weights_of_the_baseline_have_nothing_to_refine() -> None:
 
 
 SCRIPT = """
-import json, sys
-import numpy as np, torch
+import sys, torch
 checkout, weights = sys.argv[1:]
 net = torch.hub.load(checkout, "ssp_resnet50", source="local", weights=weights)
 predictor = torch.hub.load(checkout, "predictor", source="local", weights=weights, refine=False, device="cpu")
-image = np.random.default_rng(0).integers(0, 256, (40, 48, 3), dtype=np.uint8)
-mask = np.zeros((40, 48), int)
-mask[:, :20] = 1
-predictor.set_support([image], [mask])
-found = predictor.predict(image)
-try:
-    torch.hub.load(checkout, "ssp_resnet101", source="local", weights=weights)
-except Exception as error:
-    said = str(error)
-print(json.dumps([net.refine, net.training, predictor.net.refine, found.mask.shape, said]))
+print(net.refine, net.training, predictor.net.refine)
 """
 
 
 def test_from_another_folder(weights: dict[str, Path], tmp_path: Path) -> None:
-    run = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(CHECKOUT), str(weights["refining"])],
-        cwd=tmp_path, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    refine, training, without, shape, said = json.loads(run.stdout.splitlines()[-1])
-    assert (refine, training, without, shape) == (True, False, False, [40, 48])
-    assert said == f"{weights['refining']}: holds the weights of ssp_resnet50, not of ssp_resnet101; ask for it"
+    argv = [sys.executable, "-c", SCRIPT, str(CHECKOUT), str(weights["refining"])]
+    run = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines()[-1] == "True False False"
     assert list(tmp_path.iterdir()) == []
