@@ -69,15 +69,15 @@ def main(argv: list[str] | None = None) -> None:
         prepare_gradio(folder)
         if args.checkpoint is None and not DEMO.is_dir():
             raise UserError("there are no weights of the demo; run make demo, or pass --checkpoint")
-        import hubconf  # here, so that --help and wrong flags need not wait for torch
+        from prediction.load import load_predictor  # here, so that --help and wrong flags need not wait for torch
 
         with memory_errors(args.max_side):
             checkpoint = find_checkpoint(args.checkpoint or DEMO)
-            own = {"method": args.method, "backbone": args.backbone}
-            predictor = hubconf.predictor(checkpoint, None, args.device, args.max_side, **own)
-        from page.build import CSS, THEME, layout  # which imports gradio
+            custom = {"method": args.method, "backbone": args.backbone}
+            predictor = load_predictor(checkpoint, None, args.device, args.max_side, **custom)
+        from page.build import CSS, THEME, build_page  # which imports gradio
 
-        page = layout(Finder(predictor), folder, args.max_side)
+        page = build_page(Finder(predictor), folder, args.max_side)
         try:
             _, address, shared = page.launch(
                 server_name=args.host, server_port=args.port, share=args.share, prevent_thread_lock=True, quiet=True,

@@ -21,16 +21,17 @@ from dataset import Episode, open_pool, open_split
 from dataset.images import ImageSet
 from dataset.samples import TrainingSamples
 from engine.checkpoint import load_checkpoint, load_network, save_weights
-from engine.drawing import episode_panel, legend, save_png, stack, text_line
+from engine.drawing import draw_line, save_png, stack_rows
 from engine.evaluation.evaluate import evaluate, result_table, segment
-from engine.evaluation.gallery import choose, headline, masked, write_gallery
+from engine.evaluation.gallery import choose, headline, load_masked, write_gallery
+from engine.evaluation.panel import draw_panel, draw_panel_legend
 from engine.evaluation.protocol import PAPER, plan_seeds
 from engine.options import OneLineParser, default_device, device, whole
 from engine.setting import Setting
 from engine.training.start import start_network
 from model import SSP, Baseline, FewShotNetwork, build_model
 from model.weights import flat_key
-from prediction import Predictor, explanation_figure
+from prediction import Predictor, draw_explanation
 from util.files import atomic_write
 
 HERE = Path(__file__).parent
@@ -40,7 +41,7 @@ BACKBONE = [*TRAINING, "--pretrained", "none", "--lr", "3e-3", "--episode", "800
 METHODS = [*TRAINING, "--episode", "200", "--snapshot", "40"]  # with the paper's learning rate
 TEST_EPISODES = 200
 SHOWN_EPISODES = 60  # on the page
-DRAWN = ("baseline", "SSP's weights, step 2", "SSP", "SSP + refine")  # networks whose predictions are drawn
+DRAWN_NETWORKS = ("baseline", "SSP's weights, step 2", "SSP", "SSP + refine")  # networks whose predictions are drawn
 
 
 class PrototypesAlone(SSP):
@@ -49,7 +50,7 @@ class PrototypesAlone(SSP):
     match, trace, match_episodes = Baseline.match, FewShotNetwork.trace, Baseline.match_episodes
 
 
-def untrained(flags: list[str]) -> FewShotNetwork:
+def build_untrained(flags: list[str]) -> FewShotNetwork:
     """SSP with the random weights, and calibrated batch norms, that all training starts from."""
     args = training.parse([*flags, "--method", "ssp", "--refine"])
     part = open_split(args.dataset, args.data_root, "train", args.fold)
@@ -57,19 +58,19 @@ def untrained(flags: list[str]) -> FewShotNetwork:
     return start_network(Setting.of(vars(args)), samples, args.pretrained, device("cpu"))
 
 
-def backbone_of(checkpoint: Path, path: Path) -> Path:
+def export_backbone(checkpoint: Path, path: Path) -> Path:
     """A trained network's backbone, spelled as a file of ImageNet weights."""
     save_weights(path, {flat_key(key): x for key, x in load_checkpoint(checkpoint).state_dict.items()})
     return path
 
 
-def loaded(net: FewShotNetwork, checkpoint: Path) -> FewShotNetwork:
+def load_into(net: FewShotNetwork, checkpoint: Path) -> FewShotNetwork:
     """The network with the weights of a checkpoint."""
     load_network(net, load_checkpoint(checkpoint).state_dict, checkpoint)
     return net
 
 
-def telling_episodes(episodes: Sequence[Episode], baseline: dict[str, Any], ours: dict[str, Any]) -> list[Episode]:
+def choose_episodes(episodes: Sequence[Episode], baseline: dict[str, Any], ours: dict[str, Any]) -> list[Episode]:
     """Episodes of the first seed, by their gain over the baseline in IoU: for each novel class the one with the median
     gain, then the largest gain and the largest loss of all."""
     scores = (result["seeds"][0]["episode_iou"] for result in (baseline, ours))
@@ -84,28 +85,28 @@ def telling_episodes(episodes: Sequence[Episode], baseline: dict[str, Any], ours
 def draw_episodes(
     path: Path, images: ImageSet, episodes: Sequence[Episode], networks: Mapping[str, FewShotNetwork]
 ) -> None:
-    """Draw a line for each of telling_episodes: support, query with the truth, each network's prediction."""
+    """Draw a line for each of choose_episodes: support, query with the truth, each network's prediction."""
     predictions = {name: segment(net, images, episodes, workers=0) for name, net in networks.items()}
     lines = [
-        episode_panel(
-            [masked(images, support, episode.cls) for support in episode.supports],
-            masked(images, episode.query, episode.cls),
+        draw_panel(
+            [load_masked(images, support, episode.cls) for support in episode.supports],
+            load_masked(images, episode.query, episode.cls),
             [(name, found[number].numpy()) for name, found in predictions.items()],
         )
         for number, episode in enumerate(episodes)
     ]
     why = [*["median gain of its class"] * (len(episodes) - 2), "largest gain of all", "largest loss of all"]
     names = [f"{images.class_names[episode.cls]}: {told}" for episode, told in zip(episodes, why, strict=True)]
-    rows = [row for name, line in zip(names, lines, strict=True) for row in (text_line(name), line)]
-    save_png(stack([legend(lines[0].width), *rows]), path)
+    rows = [row for name, line in zip(names, lines, strict=True) for row in (draw_line(name), line)]
+    save_png(stack_rows([draw_panel_legend(lines[0].width), *rows]), path)
 
 
 def draw_inside(path: Path, images: ImageSet, episode: Episode, net: FewShotNetwork) -> None:
     """Draw what each step finds in an episode's query."""
     found = Predictor(net)
-    supports, masks = zip(*(masked(images, support, episode.cls) for support in episode.supports), strict=True)
+    supports, masks = zip(*(load_masked(images, support, episode.cls) for support in episode.supports), strict=True)
     found.set_support(supports, masks)
-    save_png(explanation_figure(found.explain(masked(images, episode.query, episode.cls)[0])), path)
+    save_png(draw_explanation(found.explain(load_masked(images, episode.query, episode.cls)[0])), path)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -127,18 +128,18 @@ def demonstrate(fold: int, out: Path) -> None:
 
     print("\n-- the backbone that both start from --")
     backbone = training.main([*setting, *BACKBONE, "--method", "baseline", "--out", str(out / "backbone")])
-    start = [*setting, *METHODS, "--pretrained", str(backbone_of(backbone, out / "backbone.pth"))]
+    start = [*setting, *METHODS, "--pretrained", str(export_backbone(backbone, out / "backbone.pth"))]
     print("\n-- baseline --")
     baseline = training.main([*start, "--method", "baseline", "--out", str(out / "baseline")])
     print("\n-- SSP --")
     ssp = training.main([*start, "--refine", "--out", str(out / "ssp")])
 
     networks = {
-        "untrained": untrained([*setting, *BACKBONE]),
-        "baseline": loaded(build_model("baseline"), baseline),
-        "SSP's weights, step 2": loaded(build_model(PrototypesAlone), ssp),
-        "SSP": loaded(build_model("ssp"), ssp),
-        "SSP + refine": loaded(build_model("ssp", refine=True), ssp),
+        "untrained": build_untrained([*setting, *BACKBONE]),
+        "baseline": load_into(build_model("baseline"), baseline),
+        "SSP's weights, step 2": load_into(build_model(PrototypesAlone), ssp),
+        "SSP": load_into(build_model("ssp"), ssp),
+        "SSP + refine": load_into(build_model("ssp", refine=True), ssp),
     }
     part = open_split("pascal", DATA, "test", fold)
     plans = plan_seeds(part, 1, range(PAPER.seeds), TEST_EPISODES)
@@ -151,8 +152,8 @@ def demonstrate(fold: int, out: Path) -> None:
         lines.append(f"| {name} | {result['miou']:.1f} | {result['miou_std']:.1f} | {result['fb_iou']:.1f} |")
         results[name] = result
 
-    chosen = telling_episodes(plans[0], results["baseline"], results["SSP + refine"])
-    draw_episodes(out / "episodes.png", part.images, chosen, {name: networks[name] for name in DRAWN})
+    chosen = choose_episodes(plans[0], results["baseline"], results["SSP + refine"])
+    draw_episodes(out / "episodes.png", part.images, chosen, {name: networks[name] for name in DRAWN_NETWORKS})
     draw_inside(out / "explained.png", part.images, chosen[-2], networks["SSP + refine"])
     refined = results["SSP + refine"]
     title = f"Toy images: {headline(Setting(fold=fold, refine=True), PAPER, plans, refined)}"

@@ -82,16 +82,17 @@ def main(argv: list[str] | None = None) -> dict[Path, float]:
     check_out(out, [*(image for image, _ in pairs), *masks, *queries])
     checkpoint = find_checkpoint(args.checkpoint)
     # Here, so that --help and wrong flags need not wait for torch.
-    import hubconf
-    from prediction.batch import segment_files
+    from prediction.batch import Output, SupportFiles, segment_files
+    from prediction.load import load_predictor
 
     with memory_errors(args.max_side):
-        own = {"method": args.method, "backbone": args.backbone}
-        predictor = hubconf.predictor(checkpoint, args.refine, args.device, args.max_side, **own)
+        custom = {"method": args.method, "backbone": args.backbone}
+        predictor = load_predictor(checkpoint, args.refine, args.device, args.max_side, **custom)
         say(f"network: {predictor.about}")
         if predictor.note:
             say(f"note: {predictor.note}")
-        return segment_files(predictor, pairs, queries, out, args.label, args.threshold, args.explain)
+        output = Output(out, args.threshold, args.explain)
+        return segment_files(predictor, SupportFiles(pairs, args.label), queries, output)
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def make_small(source: Path, target: Path, width: int = 1400) -> None:
 
 
 @contextmanager
-def browser() -> Iterator[Any]:
+def open_browser() -> Iterator[Any]:
     """A Chromium that no one sees. Raises UserError if there is none."""
     try:
         from playwright.sync_api import Error, sync_playwright
@@ -60,7 +60,7 @@ def browser() -> Iterator[Any]:
 
 
 @contextmanager
-def page() -> Iterator[str]:
+def serve_page() -> Iterator[str]:
     """The address of app.py, which runs beside. Raises UserError if it does not start."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -101,7 +101,7 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(f"{DEMO}: the demo has not finished; run make demo")
     make_small(DEMO / "episodes.png", HERE / "episodes.webp", width=1000)
     make_small(DEMO / "explained.png", HERE / "explained.webp")
-    with browser() as chromium, page() as address:
+    with open_browser() as chromium, serve_page() as address:
         shots = DEMO / "gallery.png", DEMO / "page.png"
         photograph_gallery(chromium, shots[0])
         photograph_page(chromium, address, shots[1])

@@ -1,33 +1,53 @@
-"""Pictures: an episode's panel, its legend, PNG files."""
+"""The drawing kit: fit, tint and outline pictures, write text, put captioned tiles in rows, explain the colours."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from dataset.images import IGNORE
+from util.errors import printable
 from util.files import atomic_write
 
-TILE = 192  # pixels, the side of a panel's pictures
-LETTERS = 13  # pixels, of the letters of a caption
-HEADING = 24  # pixels, the height of a line of text
-RIGHT, MISSED, WRONG, IGNORED = (0, 190, 80), (255, 215, 0), (230, 40, 40), (235, 235, 235)
+TEXT_SIZE, TITLE_SIZE = 13, 16  # pixels, the height of letters
+TILE_GAP = 6  # pixels between tiles, and around them
+CAPTION_HEIGHT, DETAIL_HEIGHT = 16, 18  # pixels, of a caption alone; of each line where details follow it
+LINE_HEIGHT = 24  # pixels, of a line of text by itself
+SWATCH, RAMP, KEY_HEIGHT, KEY_GAP = 16, 90, 20, 28  # pixels: width of one colour, of several; of a legend's entries
+Colour = tuple[int, int, int]
 
 
-def outlined(image: Image.Image, mask: np.ndarray) -> Image.Image:
-    """An image with the outline of a boolean region (H, W), white on black."""
-    pixels = np.array(image)
-    scale = max(1, round(max(image.size) / TILE))
-    inner, outer = region_edge(mask, scale), region_edge(~mask, scale)
-    pixels[inner], pixels[outer] = 255, 0
-    return Image.fromarray(pixels)
+class Tile(NamedTuple):
+    """A picture with the caption above it, and smaller lines of text below the caption."""
+
+    caption: str
+    picture: Image.Image
+    details: tuple[str, ...] = ()
 
 
-def region_edge(region: np.ndarray, width: int) -> np.ndarray:
+class Key(NamedTuple):
+    """An entry of a legend: a colour, or a ramp of colours, between two texts."""
+
+    before: str
+    colours: Sequence[Colour]
+    after: str = ""
+
+
+# Regions and colours
+
+
+def fit_size(size: tuple[int, int], side: int) -> tuple[int, int]:
+    """The size (W, H) of the same shape whose longer side is ``side``, be it larger or smaller than before."""
+    width, height = (max(1, round(each * side / max(size))) for each in size)
+    return width, height
+
+
+def find_edge(region: np.ndarray, width: int) -> np.ndarray:
     """The pixels of a boolean region (H, W) that are at most ``width`` away from its outside."""
     inside = region
     for _ in range(width):
@@ -36,87 +56,132 @@ def region_edge(region: np.ndarray, width: int) -> np.ndarray:
     return region & ~inside
 
 
-def tinted(image: Image.Image, regions: Sequence[tuple[np.ndarray, tuple[int, int, int]]]) -> Image.Image:
-    """An image in grey with boolean regions (H, W) tinted, each in its colour."""
-    pixels = np.array(image.convert("L").convert("RGB"), np.float32)
+def outline_region(image: Image.Image, region: np.ndarray, width: int) -> Image.Image:
+    """An image with the outline of a boolean region (H, W), white inside and black outside, ``width`` pixels each."""
+    pixels = np.array(image)
+    inner, outer = find_edge(region, width), find_edge(~region, width)
+    pixels[inner], pixels[outer] = 255, 0
+    return Image.fromarray(pixels)
+
+
+def colour_regions(regions: Sequence[tuple[np.ndarray, Colour]]) -> np.ndarray:
+    """Colours (H, W, 3) for :func:`tint_image` of boolean regions (H, W), later ones on top; nan outside."""
+    colours = np.full((*regions[0][0].shape, 3), np.nan)
     for region, colour in regions:
-        pixels[region] = 0.45 * pixels[region] + 0.55 * np.array(colour, np.float32)
-    return Image.fromarray(pixels.astype(np.uint8))
+        colours[region] = colour
+    return colours
 
 
-def episode_panel(
-    supports: Sequence[tuple[Image.Image, np.ndarray]],
-    query: tuple[Image.Image, np.ndarray],
-    predictions: Sequence[tuple[str, np.ndarray]],
-    outlines: bool = False,
-) -> Image.Image:
-    """Draw supports and the query with their masks outlined, and each prediction with what it got wrong.
+def blend_colours(values: np.ndarray, stops: Sequence[Colour]) -> np.ndarray:
+    """Colours (..., 3) of values from 0 to 1, between stops at equal distances."""
+    places = np.linspace(0, 1, len(stops))
+    return np.stack([np.interp(values, places, channel) for channel in zip(*stops, strict=True)], -1)
 
-    Green is right, yellow missed, red too much, light grey ignored (see :func:`legend`).
 
-    Arguments:
-        supports, query: images with masks (H, W), 1 the target, 255 ignored.
-        predictions: captions with masks (H, W) of 0 and 1.
-        outlines: whether each prediction is also shown by itself.
+def tint_image(image: Image.Image, colours: np.ndarray, strength: float) -> Image.Image:
+    """An image in grey under colours (H, W, 3), of which ``strength`` of 1 is seen; grey alone where they are nan."""
+    pixels = np.array(image.convert("L").convert("RGB"), np.float32)
+    is_tinted = ~np.isnan(colours[..., 0])
+    pixels[is_tinted] = (1 - strength) * pixels[is_tinted] + strength * colours[is_tinted]
+    return Image.fromarray(pixels.round().astype(np.uint8))
+
+
+# Text
+
+
+@cache
+def load_font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Pillow's own font."""
+    return ImageFont.load_default(size)
+
+
+def write_text(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, size: int = TEXT_SIZE) -> None:
+    """Write a text in black, its upper left corner at (x, y)."""
+    draw.text(place, text, fill="black", font=load_font(size))
+
+
+def measure_text(text: str) -> float:
+    """The length of a text of TEXT_SIZE, in pixels."""
+    return ImageDraw.Draw(Image.new("L", (1, 1))).textlength(text, font=load_font(TEXT_SIZE))
+
+
+def shorten_caption(caption: str, width: float) -> str:
+    """A caption, "NAME: REST" or NAME, in the font's letters, with "..." for the middle of a name that is too long.
+
+    width: pixels that it may take.
     """
-    tiles = [(f"support {number}", outlined(image, mask == 1)) for number, (image, mask) in enumerate(supports, 1)]
-    image, truth = query
-    tiles.append(("query, truth", outlined(image, truth == 1)))
-    for caption, predicted in predictions:
-        if outlines:
-            tiles.append(("prediction", outlined(image, predicted == 1)))
-        kept = truth != IGNORE
-        right, missed = (predicted == 1) & (truth == 1), (predicted == 0) & (truth == 1)
-        wrong = (predicted == 1) & kept & (truth != 1)
-        iou = 100 * right.sum() / max((right | missed | wrong).sum(), 1)
-        regions = [(right, RIGHT), (missed, MISSED), (wrong, WRONG), (~kept, IGNORED)]
-        tiles.append((f"{caption}, IoU {iou:.0f}", tinted(image, regions)))
-    return row_of_tiles(tiles)
+    caption = printable(caption).encode("latin-1", "replace").decode("latin-1")  # Pillow's own font knows no others
+    name, colon, rest = caption.rpartition(": ")
+    name, rest = (name, colon + rest) if colon else (rest, "")
+    kept, shown = len(name), name
+    while kept > 1 and measure_text(shown + rest) > width:
+        kept -= 1
+        shown = f"{name[: (kept + 1) // 2]}...{name[len(name) - kept // 2 :]}"
+    return shown + rest
 
 
-def legend(width: int) -> Image.Image:
-    """A line that explains the colours of :func:`episode_panel`."""
-    sheet = Image.new("RGB", (width, 20), "white")
-    draw, left = ImageDraw.Draw(sheet), 6
-    for name, colour in (("right", RIGHT), ("missed", MISSED), ("too much", WRONG), ("ignored", IGNORED)):
-        draw.rectangle((left, 5, left + 12, 17), fill=colour, outline="black")
-        draw.text((left + 17, 3), name, fill="black", font=ImageFont.load_default(LETTERS))
-        left += 85
-    return sheet
+# Pictures put together
 
 
-def row_of_tiles(tiles: Sequence[tuple[str, Image.Image]], side: int = TILE) -> Image.Image:
-    """Captioned pictures next to each other, each fitted into a square of this side."""
-    gap, caption_height = 6, 16
-    sheet = Image.new("RGB", (len(tiles) * (side + gap) + gap, side + caption_height + 2 * gap), "white")
-    draw = ImageDraw.Draw(sheet)
-    for number, (caption, picture) in enumerate(tiles):
-        fitted = picture.resize(fitted_size(picture.size, side))
-        left = gap + number * (side + gap)
-        draw.text((left, gap - 2), caption, fill="black", font=ImageFont.load_default(LETTERS))
-        sheet.paste(fitted, (left + (side - fitted.width) // 2, caption_height + gap + (side - fitted.height) // 2))
-    return sheet
-
-
-def fitted_size(size: tuple[int, int], side: int) -> tuple[int, int]:
-    """A size (W, H) whose longer side is this one, larger or smaller than before."""
-    width, height = (max(1, round(each * side / max(size))) for each in size)
-    return width, height
-
-
-def text_length(text: str) -> float:
-    """The length of a caption, in pixels."""
-    return ImageDraw.Draw(Image.new("L", (1, 1))).textlength(text, font=ImageFont.load_default(LETTERS))
-
-
-def text_line(text: str) -> Image.Image:
+def draw_line(text: str) -> Image.Image:
     """A line of text on white."""
-    sheet = Image.new("RGB", (math.ceil(text_length(text)) + 12, HEADING), "white")
-    ImageDraw.Draw(sheet).text((6, 7), text, fill="black", font=ImageFont.load_default(LETTERS))
+    sheet = Image.new("RGB", (math.ceil(measure_text(text)) + 2 * TILE_GAP, LINE_HEIGHT), "white")
+    write_text(ImageDraw.Draw(sheet), (TILE_GAP, 7), text)
     return sheet
 
 
-def stack(rows: Sequence[Image.Image]) -> Image.Image:
+def draw_row(tiles: Sequence[Tile], side: int, height: int | None = None) -> Image.Image:
+    """Tiles next to each other, each picture fitted into a square, under captions and details.
+
+    side: of the square, in pixels.
+    height: pixels, where pictures need less than the square's.
+    """
+    lines = max(len(tile.details) for tile in tiles)
+    text_height = DETAIL_HEIGHT * (1 + lines) if lines else CAPTION_HEIGHT
+    height = side if height is None else height
+    step = side + TILE_GAP
+    sheet = Image.new("RGB", (len(tiles) * step + TILE_GAP, text_height + height + 2 * TILE_GAP), "white")
+    draw = ImageDraw.Draw(sheet)
+    for number, (caption, picture, details) in enumerate(tiles):
+        left = TILE_GAP + number * step
+        write_text(draw, (left, TILE_GAP - 2), caption, TITLE_SIZE if lines else TEXT_SIZE)
+        for line, text in enumerate(details, 1):
+            write_text(draw, (left, TILE_GAP - 2 + line * DETAIL_HEIGHT), text)
+        fitted = picture.resize(fit_size(picture.size, side))
+        corner = left + (side - fitted.width) // 2, text_height + TILE_GAP + (height - fitted.height) // 2
+        sheet.paste(fitted, corner)
+    return sheet
+
+
+def draw_legend(keys: Sequence[Key], width: int) -> Image.Image:
+    """What colours mean, in as many lines as the width (pixels) asks for."""
+    pictures = [_draw_key(key) for key in keys]
+    places, left, top = [], TILE_GAP, 0
+    for picture in pictures:
+        if left > TILE_GAP and left + picture.width > width:
+            left, top = TILE_GAP, top + KEY_HEIGHT
+        places.append((left, top))
+        left += picture.width + KEY_GAP
+    sheet = Image.new("RGB", (width, top + KEY_HEIGHT), "white")
+    for picture, place in zip(pictures, places, strict=True):
+        sheet.paste(picture, place)
+    return sheet
+
+
+def _draw_key(key: Key) -> Image.Image:
+    bar = SWATCH if len(key.colours) == 1 else RAMP
+    left = math.ceil(measure_text(key.before)) + TILE_GAP if key.before else 0
+    picture = Image.new("RGB", (left + bar + TILE_GAP + math.ceil(measure_text(key.after)), KEY_HEIGHT), "white")
+    draw = ImageDraw.Draw(picture)
+    write_text(draw, (0, 2), key.before)
+    strip = blend_colours(np.linspace(0, 1, bar)[None].repeat(14, 0), key.colours)
+    picture.paste(Image.fromarray(strip.round().astype(np.uint8)), (left, 4))
+    draw.rectangle((left, 4, left + bar - 1, 17), outline="black")
+    write_text(draw, (left + bar + TILE_GAP, 2), key.after)
+    return picture
+
+
+def stack_rows(rows: Sequence[Image.Image]) -> Image.Image:
     """Pictures below each other, aligned left."""
     sheet = Image.new("RGB", (max(row.width for row in rows), sum(row.height for row in rows)), "white")
     top = 0

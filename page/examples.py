@@ -10,8 +10,8 @@ from PIL import Image
 from dataset.prepare.toy import scene
 
 # Scenes; every twentieth holds the same class. The demo has trained on neither these classes nor these images.
-NUMBERS = (421, 423, 404, 440)
-QUERIES = 2
+SCENES = (421, 423, 404, 440)
+QUERIES_EACH = 2
 
 
 class Example(NamedTuple):
@@ -22,17 +22,17 @@ class Example(NamedTuple):
     queries: list[Image.Image]
 
 
-def examples() -> list[Example]:
-    """One for each of NUMBERS; the same at every call."""
+def make_examples() -> list[Example]:
+    """One for each of SCENES; the same at every call."""
     made = []
-    for number in NUMBERS:
+    for number in SCENES:
         image, objects = scene(number, seed=0)
-        queries = [scene(number + 20 * step, seed=0).image for step in range(1, QUERIES + 1)]
+        queries = [scene(number + 20 * step, seed=0).image for step in range(1, QUERIES_EACH + 1)]
         made.append(Example(image, objects[-1][1], queries))
     return made
 
 
-def layer_of(mask: np.ndarray, colour: tuple[int, int, int, int]) -> Image.Image:
+def paint_layer(mask: np.ndarray, colour: tuple[int, int, int, int]) -> Image.Image:
     """A mask as a brush would have painted it: RGBA."""
     pixels = np.zeros((*mask.shape, 4), np.uint8)
     pixels[mask] = colour

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import threading
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from page.uploads import Query, Support, check_side, key_of, read_picture
-from prediction.explain import explanation_figure
-from prediction.files import output_names
+from page.uploads import Support, check_side, read_picture
+from prediction.explain_figure import draw_explanation
+from prediction.files import name_outputs
 from prediction.predictor import Encoded, Predictor
-from prediction.sheet import highlighted
+from prediction.sheet import highlight_object
 from util.errors import UserError
 
 CACHE_BYTES = 2**29  # of features and images; one of 640x640 takes 26 MB
@@ -39,22 +41,31 @@ class Found(NamedTuple):
     def caption(self, threshold: float) -> str:
         return f"{self.name}: {self.mask(threshold).mean():.1%} object"
 
-    def overlay(self, threshold: float) -> Image.Image:
+    def draw_overlay(self, threshold: float) -> Image.Image:
         """The object highlighted."""
-        return highlighted(self.image, self.mask(threshold))
+        return highlight_object(self.image, self.mask(threshold))
 
-    def grey(self, _threshold: float = 0) -> Image.Image:
-        """The probability, white for 1."""
+    def draw_probability(self, _threshold: float = 0) -> Image.Image:
+        """The probability in grey, white for 1."""
         return Image.fromarray((self.probability * 255).round().astype(np.uint8))
 
 
 INSIDE = "Look inside"  # drawn only while its tab is open, for it takes as long as all the rest
 # A tab for each: the picture for a threshold, None where there is none.
 VIEWS: dict[str, Callable[[Found, float], Image.Image | None]] = {
-    "Overlay": Found.overlay,
-    "Probability": Found.grey,
+    "Overlay": Found.draw_overlay,
+    "Probability": Found.draw_probability,
     INSIDE: lambda found, _threshold: found.inside,
 }
+
+
+class Search(NamedTuple):
+    """What is to be found, and how."""
+
+    supports: Sequence[Support]  # at least one
+    queries: Sequence[Path]  # image files, at least one
+    refine: bool  # whether SSP refines
+    inside: bool = False  # whether a look inside is drawn, too
 
 
 class Finder:
@@ -67,26 +78,13 @@ class Finder:
         self.can_refine = predictor.net.can_refine
         self.refines = self.can_refine and predictor.net.refine  # as the weights say
 
-    def find(
-        self,
-        supports: Sequence[Support],
-        queries: Sequence[Query],
-        refine: bool,
-        inside: bool = False,
-        report: Report = lambda *_: None,
-    ) -> list[Found]:
-        """Find the supports' object in each query.
+    def find(self, search: Search, report: Report = lambda *_: None) -> list[Found]:
+        """Find the supports' object in each query, one entry a query; report is told of each step.
 
-        Arguments:
-            supports: at least one.
-            queries: at least one.
-            refine: whether SSP refines.
-            inside: whether a look inside is drawn, too.
-            report: is told of each step.
-        Raises:
-            UserError: an image cannot be used.
+        Raises UserError if an image cannot be used.
         """
-        names = output_names([query.path for query in queries])
+        supports, queries, refine, inside = search
+        names = name_outputs(queries)
         steps = len(supports) + len(queries)
         with self._lock:
             if self.can_refine:
@@ -94,7 +92,7 @@ class Finder:
             known = []
             for number, support in enumerate(supports):
                 report(number, steps, f"reading {support.name}")
-                known.append(self._support(support))
+                known.append(self._encode_support(support))
             try:
                 self.predictor.set_support(known, [x.mask for x in supports], [x.name for x in supports])
             except ValueError as error:  # an object that is too small
@@ -102,46 +100,46 @@ class Finder:
             found = []
             for number, (query, name) in enumerate(zip(queries, names, strict=True), len(supports)):
                 report(number, steps, f"looking at {query.name}")
-                found.append(self._found(name, self._query(query), inside))
+                found.append(self._segment(name, self._encode_query(query), inside))
         return found
 
-    def _found(self, name: str, query: Encoded, inside: bool) -> Found:
+    def _segment(self, name: str, query: Encoded, inside: bool) -> Found:
         if not inside:
             return Found(name, query.image, self.predictor.predict(query).probability)
         explanation = self.predictor.explain(query)
-        figure = explanation_figure(explanation, INSIDE_COLUMNS)
+        figure = draw_explanation(explanation, INSIDE_COLUMNS)
         return Found(name, query.image, explanation.probability, figure)
 
-    def _support(self, support: Support) -> Encoded:
+    def _encode_support(self, support: Support) -> Encoded:
         check_side(support.image, support.name, self.predictor.max_side)
-        key = key_of(support.image.tobytes(), support.image.size)
-        return self._remembered(key, lambda: support.image)
+        key = repr(support.image.size).encode() + support.image.tobytes()
+        return self._recall(key, lambda: support.image)
 
-    def _query(self, query: Query) -> Encoded:
-        key = key_of(query.path.read_bytes())
-        return self._remembered(key, lambda: read_picture(query.path, self.predictor.max_side))
+    def _encode_query(self, query: Path) -> Encoded:
+        return self._recall(query.read_bytes(), lambda: read_picture(query, self.predictor.max_side))
 
-    def _remembered(self, key: str, read: Callable[[], Image.Image]) -> Encoded:
-        """The encoded image of this key, read and encoded unless it is known; the least used ones are forgotten."""
+    def _recall(self, content: bytes, read: Callable[[], Image.Image]) -> Encoded:
+        """The encoded image of this content, read and encoded unless it is known; the least used ones are forgotten."""
+        key = hashlib.sha256(content).hexdigest()
         if key not in self._encoded:
             encoded = self.predictor.encode(read())
-            while self._encoded and self.bytes_kept() + size_of(encoded) > CACHE_BYTES:
+            while self._encoded and self.count_bytes() + count_bytes(encoded) > CACHE_BYTES:
                 self._encoded.popitem(last=False)
             self._encoded[key] = encoded
         self._encoded.move_to_end(key)
         return self._encoded[key]
 
-    def bytes_kept(self) -> int:
+    def count_bytes(self) -> int:
         """The bytes of all that is remembered."""
-        return sum(map(size_of, self._encoded.values()))
+        return sum(map(count_bytes, self._encoded.values()))
 
 
-def size_of(encoded: Encoded) -> int:
+def count_bytes(encoded: Encoded) -> int:
     """Bytes of features and image."""
     return encoded.features.nbytes + 3 * encoded.image.width * encoded.image.height
 
 
-def alike(before: Sequence[Found], now: Sequence[Found]) -> bool:
+def is_same(before: Sequence[Found], now: Sequence[Found]) -> bool:
     """Whether the same was found again, so that a zip of it still holds."""
     return len(before) == len(now) and all(
         x.name == y.name
@@ -152,13 +150,13 @@ def alike(before: Sequence[Found], now: Sequence[Found]) -> bool:
     )
 
 
-def packed(found: Sequence[Found], threshold: float) -> bytes:
+def pack_results(found: Sequence[Found], threshold: float) -> bytes:
     """A zip of NAME_mask.png, NAME_overlay.png and NAME_probability.png for each query, NAME_explained.png if drawn."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:  # PNGs are compressed
         for each in found:
             mask = Image.fromarray(each.mask(threshold).astype(np.uint8) * 255)
-            pictures = {"mask": mask, "overlay": each.overlay(threshold), "probability": each.grey()}
+            pictures = {"mask": mask, "overlay": each.draw_overlay(threshold), "probability": each.draw_probability()}
             if each.inside is not None:
                 pictures["explained"] = each.inside
             for kind, picture in pictures.items():

@@ -35,19 +35,22 @@ class Guard:
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        headers, reads = dict(scope["headers"]), scope["method"] in ("GET", "HEAD", "OPTIONS")
         if not self._may_see(scope["path"]):
             return await refuse(send, 403, "This file is not served.")
+        if scope["method"] in ("GET", "HEAD", "OPTIONS"):
+            return await self.app(scope, receive, send)
+        headers = dict(scope["headers"])
         uploads = headers.get(b"content-type", b"").lower().startswith(b"multipart/form-data")
         paints = "/component_server" in scope["path"]
         limit = (MAX_BYTES if paints else MAX_REQUEST) if uploads else MAX_MESSAGE
-        if not reads and not _is_short(headers, limit):
+        length = headers.get(b"content-length", b"0" if b"transfer-encoding" not in headers else b"")
+        if not (length.isdigit() and int(length) <= limit):
             return await refuse(send, 413, f"At most {limit // 10**6} MB are taken at once.")
-        if not reads and not uploads:
-            body = await _body(receive)
+        if not uploads:
+            body = await read_body(receive)
             if names_address(body):
                 return await refuse(send, 403, "The page takes uploads, no addresses.")
-            receive = _again(body, receive)
+            receive = repeat_body(body, receive)
         return await self.app(scope, receive, send)
 
     def _may_see(self, path: str) -> bool:
@@ -58,26 +61,46 @@ class Guard:
         return not marked or os.path.realpath(file).startswith(self.folder + os.sep)
 
 
-def _is_short(headers: dict[bytes, bytes], limit: int) -> bool:
-    length = headers.get(b"content-length", b"0" if b"transfer-encoding" not in headers else b"")
-    return length.isdigit() and int(length) <= limit
-
-
 def names_address(body: bytes) -> bool:
-    """Whether a message names an address as the path of a file, which gradio would fetch."""
+    """Whether a message names an address as the path of a file, which gradio would fetch, or is no JSON."""
 
-    def named(value: Any) -> bool:
-        if isinstance(value, dict):
-            path = value.get("path")
-            return (isinstance(path, str) and path.strip().lower().startswith(ADDRESSES)) or any(
-                map(named, value.values())
-            )
-        return isinstance(value, list) and any(map(named, value))
+    def check(value: dict[str, Any]) -> None:
+        path = value.get("path")
+        if isinstance(path, str) and path.strip().lower().startswith(ADDRESSES):
+            raise ValueError(path)
 
     try:
-        return named(json.loads(body or b"null"))
-    except (ValueError, RecursionError):  # no JSON, or nested to no purpose
+        json.loads(body or b"null", object_hook=check)
+    except (ValueError, RecursionError):  # RecursionError: nested to no purpose
         return True
+    return False
+
+
+async def read_body(receive: Receive) -> bytes:
+    """The whole body of a request, whose length was seen to be small."""
+    parts, more = [], True
+    while more:
+        message = await receive()
+        parts.append(message.get("body", b""))
+        more = message.get("more_body", False)
+    return b"".join(parts)
+
+
+def repeat_body(body: bytes, receive: Receive) -> Receive:
+    """A receive that gives a body that was read already, then goes on."""
+    messages = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive_next() -> Any:
+        return messages.pop() if messages else await receive()
+
+    return receive_next
+
+
+async def refuse(send: Send, status: int, line: str) -> None:
+    """Answer with a line of text."""
+    headers = [(b"content-type", b"text/plain; charset=utf-8")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": f"{line}\n".encode()})
 
 
 class Paintings(dict[str, Any]):
@@ -89,8 +112,8 @@ class Paintings(dict[str, Any]):
         super().__setitem__(name, painting)
 
 
-def few_layers(accept: Callable[[Any], None]) -> Callable[[Any], None]:
-    """gradio's function that takes a part of a painting, for at most MAX_LAYERS layers."""
+def limit_layers(accept: Callable[[Any], None]) -> Callable[[Any], None]:
+    """gradio's function that takes a part of a painting, for at most MAX_LAYERS layers: it makes room for any index."""
 
     @functools.wraps(accept)  # with the mark by which gradio knows it
     def accept_few(data: Any) -> None:
@@ -100,30 +123,3 @@ def few_layers(accept: Callable[[Any], None]) -> Callable[[Any], None]:
         accept(data)
 
     return accept_few
-
-
-async def _body(receive: Receive) -> bytes:
-    """The whole body of a request, whose length was seen to be small."""
-    parts, more = [], True
-    while more:
-        message = await receive()
-        parts.append(message.get("body", b""))
-        more = message.get("more_body", False)
-    return b"".join(parts)
-
-
-def _again(body: bytes, receive: Receive) -> Receive:
-    """A receive that gives a body that was read already, then goes on."""
-    messages = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def received() -> Any:
-        return messages.pop() if messages else await receive()
-
-    return received
-
-
-async def refuse(send: Send, status: int, line: str) -> None:
-    """Answer with a line of text."""
-    headers = [(b"content-type", b"text/plain; charset=utf-8")]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": f"{line}\n".encode()})

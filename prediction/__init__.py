@@ -4,8 +4,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from prediction.explain import AdaptiveSource, Confident, Explanation, explanation_figure
+    from prediction.explain import AdaptiveSource, Confident, Explanation
+    from prediction.explain_figure import draw_explanation
     from prediction.files import read_image
+    from prediction.load import load_predictor
     from prediction.masks import read_support
     from prediction.predictor import Encoded, Prediction, Predictor
 
@@ -16,7 +18,8 @@ HOMES = {
     "Explanation": "explain",
     "Prediction": "predictor",
     "Predictor": "predictor",
-    "explanation_figure": "explain",
+    "draw_explanation": "explain_figure",
+    "load_predictor": "load",
     "read_image": "files",
     "read_support": "masks",
 }
@@ -27,7 +30,8 @@ __all__ = [
     "Explanation",
     "Prediction",
     "Predictor",
-    "explanation_figure",
+    "draw_explanation",
+    "load_predictor",
     "read_image",
     "read_support",
 ]

@@ -15,7 +15,7 @@ from dataset.images import check_pixels, to_rgb
 from util.errors import UserError
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")  # of images in folders
-SHOWN = 5  # names that a message lists
+MOST_NAMED = 5  # names that a message lists
 MASK_NAMES = ("{}.png", "{}_mask.png", "{}.json")  # beside an image, with its stem
 Turn = Image.Transpose
 TURNS = {  # what makes an image upright, by its EXIF orientation
@@ -38,7 +38,7 @@ def find_images(names: Sequence[str], flag: str, left_out: Collection[Path] = ()
     for name in names:
         files = [Path(name)]
         if not os.path.isfile(name):
-            files = [path for path in _listed(name, flag) if os.path.abspath(path) not in unwanted]
+            files = [path for path in _list_images(name, flag) if os.path.abspath(path) not in unwanted]
         if not files:
             raise UserError(f"{flag} {name}: holds nothing but masks of supports; name other images")
         for path in files:
@@ -63,19 +63,19 @@ def find_supports(names: Sequence[str], masks: Sequence[str] | None = None) -> l
             raise UserError(f"--mask names {len(masks)} files for {len(names)} of --support; name one mask for each")
         return [(Path(image), Path(mask)) for image, mask in zip(names, masks, strict=True)]
     images = find_images(names, "--support")
-    pairs = [(path, _masks_beside(path)) for path in images]
+    pairs = [(path, _find_masks(path)) for path in images]
     taken = {mask for _, found in pairs for mask in found}
     pairs = [(path, found) for path, found in pairs if path not in taken]
     if missing := [str(path) for path, found in pairs if not found]:
         forms = ", ".join(form.format("NAME") for form in MASK_NAMES)
-        raise UserError(f"no mask beside {_some(missing)}: it is looked for as {forms}; or name it with --mask")
+        raise UserError(f"no mask beside {_join(missing)}: it is looked for as {forms}; or name it with --mask")
     for path, found in pairs:
         if len(found) > 1:
-            raise UserError(f"{path}: {len(found)} masks beside it: {_some(found)}; name the right one with --mask")
+            raise UserError(f"{path}: {len(found)} masks beside it: {_join(found)}; name the right one with --mask")
     return [(path, found[0]) for path, found in pairs]
 
 
-def output_names(paths: Sequence[Path]) -> list[str]:
+def name_outputs(paths: Sequence[Path]) -> list[str]:
     """The stem of each file; a stem that is taken, in upper or lower case, gets _2, _3 ..."""
     names: dict[str, str] = {}
     for path in paths:
@@ -87,7 +87,7 @@ def output_names(paths: Sequence[Path]) -> list[str]:
     return list(names.values())
 
 
-def _listed(name: str, flag: str) -> list[Path]:
+def _list_images(name: str, flag: str) -> list[Path]:
     """The images in a folder, or that match a pattern, sorted."""
     try:
         if os.path.isdir(name):
@@ -107,15 +107,15 @@ def _listed(name: str, flag: str) -> list[Path]:
     return sorted(images)
 
 
-def _masks_beside(image: Path) -> list[Path]:
+def _find_masks(image: Path) -> list[Path]:
     candidates = (image.with_name(form.format(image.stem)) for form in MASK_NAMES)
     return [path for path in candidates if path.is_file() and not path.samefile(image)]
 
 
-def _some(items: Sequence[object]) -> str:
+def _join(items: Sequence[object]) -> str:
     """A list for people, cut short."""
-    more = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
-    return ", ".join(map(str, items[:SHOWN])) + more
+    more = f" and {len(items) - MOST_NAMED} more" if len(items) > MOST_NAMED else ""
+    return ", ".join(map(str, items[:MOST_NAMED])) + more
 
 
 # What is in them
@@ -123,21 +123,21 @@ def _some(items: Sequence[object]) -> str:
 
 def read_image(path: str | Path) -> Image.Image:
     """An image file as RGB, upright. Raises UserError naming it if it is missing, damaged, or far too large."""
-    return read_turned(path)[0]
+    return read_with_turn(path)[0]
 
 
-def read_turned(path: str | Path) -> tuple[Image.Image, Turn | None]:
+def read_with_turn(path: str | Path) -> tuple[Image.Image, Turn | None]:
     """:func:`read_image`, and how the stored pixels were turned to be upright (None: they were)."""
-    with opened(path) as image:
+    with open_picture(path) as image:
         image.load()
-        turn = turn_of(image)
+        turn = find_turn(image)
         picture = to_rgb(image)
     return (picture.transpose(turn) if turn is not None else picture), turn
 
 
 def check_image(path: str | Path) -> tuple[int, int]:
     """The two sides of an image, in pixels, not turned. Raises what :func:`read_image` would, for less work."""
-    with opened(path) as image:
+    with open_picture(path) as image:
         size = image.size
         image.draft("L", (1, 1))  # of a JPEG file all is read, but little is computed
         image.load()
@@ -145,19 +145,19 @@ def check_image(path: str | Path) -> tuple[int, int]:
 
 
 @contextmanager
-def opened(path: str | Path, kind: str = "image") -> Iterator[Image.Image]:
-    """An image file of a user's own, not yet decoded; errors as those of dataset.images.open_image_file."""
-    with dataset.images.open_image_file(path, kind, whole=False, describe=_damaged) as image:
+def open_picture(path: str | Path, kind: str = "image") -> Iterator[Image.Image]:
+    """A user's image file, not yet decoded; errors as those of dataset.images.open_image_file."""
+    with dataset.images.open_image_file(path, kind, whole=False, describe=_describe_damage) as image:
         check_pixels(image, path)
         yield image
 
 
-def _damaged(error: Exception) -> str:
+def _describe_damage(error: Exception) -> str:
     reason = "" if isinstance(error, UnidentifiedImageError) else f" ({error})"
     return f"not an image, or damaged{reason}; replace it or leave it out"
 
 
-def turn_of(image: Image.Image) -> Turn | None:
+def find_turn(image: Image.Image) -> Turn | None:
     """What makes a decoded image upright, by its EXIF orientation."""
     try:
         return TURNS.get(image.getexif().get(ExifTags.Base.Orientation))

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from dataset.images import BLURRED, IGNORE, LOSSY
-from prediction.files import Turn, opened, read_turned, turn_of
+from prediction.files import Turn, find_turn, open_picture, read_with_turn
 from util.errors import UserError, refusal
 from util.files import read_json
 
@@ -39,40 +39,25 @@ def read_support(
     Raises:
         UserError: names the file that is missing, damaged, of another size, without object, or without the label.
     """
-    picture, turn = read_turned(image_path)
+    picture, turn = read_with_turn(image_path)
+    mask, shapes = None, []
     if Path(mask_path).suffix.lower() == ".json":
         size, shapes = read_labelme(mask_path, label)
-        turn = turn_that_fits(mask_path, size or picture.size, image_path, picture.size, turn)
-        mask = draw_shapes(mask_path, size or picture.size, shapes)
+        size = size or picture.size
     else:
         mask = read_object(mask_path, label)
-        turn = turn_that_fits(mask_path, mask.size, image_path, picture.size, turn)
+        size = mask.size
+    if size == picture.size:
+        turn = None
+    elif turn not in SIDEWAYS or size[::-1] != picture.size:
+        (width, height), shown = size, f"{picture.width}x{picture.height}"
+        wrong = f"mask of {width}x{height} pixels for an image of {shown}, {image_path}"
+        raise UserError(f"{mask_path}: {wrong}; replace one of the two")
+    mask = draw_shapes(mask_path, size, shapes) if mask is None else mask
     mask = np.array(mask if turn is None else mask.transpose(turn))
     if not (mask == 1).any():
         raise UserError(f"{mask_path}: marks no object; mark it, or leave the support out")
     return picture, mask
-
-
-def turn_that_fits(
-    path: str | Path, size: tuple[int, int], image_path: str | Path, image_size: tuple[int, int], turn: Turn | None
-) -> Turn | None:
-    """How to turn a mask to an image that was turned: not at all, or as the image.
-
-    Arguments:
-        path, size: of the mask; a size is (width, height).
-        image_path, image_size: of the image as it is shown.
-        turn: that made the image upright.
-    Raises:
-        UserError: the mask has another size.
-    """
-    if size == image_size:
-        return None
-    if turn in SIDEWAYS and size[::-1] == image_size:
-        return turn
-    raise UserError(
-        f"{path}: mask of {size[0]}x{size[1]} pixels for an image of {image_size[0]}x{image_size[1]}, {image_path}; "
-        "replace one of the two"
-    )
 
 
 # Images
@@ -80,26 +65,26 @@ def turn_that_fits(
 
 def read_object(path: str | Path, label: str | None) -> Image.Image:
     """A mask image, upright, of mode L with 1 the object, 0 background, 255 neither."""
-    with opened(path, "mask") as image:
+    with open_picture(path, "mask") as image:
         image.load()
-        kind, turn = image.format, turn_of(image)
+        kind, turn = image.format, find_turn(image)
         image = image.convert("RGB") if image.mode in OTHER_COLOURS else image
         mode, values = image.mode, np.array(image)
     if kind in LOSSY:
         raise UserError(f"{path}: {BLURRED}")
-    mask = objects(values, mode) if label is None else labelled(values, mode, label, path)
+    mask = find_objects(values, mode) if label is None else find_label(values, mode, label, path)
     mask = Image.fromarray(mask.astype(np.uint8))
     return mask if turn is None else mask.transpose(turn)
 
 
-def objects(values: np.ndarray, mode: str) -> np.ndarray:
+def find_objects(values: np.ndarray, mode: str) -> np.ndarray:
     """Where pixels (H, W) or (H, W, channels) are not 0, in any channel, nor transparent: (H, W) bool."""
     if mode in ALPHA:
         return values[..., :-1].any(-1) & (values[..., -1] > 0)
     return values.any(-1) if values.ndim == 3 else values != 0
 
 
-def labelled(values: np.ndarray, mode: str, label: str, path: str | Path) -> np.ndarray:
+def find_label(values: np.ndarray, mode: str, label: str, path: str | Path) -> np.ndarray:
     """Find the pixels of a label.
 
     Arguments:
@@ -144,24 +129,19 @@ def read_labelme(path: str | Path, label: str | None) -> tuple[tuple[int, int] |
     if not isinstance(shapes, list) or not all(isinstance(shape, dict) for shape in shapes):
         raise UserError(f"{path}: not a LabelMe file, it holds no list of shapes; save it in LabelMe")
     size = content.get("imageWidth"), content.get("imageHeight")
-    if size != (None, None) and not all(type(side) is int and side > 0 for side in size):
-        raise UserError(
-            f"{path}: its imageWidth and imageHeight are {size[0]!r} and {size[1]!r}, not numbers of pixels; save it "
-            "again in LabelMe"
-        )
     if label is not None:
         names = sorted({str(shape.get("label")) for shape in shapes})
         shapes = [shape for shape in shapes if str(shape.get("label")) == label]
         if not shapes:
             raise UserError(f"{path}: no shape has --label {label}; it holds {', '.join(names) or 'none'}")
-    return (None if size == (None, None) else size), shapes
+    return (size if all(type(side) is int for side in size) else None), shapes
 
 
 def draw_shapes(path: str | Path, size: tuple[int, int], shapes: list[dict[str, Any]]) -> Image.Image:
     """LabelMe's shapes as an image of mode L, 1 inside and on the outline, as LabelMe itself draws them."""
     mask = Image.new("L", size)
     draw = ImageDraw.Draw(mask)
-    points_of = [_points(shape.get("points")) for shape in shapes]
+    points_of = [_read_points(shape.get("points")) for shape in shapes]
     if sum(map(len, points_of)) > MOST_POINTS:
         raise UserError(f"{path}: its shapes have more than {MOST_POINTS} points; save the mask as PNG")
     for shape, points in zip(shapes, points_of, strict=True):
@@ -186,7 +166,7 @@ def draw_shapes(path: str | Path, size: tuple[int, int], shapes: list[dict[str, 
     return mask
 
 
-def _points(points: Any) -> list[tuple[float, float]]:
+def _read_points(points: Any) -> list[tuple[float, float]]:
     """A shape's points; none where they are no list of pairs of sensible numbers."""
     try:
         found = [(float(x), float(y)) for x, y in points]

@@ -24,9 +24,8 @@ from dataset.transform import normalise
 from engine.setting import MAX_SIDE, MIN_SIDE
 from model.matching import resize
 from model.network import FewShotNetwork
-from prediction.explain import Explanation, explained
-
-OBJECT = 1  # in a support's mask; 0 is background, 255 neither
+from prediction.explain import Explanation, Pixel, explain_trace
+from prediction.working_size import OBJECT, find_size_problem, shrink_image, shrink_marked
 
 
 class Prediction(NamedTuple):
@@ -50,7 +49,7 @@ class Predictor:
     """A network with the supports that it is to segment images like; works on the network's device.
 
     Arguments:
-        net: SSP, the baseline or one of your own, which is put into eval mode. ``model.fold_batch_norms(net)`` in the
+        net: SSP, the baseline or a custom one, which is put into eval mode. ``model.fold_batch_norms(net)`` in the
             memory format ``torch.channels_last`` is, with a ResNet, about a sixth faster on CPUs and gives the
             same up to rounding: probabilities within 1e-4, masks equal but for pixels that close to 0.5.
         max_side: larger images are resized so that their longer side has so many pixels. Raises ValueError
@@ -87,8 +86,8 @@ class Predictor:
         names = [f"support {number}" for number in range(1, len(images) + 1)] if names is None else list(names)
         if not images or not len(images) == len(masks) == len(names):
             raise ValueError(f"{len(images)} support images with {len(masks)} masks and {len(names)} names")
-        pairs = [self._encode_support(*support) for support in zip(images, masks, names, strict=True)]
-        self._prototypes = tuple(self.net.over_shots(torch.stack(one)) for one in zip(*pairs, strict=True))
+        supports = [self._encode_support(*support) for support in zip(images, masks, names, strict=True)]
+        self._prototypes = self.net.episode_prototypes(*zip(*supports, strict=True))
 
     @torch.inference_mode()
     def encode(self, image: Image.Image | np.ndarray, name: str = "the image") -> Encoded:
@@ -96,8 +95,8 @@ class Predictor:
 
         Raises ValueError, which calls the image by its name, if it is too small or no picture.
         """
-        image = as_picture(image, name)
-        return Encoded(image, self._features(image, name))
+        image = check_picture(image, name)
+        return Encoded(image, self._compute_features(image, name))
 
     @torch.inference_mode()
     def predict(self, image: Picture) -> Prediction:
@@ -105,12 +104,12 @@ class Predictor:
 
         Raises ValueError before :meth:`set_support`, and if the image is too small.
         """
-        prototypes = self._prototypes_for("predict")
-        query = self._encoded(image, "the image")
-        return self._prediction(query, self.net.match(query.features, *prototypes)["final"])
+        prototypes = self._need_prototypes("predict")
+        query = self._encode_once(image, "the image")
+        return self._decide(query, self.net.match(query.features, *prototypes)["final"])
 
     @torch.inference_mode()
-    def explain(self, image: Picture, pixels: Sequence[tuple[int, int]] | None = None) -> Explanation:
+    def explain(self, image: Picture, pixels: Sequence[Pixel] | None = None) -> Explanation:
         """Find the supports' object in an image, and tell what each step of the method found.
 
         Arguments:
@@ -121,90 +120,54 @@ class Predictor:
             ValueError: as :meth:`predict`; a pixel is outside the image; pixels are named for the baseline, which
                 has no ASBP.
         """
-        prototypes = self._prototypes_for("explain")
-        query = self._encoded(image, "the image")
+        prototypes = self._need_prototypes("explain")
+        query = self._encode_once(image, "the image")
         trace = self.net.trace(query.features, *prototypes)
-        return explained(query.image, query.features, trace, self._prediction(query, trace.final), pixels)
+        found = self._decide(query, trace.final)
+        return explain_trace(query.image, query.features, trace, found, pixels=pixels)
 
-    def _prototypes_for(self, method: str) -> tuple[Tensor, Tensor]:
+    def _need_prototypes(self, method: str) -> tuple[Tensor, Tensor]:
         if self._prototypes is None:
             raise ValueError(f"no supports: call set_support before {method}")
         return self._prototypes
 
-    def _prediction(self, query: Encoded, logits: Tensor) -> Prediction:
+    def _decide(self, query: Encoded, logits: Tensor) -> Prediction:
         """Mask and probability in the image's own size, by the final logits (1, 2, h, w)."""
         bg, fg = resize(logits, (query.image.height, query.image.width))[0]
         margin = (fg - bg).cpu()
         return Prediction((margin > 0).numpy(), margin.float().sigmoid_().numpy())
 
-    def _encoded(self, image: Picture, name: str) -> Encoded:
+    def _encode_once(self, image: Picture, name: str) -> Encoded:
         return image if isinstance(image, Encoded) else self.encode(image, name)
 
     def _encode_support(self, image: Picture, mask: np.ndarray, name: str) -> tuple[Tensor, Tensor]:
-        """Foreground and background prototypes, each (1, C, 1, 1)."""
-        picture = image.image if isinstance(image, Encoded) else as_picture(image, name)
-        mask = as_mask(mask, name)
+        """Features (1, C, h, w) and labels (1, H, W) of a support in working size."""
+        picture = image.image if isinstance(image, Encoded) else check_picture(image, name)
+        mask = check_mask(mask, name)
         if mask.shape != (picture.height, picture.width):
             raise ValueError(f"{name}: the mask has shape {mask.shape}, the image {(picture.height, picture.width)}")
-        small, small_mask = fitted(picture, mask, self.max_side)
-        features = image.features if isinstance(image, Encoded) else self._features(small, name)
+        small, small_mask = shrink_marked(picture, mask, self.max_side)
+        features = image.features if isinstance(image, Encoded) else self._compute_features(small, name)
         labels = torch.from_numpy(small_mask).to(features.device, torch.int64)[None]
-        fg, bg = self.net.prototypes(features, labels)
+        fg, _ = self.net.prototypes(features, labels)
         if not fg.any():  # between the features, which stand for stride x stride pixels each
             raise ValueError(
                 f"{name}: the object's {(small_mask == OBJECT).sum()} pixels in {small.width}x{small.height} are too "
                 "few to be seen; crop the image around it"
             )
-        return fg, bg
+        return features, labels
 
-    def _features(self, image: Image.Image, name: str) -> Tensor:
+    def _compute_features(self, image: Image.Image, name: str) -> Tensor:
         """Features (1, C, h, w) of an RGB image, made smaller where it is large."""
-        if problem := size_problem(image.size, self.max_side):
+        if problem := find_size_problem(image.size, self.max_side):
             raise ValueError(f"{name}: {problem}")
         try:
-            return self.net.features(normalise(shrunk(image, self.max_side))[None].to(self.net.place))
+            return self.net.features(normalise(shrink_image(image, self.max_side))[None].to(self.net.place))
         except ValueError as error:  # of a backbone that needs larger images
             raise ValueError(f"{name}: {error}") from error
 
 
-def working_size(size: tuple[int, int], max_side: int) -> tuple[int, int]:
-    """The (width, height) in which an image of this size is segmented: its own, or its longer side is max_side."""
-    scale = min(1, max_side / max(size))
-    width, height = (max(1, round(side * scale)) for side in size)
-    return width, height
-
-
-def size_problem(size: tuple[int, int], max_side: int, flag: str = "max_side") -> str | None:
-    """Why an image of this (width, height) cannot be segmented, None if it can; flag: what callers call max_side."""
-    width, height = working_size(size, max_side)
-    if min(size) < MIN_SIDE:
-        return f"{size[0]}x{size[1]} pixels; at least {MIN_SIDE} on either side are needed"
-    if min(width, height) < MIN_SIDE:
-        wanted = -(-MIN_SIDE * max(size) // min(size))
-        narrow = f"{size[0]}x{size[1]} pixels would be segmented as {width}x{height}, too narrow"
-        return f"{narrow}; raise {flag} to {wanted}, or crop the image"
-    return None
-
-
-def fitted(image: Image.Image, mask: np.ndarray, max_side: int) -> tuple[Image.Image, np.ndarray]:
-    """An image and its mask (H, W) uint8 in working size; an object does not vanish however small it becomes."""
-    size = working_size(image.size, max_side)
-    if size == image.size:
-        return image, mask
-    small = np.array(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
-    if not (small == OBJECT).any():
-        rows, columns = np.nonzero(mask == OBJECT)
-        small[rows * size[1] // image.height, columns * size[0] // image.width] = OBJECT
-    return shrunk(image, max_side), small
-
-
-def shrunk(image: Image.Image, max_side: int) -> Image.Image:
-    """An image in working size."""
-    size = working_size(image.size, max_side)
-    return image if size == image.size else image.resize(size, Image.Resampling.BILINEAR)
-
-
-def as_picture(image: Image.Image | np.ndarray, name: str) -> Image.Image:
+def check_picture(image: Image.Image | np.ndarray, name: str) -> Image.Image:
     """An RGB picture of a PIL image of any mode, or of uint8 (H, W, 3). Raises ValueError for anything else."""
     if isinstance(image, Image.Image):
         return to_rgb(image)
@@ -214,7 +177,7 @@ def as_picture(image: Image.Image | np.ndarray, name: str) -> Image.Image:
     raise ValueError(f"{name}: {found}, expected a PIL image or uint8 (H, W, 3)")
 
 
-def as_mask(mask: np.ndarray, name: str) -> np.ndarray:
+def check_mask(mask: np.ndarray, name: str) -> np.ndarray:
     """A mask as uint8 (H, W), 1, 0 or 255. Raises ValueError if it is none, or holds no object."""
     mask = np.asarray(mask)
     if mask.ndim != 2 or not (mask.dtype == bool or np.issubdtype(mask.dtype, np.integer)):

@@ -123,11 +123,11 @@ def _class_order_notes(setting: Setting) -> Iterator[str]:
     benchmark = setting.benchmark
     for other in benchmark.class_orders:
         if other != setting.class_order:
-            seen = [
-                f"fold {fold}: {', '.join(str(cls) for cls in novel if cls not in benchmark.novel_classes(fold, other))}"
-                for fold in FOLDS
-                for novel in [benchmark.novel_classes(fold, setting.class_order)]
-            ]
+            seen = []
+            for fold in FOLDS:
+                trained = set(benchmark.novel_classes(fold, other))
+                novel = (cls for cls in benchmark.novel_classes(fold, setting.class_order) if cls not in trained)
+                seen.append(f"fold {fold}: {', '.join(map(str, novel))}")
             yield (
                 f"If the authors' weights were trained in {other} order, they have been trained on these test classes, "
                 f"{'; '.join(seen)}. They did not say which order it was: the protocol in which the measured numbers "

@@ -11,7 +11,10 @@ import pytest
 import torch
 
 import prepare
-from dataset.prepare.toy import make_coco, make_fss, make_pascal
+from dataset.prepare.toy import make_coco, make_fss, make_pascal, scene
+from dataset.transform import normalise
+from engine.checkpoint import Checkpoint, save_checkpoint
+from model import build_model, calibrate_batch_norms
 from tests.files import COCO_SEED, TOY_SEED
 from util.interrupts import SIGNALS
 from util.launch import TRACEBACK, command
@@ -83,6 +86,17 @@ def toy_fss(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def toy_fss_copy(toy_fss: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(toy_fss, tmp_path / "FSS-1000"))
+
+
+@pytest.fixture(scope="session")
+def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of random weights that refine, with batch norms calibrated on toy images."""
+    torch.manual_seed(0)
+    net = build_model("ssp")
+    calibrate_batch_norms(net, torch.stack([normalise(scene(number, 0).image) for number in range(3)]))
+    path = tmp_path_factory.mktemp("calibrated") / "random.ckpt"
+    save_checkpoint(path, Checkpoint(net.state_dict(), {"refine": True}))
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -35,7 +35,7 @@ def test_prototypes_alone_are_step_2() -> None:
 def test_both_methods_start_from_the_backbone(method: str, tmp_path: Path) -> None:
     trained, net = build_model("baseline"), build_model(method)
     save_checkpoint(tmp_path / "trained.ckpt", Checkpoint(trained.state_dict(), {}))
-    load_pretrained(net, demo.backbone_of(tmp_path / "trained.ckpt", tmp_path / "backbone.pth"))
+    load_pretrained(net, demo.export_backbone(tmp_path / "trained.ckpt", tmp_path / "backbone.pth"))
     image = torch.rand(1, 3, 65, 65)
     with torch.inference_mode():
         assert torch.allclose(net.eval().features(image), trained.eval().features(image), atol=1e-5)
@@ -46,7 +46,7 @@ def test_the_episodes_that_are_drawn_are_chosen_by_their_gain() -> None:
     scores = ([0.5, 0.5, 0.5, 0.5, 0.5], [0.6, 0.9, 0.4, 0.1, 0.95])
     baseline, ours = ({"seeds": [{"episode_iou": of_each}]} for of_each in scores)
     # Gains of class 2: 0.4, -0.4; of class 5: 0.1, -0.1, 0.45. Of two the larger is the median.
-    assert demo.telling_episodes(episodes, baseline, ours) == [episodes[number] for number in (1, 0, 4, 3)]
+    assert demo.choose_episodes(episodes, baseline, ours) == [episodes[number] for number in (1, 0, 4, 3)]
 
 
 def test_the_last_lines_name_what_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,14 +61,14 @@ def test_the_last_lines_name_what_there_is(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_pictures_need_the_demo(one_line_error: OneLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from docs import pictures
+    from docs import make_pictures as pictures
 
     monkeypatch.setattr(pictures, "DEMO", tmp_path)
     assert one_line_error(pictures.main, []) == f"error: {tmp_path}: the demo has not finished; run make demo"
 
 
 def test_pictures_become_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from docs import pictures
+    from docs import make_pictures as pictures
 
     monkeypatch.setattr(pictures, "HERE", tmp_path / "docs")
     (tmp_path / "docs").mkdir()

@@ -15,8 +15,9 @@ from PIL import Image
 from dataset.episodes import Episode, Plans
 from dataset.images import ImageSet
 from dataset.transform import square, target_mask
-from engine.drawing import episode_panel, legend, save_png
+from engine.drawing import save_png
 from engine.evaluation.evaluate import segment
+from engine.evaluation.panel import draw_panel, draw_panel_legend
 from engine.evaluation.protocol import PAPER, Protocol
 from engine.setting import Setting
 from model import FewShotNetwork
@@ -121,15 +122,15 @@ def write_gallery(
     names = []
     pairs = enumerate(zip(shown, masks, strict=True))
     for number, ((kind, _, _, iou, episode), mask) in progress(pairs, "drawing", len(shown), "episode"):
-        panel = episode_panel(
-            [masked(images, support, episode.cls, protocol.side) for support in episode.supports],
-            masked(images, episode.query, episode.cls, protocol.side),
+        panel = draw_panel(
+            [load_masked(images, support, episode.cls, protocol.side) for support in episode.supports],
+            load_masked(images, episode.query, episode.cls, protocol.side),
             [("difference", mask.numpy())],
             outlines=True,
         )
         names.append(f"{number:03}_{kind}_class{episode.cls}_iou{iou:03.0f}.png")
         save_png(panel, folder / PANELS / names[-1])
-    save_png(legend(400), folder / PANELS / "legend.png")
+    save_png(draw_panel_legend(400), folder / PANELS / "legend.png")
     page = folder / "index.html"
     with atomic_write(page) as file:
         file.write(html_page(title, shown, names, panel.width, images.class_names).encode())
@@ -139,7 +140,7 @@ def write_gallery(
     return page
 
 
-def masked(images: ImageSet, image: str, cls: int, side: int | None = None) -> tuple[Image.Image, np.ndarray]:
+def load_masked(images: ImageSet, image: str, cls: int, side: int | None = None) -> tuple[Image.Image, np.ndarray]:
     """An image and its episode mask (H, W) of a class.
 
     Arguments:

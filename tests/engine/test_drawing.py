@@ -9,53 +9,59 @@ import pytest
 from PIL import Image
 
 from engine.drawing import (
-    IGNORED,
-    MISSED,
-    RIGHT,
-    TILE,
-    WRONG,
-    episode_panel,
-    fitted_size,
-    legend,
-    outlined,
-    row_of_tiles,
+    CAPTION_HEIGHT,
+    DETAIL_HEIGHT,
+    KEY_HEIGHT,
+    RAMP,
+    SWATCH,
+    TILE_GAP,
+    Key,
+    Tile,
+    blend_colours,
+    colour_regions,
+    draw_legend,
+    draw_row,
+    fit_size,
+    measure_text,
+    outline_region,
     save_png,
-    stack,
-    text_length,
-    tinted,
+    shorten_caption,
+    stack_rows,
+    tint_image,
 )
 
-GAP, CAPTION = 6, 16
-STEP = TILE + GAP
+RED, BLUE = (255, 0, 0), (0, 0, 255)
 
 
-def mixed(colour: tuple[int, int, int], grey: int) -> tuple[int, ...]:
-    return tuple(int(0.45 * grey + 0.55 * part) for part in colour)
+def count(picture: Image.Image, colour: tuple[int, int, int]) -> int:
+    return int((np.array(picture) == colour).all(2).sum())
 
 
-def quarters(a: int, b: int, c: int, d: int) -> np.ndarray:
-    """A mask of 96 x 96 pixels: a b above c d."""
-    return np.kron(np.array([[a, b], [c, d]], np.uint8), np.ones((48, 48), np.uint8))
+@pytest.mark.parametrize(
+    ("size", "expected"), [((300, 100), (30, 10)), ((3, 4), (22, 30)), ((30, 30), (30, 30)), ((1, 500), (1, 30))]
+)
+def test_fit_size(size: tuple[int, int], expected: tuple[int, int]) -> None:
+    assert fit_size(size, 30) == expected
 
 
-def at(panel: Image.Image, tile: int, x: float, y: float) -> tuple[int, ...]:
-    """The colour at a place, in parts of a tile."""
-    return panel.getpixel((GAP + tile * STEP + int(x * TILE), GAP + CAPTION + int(y * TILE)))
-
-
-def test_tinted() -> None:
-    image = Image.new("RGB", (2, 1), (100, 100, 100))
-    picture = tinted(image, [(np.array([[False, True]]), (200, 0, 100))])
-    assert picture.getpixel((0, 0)) == (100, 100, 100)
-    assert picture.getpixel((1, 0)) == (155, 45, 100)
+def test_tint_image() -> None:
+    image = Image.new("RGB", (3, 1), (100, 100, 100))
+    regions = [(np.array([[False, True, True]]), (200, 0, 100)), (np.array([[False, False, True]]), (0, 0, 0))]
+    picture = tint_image(image, colour_regions(regions), 0.55)
+    assert [picture.getpixel((x, 0)) for x in range(3)] == [(100, 100, 100), (155, 45, 100), (45, 45, 45)]
     assert image.getpixel((1, 0)) == (100, 100, 100)
 
 
-def test_outlined() -> None:
+def test_blend_colours() -> None:
+    stops = ((0, 0, 0), (100, 200, 40))
+    assert blend_colours(np.array([0.0, 0.25, 1.0]), stops).tolist() == [[0, 0, 0], [25, 50, 10], [100, 200, 40]]
+
+
+def test_outline_region() -> None:
     image = Image.new("RGB", (5, 6), (100, 50, 20))
     mask = np.zeros((6, 5), bool)
     mask[1:4, 1:4] = True
-    picture = np.asarray(outlined(image, mask))
+    picture = np.asarray(outline_region(image, mask, 1))
     look = {(100, 50, 20): ".", (255, 255, 255): "w", (0, 0, 0): "b"}
     assert ["".join(look[tuple(pixel)] for pixel in row) for row in picture.tolist()] == [
         ".bbb.",
@@ -65,73 +71,49 @@ def test_outlined() -> None:
         ".bbb.",
         ".....",
     ]
-    assert outlined(image, np.ones((6, 5), bool)).tobytes() == image.tobytes()  # no edge at the image's own
+    assert outline_region(image, np.ones((6, 5), bool), 1).tobytes() == image.tobytes()  # no edge at the image's own
 
 
-def test_episode_panel() -> None:
-    support, query = Image.new("RGB", (96, 96), (40,) * 3), Image.new("RGB", (96, 96), (80,) * 3)
-    truth = quarters(1, 1, 0, 255)
-    predictions = [("one", quarters(1, 0, 1, 1)), ("two", quarters(0, 0, 0, 0))]
-    panel = episode_panel([(support, quarters(1, 0, 255, 0))] * 2, (query, truth), predictions)
-    assert panel.size == (5 * STEP + GAP, TILE + CAPTION + 2 * GAP)
-    places = [(0.25, 0.25), (0.75, 0.25), (0.25, 0.75), (0.75, 0.75)]
-    for number, grey in ((0, 40), (1, 40), (2, 80)):
-        assert [at(panel, number, *place) for place in places] == [(grey,) * 3] * 4
-        below = [sum(at(panel, number, 0.25, y / TILE)) for y in range(90, 102)]
-        assert min(below) == 0  # the outline between the upper and the lower left quarter
-        assert max(below) > 600
-    plain, ignored = (80, 80, 80), mixed(IGNORED, 80)
-    right, missed, wrong = mixed(RIGHT, 80), mixed(MISSED, 80), mixed(WRONG, 80)
-    assert [at(panel, 3, *place) for place in places] == [right, missed, wrong, ignored]
-    assert [at(panel, 4, *place) for place in places] == [missed, missed, plain, ignored]
-    assert panel.getpixel((1, 1)) == (255, 255, 255)
-
-
-def test_legend() -> None:
-    sheet = legend(400)
-    assert sheet.size == (400, 20)
-    assert [sheet.getpixel((12 + 85 * number, 8)) for number in range(4)] == [RIGHT, MISSED, WRONG, IGNORED]
-
-
-def test_pictures_are_fitted_into_squares() -> None:
-    wide, mask = Image.new("RGB", (300, 100), "black"), np.zeros((100, 300), np.uint8)
-    panel = episode_panel([], (wide, mask), [])
-    assert panel.size == (STEP + GAP, TILE + CAPTION + 2 * GAP)
-    black = [at(panel, 0, 0.5, y) == (0, 0, 0) for y in (0.1, 0.3, 0.4, 0.6, 0.7, 0.9)]
-    assert black == [False, False, True, True, False, False]
-
-
-def test_tiles_of_another_side() -> None:
-    row = row_of_tiles([("small", Image.new("RGB", (3, 2), "red")), ("large", Image.new("RGB", (30, 60), "blue"))], 40)
-    assert row.size == (2 * (40 + GAP) + GAP, 40 + CAPTION + 2 * GAP)
-    pixels = np.array(row)
-    assert (pixels == (255, 0, 0)).all(2).sum() == 40 * 27
-    assert (pixels == (0, 0, 255)).all(2).sum() == 20 * 40
-
-
-def test_captions_stand_above_their_pictures() -> None:
-    """Letters below the line included."""
-    caption = "gjpqy, IoU 100"
-    pixels = np.array(row_of_tiles([(caption, Image.new("RGB", (9, 9), "white"))]).convert("L"))
-    rows, columns = np.nonzero(pixels < 200)
-    assert rows.max() < GAP + CAPTION
-    assert columns.max() <= GAP + text_length(caption) < GAP + TILE
+def test_short_captions_stay_and_long_ones_lose_the_middle_of_their_name() -> None:
+    assert shorten_caption("cat.jpg: 12.3%", 320) == "cat.jpg: 12.3%"
+    short = shorten_caption(f"{'IMG_2023_' * 9}end.jpg: 12.3%", 320)
+    assert short.startswith("IMG_2023_")
+    assert "..." in short
+    assert short.endswith("end.jpg: 12.3%")
+    assert measure_text(short) <= 320
+    assert shorten_caption("x" * 300, 320).startswith("xxx")
+    assert shorten_caption("猫.jpg: 1%", 320) == "?.jpg: 1%"  # Pillow's font has no such letter
 
 
 @pytest.mark.parametrize(
-    ("size", "expected"), [((300, 100), (30, 10)), ((3, 4), (22, 30)), ((30, 30), (30, 30)), ((1, 500), (1, 30))]
+    ("details", "height", "text_height"),
+    [((), None, CAPTION_HEIGHT), (("gjpqy", "gjpqy"), 30, 3 * DETAIL_HEIGHT)],
 )
-def test_fitted_size(size: tuple[int, int], expected: tuple[int, int]) -> None:
-    assert fitted_size(size, 30) == expected
+def test_a_row_of_tiles(details: tuple[str, ...], height: int | None, text_height: int) -> None:
+    """Pictures are fitted into squares, or lower boxes, below their text, letters below the line included."""
+    tiles = [Tile("gjpqy", Image.new("RGB", (4, 3), "red"), details), Tile("", Image.new("RGB", (6, 4), "blue"))]
+    row = draw_row(tiles, 40, height)
+    assert row.size == (2 * (40 + TILE_GAP) + TILE_GAP, (height or 40) + text_height + 2 * TILE_GAP)
+    assert (count(row, RED), count(row, BLUE)) == (40 * 30, 40 * 27)
+    below = np.array(row)[TILE_GAP + text_height :]
+    assert set(map(tuple, below.reshape(-1, 3).tolist())) == {RED, BLUE, (255, 255, 255)}
 
 
-def test_stack() -> None:
-    sheet = stack([Image.new("RGB", (3, 2), "red"), Image.new("RGB", (5, 1), "blue")])
+@pytest.mark.parametrize(("width", "lines"), [(400, 1), (130, 2)])
+def test_draw_legend(width: int, lines: int) -> None:
+    """A swatch and a ramp, each in a black frame, that wrap where it is narrow."""
+    sheet = draw_legend([Key("", (RED,), "right"), Key("0", (BLUE, BLUE), "1")], width)
+    assert sheet.size == (width, lines * KEY_HEIGHT)
+    assert (count(sheet, RED), count(sheet, BLUE)) == ((SWATCH - 2) * 12, (RAMP - 2) * 12)
+
+
+def test_stack_rows() -> None:
+    sheet = stack_rows([Image.new("RGB", (3, 2), "red"), Image.new("RGB", (5, 1), "blue")])
     assert sheet.size == (5, 3)
-    assert [sheet.getpixel(place) for place in ((2, 1), (4, 1), (4, 2))] == [(255, 0, 0), (255, 255, 255), (0, 0, 255)]
+    assert [sheet.getpixel(place) for place in ((2, 1), (4, 1), (4, 2))] == [RED, (255, 255, 255), BLUE]
 
 
 def test_save_png(tmp_path: Path) -> None:
     save_png(Image.new("RGB", (3, 2), "red"), tmp_path / "new" / "picture.png")
     with Image.open(tmp_path / "new" / "picture.png") as picture:
-        assert (picture.format, picture.size, picture.getpixel((2, 1))) == ("PNG", (3, 2), (255, 0, 0))
+        assert (picture.format, picture.size, picture.getpixel((2, 1))) == ("PNG", (3, 2), RED)

@@ -26,11 +26,12 @@ from dataset.images import BLURRED, FLOATS, ImageSet, list_stems, read_binary_ma
 from dataset.lists import read_ids
 from dataset.prepare.verify import examine, survey
 from dataset.prepare.write_lists import read_official_list
+from engine.drawing import Tile
 from engine.evaluation.protocol import PAPER, load_episodes, save_episodes
 from engine.setting import Setting
-from prediction.files import check_image, find_images, find_supports, output_names, read_image
+from prediction.files import check_image, find_images, find_supports, name_outputs, read_image
 from prediction.masks import read_support
-from prediction.sheet import contact_sheet
+from prediction.sheet import draw_sheet
 from tests.files import OneLine, write
 from util.errors import UserError, printable
 from util.files import remove_leftovers
@@ -466,10 +467,10 @@ def test_names_of_ones_own_images(letters: str, tmp_path: Path) -> None:
     paths = [write(tmp_path / letters / f"{name}.{letters}.png", PNG) for name in ("x", "y")]
     assert find_images([str(paths[0].parent / "*.png")], "--query") == paths
     assert find_images([str(paths[0]), str(paths[0].parent)], "--query") == paths
-    assert output_names(paths) == [f"x.{letters}", f"y.{letters}"]
+    assert name_outputs(paths) == [f"x.{letters}", f"y.{letters}"]
     write(paths[0].with_suffix(".jpg"), "")
     assert find_supports([str(paths[0].with_suffix(".jpg"))]) == [(paths[0].with_suffix(".jpg"), paths[0])]
-    assert contact_sheet([("", [(paths[0].name, RGB)])]).size
+    assert draw_sheet([("", [Tile(paths[0].name, RGB)])]).size
 
 
 def test_a_mask_that_is_no_file(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from prediction.files import TURNS, check_image, find_images, find_supports, read_image, read_turned, to_rgb
+from prediction.files import TURNS, check_image, find_images, find_supports, read_image, read_with_turn, to_rgb
 from util.errors import UserError
 
 SHOWN = [[1, 2, 3], [4, 5, 6]]
@@ -118,7 +118,7 @@ def test_supports_that_lack_a_mask_or_have_two(
 def test_images_are_upright(tmp_path: Path, orientation: int) -> None:
     path = tmp_path / "turned.png"
     save_oriented(path, STORED[orientation], orientation)
-    picture, turn = read_turned(path)
+    picture, turn = read_with_turn(path)
     assert np.array(picture)[..., 0].tolist() == SHOWN
     assert turn == TURNS.get(orientation)
     with Image.open(path) as image:
@@ -138,35 +138,40 @@ def rgb(image: Image.Image) -> list[tuple[int, ...]]:
     return [tuple(pixel) for pixel in np.array(converted).reshape(-1, 3).tolist()]
 
 
-def test_transparency_is_put_on_white() -> None:
-    pixels = np.array([[[255, 0, 0, 255], [255, 0, 0, 128], [7, 7, 7, 0]]], np.uint8)
-    assert rgb(Image.fromarray(pixels)) == [(255, 0, 0), (255, 127, 127), (255, 255, 255)]
-    assert rgb(Image.fromarray(np.array([[[9, 255], [9, 0]]], np.uint8), "LA")) == [(9, 9, 9), (255, 255, 255)]
-
-
-def test_palettes_their_transparency_too(tmp_path: Path) -> None:
+def palette() -> Image.Image:
     image = Image.fromarray(np.array([[0, 1]], np.uint8))
     image.putpalette([10, 20, 30, 40, 50, 60])
-    assert rgb(image) == [(10, 20, 30), (40, 50, 60)]
-    image.save(tmp_path / "a.png", transparency=1)
+    return image
+
+
+CLEAR = np.array([[[255, 0, 0, 255], [255, 0, 0, 128], [7, 7, 7, 0]]], np.uint8)
+DEEP = np.array([[0, 128, 129, 2570, 65535]], np.uint16)
+EIGHT_BITS = [(value, value, value) for value in (0, 0, 1, 10, 255)]
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        (Image.fromarray(CLEAR), [(255, 0, 0), (255, 127, 127), (255, 255, 255)]),
+        (Image.fromarray(np.array([[[9, 255], [9, 0]]], np.uint8), "LA"), [(9, 9, 9), (255, 255, 255)]),
+        (palette(), [(10, 20, 30), (40, 50, 60)]),
+        (Image.fromarray(DEEP), EIGHT_BITS),
+        (Image.fromarray(DEEP.astype(np.int32)), EIGHT_BITS),  # as older Pillows open them
+        (Image.new("1", (1, 1), 1), [(255, 255, 255)]),
+        (Image.new("L", (1, 1), 7), [(7, 7, 7)]),
+        (Image.new("CMYK", (1, 1), (0, 255, 255, 0)), [(255, 0, 0)]),
+    ],
+    ids=["RGBA", "LA", "palette", "16 bits", "32 bits", "1 bit", "grey", "CMYK"],
+)
+def test_every_mode_becomes_rgb_on_white(image: Image.Image, expected: list[tuple[int, ...]]) -> None:
+    assert rgb(image) == expected
+
+
+def test_files_of_other_modes(tmp_path: Path) -> None:
+    palette().save(tmp_path / "a.png", transparency=1)
     assert rgb(read_image(tmp_path / "a.png")) == [(10, 20, 30), (255, 255, 255)]
-
-
-def test_sixteen_bits_are_scaled_to_eight(tmp_path: Path) -> None:
-    values = np.array([[0, 128, 129, 2570, 65535]], np.uint16)
-    expected = [(value, value, value) for value in (0, 0, 1, 10, 255)]
-    assert rgb(Image.fromarray(values)) == expected
-    assert rgb(Image.fromarray(values.astype(np.int32))) == expected  # as older Pillows open them
-    Image.fromarray(values).save(tmp_path / "a.png")
-    assert rgb(read_image(tmp_path / "a.png")) == expected
-
-
-def test_other_modes() -> None:
-    assert rgb(Image.new("1", (1, 1), 1)) == [(255, 255, 255)]
-    assert rgb(Image.new("L", (1, 1), 7)) == [(7, 7, 7)]
-    assert rgb(Image.new("CMYK", (1, 1), (0, 255, 255, 0))) == [(255, 0, 0)]
-    with pytest.raises(ValueError, match="floating-point pixels"):
-        to_rgb(Image.new("F", (1, 1)))
+    Image.fromarray(DEEP).save(tmp_path / "b.png")
+    assert rgb(read_image(tmp_path / "b.png")) == EIGHT_BITS
 
 
 def test_broken_files_are_named(tmp_path: Path) -> None:

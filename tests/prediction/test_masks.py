@@ -1,4 +1,4 @@
-"""Masks of one's own: PNGs of every kind, LabelMe's shapes, and which way round they belong to their image."""
+"""A user's masks: PNGs of every kind, LabelMe's shapes, and which way round they belong to their image."""
 
 from __future__ import annotations
 
@@ -11,20 +11,23 @@ import pytest
 from PIL import Image
 
 from prediction.masks import read_support
-from tests.prediction.test_images import SHOWN, STORED, save_oriented
+from tests.prediction.test_files import SHOWN, STORED, save_oriented
 from util.errors import UserError
 
 MASK = np.array([[0, 1, 0], [0, 1, 1]], np.uint8)
+FIVE = [[0, 0, 0], [0, 1, 0]]  # where SHOWN is 5
 
 
-def support(folder: Path, mask: Image.Image | dict | str, size: tuple[int, int] | None = None) -> tuple[Path, Path]:
+def support(
+    folder: Path, mask: Image.Image | dict | str, size: tuple[int, int] | None = None, name: str = "mask.png"
+) -> tuple[Path, Path]:
     """A black image and a mask: an image, a LabelMe file's content, or the text of a damaged one."""
+    path = folder / (name if isinstance(mask, Image.Image) else "mask.json")
     if isinstance(mask, Image.Image):
-        path = folder / "mask.png"
         mask.save(path)
     else:
-        path = folder / "mask.json"
-        path.write_text(mask if isinstance(mask, str) else json.dumps(mask), encoding="utf-8")
+        text = mask if isinstance(mask, str) else json.dumps(mask)
+        path.write_bytes(text.encode("utf-8", "surrogateescape"))
     Image.new("RGB", size or mask.size).save(folder / "image.png")
     return folder / "image.png", path
 
@@ -50,10 +53,6 @@ def labelme(*shapes: dict[str, Any], size: tuple[int | None, int | None] = (8, 6
 # Images
 
 
-def rgba(*pixels: tuple[int, ...]) -> Image.Image:
-    return Image.fromarray(np.array([pixels], np.uint8))
-
-
 def palette(values: np.ndarray) -> Image.Image:
     image = Image.fromarray(values)
     image.putpalette([0, 0, 0] * 256)  # the index counts, not its colour
@@ -70,49 +69,25 @@ def palette(values: np.ndarray) -> Image.Image:
         palette(MASK * 3),
         Image.fromarray(np.stack([MASK * 0, MASK * 0, MASK], -1)),
         Image.fromarray(np.stack([MASK, MASK, MASK, MASK * 0 + 255], -1)),
+        Image.fromarray(np.stack([MASK * 0 + 9, MASK * 0, MASK * 0, MASK * 255], -1)),
     ],
-    ids=["0 and 1", "0 and 255", "1 bit", "16 bits", "palette", "blue alone", "RGBA"],
+    ids=["0 and 1", "0 and 255", "1 bit", "16 bits", "palette", "blue alone", "RGBA", "transparent elsewhere"],
 )
 def test_whatever_is_not_zero_is_the_object(tmp_path: Path, mask: Image.Image) -> None:
     assert found(tmp_path, mask) == MASK.tolist()
 
 
-def test_what_is_transparent_is_not_the_object(tmp_path: Path) -> None:
-    assert found(tmp_path, rgba((9, 0, 0, 255), (9, 0, 0, 0), (0, 0, 0, 255))) == [[1, 0, 0]]
+VALUES = np.array([[0, 7, 2], [255, 7, 3]], np.uint8)
 
 
-@pytest.mark.parametrize("kind", ["grey", "palette", "grey as RGB"])
-def test_a_label_is_a_value_and_255_neither(tmp_path: Path, kind: str) -> None:
-    values = np.array([[0, 7, 2], [255, 7, 3]], np.uint8)
-    masks = {
-        "grey": Image.fromarray(values),
-        "palette": palette(values),
-        "grey as RGB": Image.fromarray(np.stack([values] * 3, -1)),
-    }
-    assert found(tmp_path, masks[kind], label="7") == [[0, 1, 0], [255, 1, 0]]
-    assert found(tmp_path, masks[kind], label="255") == [[0, 0, 0], [1, 0, 0]]
-
-
-@pytest.mark.parametrize("label", ["5", "cat", "-1", "07"])
-def test_a_label_that_is_not_there(tmp_path: Path, label: str) -> None:
-    with pytest.raises(UserError, match=rf"mask\.png: no pixel has --label {label}; it holds 0, 1$"):
-        found(tmp_path, Image.fromarray(MASK), label)
-
-
-def test_images_that_are_no_masks(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"mask\.png: a mask in colours has no labels; leave --label out"):
-        found(tmp_path, rgba((1, 2, 3)), "1")
-    with pytest.raises(UserError, match=r"mask\.png: marks no object; mark it, or leave the support out$"):
-        found(tmp_path, Image.new("L", (3, 2)))
-    image, mask = support(tmp_path, Image.fromarray(MASK))
-    Image.new("L", (3, 2), 255).save(mask.with_suffix(".jpg"))
-    with pytest.raises(UserError, match=r"mask\.jpg: JPEG blurs a mask's values; save the mask as PNG$"):
-        read_support(image, mask.with_suffix(".jpg"))
-    with pytest.raises(UserError, match=r"nothing\.png: no such mask$"):
-        read_support(image, tmp_path / "nothing.png")
-    mask.write_text("text")
-    with pytest.raises(UserError, match=r"mask\.png: not an image, or damaged; replace it"):
-        read_support(image, mask)
+@pytest.mark.parametrize(
+    "mask",
+    [Image.fromarray(VALUES), palette(VALUES), Image.fromarray(np.stack([VALUES] * 3, -1))],
+    ids=["grey", "palette", "grey as RGB"],
+)
+def test_a_label_is_a_value_and_255_neither(tmp_path: Path, mask: Image.Image) -> None:
+    assert found(tmp_path, mask, label="7") == [[0, 1, 0], [255, 1, 0]]
+    assert found(tmp_path, mask, label="255") == [[0, 0, 0], [1, 0, 0]]
 
 
 @pytest.mark.parametrize(
@@ -126,7 +101,7 @@ def test_masks_turn_with_their_image(tmp_path: Path, orientation: int, as_stored
     Image.fromarray(((stored if as_stored else np.array(SHOWN)) == 5).astype(np.uint8)).save(tmp_path / "mask.png")
     image, mask = read_support(tmp_path / "image.png", tmp_path / "mask.png")
     assert np.array(image)[..., 0].tolist() == SHOWN
-    assert mask.tolist() == [[0, 0, 0], [0, 1, 0]]
+    assert mask.tolist() == FIVE
 
 
 def test_shapes_turn_with_their_image_and_a_mask_has_its_own_orientation(tmp_path: Path) -> None:
@@ -135,18 +110,14 @@ def test_shapes_turn_with_their_image_and_a_mask_has_its_own_orientation(tmp_pat
     (tmp_path / "mask.json").write_text(json.dumps(drawn))
     save_oriented(tmp_path / "mask.png", (np.array(STORED[8]) == 5).astype(np.uint8), 8)
     for mask in ("mask.json", "mask.png"):
-        assert read_support(tmp_path / "image.png", tmp_path / mask)[1].tolist() == [[0, 0, 0], [0, 1, 0]]
-
-
-@pytest.mark.parametrize("size", [(2, 3), (3, 3), (30, 20)])
-def test_masks_of_another_size(tmp_path: Path, size: tuple[int, int]) -> None:
-    width, height = size
-    says = rf"mask\.png: mask of 3x2 pixels for an image of {width}x{height}, .*/image\.png; replace one of the two$"
-    with pytest.raises(UserError, match=says):
-        found(tmp_path, Image.fromarray(MASK), size=size)
+        assert read_support(tmp_path / "image.png", tmp_path / mask)[1].tolist() == FIVE
 
 
 # LabelMe
+
+CAT, DOG = shape("cat", "rectangle", (0, 0), (0, 0)), shape("dog", "rectangle", (2, 0), (2, 0))
+LINE = shape("leash", "line", (0, 0), (2, 0))
+INSIDE = shape("a", "rectangle", (1, 1), (2, 2))
 
 
 def test_a_polygon_by_hand(tmp_path: Path) -> None:
@@ -179,65 +150,75 @@ def test_rectangles_and_circles_by_hand(tmp_path: Path) -> None:
 
 
 def test_a_label_is_a_shape_s_name(tmp_path: Path) -> None:
-    cat, dog = shape("cat", "rectangle", (0, 0), (0, 0)), shape("dog", "rectangle", (2, 0), (2, 0))
-    line = shape("leash", "line", (0, 0), (2, 0))
-    assert found(tmp_path, labelme(cat, dog, size=(3, 1)), size=(3, 1)) == [[1, 0, 1]]
-    assert found(tmp_path, labelme(cat, dog, line, size=(3, 1)), "dog", size=(3, 1)) == [[0, 0, 1]]
-    with pytest.raises(UserError, match=r"mask\.json: no shape has --label cow; it holds cat, dog$"):
-        found(tmp_path, labelme(cat, dog, cat, size=(3, 1)), "cow", size=(3, 1))
-    with pytest.raises(UserError, match=r"mask\.json: holds a shape of type 'line'; polygons, rectangles and circles"):
-        found(tmp_path, labelme(cat, line, size=(3, 1)), size=(3, 1))
+    assert found(tmp_path, labelme(CAT, DOG, size=(3, 1)), size=(3, 1)) == [[1, 0, 1]]
+    assert found(tmp_path, labelme(CAT, DOG, LINE, size=(3, 1)), "dog", size=(3, 1)) == [[0, 0, 1]]
 
 
-def test_old_files_state_no_size_and_no_type(tmp_path: Path) -> None:
-    old = {"shapes": [{"label": "a", "points": [[0, 0], [1, 0], [0, 1]]}]}
+@pytest.mark.parametrize("size", [{}, {"imageWidth": 3, "imageHeight": None}, {"imageWidth": "3", "imageHeight": 2}])
+def test_a_file_without_a_size_or_a_type_is_of_its_image(tmp_path: Path, size: dict[str, Any]) -> None:
+    old = {"shapes": [{"label": "a", "points": [[0, 0], [1, 0], [0, 1]]}], **size}
     assert found(tmp_path, old, size=(3, 2)) == [[1, 1, 0], [1, 0, 0]]
 
 
-INSIDE = shape("a", "rectangle", (1, 1), (2, 2))
+# Refusals
+
+COLOURED = Image.fromarray(np.array([[(1, 2, 3)]], np.uint8))
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("mask", "label", "size", "says"),
     [
-        ('{"shapes": [', r"not JSON, or damaged \(.*\); save it again in LabelMe$"),
-        ("\udcff", r"not JSON, or damaged"),
-        ("[" * 100_000, r"not JSON, or damaged"),
-        ([1, 2], r"not a LabelMe file, it holds no list of shapes; save it in LabelMe$"),
-        ({"images": [], "annotations": []}, r"not a LabelMe file"),
-        ({"shapes": ["a"]}, r"not a LabelMe file"),
-        (labelme(), r"marks no object; mark it, or leave the support out$"),
-        (labelme(INSIDE, size=(80, 60)), r"mask of 80x60 pixels for an image of 8x6"),
-        (labelme(INSIDE, size=(10**12, 10**12)), r"mask of 1000000000000x1000000000000 pixels"),
-        (
-            labelme(INSIDE, size=(8, None)),
-            r"its imageWidth and imageHeight are 8 and None, not numbers of pixels; save it again in LabelMe$",
-        ),
-        ({**labelme(INSIDE), "imageWidth": "8"}, r"its imageWidth and imageHeight are '8' and 6"),
+        (Image.fromarray(MASK), "5", (3, 2), r"png: no pixel has --label 5; it holds 0, 1$"),
+        (Image.fromarray(MASK), "cat", (3, 2), r"png: no pixel has --label cat; it holds 0, 1$"),
+        (Image.fromarray(MASK), "-1", (3, 2), r"png: no pixel has --label -1; it holds 0, 1$"),
+        (Image.fromarray(MASK), "07", (3, 2), r"png: no pixel has --label 07; it holds 0, 1$"),
+        (COLOURED, "1", (1, 1), r"png: a mask in colours has no labels; leave --label out"),
+        (Image.new("L", (3, 2)), None, (3, 2), r"png: marks no object; mark it, or leave the support out$"),
+        (Image.fromarray(MASK), None, (2, 3), r"png: mask of 3x2 pixels for an image of 2x3, .*/image\.png; replace"),
+        (Image.fromarray(MASK), None, (30, 20), r"png: mask of 3x2 pixels for an image of 30x20, .*; replace one of"),
+        ('{"shapes": [', None, (8, 6), r"json: not JSON, or damaged \(.*\); save it again in LabelMe$"),
+        ("\udcff", None, (8, 6), r"json: not JSON, or damaged"),
+        ("[" * 100_000, None, (8, 6), r"json: not JSON, or damaged"),
+        ([1, 2], None, (8, 6), r"json: not a LabelMe file, it holds no list of shapes; save it in LabelMe$"),
+        ({"images": [], "annotations": []}, None, (8, 6), r"json: not a LabelMe file"),
+        ({"shapes": ["a"]}, None, (8, 6), r"json: not a LabelMe file"),
+        (labelme(), None, (8, 6), r"json: marks no object; mark it, or leave the support out$"),
+        (labelme(CAT, DOG, CAT), "cow", (8, 6), r"json: no shape has --label cow; it holds cat, dog$"),
+        (labelme(CAT, LINE), None, (8, 6), r"json: holds a shape of type 'line'; polygons, rectangles and circles"),
+        (labelme(INSIDE, size=(80, 60)), None, (8, 6), r"json: mask of 80x60 pixels for an image of 8x6"),
+        (labelme(INSIDE, size=(10**12,) * 2), None, (8, 6), r"json: mask of 1000000000000x1000000000000 pixels"),
         (
             labelme(shape("a", "polygon", (1, 1), (2, 2))),
-            r"damaged: a polygon with the points \[\[1, 1\], \[2, 2\]\]; draw it again in LabelMe$",
+            None,
+            (8, 6),
+            r"json: damaged: a polygon with the points \[\[1, 1\], \[2, 2\]\]; draw it again in LabelMe$",
         ),
-        (labelme(shape("a", "circle", (1, 1))), r"damaged: a circle with the points"),
-        (labelme({**INSIDE, "points": None}), r"damaged: a rectangle with the points None; draw it again in LabelMe$"),
-        (labelme({**INSIDE, "points": [[1], [2]]}), r"damaged: a rectangle"),
-        (labelme(shape("a", "rectangle", (1, float("nan")), (2, 2))), r"damaged: a rectangle"),
-        (labelme(shape("a", "rectangle", (1, 1), (1e300, 2))), r"damaged: a rectangle"),
-        (labelme(shape("a", "rectangle", (20, 20), (30, 30))), r"marks no object"),
-        (labelme({**INSIDE, "shape_type": ["x"]}), r"holds a shape of type \['x'\]; polygons"),
+        (labelme(shape("a", "circle", (1, 1))), None, (8, 6), r"json: damaged: a circle with the points"),
+        (labelme({**INSIDE, "points": None}), None, (8, 6), r"json: damaged: a rectangle with the points None; draw"),
+        (labelme({**INSIDE, "points": [[1], [2]]}), None, (8, 6), r"json: damaged: a rectangle"),
+        (labelme(shape("a", "rectangle", (1, float("nan")), (2, 2))), None, (8, 6), r"json: damaged: a rectangle"),
+        (labelme(shape("a", "rectangle", (1, 1), (1e300, 2))), None, (8, 6), r"json: damaged: a rectangle"),
+        (labelme(shape("a", "rectangle", (20, 20), (30, 30))), None, (8, 6), r"json: marks no object"),
+        (labelme({**INSIDE, "shape_type": ["x"]}), None, (8, 6), r"json: holds a shape of type \['x'\]; polygons"),
     ],
 )
-def test_damaged_labelme_files(tmp_path: Path, content: Any, says: str) -> None:
-    image, mask = support(tmp_path, "", size=(8, 6))
-    text = content if isinstance(content, str) else json.dumps(content)
-    mask.write_bytes(text.encode("utf-8", "surrogateescape"))
-    with pytest.raises(UserError, match=rf"mask\.json: {says}") as excinfo:
-        read_support(image, mask)
-    assert "\n" not in str(excinfo.value)
+def test_masks_that_cannot_be_used(tmp_path: Path, mask: Any, label: str, size: tuple[int, int], says: str) -> None:
+    with pytest.raises(UserError, match=rf"^[^\n]*mask\.{says}") as caught:
+        read_support(*support(tmp_path, mask, size), label)
+    assert "\n" not in str(caught.value)
 
 
-def test_a_labelme_file_that_is_missing(tmp_path: Path) -> None:
-    image, mask = support(tmp_path, "", size=(8, 6))
-    mask.unlink()
-    with pytest.raises(UserError, match=r"mask\.json: no such mask$"):
-        read_support(image, mask)
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("mask.jpg", "JPEG blurs a mask's values; save the mask as PNG"),
+        ("nothing.png", "no such mask"),
+        ("nothing.json", "no such mask"),
+        ("text.png", "not an image, or damaged; replace it"),
+    ],
+)
+def test_files_that_are_no_masks(tmp_path: Path, name: str, says: str) -> None:
+    image, _ = support(tmp_path, Image.new("L", (3, 2), 255), name="mask.jpg")
+    (tmp_path / "text.png").write_text("text")
+    with pytest.raises(UserError, match=f"/{name}: {says}"):
+        read_support(image, tmp_path / name)
