@@ -154,14 +154,10 @@ def demonstrate(fold: int, out: Path) -> None:
     chosen = telling_episodes(plans[0], results["baseline"], results["SSP + refine"])
     draw_episodes(out / "episodes.png", part.images, chosen, {name: networks[name] for name in DRAWN})
     draw_inside(out / "explained.png", part.images, chosen[-2], networks["SSP + refine"])
-    write_gallery(
-        out / "look",
-        f"Toy images: {headline(Setting(fold=fold, refine=True), PAPER, plans, results['SSP + refine'])}",
-        networks["SSP + refine"],
-        part.images,
-        choose(plans, results["SSP + refine"], SHOWN_EPISODES),
-        workers=0,
-    )
+    refined = results["SSP + refine"]
+    title = f"Toy images: {headline(Setting(fold=fold, refine=True), PAPER, plans, refined)}"
+    shown = choose(plans, refined, SHOWN_EPISODES)
+    write_gallery(out / "look", title, networks["SSP + refine"], part.images, shown=shown)
     of_one = METHODS[METHODS.index("--test-episodes") + 1]
     about = (
         f"Toy images, fold {fold}, crops of 129 pixels, from random weights; five seeds of {TEST_EPISODES} episodes. "

@@ -20,7 +20,6 @@ import engine.custom
 import engine.evaluation.training_provenance
 import model
 import prediction.predictor
-import tables.authors
 import util.errors
 
 dependencies = ["torch", "torchvision", "numpy", "PIL", "tqdm"]
@@ -83,7 +82,7 @@ def _loaded(
     """The network of this method and backbone (None: the weights'), in eval mode, what it is, and a note on it."""
     state, info = None, {"method": method, "backbone": backbone}
     if weights is not None:
-        state, info = tables.authors.load_known(pathlib.Path(weights))
+        state, info = engine.checkpoint.load_checkpoint(weights)
         if method and backbone in model.BACKBONES and (method, backbone) != (info["method"], info["backbone"]):
             found = f"{info['method']}_{info['backbone']}"
             raise util.errors.UserError(

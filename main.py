@@ -28,7 +28,7 @@ from typing import Any
 import util.launch
 from dataset import Plans, Split, open_fold, open_pool
 from engine.custom import code_digest
-from engine.evaluation.protocol import PAPER, plan_seeds
+from engine.evaluation.protocol import PAPER, EvaluationOptions, plan_seeds
 from engine.options import add_schedule, add_start, check_engine, default_device, make_parser, resolve_setting, whole
 from engine.setting import Schedule, Setting
 from engine.training.best import suffixes
@@ -128,9 +128,11 @@ def train(args: argparse.Namespace, asked: Interrupts, held: ExitStack) -> Path:
     # The network, its optimizer and the state of the run (sections 2 to 4).
     how = {"training": earlier, "released_order": args.released_order, "frozen": bool(args.frozen), "held": held}
     run = TrainingRun(setting, schedule, fold, samples, last, flags, means, args.pretrained, **how)
+    held.callback(run.stream.close)  # its loader processes end before this one does
 
     def test(split: Split, plans: Plans) -> dict[str, Any]:
-        return evaluate(run.net, split.images, plans, workers=args.workers, engine=args.engine, cache_gb=args.cache_gb)
+        options = EvaluationOptions(args.workers, args.engine, args.cache_gb)
+        return evaluate(run.net, split.images, plans, options=options)
 
     def time_left(unit: float) -> str:
         """For people; unit: seconds of evaluation's unit of cost."""

@@ -22,9 +22,9 @@ from pathlib import Path
 import util.launch
 from dataset import DATASETS, FOLDS
 from engine.evaluation.protocol import HSNET
-from engine.evaluation.result import Result, find_results
+from engine.evaluation.result import EvaluationResult, find_results
 from engine.options import BACKBONE_CHOICES, METHOD_CHOICES, OneLineParser, named, whole
-from engine.setting import AUTHORS, OWN, WEIGHTS
+from engine.setting import AUTHORS, OWN, WEIGHTS_FROM
 from model.names import is_backbone, is_method
 from tables.commands import (
     home_of,
@@ -65,7 +65,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         metavar="BACKBONE",
         help=f"only this backbone: {BACKBONE_CHOICES}",
     )
-    add("--weights", choices=WEIGHTS, help="only trainings of your own, or only the authors' weights")
+    add("--weights", choices=WEIGHTS_FROM, help="only trainings of your own, or only the authors' weights")
     add("--markdown", metavar="FILE", help="write the tables to a file")
     add("--csv", metavar="FILE", help="write a line for each cell")
     add("--picture", metavar="FILE.png", help="draw the tables (needs matplotlib)")
@@ -101,7 +101,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 
-def read_results(paths: list[str], out: str) -> list[Result]:
+def read_results(paths: list[str], out: str) -> list[EvaluationResult]:
     """What is measured in these paths; by default in out, which need not exist yet."""
     if not paths and not Path(out).exists():
         say(f"{out}: no such folder, nothing is measured yet", file=sys.stderr)

@@ -30,11 +30,12 @@ from dataset import DATASETS, FOLDS
 from engine.evaluation.estimate import duration
 from engine.evaluation.protocol import HSNET, PAPER, PROTOCOLS, Protocol
 from engine.evaluation.result import find_results
-from engine.options import EPISODES, SEEDS, OneLineParser, add_schedule, default_device, device, whole
+from engine.options import OneLineParser, add_schedule, default_device, device, whole
+from engine.recorded import is_recorded
 from engine.setting import AUTHORS, OWN, RECIPE, RELEASED_ORDER, Schedule, Setting
 from model import BACKBONES, METHODS
 from tables.authors import FOLDER as AUTHORS_FOLDER
-from tables.authors import AuthorsWeights, choose, is_recorded
+from tables.authors import AuthorsWeights, choose
 from tables.commands import (
     home_of,
     is_of_other,
@@ -145,10 +146,10 @@ def is_finished(cell: Cell, args: argparse.Namespace) -> bool:
         checkpoint = newest_checkpoint(training_setting(cell.setting, cell.setting.fold, PAPER), args.out)
         return checkpoint is not None and not is_of_other(checkpoint)  # whose flags main.py will not go on with
     with suppress(UserError):  # no checkpoint yet, or one that has changed, of which measure tells
-        if cell.weights and not is_recorded(Path(args.authors), cell.weights):
+        if cell.weights and not is_recorded(Path(args.authors), cell.weights.name):
             return False
-        settled, path, _ = testing.parse(words_of(cell, args))
-        kept = testing.kept_result(settled, path)
+        flags = testing.parse(words_of(cell, args))
+        kept = testing.kept_result(flags, testing.open_evaluation(flags))
         return kept is not None and kept.is_file()
     return False
 
@@ -204,8 +205,8 @@ def parse_budget(more: Sequence[str]) -> Budget:
     parser = OneLineParser("", add_help=False)
     add = parser.add_argument
     add_schedule(parser)
-    add("--episodes", type=EPISODES)
-    add("--seeds", type=SEEDS, default=PAPER.seeds)
+    add("--episodes", type=whole(1))
+    add("--seeds", type=whole(1, 1000), default=PAPER.seeds)
     add("--device", type=device, default=default_device())
     f = parser.parse_known_args(more)[0]
     schedule = Schedule(f.episode, f.snapshot, f.batch_size, RECIPE.lr)

@@ -16,38 +16,61 @@ refines only with --refine.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import util.launch
 from dataset import DATASETS, Benchmark
 from dataset.provenance import label_of
-from engine.checkpoint import Checkpoint, find_checkpoint, load_network
+from engine.checkpoint import Checkpoint, find_checkpoint, load_checkpoint, load_network
 from engine.custom import build_network, code_files, resolve_network
-from engine.evaluation.evaluation_set import describe_evaluation, describe_missing_classes, open_evaluation_set
-from engine.evaluation.protocol import HSNET, PAPER, PROTOCOLS, SAVED, leakage_warnings, load_episodes, save_episodes
-from engine.evaluation.result import finished_result, result_path, save_result
+from engine.evaluation.evaluation_set import (
+    EpisodesWanted,
+    describe_evaluation,
+    describe_missing_classes,
+    open_evaluation_set,
+)
+from engine.evaluation.protocol import (
+    HSNET,
+    PAPER,
+    PROTOCOLS,
+    EvaluationOptions,
+    Protocol,
+    SavedEpisodes,
+    leakage_warnings,
+    load_episodes,
+    save_episodes,
+)
+from engine.evaluation.result import EvaluationResult, finished_result, result_path
 from engine.evaluation.training_provenance import state_training
-from engine.options import EPISODES, check_engine, default_device, make_parser, resolve_setting, whole
+from engine.options import check_engine, default_device, make_parser, parse_flags, resolve_setting, whole
 from engine.setting import SUFFIX, Setting
-from tables.authors import load_known
 from util import distributed
 from util.errors import UserError
 from util.files import check_apart, check_file, check_writable
 from util.interrupts import interrupts
 
 
-def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]:
-    """The settled flags, the checkpoint's path and the checkpoint."""
+class Evaluation(NamedTuple):
+    """What is to be tested: the weights, what on, how, and with which episodes."""
+
+    path: Path  # of the weights
+    checkpoint: Checkpoint
+    setting: Setting
+    protocol: Protocol
+    wanted: EpisodesWanted
+
+
+def parse(argv: list[str] | None) -> Any:
+    """Parse the flags into a frozen record; None: not given."""
     parser = make_parser(__doc__, "the checkpoint's, else ")
     add = parser.add_argument
     add("--checkpoint", metavar="PATH", help="weights, or a folder that holds exactly one")
     add("--trained-on", metavar="FOLD", help="what a .pth was trained on: 0 (pascal), contiguous:0 (coco), fss")
     add("--out", default="outdir", metavar="DIR", help="main.py's folder (default %(default)s)")
     add("--protocol", choices=tuple(PROTOCOLS), help="the paper's own, or HSNet's (default ssp)")
-    add("--episodes", type=EPISODES, help="episodes of a seed (default the protocol's)")
+    add("--episodes", type=whole(1), help="episodes of a seed (default the protocol's)")
     add("--save-episodes", metavar="FILE", help="write the episodes here, as JSON")
     add("--episodes-from", metavar="FILE", help="run the episodes of a file that --save-episodes wrote")
     add("--json", metavar="FILE", help="write the result here")
@@ -55,142 +78,136 @@ def parse(argv: list[str] | None) -> tuple[argparse.Namespace, Path, Checkpoint]
     add("--visualize", metavar="DIR", help="draw the best, the worst and random episodes on a page")
     add("--visualize-episodes", type=whole(3, 999), default=60, metavar="N", help="drawn episodes (default 60)")
     add("--amp", action="store_true", help="run the backbone in bfloat16, meant for CUDA; results differ slightly")
-    parser.set_defaults(seed=None, seeds=None)  # which saved episodes have of their own
-    args = parser.parse_args(argv)
-    take_saved(args)
-    if args.protocol == HSNET.name and args.dataset:
-        args.class_order = args.class_order or DATASETS[args.dataset].hsnet_order
-    if args.checkpoint:
-        path = find_checkpoint(args.checkpoint)
-    else:
-        run = resolve_setting(vars(args))
-        path = find_checkpoint(run.folder(args.out), f"{run.name}_*")
-    DATASETS.get(args.dataset, Benchmark)(args.data_root)  # a folder that is missing is met here
-    checkpoint = load_known(path)
-    if args.trained_on:
-        known = state_training(checkpoint.info, args.trained_on, path, args.dataset, args.data_root, args.splits)
-        checkpoint = checkpoint._replace(info=known)
-    vars(args).update(resolve_network(path, checkpoint.info, vars(args)))
-    resolve_episodes(args, dict(checkpoint.info), path)
-    if args.amp and args.engine == "plain":
+    parser.set_defaults(seed=None, seeds=None)  # saved episodes have seeds of their own
+    flags = parse_flags(parser, argv)
+    if flags.amp and flags.engine == "plain":
         raise UserError("--amp belongs to --engine planned, the plain one is the reference")
-    check_engine(args.engine)
-    outputs = {"--json": args.json, "--save-episodes": args.save_episodes}
-    check_apart(outputs, [path, path.with_suffix(".pth"), path.with_suffix(SUFFIX), args.episodes_from])
+    check_engine(flags.engine)
+    return flags
+
+
+def open_evaluation(flags: Any) -> Evaluation:
+    """Open the weights, and settle what they are tested on. Raises UserError if flags, weights and files do not fit."""
+    saved = load_episodes(flags.episodes_from) if flags.episodes_from else None
+    seeds = range(flags.seed or 0, (flags.seed or 0) + (flags.seeds or PAPER.seeds))
+    if saved and (flags.seed, flags.seeds) != (None, None) and [*saved.plans] != [*seeds]:
+        has = ", ".join(map(str, saved.plans))
+        raise UserError(f"{flags.episodes_from}: its seeds are {has}; leave --seed and --seeds out")
+    flags = take_saved(flags, saved) if saved else flags
+    protocol = PROTOCOLS[flags.protocol or PAPER.name]
+    given = {name: getattr(flags, name) for name in Setting().as_dict()}
+    if flags.checkpoint:
+        path = find_checkpoint(flags.checkpoint)
+    else:
+        run = resolve_setting(given, protocol=protocol)
+        path = find_checkpoint(run.folder(flags.out), f"{run.name}_*")
+    DATASETS.get(flags.dataset, Benchmark)(flags.data_root)  # a folder that is missing is met here
+    checkpoint = load_checkpoint(path)
+    if flags.trained_on:
+        info = state_training(checkpoint.info, flags.trained_on, path, flags.dataset, flags.data_root, flags.splits)
+        checkpoint = checkpoint._replace(info=info)
+    info = checkpoint.info
+    setting = resolve_setting(given | resolve_network(path, info, given), info, protocol)
+    if protocol == HSNET and not (flags.splits or saved):
+        raise UserError("--protocol hsnet needs --splits, the data/splits of an HSNet checkout or of prepare.py splits")
+    tells_fold = info.get("dataset") == setting.dataset and info.get("fold") is not None
+    if setting.fold is not None and given["fold"] is None and not tells_fold:
+        raise UserError(f"{path}: does not say which fold of {setting.dataset} to test; pass --fold, or --trained-on")
+    check_outputs(flags, path)
+    return Evaluation(path, checkpoint, setting, protocol, wanted=EpisodesWanted(seeds, flags.episodes, saved))
+
+
+def take_saved(flags: Any, saved: SavedEpisodes) -> Any:
+    """The flags, with what saved episodes belong to. Raises UserError if other flags were given."""
+    known = {name: getattr(saved, name) for name in ("dataset", "class_order", "fold", "shot", "protocol")}
+    for name, value in known.items():
+        if (given := getattr(flags, name)) not in (None, value):
+            flag = name.replace("_", "-")
+            raise UserError(f"{flags.episodes_from}: its {flag} is {value}, not --{flag} {given}")
+    return flags._replace(**known)
+
+
+def check_outputs(flags: Any, path: Path) -> None:
+    """Raise UserError if what is to be written cannot be, or is what is read; path: of the weights."""
+    from engine.evaluation.gallery import PANELS
+
+    outputs = {"--json": flags.json, "--save-episodes": flags.save_episodes}
+    check_apart(outputs, [path, path.with_suffix(".pth"), path.with_suffix(SUFFIX), flags.episodes_from])
     for file in filter(None, outputs.values()):
         check_file(file)
-    from engine.evaluation.gallery import PICTURES
-
-    for folder in filter(None, (args.visualize and Path(args.visualize) / PICTURES, args.results)):
+    for folder in filter(None, (flags.visualize and Path(flags.visualize) / PANELS, flags.results)):
         check_writable(folder)
-    return args, path, checkpoint
 
 
-def take_saved(args: argparse.Namespace) -> None:
-    """Take the episodes of --episodes-from, and what they belong to."""
-    saved = load_episodes(args.episodes_from) if args.episodes_from else None
-    is_given = (args.seed, args.seeds) != (None, None)
-    args.seed, args.seeds = args.seed or 0, args.seeds or PAPER.seeds
-    if saved and is_given and [*saved["plans"]] != [*range(args.seed, args.seed + args.seeds)]:
-        has = ", ".join(map(str, saved["plans"]))
-        raise UserError(f"{args.episodes_from}: its seeds are {has}; leave --seed and --seeds out")
-    for name in SAVED if saved else ():
-        if getattr(args, name) not in (None, saved[name]):
-            flag = name.replace("_", "-")
-            raise UserError(f"{args.episodes_from}: its {flag} is {saved[name]}, not --{flag} {getattr(args, name)}")
-        setattr(args, name, saved[name])
-    args.saved = saved
-    args.protocol = args.protocol or PAPER.name
-
-
-def resolve_episodes(args: argparse.Namespace, known: dict[str, Any], path: Path) -> None:
-    """Settle the dataset, fold, shot and refinement; known: what the checkpoint at ``path`` says of itself."""
-    benchmark = DATASETS[args.dataset or known.get("dataset", "pascal")]
-    if known.get("dataset") != benchmark.name:
-        known = {name: value for name, value in known.items() if name not in ("fold", "class_order")}
-    if args.protocol == HSNET.name:
-        known.pop("refine", None)  # the release does not refine in this protocol
-        if args.class_order not in (None, benchmark.hsnet_order) and args.class_order in benchmark.class_orders:
-            raise UserError(f"--class-order: HSNet's protocol tests {benchmark.hsnet_order} folds; leave the flag out")
-        args.class_order = args.class_order or benchmark.hsnet_order
-        if not (args.splits or args.saved):
-            raise UserError(
-                "--protocol hsnet needs --splits, the data/splits of an HSNet checkout or of prepare.py splits"
-            )
-    if benchmark.folds[0] is not None and args.fold is None and known.get("fold") is None:
-        raise UserError(f"{path}: does not say which fold of {benchmark.name} to test; pass --fold, or --trained-on")
-    vars(args).update(resolve_setting(vars(args), known).as_dict())
-
-
-def kept_result(args: argparse.Namespace, path: Path) -> Path | None:
+def kept_result(flags: Any, evaluation: Evaluation) -> Path | None:
     """Where --results keeps the result of these flags and weights."""
-    if not args.results:
+    if not flags.results:
         return None
-    choices = {name: getattr(args, name) for name in ("seed", "seeds", "episodes", "engine", "amp")}
-    choices |= {"trained_on": args.trained_on} if args.trained_on else {}
-    choices |= {name: str(Path(x).resolve()) for name in ("data_root", "splits") if (x := getattr(args, name))}
-    files = [path, *filter(None, [args.episodes_from]), *code_files(args.method, args.backbone)]
-    return result_path(args.results, Setting.of(vars(args)), PROTOCOLS[args.protocol], choices, files)
+    path, _, setting, protocol, wanted = evaluation
+    choices = {"seed": wanted.seeds[0], "seeds": len(wanted.seeds), "episodes": wanted.episodes}
+    choices |= {"engine": flags.engine, "amp": flags.amp}
+    choices |= {"trained_on": flags.trained_on} if flags.trained_on else {}
+    choices |= {name: str(Path(x).resolve()) for name in ("data_root", "splits") if (x := getattr(flags, name))}
+    files = [path, *filter(None, [flags.episodes_from]), *code_files(setting.method, setting.backbone)]
+    return result_path(flags.results, setting, protocol, choices, files=files)
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
-    """Evaluate as the flags say; returns the result of engine.evaluation.evaluate."""
-    args, path, checkpoint = parse(argv)
-    with interrupts(), distributed.joined(args.device or default_device()) as args.device:
-        return test(args, path, checkpoint)
+    """Evaluate as the flags say; returns what engine.evaluation.evaluate measured."""
+    flags = parse(argv)
+    evaluation = open_evaluation(flags)
+    with interrupts(), distributed.joined(flags.device or default_device()) as device:
+        return test(flags._replace(device=device), evaluation)
 
 
-def test(args: argparse.Namespace, path: Path, checkpoint: Checkpoint) -> dict[str, Any]:
+def test(flags: Any, evaluation: Evaluation) -> dict[str, Any]:
     """Plan the episodes of all seeds, segment them, print and write the result."""
     # Here, so that --help and wrong flags need not wait for torch.
-    from engine.evaluation.estimate import LONG, cost, duration, unit_seconds
+    from engine.evaluation.estimate import describe_duration
     from engine.evaluation.evaluate import evaluate, result_table, summary
     from engine.evaluation.gallery import choose, headline, write_gallery
 
-    setting, protocol = Setting.of(vars(args)), PROTOCOLS[args.protocol]
-    kept = kept_result(args, path)
-    if kept and not (args.json or args.save_episodes or args.visualize) and (result := finished_result(kept)):
-        distributed.say(f"finished before: {kept}: mIoU {result['miou']:.4f}")
-        return result
+    path, checkpoint, setting, protocol, wanted = evaluation
+    options = EvaluationOptions(flags.workers, flags.engine, flags.cache_gb, flags.amp)
+    kept = kept_result(flags, evaluation)
+    if kept and not (flags.json or flags.save_episodes or flags.visualize) and (result := finished_result(kept)):
+        distributed.say(f"finished before: {kept}: mIoU {result.miou:.4f}")
+        return result.measured
 
     # The episodes are known before the first image is opened (docs/method.md, section 5).
-    seeds = range(args.seed, args.seed + args.seeds)
-    what = setting, protocol, args.data_root, args.splits
-    tested = open_evaluation_set(*what, seeds, args.episodes, args.saved, args.workers)
+    tested = open_evaluation_set(setting, protocol, wanted, flags.data_root, splits=flags.splits, workers=flags.workers)
     images, plans, classes, data = tested
-    distributed.say(*describe_evaluation(setting, protocol, tested, checkpoint.info, path, args.episodes_from))
-    distributed.say(*describe_missing_classes(tested, protocol))
+    lines = describe_evaluation(setting, protocol, tested, checkpoint.info, path=path, source=flags.episodes_from)
+    distributed.say(*lines, *describe_missing_classes(tested, protocol))
     net = build_network(setting.method, setting.backbone, setting.refine)
     load_network(net, checkpoint.state_dict, path)
-    net.to(args.device)
-    splits = args.splits if protocol == HSNET and args.saved is None else None
-    doubts = leakage_warnings(setting, classes, images.class_names, checkpoint.info, path, splits)
-    for line in doubts:
+    net.to(flags.device)
+    splits = flags.splits if protocol == HSNET and wanted.saved is None else None
+    warnings = leakage_warnings(setting, classes, images.class_names, checkpoint.info, path=path, splits=splits)
+    for line in warnings:
         distributed.say(f"WARNING: {line}", file=sys.stderr)
-    if args.save_episodes and distributed.rank() == 0:
-        save_episodes(args.save_episodes, setting, protocol, plans, data)
-    work = cost(plans, args.engine)
-    if work > LONG:
-        unit = unit_seconds(net, images, next(iter(plans.values())), args.engine, protocol, args.amp)
-        distributed.say(f"{sum(map(len, plans.values()))} episodes, about {duration(work * unit)}")
+    if flags.save_episodes and distributed.rank() == 0:
+        save_episodes(flags.save_episodes, setting, protocol, plans, data=data)
+    distributed.say(*describe_duration(net, images, plans, protocol, options=options))
 
     # Each image passes the backbone once, then each query is matched with all its episodes (sections 3, 6 and 8).
-    how = {"engine": args.engine, "amp": args.amp}
-    result = evaluate(net, images, plans, protocol, classes, args.workers, cache_gb=args.cache_gb, **how)
-    if distributed.rank() == 0:
-        about = setting, result, path, len(next(iter(plans.values()))), checkpoint.info, protocol
-        known = {"data": data, "missing": tested.missing, "episodes_from": args.episodes_from}
-        for file in filter(None, (args.json, kept)):
-            save_result(file, *about, warnings=doubts, **known, **how)
-    distributed.say(*result_table(result, images.class_names, classes).splitlines())
-    distributed.say(f"{summary(result)}: {path}")
-    if args.visualize and distributed.rank() == 0:
+    measured = evaluate(net, images, plans, protocol, classes=classes, options=options)
+    result = EvaluationResult(
+        setting, protocol, measured, str(path), episodes=len(next(iter(plans.values()))), training=checkpoint.info,
+        engine=flags.engine, amp=flags.amp, warnings=warnings, data=data, missing_classes=tested.missing,
+        episodes_from=flags.episodes_from,
+    )  # fmt: skip
+    for file in filter(None, (flags.json, kept) if distributed.rank() == 0 else ()):
+        result.write(file)
+    distributed.say(*result_table(measured, images.class_names, classes).splitlines())
+    distributed.say(f"{summary(measured)}: {path}")
+    if flags.visualize and distributed.rank() == 0:
+        shown = choose(plans, measured, flags.visualize_episodes)
         what = ", ".join(filter(None, (path.name, label_of(data))))
-        title = f"{what}: {headline(setting, protocol, plans, result)}"
-        shown = choose(plans, result, args.visualize_episodes)
-        page = write_gallery(Path(args.visualize), title, net, images, shown, args.workers, protocol)
+        title = f"{what}: {headline(setting, protocol, plans, measured)}"
+        page = write_gallery(Path(flags.visualize), title, net, images, shown=shown, protocol=protocol)
         distributed.say(f"page: {page}")
-    return result
+    return measured
 
 
 if __name__ == "__main__":

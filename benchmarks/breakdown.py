@@ -23,8 +23,8 @@ from benchmarks.timing import timed
 from benchmarks.training import LR, both_ways
 from engine.evaluation import planned
 from engine.evaluation.planned import count_planned
+from engine.evaluation.protocol import EvaluationOptions
 from engine.options import OneLineParser, default_device, positive, whole
-from engine.setting import CACHE_GB
 from engine.training.step import make_optimizer, train_step
 from model.fast import evaluation
 from model.fast.evaluation import Query, Sums
@@ -68,7 +68,7 @@ def of_evaluation(args: argparse.Namespace) -> None:
         for step, places in STEPS.items():
             for owner, name in places:
                 stack.enter_context(patch.object(owner, name, clocked(getattr(owner, name), seconds, step)))
-        total, _ = timed(lambda: count_planned(net, images, episodes, args.workers, int(CACHE_GB * 2**30)))
+        total, _ = timed(lambda: count_planned(net, images, episodes, options=EvaluationOptions(args.workers)))
     title = f"planned evaluation, {args.shot}-shot, {len(episodes)} episodes: ms an episode"
     show(title, {step: 1000 * seconds[step] / len(episodes) for step in STEPS}, 1000 * total / len(episodes))
 

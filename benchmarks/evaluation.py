@@ -25,6 +25,7 @@ from dataset.samples import Pictures
 from engine.checkpoint import load_checkpoint, load_network
 from engine.evaluation.evaluate import count_plainly, peak_memory_gb
 from engine.evaluation.planned import count_planned
+from engine.evaluation.protocol import EvaluationOptions
 from engine.options import OneLineParser, default_device, positive, whole
 from engine.setting import CACHE_GB
 from model import BACKBONES, FewShotNetwork, build_model, calibrate_batch_norms, fold_batch_norms
@@ -72,7 +73,8 @@ def grow(args: argparse.Namespace, shot: int) -> None:
     shuffled = [episodes[number] for number in torch.randperm(len(episodes), generator=generator).tolist()]
     print()
     for count in (len(episodes) // 4, len(episodes) // 2, len(episodes)):
-        work = partial(count_planned, net, images, shuffled[:count], args.workers, int(args.cache_gb * 2**30))
+        options = EvaluationOptions(args.workers, cache_gb=args.cache_gb)
+        work = partial(count_planned, net, images, shuffled[:count], options=options)
         seconds, (_, passes) = timed(work)
         print(f"{shot}-shot: {count:6} episodes, {passes} backbone passes: {seconds:7.1f} s")
 
@@ -83,11 +85,10 @@ def compare(args: argparse.Namespace, shot: int) -> None:
     net = network(args.backbone, args.checkpoint, images).to(default_device())
     some, ids = episodes[: args.plain_episodes], sorted(images_of(episodes))
     decoding, pictures = timed(lambda: [picture[None] for picture, _ in Pictures(images, ids)])
+    options = EvaluationOptions(args.workers, cache_gb=args.cache_gb)
     planned, backbone, plain = [], [], []
     for _ in range(args.rounds):
-        seconds, (counts, passes) = timed(
-            lambda: count_planned(net, images, episodes, args.workers, int(args.cache_gb * 2**30))
-        )
+        seconds, (counts, passes) = timed(lambda: count_planned(net, images, episodes, options=options))
         planned.append(1000 * seconds / len(episodes))
         memory = peak_memory_gb(net.device)  # so far: the plain engine comes after
         backbone.append(1000 * timed(lambda: bare_passes(net, pictures))[0] / len(episodes))

@@ -17,8 +17,8 @@ from dataset import Episode, ImageSet, class_index, images_of, open_split, plan_
 from dataset.samples import Pictures, Sample
 from engine.evaluation.evaluate import count_plainly
 from engine.evaluation.planned import count_planned
+from engine.evaluation.protocol import EvaluationOptions
 from engine.options import default_device
-from engine.setting import CACHE_GB
 from engine.training.run import DTYPES
 from engine.training.step import make_optimizer, train_step
 from model import FewShotNetwork
@@ -40,11 +40,11 @@ def evaluation(job: Job) -> list[Row]:
 
 def both_engines(net: FewShotNetwork, images: ImageSet, episodes: Sequence[Episode], job: Job) -> Numbers:
     """Time of an episode, memory, and the share of pixels that the engines predict otherwise."""
-    some, budget = episodes[: job.plain], int(CACHE_GB * 2**30)
-    seconds, results, memory = measured(lambda _: count_planned(net, images, episodes, job.workers, budget), job.rounds)
+    some, options = episodes[: job.plain], EvaluationOptions(job.workers)
+    seconds, results, memory = measured(lambda _: count_planned(net, images, episodes, options=options), job.rounds)
     counts, passes = results[-1]
     in_bfloat16, others, _ = measured(
-        lambda _: count_planned(net, images, episodes, job.workers, budget, amp=True), job.rounds
+        lambda _: count_planned(net, images, episodes, options=EvaluationOptions(job.workers, amp=True)), job.rounds
     )
     plain, expected, of_plain = measured(lambda _: count_plainly(net, images, some, job.workers), job.rounds)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -26,7 +27,7 @@ class _ErrorsAsItems(Dataset):
         try:
             return self.dataset[number]
         except UserError as error:
-            return error
+            return UserError(*error.args)  # as from a process: no traceback, which would hold all frames of the loading
 
 
 def _collate(items: list[Any]) -> Any:
@@ -40,8 +41,8 @@ def _leave_interrupts_to_parent(_worker: int) -> None:
     leave_interrupts_to_parent(terminate=lambda *_: signal.alarm(OUTLIVES_SIGTERM))
 
 
-def batches(dataset: Dataset, batch_size: int, workers: int, pin_memory: bool = False) -> Iterator[Any]:
-    """Load a dataset's items in order, collated; the last short batch is dropped.
+def batches(dataset: Dataset, batch_size: int, workers: int, pin_memory: bool = False) -> Generator[Any, None, None]:
+    """Load a dataset's items in order, collated; the last short batch is dropped. At its end no loader process is left.
 
     Arguments:
         dataset: of tensors, or of tuples of them.
@@ -60,12 +61,15 @@ def batches(dataset: Dataset, batch_size: int, workers: int, pin_memory: bool = 
         pin_memory=pin_memory,
         worker_init_fn=_leave_interrupts_to_parent,
     )
-    with no_interrupts():
-        loaded = iter(loader)
-    for batch in loaded:
-        if isinstance(batch, UserError):
-            raise batch
-        yield batch
+    with ExitStack() as at_end:
+        with no_interrupts():
+            loaded = iter(loader)
+            if loader.num_workers:  # left to itself it stops them when it is collected, which a traceback puts off
+                at_end.callback(loaded._shutdown_workers)
+        for batch in loaded:
+            if isinstance(batch, UserError):
+                raise UserError(*batch.args)  # a new one: its traceback holds this frame, and this frame the batch
+            yield batch
 
 
 def to_device(batch: Any, device: torch.device) -> Any:

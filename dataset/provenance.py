@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from util.errors import UserError, refusal
+from util.fields import check_fields, text, whole
 from util.files import read_json
 
-COUNTED_LISTS = ("train", "val", "test")  # whose counts that file may state
+COUNTED_LISTS = ("train", "val", "test", "select")  # counts that file may state; select is a former name of val
 EXPECTED = "expected.json"  # in a dataset's folder: its name and its own counts, in place of the published ones
+
+
+PROVENANCE_RULES = {"name": text, "counted": text, "count": whole(0), "published": whole(0)}
 
 
 class Provenance(NamedTuple):
@@ -46,17 +49,13 @@ def read_counts(root: Path) -> dict[str, Any]:
         return {}
     try:
         counts = read_json(path)
-        if not isinstance(counts, dict):
-            raise TypeError("no object")
-        if "select" in counts:  # the former name of fss's val
+        check_fields(counts, dict.fromkeys(COUNTED_LISTS, whole(0)), may_lack=True)
+        if "select" in counts:
             counts["val"] = counts.pop("select")
-        for name in COUNTED_LISTS:
-            if name in counts and (type(counts[name]) is not int or counts[name] < 0):
-                raise ValueError(f"{name} cannot be {counts[name]!r:.40}")
         return counts
     except OSError as error:
         raise ValueError(f"{path}: cannot be read: {refusal(error)}") from error
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         raise ValueError(f"{path}: cannot be read as counts ({error}); remove it") from error
 
 
@@ -73,10 +72,5 @@ def from_dict(known: Any) -> Provenance | None:
     """What a file says, written as a dict of the fields; None where it says nothing. Raises ValueError if absurd."""
     if known is None:
         return None
-    if not isinstance(known, Mapping) or set(known) != set(Provenance._fields):
-        raise ValueError("not what was counted of a dataset")
-    found = Provenance(**known)
-    texts = all(isinstance(text, str) and text.isprintable() for text in (found.name, found.counted))
-    if not (texts and all(type(number) is int and number >= 0 for number in (found.count, found.published))):
-        raise ValueError("not what was counted of a dataset")
-    return found
+    check_fields(known, PROVENANCE_RULES)
+    return Provenance(**{name: known[name] for name in Provenance._fields})

@@ -6,19 +6,19 @@ No pickle is trusted: files are read with ``weights_only=True`` or as safetensor
 from __future__ import annotations
 
 import io
-import reprlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dataset import DATASETS, FOLDS
 from dataset.coco import CLASS_ORDERS
+from engine.recorded import recorded_info
 from engine.setting import SUFFIX
 from model.names import is_backbone, is_method, is_papers
-from util.errors import UserError, one_line, refusal
+from util.errors import UserError, refusal
+from util.fields import Rule, check_fields, dict_of, list_of, number, one_of, optional, scalar, whole
 from util.files import atomic_write
-from util.numbers import LARGEST
 
 if TYPE_CHECKING:  # files are found before torch is imported to read them
     from torch import Tensor, nn
@@ -35,29 +35,18 @@ GET_PRETRAINED = (
 OTHER_PRETRAINED = "name a file of the backbone's weights with --pretrained, or start from random weights (none)"
 
 
-PLAIN = (bool, int, float, str, type(None))
-
-
-def is_plain(value: Any) -> bool:
-    """Whether a value is a dict of texts, numbers and None by names."""
-    return type(value) is dict and all(type(x) is str and type(y) in PLAIN for x, y in value.items())
-
-
-# What a checkpoint may say of its training, each by a rule that its value must keep; what it need not say is absent.
-INFO: dict[str, Callable[[Any], bool]] = {
-    "dataset": lambda x: isinstance(x, str) and x in DATASETS,
-    "class_order": lambda x: x is None or (isinstance(x, str) and x in CLASS_ORDERS),
-    "fold": lambda x: x is None or (type(x) is int and x in FOLDS),
-    "shot": lambda x: type(x) is int and 1 <= x <= 100,
-    "refine": lambda x: type(x) is bool,
-    "miou": lambda x: type(x) in (int, float) and not abs(x) > LARGEST,
-    "arguments": is_plain,
-    "data": lambda x: x is None or is_plain(x),
-    **dict.fromkeys(("base_classes", "novel_classes"), lambda x: type(x) is list and all(type(y) is int for y in x)),
-    **dict.fromkeys(
-        ("base_names", "selection_names", "novel_names"),
-        lambda x: type(x) is list and all(type(y) is str for y in x),
-    ),
+# What a checkpoint may say of its training; what it need not say is absent.
+INFO_RULES: dict[str, Rule] = {
+    "dataset": one_of(*DATASETS),
+    "class_order": one_of(None, *CLASS_ORDERS),
+    "fold": one_of(None, *FOLDS),
+    "shot": whole(1, 100),
+    "refine": one_of(False, True),
+    "miou": number(),
+    "arguments": dict_of(scalar),
+    "data": optional(dict_of(scalar)),
+    **dict.fromkeys(("base_classes", "novel_classes"), list_of(lambda x: type(x) is int)),
+    **dict.fromkeys(("base_names", "selection_names", "novel_names"), list_of(lambda x: type(x) is str)),
 }
 
 
@@ -88,36 +77,37 @@ def read(path: str | Path) -> dict[str, Any]:
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
-    """Read a trained network's file: our own, or a released state dict. Raises UserError, one line."""
+    """Read a trained network's file: our own, or a released state dict.
+
+    Of a file that is recorded as the authors' (engine.recorded) the info tells the setting too, with "weights":
+    "authors". Raises UserError if the file cannot be used, or has changed since it was recorded.
+    """
     from model.weights import method_and_backbone, unwrap
 
     content = read(path)
     with errors_name(path):
         state = unwrap(content)
     info = content.get("info") if content.get("format") == FORMAT else {}
-    if not isinstance(info, dict):
-        raise UserError(f"{path}: damaged: it does not say what it was trained on; fetch it again")
-    for name, value in info.items():
-        if name in INFO and not INFO[name](value):
-            raise UserError(
-                f"{path}: damaged: its {name} cannot be {one_line(reprlib.repr(value)):.40}; fetch it again"
-            )
-    known = _told(info) or method_and_backbone(state)
+    try:
+        check_fields(info, INFO_RULES, may_lack=True)
+    except ValueError as error:
+        raise UserError(f"{path}: damaged: {error}; fetch it again") from error
+    known = _stated_network(info) or method_and_backbone(state)
     if known is None:
         raise UserError(
             f"{path}: not the weights of an SSP or baseline network with a ResNet-50 or -101 "
             f"({len(state)} keys, the first is {next(iter(state))!r}); of other networks take main.py's {SUFFIX}"
         )
-    return Checkpoint(state, {**info, **known})
+    return Checkpoint(state, {**recorded_info(Path(path)), **info, **known})
 
 
-def _told(info: Mapping[str, Any]) -> dict[str, str] | None:
+def _stated_network(info: Mapping[str, Any]) -> dict[str, str] | None:
     """The method and the backbone that a checkpoint names, if they are not the paper's, which the keys tell."""
-    named = {name: info.get(name) for name in ("method", "backbone")}
-    if not all(isinstance(value, str) for value in named.values()):
+    network = {name: info.get(name) for name in ("method", "backbone")}
+    if not all(isinstance(name, str) for name in network.values()):
         return None
-    is_other = is_method(named["method"]) and is_backbone(named["backbone"]) and not is_papers(**named)
-    return named if is_other else None
+    is_other = is_method(network["method"]) and is_backbone(network["backbone"]) and not is_papers(**network)
+    return network if is_other else None
 
 
 def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:

@@ -5,16 +5,18 @@ Custom code, FILE.py:CLASS, runs only where a flag names it, never because a che
 
 from __future__ import annotations
 
+import ast
 import copy
 import hashlib
 import shlex
 import sys
 from collections.abc import Callable, Mapping
+from functools import cache
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from model.names import CUSTOM_CODE, custom_class
+from model.names import CUSTOM_CODE, METHODS, custom_class
 from util.errors import UserError, fills_gpu, first_line
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from model import FewShotNetwork
 
 PROBE = 96  # pixels, the side of the image that a custom backbone is tried on
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef)  # what may begin with a docstring
 GRID = (5, 7)  # of the features that a custom head is tried on
 SAME = 1e-3  # relative: planned and single matching of a head give the same logits
 
@@ -211,7 +214,36 @@ def resolve_network(path: str | Path, info: Mapping[str, Any], given: Mapping[st
         raise UserError(f"{path}: {its}, code of someone's own; if you trust it, pass {flags}")
     for name in names:
         flag, found = given.get(name), info[name]
-        if flag not in (None, found) and (custom_class(found) is None or custom_class(flag) != custom_class(found)):
+        if flag in (None, found) or _takes_weights_of(flag, found):
+            continue
+        if custom_class(found) is None or custom_class(flag) != custom_class(found):
             remedy = f"pass --{name} {shlex.quote(found)}" if custom_class(found) else f"leave --{name} out"
             raise UserError(f"{path}: its {name} is {found}, not {flag}; {remedy}")
     return {name: given.get(name) or info[name] for name in names}
+
+
+def _takes_weights_of(flag: str, method: str) -> bool:
+    """Whether a flag names a custom subclass of one of the paper's methods, which can take that method's weights."""
+    if method not in METHODS or custom_class(flag) is None:
+        return False
+    from model import SSP, Baseline
+
+    head = load_class(flag)
+    return isinstance(head, type) and issubclass(head, {"ssp": SSP, "baseline": Baseline}[method])
+
+
+@cache
+def method_digest() -> str:
+    """The sha256 of the code of the networks and the loss: results and runs of other code are not the same.
+
+    Comments, docstrings and layout do not count.
+    """
+    digest = hashlib.sha256()
+    for path in sorted((Path(__file__).parents[1] / "model").glob("*.py")):
+        if path.stem not in ("__init__", "names", "weights"):
+            tree = ast.parse(path.read_bytes())
+            for node in ast.walk(tree):
+                if isinstance(node, DOCUMENTED) and ast.get_docstring(node) is not None:
+                    node.body[:1] = [ast.Pass()]
+            digest.update(f"{path.stem}\n{ast.unparse(tree)}\n".encode())
+    return digest.hexdigest()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections import namedtuple
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from dataset import DATASETS
 from dataset.coco import CLASS_ORDERS
-from engine.evaluation.protocol import PAPER
+from engine.evaluation.protocol import HSNET, PAPER, Protocol
 from engine.setting import CACHE_GB, ENGINES, MAX_SIDE, MIN_SIDE, RECIPE, Setting
 from model.names import BACKBONES, METHODS, is_backbone, is_method, timm_name
 from util.distributed import launched
@@ -49,6 +50,12 @@ class OneLineParser(argparse.ArgumentParser):
         raise UserError(f"{message} (see {self.prog} --help)")
 
 
+def parse_flags(parser: argparse.ArgumentParser, argv: list[str] | None) -> Any:
+    """Parse flags into a frozen record with a field for each."""
+    values = vars(parser.parse_args(argv))
+    return namedtuple("Flags", values)(**values)
+
+
 def make_parser(description: str, known: str = "") -> argparse.ArgumentParser:
     """A parser with the flags that main.py and test.py share. A default of None is settled later.
 
@@ -71,7 +78,7 @@ def make_parser(description: str, known: str = "") -> argparse.ArgumentParser:
     add("--seed", type=whole(0, 2**31 - 1), default=0, help="seed of all random draws (default 0)")
     add(
         "--seeds",
-        type=SEEDS,
+        type=whole(1, 1000),
         default=PAPER.seeds,
         help=f"number of seeds to test on, from --seed on (default {PAPER.seeds})",
     )
@@ -133,13 +140,13 @@ def add_schedule(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "--batch-size",
-        type=STEP_PARTS,
+        type=whole(1, most=4096),
         default=RECIPE.batch_size,
         help="episodes of a step in all (default %(default)s)",
     )
     add(
         "--accumulate",
-        type=STEP_PARTS,
+        type=whole(1, most=4096),
         default=1,
         help="split a batch into parts, for less memory (default %(default)s)",
     )
@@ -153,11 +160,11 @@ def add_schedule(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--snapshot",
-        type=EPISODES,
+        type=whole(1),
         default=RECIPE.snapshot,
         help="episodes between evaluations (default %(default)s)",
     )
-    add("--test-episodes", type=EPISODES, help="episodes of an evaluation seed (default the protocol's)")
+    add("--test-episodes", type=whole(1), help="episodes of an evaluation seed (default the protocol's)")
 
 
 def add_max_side(parser: argparse.ArgumentParser) -> None:
@@ -219,12 +226,6 @@ def whole(low: int, high: int | None = None, most: int = MOST) -> Callable[[str]
     return parse
 
 
-# What several programs take.
-SEEDS = whole(1, 1000)
-EPISODES = whole(1)
-STEP_PARTS = whole(1, most=4096)  # episodes of a step, or its parts
-
-
 def positive(text: str) -> float:
     """An argparse type: a positive number, of at most LARGEST."""
     value = number(text)
@@ -268,39 +269,48 @@ def default_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def resolve_setting(given: Mapping[str, Any], known: Mapping[str, Any] | None = None) -> Setting:
-    """The setting that flags ask for; a flag that was not given is taken from a checkpoint, then from the defaults.
+def resolve_setting(
+    given: Mapping[str, Any], info: Mapping[str, Any] | None = None, protocol: Protocol = PAPER
+) -> Setting:
+    """The setting that flags ask for; what no flag tells a checkpoint does, then the defaults.
 
     Arguments:
         given: the flags, None for those that were not given.
-        known: what a checkpoint says of itself.
+        info: what a checkpoint tells of its training.
+        protocol: HSNet's has a class order of its own, and refines only by flag, as the release does.
     Raises:
         UserError: flags contradict each other.
     """
-    defaults = {"dataset": "pascal", "backbone": "resnet50", "method": "ssp", "shot": 1, "refine": False}
-    chosen = {}
-    for name in (*defaults, "fold", "class_order"):
-        value = given[name]
-        chosen[name] = (known or {}).get(name, defaults.get(name)) if value is None else value
-    timm = timm_name(chosen["backbone"])
+    known = dict(info or {})
+    benchmark = DATASETS[given["dataset"] or known.get("dataset", Setting.dataset)]
+    if known.get("dataset") != benchmark.name:
+        known |= {"fold": None, "class_order": None}
+    if protocol == HSNET:
+        known |= {"refine": False, "class_order": benchmark.hsnet_order}
+        if given["class_order"] not in (None, benchmark.hsnet_order) and given["class_order"] in benchmark.class_orders:
+            raise UserError(f"--class-order: HSNet's protocol tests {benchmark.hsnet_order} folds; leave the flag out")
+    values = {}
+    for name, default in {**Setting().as_dict(), "dataset": benchmark.name, "fold": benchmark.folds[0]}.items():
+        told = (value for value in (given[name], known.get(name)) if value is not None)
+        values[name] = next(told, default)
+    timm = timm_name(values["backbone"])
     if features := given.get("features"):
         if timm is None or timm.stages:
-            raise UserError(f"--features belongs to --backbone timm:NAME, not to {chosen['backbone']}")
+            raise UserError(f"--features belongs to --backbone timm:NAME, not to {values['backbone']}")
         timm = timm._replace(stages=features)
-    chosen["backbone"] = timm.spelled if timm else chosen["backbone"]
-    dataset, fold, order = chosen["dataset"], chosen["fold"], chosen["class_order"]
-    benchmark = DATASETS[dataset]
-    if fold is None:
-        chosen["fold"] = benchmark.folds[0]
-    elif fold not in benchmark.folds:
-        raise UserError(f"--fold {fold}: {dataset} has no folds, its test classes are a list; leave the flag out")
+    values["backbone"] = timm.spelled if timm else values["backbone"]
+    fold, order = values["fold"], values["class_order"]
+    if fold not in benchmark.folds:
+        raise UserError(
+            f"--fold {fold}: {benchmark.name} has no folds, its test classes are a list; leave the flag out"
+        )
+    if order not in benchmark.class_orders and order is None:
+        raise UserError(
+            f"--dataset {benchmark.name} needs --class-order: contiguous (the paper's own) or interleaved (HSNet's)"
+        )
     if order not in benchmark.class_orders:
-        if order is None:
-            raise UserError(
-                f"--dataset {dataset} needs --class-order: contiguous (the paper's own) or interleaved (HSNet's)"
-            )
-        raise UserError(f"--class-order {order} belongs to --dataset coco, {dataset} has but one order")
+        raise UserError(f"--class-order {order} belongs to --dataset coco, {benchmark.name} has but one order")
     try:
-        return Setting.of(chosen)
+        return Setting.of(values)
     except ValueError as error:
         raise UserError("--refine belongs to --method ssp, the baseline has nothing to refine") from error

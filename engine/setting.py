@@ -12,7 +12,7 @@ from dataset.coco import INTERLEAVED
 from model import check_refine
 from model.names import custom_class, in_file_names, is_papers
 
-WEIGHTS = OWN, AUTHORS = ("own", "authors")  # who trained a network
+WEIGHTS_FROM = OWN, AUTHORS = ("own", "authors")  # who trained a network
 SUFFIX = ".ckpt"  # of our own files of weights; plain state dicts are .pth
 ENGINES = ("planned", "plain")  # of evaluation
 CACHE_GB = 1.0  # of evaluation: features of about 80 images of VOC's size

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model import matching
+from model.fast import check, evaluation
 from model.fast.evaluation import Scratch
 from model.network import FewShotNetwork
 
@@ -21,12 +22,20 @@ class Baseline(FewShotNetwork):
         return upsampled_average(features, mask == 1), upsampled_average(features, mask == 0)
 
     def match(self, features: Tensor, fg: Tensor, bg: Tensor) -> dict[str, Tensor]:
-        return {"final": matching.score(features, fg, bg)}
+        return {"final": matching.score(features, fg, bg, settings=self.matching)}
 
     def match_episodes(self, features: Tensor, fg: Tensor, bg: Tensor, scratch: Scratch | None = None) -> Tensor:
-        unit = F.normalize(features, dim=1)[0].flatten(1)  # (C, N)
-        cosines = [F.normalize(prototypes.flatten(1), dim=1) @ unit for prototypes in (bg, fg)]
-        return matching.TEMPERATURE * torch.stack(cosines, 1).unflatten(2, features.shape[-2:])
+        """Many episodes of one query: its norms are computed once, where that gives the same."""
+
+        def fast(features: Tensor, fg: Tensor, bg: Tensor) -> dict[str, Tensor]:
+            return {"final": evaluation.score_episodes(features[:1], fg, bg, self.matching)}
+
+        if check.agrees(self, "evaluation", fast, self.match):
+            return fast(features, fg, bg)["final"]
+        return super().match_episodes(features, fg, bg, scratch)
+
+
+Baseline.fast_forms_of = Baseline.trace, Baseline.match
 
 
 def upsampled_average(features: Tensor, region: Tensor) -> Tensor:

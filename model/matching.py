@@ -1,21 +1,51 @@
-"""The paper's matching, as pure functions (docs/method.md, section 3). Settings the paper fixes stand here."""
+"""The paper's matching, as pure functions, and its settings (docs/method.md, section 3).
+
+This is the method. What you edit here is what runs: the faster forms in model/fast/ are tried against it, and leave
+the work to it where they differ.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import sys
+from dataclasses import dataclass
+from numbers import Real
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-TEMPERATURE = 10.0  # scales the cosine scores into logits
-FG_THRESHOLD, BG_THRESHOLD = 0.7, 0.6  # confidence of a pixel that supports itself
-FALLBACK_PIXELS = 12  # taken by confidence where no pixel passes the threshold
-ADAPTIVE_SCALE = 2.0  # sharpness of the adaptive background's softmax
-FG_MIX = 0.5  # weight of the self-support foreground prototype, the rest is the support's
-BG_MIX = 0.3  # weight of the global background prototype, the rest is the adaptive one
-REFINE_MIX = (0.5, 0.2, 0.3)  # support, first self-support and second self-support prototypes
-FINAL_MIX = 0.7  # weight of the refined logits, the rest is the first matching's
+
+@dataclass(frozen=True)
+class Matching:
+    """The settings of the matching; the paper's are the defaults. A network holds its own as ``net.matching``.
+
+    Raises ValueError for what is no number.
+    """
+
+    temperature: float = 10.0  # scales the cosine scores into logits
+    fg_threshold: float = 0.7  # confidence of a foreground pixel that supports itself
+    bg_threshold: float = 0.6  # the same of a background pixel
+    fallback_pixels: int = 12  # taken by confidence where no pixel passes the threshold
+    adaptive_scale: float = 2.0  # sharpness of the adaptive background's softmax
+    fg_mix: float = 0.5  # weight of the self-support foreground prototype, the rest is the support's
+    bg_mix: float = 0.3  # weight of the global background prototype, the rest is the adaptive one
+    refine_mix: tuple[float, float, float] = (0.5, 0.2, 0.3)  # weights of support, first and second self-support
+    final_mix: float = 0.7  # weight of the refined logits, the rest is the first matching's
+
+    def __post_init__(self) -> None:
+        mix = self.refine_mix
+        if not (type(mix) is tuple and len(mix) == 3 and all(isinstance(weight, Real) for weight in mix)):
+            raise ValueError(f"refine_mix {mix!r}: must be a tuple of three numbers")
+        if type(self.fallback_pixels) is not int or self.fallback_pixels < 1:
+            raise ValueError(f"fallback_pixels {self.fallback_pixels!r}: must be a whole number from 1 on")
+        for name, value in vars(self).items():
+            if name != "refine_mix" and not isinstance(value, Real):
+                raise ValueError(f"{name} {value!r}: must be a number")
+
+
+PAPER = Matching()
 
 
 class Chosen(NamedTuple):
@@ -43,6 +73,7 @@ class Trace(NamedTuple):
     out1: Tensor | None = None  # step 4
     chosen_again: list[Chosen] | None = None  # step 5; None without refinement
     out2: Tensor | None = None
+    settings: Matching = PAPER
 
     @property
     def outputs(self) -> dict[str, Tensor]:
@@ -68,18 +99,21 @@ def prototypes(features: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     return masked_average(features, mask == 1), masked_average(features, mask == 0)
 
 
-def score(features: Tensor, fg: Tensor, bg: Tensor, lengths: Tensor | None = None) -> Tensor:
+def score(
+    features: Tensor, fg: Tensor, bg: Tensor, lengths: Tensor | None = None, settings: Matching = PAPER
+) -> Tensor:
     """Score features against two prototypes by cosine.
 
     Arguments:
         features: (B, C, h, w).
         fg, bg: prototypes (B, C, 1, 1), or one a pixel (B, C, h, w).
         lengths: the features' norms (B, h, w), if they are known.
+        settings: of which the temperature counts.
     Returns:
         Logits (B, 2, h, w), background first.
     """
     lengths = norm(features) if lengths is None else lengths
-    return TEMPERATURE * torch.stack([cosine(features, lengths, bg), cosine(features, lengths, fg)], 1)
+    return settings.temperature * torch.stack([cosine(features, lengths, bg), cosine(features, lengths, fg)], 1)
 
 
 def norm(x: Tensor) -> Tensor:
@@ -96,18 +130,24 @@ def cosine(features: Tensor, lengths: Tensor, prototype: Tensor) -> Tensor:
     return products / (lengths * norm(prototype))
 
 
-def confident(probability: Tensor, threshold: float) -> Tensor:
-    """Indices of the pixels above the threshold, of the 12 likeliest if there is none. (N,) -> (n,)."""
+def confident(probability: Tensor, threshold: float, fallback: int = PAPER.fallback_pixels) -> Tensor:
+    """Indices of the pixels above the threshold, or of the likeliest (fallback: how many) if none is. (N,) -> (n,)."""
     chosen = (probability > threshold).nonzero().flatten()
     if chosen.numel():
         return chosen
-    return probability.topk(min(FALLBACK_PIXELS, probability.numel())).indices
+    return probability.topk(min(fallback, probability.numel())).indices
 
 
-def self_support(features: Tensor, logits: Tensor, lengths: Tensor | None = None) -> SelfSupport:
-    """Self-support prototypes of query features (B, C, h, w) under the logits (B, 2, h, w) of a first matching.
+def self_support(
+    features: Tensor, logits: Tensor, lengths: Tensor | None = None, settings: Matching = PAPER
+) -> SelfSupport:
+    """Self-support prototypes of a query under the logits of a first matching.
 
-    lengths: the features' norms (B, h, w), if they are known.
+    Arguments:
+        features: of the query, (B, C, h, w).
+        logits: (B, 2, h, w).
+        lengths: the features' norms (B, h, w), if they are known.
+        settings: thresholds, fallback and the adaptive background's scale.
     """
     probability = logits.softmax(1).flatten(2)  # (B, 2, N)
     lengths = norm(features) if lengths is None else lengths
@@ -115,27 +155,29 @@ def self_support(features: Tensor, logits: Tensor, lengths: Tensor | None = None
     parts, sets = [], []
     images = zip(features.flatten(2), unit.flatten(2), lengths.flatten(1), probability, strict=True)
     for pixels, directions, length, (p_bg, p_fg) in images:  # (C, N), (C, N), (N,), (2, N)
-        fg, chosen = confident(p_fg, FG_THRESHOLD), confident(p_bg, BG_THRESHOLD)
+        fg = confident(p_fg, settings.fg_threshold, settings.fallback_pixels)
+        chosen = confident(p_bg, settings.bg_threshold, settings.fallback_pixels)
         share = torch.zeros_like(p_fg).index_fill(0, fg, 1 / len(fg))
         bg = pixels[:, chosen]  # (C, n)
-        adaptive = product(bg, adaptive_weights(directions, bg / length[chosen]).t())  # (C, N)
+        adaptive = product(bg, adaptive_weights(directions, bg / length[chosen], settings.adaptive_scale).t())  # (C, N)
         parts.append((pixels @ share, bg.mean(1), adaptive))
         sets.append(Chosen(fg, chosen))
     fg, bg, adaptive = (torch.stack(part) for part in zip(*parts, strict=True))
     return SelfSupport(fg[..., None, None], bg[..., None, None], adaptive.view_as(features), sets)
 
 
-def adaptive_weights(pixels: Tensor, background: Tensor) -> Tensor:
-    """How much each confident background pixel counts in the ASBP of some pixels: softmax over 2 cosines.
+def adaptive_weights(pixels: Tensor, background: Tensor, scale: float = PAPER.adaptive_scale) -> Tensor:
+    """How much each confident background pixel counts in the ASBP of some pixels: softmax over scaled cosines.
 
     Arguments:
         pixels: features (C, M) of length 1.
         background: features (C, n) of length 1, of the confident background pixels.
+        scale: that the cosines are multiplied by.
     Returns:
         Weights (M, n); those of a pixel sum up to 1.
     """
     similarity = product(pixels.t(), background)
-    return (ADAPTIVE_SCALE * similarity).softmax(1)
+    return (scale * similarity).softmax(1)
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:
@@ -143,20 +185,21 @@ def product(a: Tensor, b: Tensor) -> Tensor:
     return a @ b if a.is_cuda else F.conv1d(b[None], a[..., None])[0]
 
 
-def match(features: Tensor, fg: Tensor, bg: Tensor, refine: bool) -> dict[str, Tensor]:
+def match(features: Tensor, fg: Tensor, bg: Tensor, refine: bool, settings: Matching = PAPER) -> dict[str, Tensor]:
     """Match a query with the supports.
 
     Arguments:
         features: of the query, (B, C, h, w).
         fg, bg: the supports' mean prototypes FP and BP, (B, C, 1, 1), of step 1.
         refine: whether step 5 is taken.
+        settings: of the network.
     Returns:
         Logits (B, 2, h, w), background first: "final" and, when refining, "out1", the matching before refinement.
     """
-    return trace(features, fg, bg, refine).outputs
+    return trace(features, fg, bg, refine, settings).outputs
 
 
-def trace(features: Tensor, fg: Tensor, bg: Tensor, refine: bool) -> Trace:
+def trace(features: Tensor, fg: Tensor, bg: Tensor, refine: bool, settings: Matching = PAPER) -> Trace:
     """Match a query with the supports, and keep what each step gave: steps 2 to 5 of docs/method.md, section 3.
 
     Arguments: those of :func:`match`. The prototypes are not kept, for ASBP is as large as the features.
@@ -166,28 +209,40 @@ def trace(features: Tensor, fg: Tensor, bg: Tensor, refine: bool) -> Trace:
     def mixed(own: SelfSupport) -> tuple[Tensor, Tensor]:
         """The prototypes of step 4: the supports' foreground with the query's own, two kinds of own background."""
         return (
-            FG_MIX * own.fg + (1 - FG_MIX) * fg,
-            torch.add(BG_MIX * own.bg, own.adaptive_bg, alpha=1 - BG_MIX),
+            settings.fg_mix * own.fg + (1 - settings.fg_mix) * fg,
+            torch.add(settings.bg_mix * own.bg, own.adaptive_bg, alpha=1 - settings.bg_mix),
         )
 
     # Step 2: the first match, with the supports' prototypes.
-    first = score(features, fg, bg, lengths)
+    first = score(features, fg, bg, lengths, settings)
     # Step 3: the query's confident pixels make prototypes of its own: SSFP, SSBP, ASBP.
-    own = self_support(features, first, lengths)
+    own = self_support(features, first, lengths, settings)
     # Step 4: mixed prototypes FP1 and BP1, and the second match.
     fg1, bg1 = mixed(own)
-    out1 = score(features, fg1, bg1, lengths)
+    out1 = score(features, fg1, bg1, lengths, settings)
     if not refine:
-        return Trace(first, out1, own.chosen, out1)
+        return Trace(first, out1, own.chosen, out1, settings=settings)
 
     # Step 5: self-support again, under the second match; FP2 and BP2 mix all that came before.
-    own_again = self_support(features, out1, lengths)
+    own_again = self_support(features, out1, lengths, settings)
     chosen_again = own_again.chosen
     fg_again, bg_again = mixed(own_again)
     del own_again  # its ASBP is in bg_again
-    support, once, again = REFINE_MIX
+    support, once, again = settings.refine_mix
     fg2 = support * fg + once * fg1 + again * fg_again
     bg2 = torch.add(support * bg, bg1, alpha=once).add(bg_again, alpha=again)
-    out2 = score(features, fg2, bg2, lengths)
-    final = FINAL_MIX * out2 + (1 - FINAL_MIX) * out1
-    return Trace(first, final, own.chosen, out1, chosen_again, out2)
+    out2 = score(features, fg2, bg2, lengths, settings)
+    final = settings.final_mix * out2 + (1 - settings.final_mix) * out1
+    return Trace(first, final, own.chosen, out1, chosen_again, out2, settings)
+
+
+class _Module(ModuleType):
+    """This module, whose settings cannot be set by mistake: a network holds its own, and would not notice."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "PAPER" or name.lower() in Matching.__dataclass_fields__:
+            raise AttributeError(f"{name}: a network holds its settings; net.matching = Matching(fg_threshold=0.8)")
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Module

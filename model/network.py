@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from model import matching
 from model.fast.evaluation import Scratch
+from model.matching import PAPER, Matching
 from model.resnet import batch_norms
 
 
@@ -31,6 +32,8 @@ class FewShotNetwork(nn.Module, ABC):
 
     method: str = ""  # of METHODS, of the paper's own
     can_refine = False
+    matching: Matching = PAPER  # the settings; of one network: net.matching = Matching(fg_threshold=0.8)
+    fast_forms_of: tuple[Callable, Callable] | None = None  # the trace and match that faster forms were written for
     backbone_dtype: torch.dtype | None = None  # that the backbone is trained in, None for float32
     compiled_features: Callable[[Tensor], Tensor] | None = None  # what torch.compile made of features, to train
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from model import matching
-from model.fast import evaluation, training
+from model.fast import check, evaluation, training
 from model.fast.evaluation import Scratch
 from model.network import FewShotNetwork
 from model.resnet import ResNet
@@ -33,22 +33,33 @@ class SSP(FewShotNetwork):
         return matching.prototypes(features, mask)
 
     def trace(self, features: Tensor, fg: Tensor, bg: Tensor) -> matching.Trace:
-        return matching.trace(features, fg, bg, self.refine)
+        """Steps 2 to 5 of the method."""
+        return matching.trace(features, fg, bg, self.refine, self.matching)
 
     def match(self, features: Tensor, fg: Tensor, bg: Tensor) -> dict[str, Tensor]:
-        if self.training and self._is_the_papers:
-            return training.match(features, fg, bg, self.refine)
-        return self.trace(features, fg, bg).outputs
+        """The logits of :meth:`trace`; in training by a faster form, where it gives the same."""
+
+        def method(*inputs: Tensor) -> dict[str, Tensor]:
+            return self.trace(*inputs).outputs
+
+        def fast(*inputs: Tensor) -> dict[str, Tensor]:
+            return training.match(*inputs, self.refine, self.matching)
+
+        return (fast if self.training and check.agrees(self, "training", fast, method) else method)(features, fg, bg)
 
     def match_episodes(self, features: Tensor, fg: Tensor, bg: Tensor, scratch: Scratch | None = None) -> Tensor:
-        if self._is_the_papers:
-            return evaluation.match_episodes(features, fg, bg, self.refine, scratch)
-        return super().match_episodes(features, fg, bg, scratch)
+        """Many episodes of one query: what does not depend on the episode is computed once, where that is the same."""
 
-    @property
-    def _is_the_papers(self) -> bool:
-        """Whether a subclass matches as the paper does: what is faster does nothing else."""
-        return type(self).trace is SSP.trace and type(self).match is SSP.match
+        def method(*inputs: Tensor) -> dict[str, Tensor]:
+            return {"final": self.trace(*inputs).final}
+
+        def fast(features: Tensor, *pair: Tensor, memory: Scratch | None = None) -> dict[str, Tensor]:
+            inputs = features[:1], *pair, self.refine, self.matching
+            return {"final": evaluation.match_episodes(*inputs, memory)}
+
+        if check.agrees(self, "evaluation", fast, method):
+            return fast(features, fg, bg, memory=scratch)["final"]
+        return super().match_episodes(features, fg, bg, scratch)
 
     def self_scores(
         self, query: Tensor, query_mask: Tensor, supports: Sequence[Tensor], support_masks: Sequence[Tensor]
@@ -56,7 +67,7 @@ class SSP(FewShotNetwork):
         """How well each image's own true prototypes segment it (docs/method.md, section 3, step 7)."""
 
         def scored(features: Tensor, mask: Tensor) -> Tensor:
-            logits = matching.score(features, *self.prototypes(features, mask))
+            logits = matching.score(features, *self.prototypes(features, mask), settings=self.matching)
             return matching.resize(logits, mask.shape[-2:])
 
         return {
@@ -75,6 +86,9 @@ class SSP(FewShotNetwork):
         if isinstance(self.backbone, ResNet):
             _rename(state_dict, {released: name for name, released in RELEASED.items()}, prefix)
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+SSP.fast_forms_of = SSP.trace, SSP.match
 
 
 def _rename(state: dict[str, Any], names: Mapping[str, str], prefix: str) -> None:

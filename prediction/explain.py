@@ -16,7 +16,9 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from engine.drawing import outlined, stack
-from model.matching import BG_THRESHOLD, FG_THRESHOLD, Chosen, Trace, adaptive_weights, norm, resize
+from model.matching import PAPER, Chosen, Trace, adaptive_weights, norm, resize
+
+BG_THRESHOLD, FG_THRESHOLD = PAPER.bg_threshold, PAPER.fg_threshold
 
 SIDE = 320  # pixels, of a tile
 COLUMNS = 5  # tiles in a row at most

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from engine.evaluation.protocol import HSNET, PAPER, Protocol
-from engine.evaluation.result import Result, read_result
+from engine.evaluation.result import EvaluationResult
 from engine.setting import RELEASED_ORDER, SUFFIX, Setting
 from engine.training.state import load_training
 from model import BACKBONES
@@ -59,9 +59,9 @@ def is_of_other_data(checkpoint: Path) -> bool:
     return result is not None and bool(data_of(result))
 
 
-def _result_beside(checkpoint: Path) -> Result | None:
+def _result_beside(checkpoint: Path) -> EvaluationResult | None:
     try:
-        return read_result(checkpoint.with_suffix(".json"))
+        return EvaluationResult.read(checkpoint.with_suffix(".json"))
     except ValueError:  # there is none
         return None
 

@@ -6,9 +6,10 @@ from functools import partial
 from pathlib import Path
 
 from engine.checkpoint import errors_name, read
+from engine.recorded import is_recorded, record_file
 from model import build_model
 from model.weights import adapt_pretrained, unwrap
-from tables.authors import AuthorsWeights, check_weights, is_recorded, record
+from tables.authors import AuthorsWeights, check_weights
 from tables.download import fetch
 from tables.paper import DRIVE_IMAGENET
 from util.errors import UserError
@@ -29,7 +30,7 @@ def provide(folder: Path, weights: AuthorsWeights, mirror: str | None = None, so
         UserError: names the file and the way out; nothing is changed then.
     """
     path = folder / weights.name
-    if is_recorded(folder, weights):
+    if is_recorded(folder, weights.name):
         return "is there"
     if path.is_file():
         check_weights(path, weights)
@@ -44,7 +45,7 @@ def provide(folder: Path, weights: AuthorsWeights, mirror: str | None = None, so
         else:
             fetch(path, check, url=f"{mirror.rstrip('/')}/{weights.name}")
         done = "fetched"
-    record(folder, weights)
+    record_file(folder, weights.name, weights.drive)
     return done
 
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from dataset import DATASETS, FOLDS
 from dataset.provenance import label_of
 from engine.evaluation.protocol import PAPER, Protocol
-from engine.evaluation.result import Result
+from engine.evaluation.result import EvaluationResult
 from engine.setting import AUTHORS, FROM_TIMM, OWN, RANDOM, RECIPE, RELEASED_ORDER, Setting
 from model.names import BACKBONES, METHODS
 from tables.paper import DRIVE, PUBLISHED, SOURCES, Published, mean_of_folds
@@ -83,7 +83,7 @@ class Cell(NamedTuple):
 class Row(NamedTuple):
     protocol: Protocol
     setting: Setting  # its fold is None
-    weights: str  # who trained them: one of WEIGHTS; FROZEN or UNTRAINED if not all was trained
+    weights: str  # who trained them: one of WEIGHTS_FROM; FROZEN or UNTRAINED if not all was trained
     cells: tuple[Cell, ...]  # fold 0 to 3, mean; without folds the mean alone
     data: str = ""  # other data than the benchmark's, in words
 
@@ -104,7 +104,7 @@ class Line(NamedTuple):
 
 
 def make_tables(
-    results: Iterable[Result],
+    results: Iterable[EvaluationResult],
     dataset: str | None = None,
     shot: int | None = None,
     backbone: str | None = None,
@@ -123,7 +123,7 @@ def make_tables(
             are those measured.
         method: limits the rows, as dataset, shot and backbone do.
     """
-    by_cell: dict[Line, list[Result]] = {}
+    by_cell: dict[Line, list[EvaluationResult]] = {}
     for result in sorted(results, key=lambda result: (-result.written, str(result.file))):
         line = Line(result.protocol, result.setting, weights_of(result), data_of(result))
         by_cell.setdefault(line, []).append(result)
@@ -146,7 +146,7 @@ def make_tables(
     return [Table(title(rows[0]), tuple(rows), tuple(_table_notes(rows, published))) for rows in tables]
 
 
-def weights_of(result: Result) -> str:
+def weights_of(result: EvaluationResult) -> str:
     """Who trained a result's weights, or FROZEN or UNTRAINED."""
     if result.weights == OWN and result.trained.get("episode") == 0:
         return UNTRAINED
@@ -155,7 +155,7 @@ def weights_of(result: Result) -> str:
     return result.weights
 
 
-def data_of(result: Result) -> str:
+def data_of(result: EvaluationResult) -> str:
     """Which other data than the benchmark's a result is of, in words, "" for the benchmark's own."""
     if result.data is None:
         return UNKNOWN_DATA
@@ -196,7 +196,7 @@ def _order(line: Line) -> tuple:
     return *group, *method, setting.refine, setting.shot, place, setting.backbone, weights, data
 
 
-def _cells(by_cell: Mapping[Line, Sequence[Result]], line: Line, row: Published | None) -> tuple[Cell, ...]:
+def _cells(by_cell: Mapping[Line, Sequence[EvaluationResult]], line: Line, row: Published | None) -> tuple[Cell, ...]:
     """The cells of a row; by_cell: newest results first."""
     mean = row and row.mean
     if line.setting.benchmark.folds == (None,):
@@ -206,7 +206,7 @@ def _cells(by_cell: Mapping[Line, Sequence[Result]], line: Line, row: Published 
     return (*cells, _mean_cell(mean, [found[0] for found in folds if found]))
 
 
-def _cell(fold: int | None, paper: float | None, found: Sequence[Result]) -> Cell:
+def _cell(fold: int | None, paper: float | None, found: Sequence[EvaluationResult]) -> Cell:
     """One evaluation, of which the newest result counts."""
     if not found:
         return Cell(fold, paper)
@@ -220,7 +220,7 @@ def _cell(fold: int | None, paper: float | None, found: Sequence[Result]) -> Cel
     )  # fmt: skip
 
 
-def _mean_cell(paper: float | None, folds: Sequence[Result]) -> Cell:
+def _mean_cell(paper: float | None, folds: Sequence[EvaluationResult]) -> Cell:
     """The mean of all folds, if they are there."""
     if len(folds) < len(FOLDS):
         return Cell(None, paper, gap=f"{len(folds)} of {len(FOLDS)} folds" if folds else "missing")
@@ -245,7 +245,7 @@ def _shared(values: Iterable[int]) -> int | None:
     return distinct.pop() if len(distinct := set(values)) == 1 else None
 
 
-def doubts(result: Result) -> list[str]:
+def doubts(result: EvaluationResult) -> list[str]:
     """Why a result may not be what the paper's is: warnings, fewer episodes or seeds, another training or none,
     bfloat16.
     """
@@ -280,7 +280,7 @@ def doubts(result: Result) -> list[str]:
     return [one_line(line) for line in found]  # whatever the file of a result holds
 
 
-def remarks(result: Result) -> tuple[str, ...]:
+def remarks(result: EvaluationResult) -> tuple[str, ...]:
     """What else to know of a result: where its episodes and backbone came from, what was said of its weights, and in
     which order of masks an SSP of several supports was trained (docs/reproduce.md), as far as it is known.
     """

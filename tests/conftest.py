@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 import prepare
 from dataset.prepare.toy import make_coco, make_fss, make_pascal
 from tests.files import COCO_SEED, TOY_SEED
+from util.interrupts import SIGNALS
 from util.launch import TRACEBACK, command
 
 Main = Callable[[list[str]], object]
@@ -30,6 +32,16 @@ def _cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         patch.setenv(TRACEBACK, "1")  # a defect fails its test
         yield
+
+
+@pytest.fixture
+def signals_arrive() -> Iterator[None]:
+    """Programs that are started hear of signals, even where the tests do not: under nohup, or in the background."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in SIGNALS}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

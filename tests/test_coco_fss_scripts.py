@@ -146,8 +146,8 @@ def test_saved_episodes_keep_the_class_order(
     saved = tmp_path / "episodes.json"
     first = evaluated(toy_coco, "--checkpoint", interleaved_run, "--save-episodes", saved)
     known = load_episodes(saved)
-    assert (known["dataset"], known["class_order"], known["fold"]) == ("coco", "interleaved", 2)
-    assert {episode.cls for plan in known["plans"].values() for episode in plan} <= set(novel(2, "interleaved"))
+    assert (known.dataset, known.class_order, known.fold) == ("coco", "interleaved", 2)
+    assert {episode.cls for plan in known.plans.values() for episode in plan} <= set(novel(2, "interleaved"))
     again = evaluated(toy_coco, "--checkpoint", interleaved_run, "--episodes-from", saved)
     assert again["miou"] == first["miou"]
     flags = ["--data-root", str(toy_coco), "--checkpoint", str(interleaved_run), "--episodes-from", str(saved)]

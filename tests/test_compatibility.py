@@ -13,7 +13,7 @@ import main as training
 import test as testing
 from engine.checkpoint import load_checkpoint
 from engine.evaluation.protocol import HSNET, PAPER, load_episodes
-from engine.evaluation.result import read_result
+from engine.evaluation.result import EvaluationResult
 from engine.setting import Setting
 from engine.training.state import load_training
 from tests.files import GOLDEN
@@ -74,11 +74,9 @@ def test_a_checkpoint_is_tested(toy: Path, tmp_path: Path) -> None:
 
 def test_episodes_and_results_are_read() -> None:
     saved = load_episodes(BEFORE / "episodes.json")
-    assert {name: saved[name] for name in ("dataset", "class_order", "fold", "shot", "protocol")} == {
-        "dataset": "pascal", "class_order": None, "fold": 0, "shot": 1, "protocol": PAPER.name,
-    }  # fmt: skip
-    assert {seed: len(episodes) for seed, episodes in saved["plans"].items()} == {0: 4, 1: 4}
-    result = read_result(BEFORE / "result.json")
+    assert saved[:5] == ("pascal", None, 0, 1, PAPER.name)  # dataset, class order, fold, shot, protocol
+    assert {seed: len(episodes) for seed, episodes in saved.plans.items()} == {0: 4, 1: 4}
+    result = EvaluationResult.read(BEFORE / "result.json")
     assert (result.setting, result.protocol, result.episodes) == (SETTING, PAPER, 4)
     assert result.protocol != HSNET
     assert result.miou == json.loads((BEFORE / "result.json").read_text())["miou"]

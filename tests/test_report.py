@@ -396,10 +396,10 @@ def test_other_files_in_a_folder(four_folds: Path, capsys: pytest.CaptureFixture
         ({"miou": 101.0}, "its miou cannot be 101.0"),
         ({"miou_std": None}, "its miou_std cannot be None"),
         ({"fb_iou": -1}, "its fb_iou cannot be -1"),
-        ({"seeds": []}, "its seeds are not a list of results"),
-        ({"seeds": {"0": []}}, "its seeds are not a list of results"),
-        ({"seeds": [{"seed": 0}]}, "its miou cannot be None"),
-        ({"seeds": [{"seed": 0, "miou": 1.0}] * 2}, "it has a seed twice"),
+        ({"seeds": []}, "its seeds cannot be []"),
+        ({"seeds": {"0": []}}, "its seeds cannot be {'0': []}"),
+        ({"seeds": [{"seed": 0}]}, "its seeds cannot be [{'seed': 0}]"),
+        ({"seeds": [{"seed": 0, "miou": 1.0}] * 2}, "its seeds cannot be [{'miou': 1.0, 'seed': 0}, {'miou'"),
         ({"fold": 7}, "its fold cannot be 7"),
         ({"fold": None}, "its fold cannot be None"),
         ({"fold": True}, "its fold cannot be True"),
@@ -413,7 +413,7 @@ def test_other_files_in_a_folder(four_folds: Path, capsys: pytest.CaptureFixture
         ({"method": "baseline"}, "its refine cannot be True"),
         ({"protocol": {}}, "its protocol cannot be {}"),
         ({"episodes": 1e3}, "its episodes cannot be 1000.0"),
-        ({"warnings": "all"}, "its warnings are not a list of lines"),
+        ({"warnings": "all"}, "its warnings cannot be 'all'"),
     ],
 )
 def test_absurd_results(
@@ -747,11 +747,12 @@ def test_the_commands_for_hsnets_protocol(tmp_path: Path, weights: dict, capsys:
         assert heading[1].startswith(f"{COCO_BY_HSNET}: SSP 5-shot ResNet-50, fold {fold} (paper ")
         path = put_checkpoint(parsed_training(train), weights)
         assert path.parent == out / "models" / "coco_interleaved" / f"fold_{fold}"
-        args, found, _ = testing.parse(test[2:])
+        flags = testing.parse(test[2:])
+        found, _, setting, protocol, wanted = testing.open_evaluation(flags)
         assert found == path
-        assert (args.protocol, args.refine, args.fold, args.shot, args.splits) == ("hsnet", False, fold, 5, "my splits")
-        assert (args.seeds, args.episodes) == (5, None)
-        assert Path(args.results) == out / "results"
+        assert (protocol.name, setting.refine, setting.fold, setting.shot) == ("hsnet", False, fold, 5)
+        assert (flags.splits, len(wanted.seeds), wanted.episodes) == ("my splits", 5, None)
+        assert Path(flags.results) == out / "results"
 
 
 def test_what_is_trained_is_only_tested(tmp_path: Path, weights: dict, capsys: pytest.CaptureFixture[str]) -> None:
@@ -766,10 +767,10 @@ def test_what_is_trained_is_only_tested(tmp_path: Path, weights: dict, capsys: p
     lines = [words for words in commands_of(capsys, *flags) if words[0] != "#"]
     assert [words[1] for words in lines] == ["test.py"] * 8
     for words, run, path in zip(lines, runs, paths, strict=True):
-        args, found, _ = testing.parse(words[2:])
-        assert (found, args.fold, args.class_order) == (path, run.fold, run.class_order)
+        found, _, setting, protocol, _ = testing.open_evaluation(testing.parse(words[2:]))
+        assert (found, setting.fold, setting.class_order) == (path, run.fold, run.class_order)
         own = run.class_order == "contiguous"
-        assert (args.protocol, args.refine) == (("ssp", True) if own else ("hsnet", False))
+        assert (protocol.name, setting.refine) == (("ssp", True) if own else ("hsnet", False))
 
 
 @pytest.mark.parametrize(
@@ -799,7 +800,7 @@ def test_unfinished_runs_go_on(
     reported.mkdir()
     words = next(words for words in commands_of(capsys, *flags, reported) if "--refine" in words)
     if trained:
-        assert testing.parse(words[2:])[1] == path
+        assert testing.open_evaluation(testing.parse(words[2:])).path == path
     else:
         assert words == train
 

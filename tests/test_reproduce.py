@@ -20,8 +20,9 @@ import report
 import reproduce as program
 import test as testing
 from engine.evaluation.result import find_results
+from engine.recorded import RECORD
 from model import build_model
-from tables.authors import RECORD, choose
+from tables.authors import choose
 from tables.tables import make_tables
 from tables.verdict import verdicts
 from tests.files import CHECKOUT, OneLine

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import io
 import json
 import os
 import re
@@ -30,17 +31,24 @@ def temporary_name(name: str, process: int) -> str:
     return f".{name[:50]}.{process}.{HOST}.ssp-tmp"
 
 
+class _WithoutDescriptor(io.BufferedWriter):
+    """A file that is written only through Python: Pillow, given a descriptor, takes what a full disk cuts for whole."""
+
+    def fileno(self) -> int:
+        raise io.UnsupportedOperation("fileno")
+
+
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     """Open a temporary file beside ``path`` and rename it to ``path`` if the block raises nothing.
 
     A link is followed to the file that it names; a device, such as /dev/stdout, is written to. What killed processes
     left in the folder is removed. Raises UserError, and removes the temporary file, if the folder is not writable or
-    the disk is full.
+    the disk is full. The file has no fileno.
     """
     if is_device(path):
         try:
-            with open(path, "wb") as file:
+            with _WithoutDescriptor(io.FileIO(path, "wb")) as file:
                 yield file
         except OSError as error:
             raise UserError(f"cannot write {path}: {error.strerror or error}") from error
@@ -50,12 +58,12 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers_once(target.parent)
-        with temporary.open("wb") as file:
+        with _WithoutDescriptor(io.FileIO(temporary, "wb")) as file:
             with suppress(OSError):  # file systems that have no locks
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file.raw, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            os.fsync(file.raw.fileno())
         temporary.replace(target)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
@@ -69,15 +77,10 @@ def is_device(path: str | Path) -> bool:
 
     Raises UserError for what can be neither replaced nor written to: a named pipe, a socket, a disk.
     """
-    at = os.path.abspath(path)
-    for _ in range(40):  # as many links as Linux follows
-        if at.startswith(("/proc/", "/dev/fd/")):
-            return True
-        if not os.path.islink(at):
-            break
-        at = os.path.join(os.path.dirname(at), os.readlink(at))
+    if os.path.abspath(path).startswith(("/dev/std", "/dev/fd/", "/proc/")):
+        return True
     try:
-        mode = os.stat(at).st_mode
+        mode = os.stat(path).st_mode
     except OSError:  # nothing there yet, or nothing that can be seen
         return False
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISCHR(mode)):

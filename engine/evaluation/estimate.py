@@ -8,12 +8,23 @@ from dataset.episodes import Episode, Plans, images_of
 from dataset.images import ImageSet
 from engine.evaluation.evaluate import evaluate
 from engine.evaluation.planned import BACKBONE_COST
-from engine.evaluation.protocol import PAPER, Protocol
+from engine.evaluation.protocol import PAPER, EvaluationOptions, Protocol
 from model import FewShotNetwork
 from util.distributed import world
 
 TIMED_EPISODES = 2  # of each process
 LONG = 2000  # units of cost: half a minute on two cores, of ResNet-50 and images of VOC's size
+
+
+def describe_duration(
+    net: FewShotNetwork, images: ImageSet, plans: Plans, protocol: Protocol, options: EvaluationOptions
+) -> list[str]:
+    """A line that says how long an evaluation will take, if it is long; arguments as of evaluate."""
+    work = cost(plans, options.engine)
+    if work <= LONG:
+        return []
+    unit = unit_seconds(net, images, next(iter(plans.values())), options.engine, protocol=protocol, amp=options.amp)
+    return [f"{sum(map(len, plans.values()))} episodes, about {duration(work * unit)}"]
 
 
 def unit_seconds(
@@ -31,7 +42,8 @@ def unit_seconds(
         net, images, engine, protocol, amp: as of evaluate.
     """
     few = {0: plan[: TIMED_EPISODES * world()]}
-    times = [evaluate(net, images, few, protocol, engine=engine, amp=amp)["seconds"] for _ in range(2)]
+    options = EvaluationOptions(engine=engine, amp=amp)
+    times = [evaluate(net, images, few, protocol, options=options)["seconds"] for _ in range(2)]
     return min(times) / cost(few, engine)
 
 

@@ -18,13 +18,13 @@ from dataset.loader import batches, to_device
 from dataset.samples import EvaluationEpisodes
 from engine.evaluation.metric import count_pixels, foreground_iou, metrics, sum_by_class
 from engine.evaluation.planned import count_planned
-from engine.evaluation.protocol import PAPER, Protocol
-from engine.setting import CACHE_GB
+from engine.evaluation.protocol import DEFAULT_OPTIONS, PAPER, EvaluationOptions, Protocol
 from model import FewShotNetwork
 from util.errors import UserError
 from util.progress import progress
+from util.table import align_columns
 
-UNDRAWN = (
+UNDRAWN_CLASS_NOTE = (
     "-: no episode of the seed drew the class. The seed's mIoU is the mean over the others, so the mean of the mIoUs "
     "may differ from that of the column."
 )
@@ -36,10 +36,7 @@ def evaluate(
     plans: Plans,
     protocol: Protocol = PAPER,
     classes: Collection[int] | None = None,
-    workers: int = 0,
-    engine: str = "planned",
-    cache_gb: float = CACHE_GB,
-    amp: bool = False,
+    options: EvaluationOptions = DEFAULT_OPTIONS,
 ) -> dict[str, Any]:
     """Segment the planned episodes of each seed, on the network's device.
 
@@ -49,11 +46,8 @@ def evaluate(
         plans: episodes by seed.
         protocol: the paper's own, or HSNet's.
         classes: the test classes, for a protocol whose mean is over all of them.
-        workers: loader processes.
-        engine: "planned" passes each image through the backbone once, or twice if the features of the query images
-            exceed cache_gb; "plain" is the reference, one episode at a time.
-        cache_gb: memory for features, in 2**30 bytes.
-        amp: run the backbone in bfloat16.
+        options: what to compute with. The planned engine passes each image through the backbone once, or twice if the
+            features of the query images exceed the cache; the plain one passes all images of each episode.
     Returns:
         "seeds" (for each seed its number, metrics and the "episode_iou" of each target, IoUs in percent), the means
         "miou" and "fb_iou" over the seeds, "miou_std" (population), "seconds", "images" (distinct), "trunk_passes" and
@@ -61,11 +55,10 @@ def evaluate(
     """
     started = time.perf_counter()
     everything = [episode for plan in plans.values() for episode in plan]
-    if engine == "planned":
-        cache_bytes = int(cache_gb * 2**30)
-        counts, passes = count_planned(net, images, everything, workers, cache_bytes, protocol, amp)
+    if options.engine == "planned":
+        counts, passes = count_planned(net, images, everything, protocol, options=options)
     else:
-        counts = count_plainly(net, images, everything, workers, protocol)
+        counts = count_plainly(net, images, everything, options.workers, protocol=protocol)
         passes = sum(1 + len(episode.supports) for episode in everything)
     mean_over = classes if protocol.over_all_classes else None
     by_seed = counts.split([len(plan) for plan in plans.values()])
@@ -153,27 +146,25 @@ def result_table(result: Mapping[str, Any], class_names: Mapping[int, str], clas
         classes: the test classes; those without an episode are called missing.
     """
     seeds = result["seeds"]
-    rows = [("", *(f"seed {seed['seed']}" for seed in seeds), "mean")]
-
-    def row(name: str, values: list[float]) -> None:
-        shown = [value for value in values if value is not None]
-        mean = f"{np.mean(shown):.2f}" if shown else "missing"
-        rows.append((name, *("-" if v is None else f"{v:.2f}" for v in values), mean))
-
     drawn = {cls for seed in seeds for cls in seed["class_iou"]}
-    for cls in sorted({*drawn, *classes}):
-        name = "background" if cls == 0 else f"{cls} {class_names.get(cls, '')}".strip()
-        row(name, [seed["class_iou"].get(cls) for seed in seeds])
-    row("mIoU", [seed["miou"] for seed in seeds])
-    row("FB-IoU", [seed["fb_iou"] for seed in seeds])
-    width = max(len(r[0]) for r in rows)
-    lines = [r[0].ljust(width) + "".join(cell.rjust(9) for cell in r[1:]) for r in rows]
+    lines = {
+        "background" if cls == 0 else f"{cls} {class_names.get(cls, '')}".strip(): [
+            seed["class_iou"].get(cls) for seed in seeds
+        ]
+        for cls in sorted({*drawn, *classes})
+    }
+    lines |= {"mIoU": [seed["miou"] for seed in seeds], "FB-IoU": [seed["fb_iou"] for seed in seeds]}
+    rows = [("", *(f"seed {seed['seed']}" for seed in seeds), "mean")]
+    for name, values in lines.items():
+        known = [value for value in values if value is not None]
+        mean = f"{np.mean(known):.2f}" if known else "missing"
+        rows.append((name, *("-" if value is None else f"{value:.2f}" for value in values), mean))
     cost = (
         f"{result['seconds']:.1f} s, {result['images']} images, {result['trunk_passes']} backbone passes, "
         f"peak memory {result['peak_memory_gb']:.2f} GB"
     )
-    note = [UNDRAWN] if any(len(seed["class_iou"]) < len(drawn) for seed in seeds) else []
-    return "\n".join([*lines, *note, cost])
+    note = [UNDRAWN_CLASS_NOTE] if any(len(seed["class_iou"]) < len(drawn) for seed in seeds) else []
+    return "\n".join([*align_columns(rows), *note, cost])
 
 
 def summary(result: Mapping[str, Any]) -> str:

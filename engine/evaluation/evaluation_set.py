@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from dataset import ImageSet, Plans, class_index
 from dataset.provenance import Provenance, label_of
-from engine.evaluation.protocol import HSNET, PAPER, Protocol, plan_seeds
+from engine.evaluation.protocol import HSNET, PAPER, Protocol, SavedEpisodes, plan_seeds
 from engine.evaluation.training_provenance import describe_training
 from engine.setting import Setting, spans
 from util import distributed
@@ -29,34 +29,39 @@ class EvaluationSet(NamedTuple):
         return missing_classes(self.classes, self.plans, self.images.class_names)
 
 
+class EpisodesWanted(NamedTuple):
+    """Which episodes are tested."""
+
+    seeds: Sequence[int]  # of the paper's own protocol
+    episodes: int | None = None  # of a seed; None: the protocol's, or all that are saved
+    saved: SavedEpisodes | None = None  # taken in place of drawn ones
+
+
 def open_evaluation_set(
     setting: Setting,
     protocol: Protocol,
+    wanted: EpisodesWanted,
     root: str | Path,
-    splits: str | None,
-    seeds: Sequence[int],
-    episodes: int | None,
-    saved: Mapping[str, Any] | None,
-    workers: int,
+    splits: str | None = None,
+    workers: int = 0,
 ) -> EvaluationSet:
     """Open the images and plan the episodes: saved ones, HSNet's, or those that the authors draw.
 
     Arguments:
         setting, protocol: what is tested, and how.
+        wanted: which episodes.
         root: the dataset's folder, or the one that holds it.
         splits: HSNet's data/splits, or None.
-        seeds: of the paper's own protocol.
-        episodes: of a seed; None for the protocol's, or all that are saved.
-        saved: what load_episodes returned, or None.
         workers: processes that read masks.
     """
     fold, benchmark = setting.fold, setting.benchmark(root, splits)
+    seeds, episodes, saved = wanted
     if not saved and protocol == PAPER:
         split = benchmark.open_split("test", fold, setting.class_order)
         with distributed.first_process_first():
             plans = plan_seeds(split, setting.shot, seeds, episodes or PAPER.episodes(setting.dataset), workers)
         return EvaluationSet(split.images, plans, split.classes, split.provenance)
-    plans = saved["plans"] if saved else {0: benchmark.plan_hsnet(splits, fold, setting.shot)}
+    plans = saved.plans if saved else {0: benchmark.plan_hsnet(splits, fold, setting.shot)}
     if saved and episodes and episodes > (has := min(map(len, plans.values()))):
         raise UserError(f"--episodes {episodes}: the file of --episodes-from has {has} of a seed; ask for no more")
     everything = [episode for some in plans.values() for episode in some]  # also those that are left out below
@@ -64,7 +69,7 @@ def open_evaluation_set(
     classes = benchmark.hsnet_classes(fold, everything) if over_fold else {episode.cls for episode in everything}
     plans = {seed: some[:episodes] for seed, some in plans.items()}
     images = benchmark.open_images([episode for some in plans.values() for episode in some])
-    data = saved["data"] if saved else benchmark.hsnet_provenance(fold)
+    data = saved.data if saved else benchmark.hsnet_provenance(fold)
     return EvaluationSet(images, plans, [cls for cls in sorted(classes) if cls in images.class_names], data)
 
 

@@ -1,4 +1,4 @@
-"""EvaluationSet episodes to look at: the best, the worst and random ones, on a page that needs no server."""
+"""Tested episodes to look at: the best, the worst and random ones, on a page that needs no server."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from util.files import atomic_write, check_writable, remove_leftovers
 from util.progress import progress
 
 KINDS = ("best", "worst", "random")
-PICTURES = "episodes"  # the folder beside the page
+PANELS = "episodes"  # the folder of pictures beside the page
 PAGE = Path(__file__).with_name("gallery.html")
 
 
@@ -101,7 +101,6 @@ def write_gallery(
     net: FewShotNetwork,
     images: ImageSet,
     shown: Sequence[Shown],
-    workers: int,
     protocol: Protocol = PAPER,
 ) -> Path:
     """Segment the episodes again, draw a panel of each and write them with FOLDER/index.html, which it returns.
@@ -114,28 +113,27 @@ def write_gallery(
         net: the network, which segments one episode after the other in float32.
         images: the images that the episodes name.
         shown: the episodes.
-        workers: loader processes.
         protocol: as of evaluate.
     """
-    check_writable(folder / PICTURES)
-    remove_leftovers(folder / PICTURES)
-    predictions = segment(net, images, [each.episode for each in shown], workers, protocol)
+    check_writable(folder / PANELS)
+    remove_leftovers(folder / PANELS)
+    masks = segment(net, images, [each.episode for each in shown], protocol=protocol)
     names = []
-    pairs = enumerate(zip(shown, predictions, strict=True))
-    for number, ((kind, _, _, iou, episode), found) in progress(pairs, "drawing", len(shown), "episode"):
+    pairs = enumerate(zip(shown, masks, strict=True))
+    for number, ((kind, _, _, iou, episode), mask) in progress(pairs, "drawing", len(shown), "episode"):
         panel = episode_panel(
             [masked(images, support, episode.cls, protocol.side) for support in episode.supports],
             masked(images, episode.query, episode.cls, protocol.side),
-            [("difference", found.numpy())],
+            [("difference", mask.numpy())],
             outlines=True,
         )
         names.append(f"{number:03}_{kind}_class{episode.cls}_iou{iou:03.0f}.png")
-        save_png(panel, folder / PICTURES / names[-1])
-    save_png(legend(400), folder / PICTURES / "legend.png")
+        save_png(panel, folder / PANELS / names[-1])
+    save_png(legend(400), folder / PANELS / "legend.png")
     page = folder / "index.html"
     with atomic_write(page) as file:
         file.write(html_page(title, shown, names, panel.width, images.class_names).encode())
-    for path in (folder / PICTURES).glob("[0-9][0-9][0-9]_*_class*_iou*.png"):
+    for path in (folder / PANELS).glob("[0-9][0-9][0-9]_*_class*_iou*.png"):
         if path.name not in names:
             path.unlink()
     return page
@@ -174,7 +172,7 @@ def html_page(
         supports = ", ".join(map(escape, episode.supports))
         figures.append(
             f'<figure data-kind="{kind}" data-class="{episode.cls}" data-iou="{iou}">\n'
-            f'<a href="{PICTURES}/{name}"><img src="{PICTURES}/{name}" '
+            f'<a href="{PANELS}/{name}"><img src="{PANELS}/{name}" '
             'alt="supports, query, prediction, difference"></a>\n'
             f"<figcaption><b>{escape(cls)}</b> · IoU {iou:.1f} · {kind} · query {escape(episode.query)} · "
             f"supports {supports} · seed {seed}, episode {number}</figcaption>\n</figure>"

@@ -25,10 +25,9 @@ from dataset.loader import batches, to_device
 from dataset.samples import Pictures, support_mask
 from dataset.transform import target_mask
 from engine.evaluation.metric import count_pixels
-from engine.evaluation.protocol import PAPER, Protocol
-from model import FewShotNetwork, fold_batch_norms
+from engine.evaluation.protocol import DEFAULT_OPTIONS, PAPER, EvaluationOptions, Protocol
+from model import FewShotNetwork, fold_batch_norms, matching
 from model.fast.evaluation import Scratch
-from model.matching import resize
 from util.distributed import first_known, rank, sum_over_processes, world
 from util.errors import UserError
 from util.progress import progress
@@ -42,10 +41,8 @@ def count_planned(
     net: FewShotNetwork,
     images: ImageSet,
     episodes: Sequence[Episode],
-    workers: int,
-    cache_bytes: int,
     protocol: Protocol = PAPER,
-    amp: bool = False,
+    options: EvaluationOptions = DEFAULT_OPTIONS,
 ) -> tuple[Tensor, int]:
     """Count the pixels of each episode, every image once through the backbone if memory allows.
 
@@ -53,10 +50,8 @@ def count_planned(
         net: the network, in any mode.
         images: the images that the episodes name.
         episodes: E episodes, of all seeds.
-        workers: loader processes.
-        cache_bytes: memory of a process for features that are kept between the passes.
         protocol: the size of images and the meaning of 255 in a support's mask.
-        amp: run the backbone in bfloat16.
+        options: workers, the cache for features that are kept between the passes, and bfloat16.
     Returns:
         Counts (E, 4), int64, and the number of backbone passes, each in all processes.
     """
@@ -67,11 +62,11 @@ def count_planned(
 
     def encoded(ids: Sequence[str], what: str) -> Iterator[tuple[Tensor, Tensor]]:
         """Features (1, C, h, w) and labels (H, W) of each image."""
-        loaded = batches(Pictures(images, ids, protocol.side), 1, workers)
+        loaded = batches(Pictures(images, ids, protocol.side), 1, options.workers)
         for image, batch in zip(ids, progress(loaded, what, len(ids), "image"), strict=True):
             picture, labels = to_device(batch, device)
             try:
-                with torch.autocast(device.type, torch.bfloat16, enabled=amp):
+                with torch.autocast(device.type, torch.bfloat16, enabled=options.amp):
                     features = net.features(picture.contiguous(memory_format=torch.channels_last))
             except ValueError as error:  # an image that is too small for the backbone
                 raise UserError(f"image {image}: {error}") from error
@@ -80,6 +75,7 @@ def count_planned(
     rows = {pair: row for row, pair in enumerate(sorted((x, cls) for x, found in of_support.items() for cls in found))}
     prototypes = Prototypes(len(rows), device)
     kept: dict[str, tuple[Tensor, Tensor]] = {}
+    cache_bytes = options.cache_bytes
     supports = sorted(mine & of_support.keys())
     for image, (features, labels) in zip(supports, encoded(supports, "encoding supports"), strict=True):
         for cls in of_support[image]:
@@ -175,4 +171,4 @@ def _masks(logits: Tensor, size: torch.Size) -> Iterator[Tensor]:
     """The predicted mask (H, W), boolean, of each of E episodes from logits (E, 2, h, w)."""
     margins = (logits[:, 1] - logits[:, 0])[:, None]  # resizing is linear: the margin is all that argmax needs
     for some in margins.split(RESIZED_TOGETHER):
-        yield from resize(some, size)[:, 0] > 0
+        yield from matching.resize(some, size)[:, 0] > 0

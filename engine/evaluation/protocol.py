@@ -1,4 +1,4 @@
-"""The two protocols of evaluation, files of episodes, and doubts about a result (docs/method.md, section 6)."""
+"""The two protocols of evaluation, files of episodes, and leakage warnings (docs/method.md, section 6)."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from dataset import DATASETS, FOLDS, Episode, Plans, Split, hsnet, open_pool
+from dataset import DATASETS, Episode, Plans, Split, hsnet, open_pool
 from dataset.episodes import plan_from_pool
-from dataset.provenance import Provenance, from_dict
-from engine.setting import AUTHORS, Setting
+from dataset.provenance import PROVENANCE_RULES, Provenance, from_dict
+from engine.setting import AUTHORS, CACHE_GB, Setting
 from util.errors import UserError, refusal
+from util.fields import check_fields, dict_of, list_of, one_of, optional, whole, with_fields
 from util.files import atomic_write, is_name, read_json
 from util.numbers import whole_number
 
@@ -20,7 +21,6 @@ EPISODES_FORMAT = "ssp-episodes-1"
 EPISODES_BYTES = 2**28  # of a file of episodes: a million of 5 shots
 MOST_PLANNED = 10**7  # episodes of all seeds, which lie in memory
 MOST_CLASSES = 1000  # FSS-1000 counts as far
-SAVED = ("dataset", "class_order", "fold", "shot", "protocol")  # what saved episodes belong to
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,35 @@ class Protocol:
 PAPER = Protocol("ssp", "the paper's own protocol", 5, None, ignored_is_background=False, over_all_classes=False)
 HSNET = Protocol("hsnet", "HSNet's protocol", 1, hsnet.HSNET_SIDE, ignored_is_background=True, over_all_classes=True)
 PROTOCOLS = {protocol.name: protocol for protocol in (PAPER, HSNET)}
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """What an evaluation computes with; the result changes by rounding only."""
+
+    workers: int = 0  # loader processes
+    engine: str = "planned"  # or "plain", the reference, which takes one episode at a time
+    cache_gb: float = CACHE_GB  # memory of a process for features, in 2**30 bytes
+    amp: bool = False  # the backbone runs in bfloat16
+
+    @property
+    def cache_bytes(self) -> int:
+        return int(self.cache_gb * 2**30)
+
+
+DEFAULT_OPTIONS = EvaluationOptions()
+
+
+class SavedEpisodes(NamedTuple):
+    """The episodes of a file, and what they belong to."""
+
+    dataset: str
+    class_order: str | None
+    fold: int | None
+    shot: int
+    protocol: str  # its name
+    plans: Plans
+    data: Provenance | None  # what they were drawn from; None: unknown
 
 
 def plan_seeds(
@@ -78,10 +107,13 @@ def save_episodes(
         plans: episodes by seed.
         data: what they were drawn from; None: unknown.
     """
-    known = {**setting.as_dict(), "protocol": protocol.name}
     content = {
         "format": EPISODES_FORMAT,
-        **{name: known[name] for name in SAVED},
+        "dataset": setting.dataset,
+        "class_order": setting.class_order,
+        "fold": setting.fold,
+        "shot": setting.shot,
+        "protocol": protocol.name,
         "data": data and data._asdict(),
         "seeds": {seed: [list(episode) for episode in episodes] for seed, episodes in plans.items()},
     }
@@ -93,55 +125,54 @@ def save_episodes(
         file.write(text)
 
 
-def load_episodes(path: str | Path) -> dict[str, Any]:
-    """Read what :func:`save_episodes` wrote, with "plans" in place of "seeds", and "data" (None: unknown).
-
-    Raises UserError for any other file.
-    """
+def load_episodes(path: str | Path) -> SavedEpisodes:
+    """Read what :func:`save_episodes` wrote. Raises UserError for any other file."""
     try:
         content = read_json(path, EPISODES_BYTES)
-        known = {name: content[name] for name in SAVED}
-        benchmark = DATASETS[known["dataset"]]
-        numbers = known["fold"] in (None, *FOLDS) and type(known["shot"]) is int and 1 <= known["shot"] <= 100
-        names = known["protocol"] in PROTOCOLS and known["class_order"] in benchmark.class_orders
-        if content["format"] != EPISODES_FORMAT or not (numbers and names):
-            raise ValueError("unknown format")
-        plans = {
-            _seed(seed): [
-                Episode(_image(query), _cls(cls), tuple(map(_image, supports))) for query, cls, supports in some
-            ]
-            for seed, some in content["seeds"].items()
+        check_fields(content, {"dataset": one_of(*DATASETS)})
+        benchmark = DATASETS[content["dataset"]]
+        rules = {
+            "format": one_of(EPISODES_FORMAT),
+            "class_order": one_of(*benchmark.class_orders),
+            "fold": one_of(*benchmark.folds),
+            "shot": whole(1, 100),
+            "protocol": one_of(*PROTOCOLS),
+            "data": optional(with_fields(PROVENANCE_RULES)),
+            "seeds": dict_of(lambda episodes: bool(episodes) and list_of(is_episode)(episodes)),
         }
-        data = from_dict(content.get("data"))
-        shots = {len(episode.supports) for episodes in plans.values() for episode in episodes}
-        if shots != {known["shot"]} or not all(plans.values()):
-            raise ValueError("shots")
+        check_fields(content, rules)
+        plans = {
+            read_seed(seed): [Episode(query, cls, tuple(supports)) for query, cls, supports in episodes]
+            for seed, episodes in content["seeds"].items()
+        }
+        if {len(episode.supports) for episodes in plans.values() for episode in episodes} != {content["shot"]}:
+            raise ValueError("its episodes have other shots")
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {refusal(error)}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except ValueError as error:
         raise UserError(f"{path}: not a list of episodes that --save-episodes wrote") from error
-    return {**known, "plans": plans, "data": data}
+    known = {name: content.get(name) for name in ("dataset", "class_order", "fold", "shot", "protocol")}
+    return SavedEpisodes(**known, plans=plans, data=from_dict(content.get("data")))
 
 
-def _seed(text: str) -> int:
-    """A seed out of a file. Raises ValueError for what is none."""
+def is_episode(value: Any) -> bool:
+    """Say whether a value is an episode out of a file: [QUERY, CLASS, [SUPPORT, ...]]."""
+    if type(value) is not list or len(value) != 3:
+        return False
+    query, cls, supports = value
+    return is_image(query) and whole(1, MOST_CLASSES)(cls) and list_of(is_image)(supports)
+
+
+def is_image(value: Any) -> bool:
+    """Say whether a value is an image's id, of fss with its folder; none leads out of the dataset's folder."""
+    return type(value) is str and all(map(is_name, value.split("/")))
+
+
+def read_seed(text: str) -> int:
+    """Read a seed out of a file. Raises ValueError for what is none."""
     if not 0 <= (seed := whole_number(text)) < 2**32:
-        raise ValueError("seed")
+        raise ValueError("not a seed")
     return seed
-
-
-def _image(value: Any) -> str:
-    """An image out of a file, of fss with its folder. Raises ValueError for one outside the dataset's folder."""
-    if not all(map(is_name, str(value).split("/"))):
-        raise ValueError("image")
-    return str(value)
-
-
-def _cls(value: Any) -> int:
-    """A class out of a file. Raises ValueError for what is none."""
-    if type(value) is not int or not 1 <= value <= MOST_CLASSES:
-        raise ValueError("class")
-    return value
 
 
 def leakage_warnings(
@@ -176,7 +207,7 @@ def training_leakage(
 ) -> list[str]:
     """Warn about test classes that a network was, or may have been, trained or chosen on (see leakage_warnings)."""
 
-    def named(some: Sequence[int]) -> str:
+    def name_classes(some: Sequence[int]) -> str:
         return ", ".join(f"{cls} {names.get(cls, '')}".strip() for cls in some)
 
     benchmark = setting.benchmark
@@ -192,7 +223,7 @@ def training_leakage(
             if other != setting.class_order:
                 seen = [cls for cls in classes if cls not in benchmark.novel_classes(setting.fold, other)]
                 line += f"; one trained on fold {setting.fold} in {other} order has SEEN {len(seen)} of them: "
-                line += named(seen)
+                line += name_classes(seen)
         return [line]
     if info.get("dataset") != setting.dataset:
         other = f"was trained on {info.get('dataset')}, whose classes may be among those of {setting.dataset}"
@@ -204,7 +235,7 @@ def training_leakage(
     else:
         seen = {"TRAINED on": sorted(set(classes) & set(info["base_classes"]))}
     return [
-        f"{path} was {how} {len(found)} of the {len(classes)} test classes: {named(found)}"
+        f"{path} was {how} {len(found)} of the {len(classes)} test classes: {name_classes(found)}"
         for how, found in seen.items()
         if found
     ]

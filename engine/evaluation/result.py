@@ -6,97 +6,194 @@ import hashlib
 import json
 import os
 import re
-import reprlib
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from dataset import DATASETS, Provenance
-from dataset.provenance import from_dict
-from engine.evaluation.protocol import PAPER, PROTOCOLS, Protocol
-from engine.setting import OWN, WEIGHTS, Setting
+from dataset.provenance import PROVENANCE_RULES, from_dict
+from engine.evaluation.protocol import PROTOCOLS, Protocol
+from engine.setting import ENGINES, OWN, WEIGHTS_FROM, Setting
 from model.names import is_backbone, is_method
 from util.distributed import say
 from util.errors import UserError, one_line, refusal
+from util.fields import Rule, check_fields, dict_of, list_of, number, one_of, optional, scalar, text, whole, with_fields
 from util.files import TooLarge, atomic_write, blocks, read_json
 
 RESULT_BYTES = 2**28  # which hold the IoU of each episode
-# Flags of main.py.
-TRAINED = ("episode", "batch_size", "lr", "crop_size", "pretrained", "frozen", "seed", "amp", "released_order")
+# Flags of main.py that a result keeps.
+TRAINED_WITH = ("episode", "batch_size", "lr", "crop_size", "pretrained", "frozen", "seed", "amp", "released_order")
 # A JSON with all of these is a result; older ones lack others.
-FIELDS = "dataset fold shot backbone method refine protocol episodes seeds miou miou_std fb_iou".split()
+NEEDED = "dataset fold shot backbone method refine protocol episodes seeds miou miou_std fb_iou".split()
+# What evaluate returns.
+MEASURED = ("seeds", "miou", "miou_std", "fb_iou", "seconds", "images", "trunk_passes", "peak_memory_gb")
+PERCENT = number(0, 100)
+SEED = with_fields({"seed": whole(0), "miou": PERCENT})
+NUMBER_LISTS = re.compile(r"\[\n[-\d.,\s]+\]")  # in indented JSON; no text holds a bare line break
 
 
-class Result(NamedTuple):
-    """One evaluation; IoUs in percent."""
+def is_name_of(is_known: Callable[[str], bool]) -> Rule:
+    """A method or backbone that is known and can be printed."""
+    return lambda value: text(value) and is_known(value)
 
+
+RESULT_RULES: dict[str, Rule] = {
+    "shot": whole(1, 100),
+    "engine": one_of(None, *ENGINES),
+    "backbone": is_name_of(is_backbone),
+    "protocol": one_of(*PROTOCOLS),
+    "seeds": lambda value: list_of(SEED)(value) and 0 < len(value) == len({seed["seed"] for seed in value}),
+    "miou": PERCENT,
+    "miou_std": PERCENT,
+    "fb_iou": PERCENT,
+    "episodes": whole(1),
+    "warnings": optional(list_of(lambda line: type(line) is str)),
+    "trained_with": optional(dict_of(scalar)),
+    "trained_on": optional(dict_of(scalar)),
+    "weights": one_of(None, *WEIGHTS_FROM),
+    "missing_classes": optional(dict_of(scalar)),
+    **dict.fromkeys(("data", "training_data"), optional(with_fields(PROVENANCE_RULES))),
+}
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """One evaluation, as its JSON holds it (docs/results-format.md); IoUs in percent."""
+
+    setting: Setting  # what was evaluated
     protocol: Protocol
-    setting: Setting
-    miou: float
-    std: float  # of the mIoU, over the seeds
-    fb_iou: float
-    seeds: dict[int, float]  # the mIoU of each
+    measured: Mapping[str, Any]  # what evaluate returned
+    checkpoint: str  # the file of the weights
     episodes: int  # of a seed
-    amp: bool
-    checkpoint: str
-    warnings: tuple[str, ...]  # of the evaluation: why the numbers may mean nothing
-    trained: dict[str, Any]  # flags of the training, as far as they are known
-    weights: str  # whose they are: one of WEIGHTS
-    file: Path
-    written: float  # seconds since the epoch
-    data: Provenance | None = None  # what it was evaluated on; None: it does not say
-    training_data: Provenance | None = None  # what the weights were trained on; None: nobody knows
-    declared: bool = False  # whether its user said what the weights were trained on
-    missing: tuple[str, ...] = ()  # test classes without an episode
-    episodes_from: str = ""  # the file of the episodes, if they were saved
+    training: Mapping[str, Any] = field(default_factory=dict)  # what is known of it, as a checkpoint's info
+    engine: str = "planned"
+    amp: bool = False
+    warnings: Sequence[str] = ()  # why the numbers may mean nothing
+    data: Provenance | None = None  # what it was evaluated on; None: unknown
+    missing_classes: Mapping[Any, str] = field(default_factory=dict)  # those without an episode, with their names
+    episodes_from: str | None = None  # the file of the episodes, if they were saved
+    file: Path = Path()  # that it was read from
+    written: float = 0.0  # when that was written, in seconds since the epoch
+
+    @property
+    def miou(self) -> float:
+        return float(self.measured["miou"])
+
+    @property
+    def std(self) -> float:
+        """The standard deviation of the mIoU over the seeds."""
+        return float(self.measured["miou_std"])
+
+    @property
+    def fb_iou(self) -> float:
+        return float(self.measured["fb_iou"])
+
+    @property
+    def seeds(self) -> dict[int, float]:
+        """The mIoU of each seed."""
+        return {seed["seed"]: float(seed["miou"]) for seed in self.measured["seeds"]}
+
+    @property
+    def trained(self) -> dict[str, Any]:
+        """The flags of the training, as far as they are known."""
+        flags = self.training.get("arguments", {})
+        return {name: flags[name] for name in TRAINED_WITH if name in flags}
+
+    @property
+    def weights(self) -> str:
+        """Who trained the weights: one of WEIGHTS_FROM."""
+        return self.training.get("weights", OWN)
+
+    @property
+    def training_data(self) -> Provenance | None:
+        """What the weights were trained on; None: nobody knows."""
+        return from_dict(self.training.get("data"))
+
+    @property
+    def declared(self) -> bool:
+        """Tell whether --trained-on said what the weights were trained on."""
+        return self.training.get("declared") is True
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The test classes without an episode, for people."""
+        return tuple(f"{one_line(cls)} {one_line(name)}".strip() for cls, name in self.missing_classes.items())
+
+    def write(self, path: str | Path) -> None:
+        """Write the result as JSON, atomically."""
+        trained_on = {name: self.training.get(name) for name in ("dataset", "class_order", "fold")}
+        content = {
+            **self.setting.as_dict(),
+            "protocol": self.protocol.name,
+            "engine": self.engine,
+            "amp": self.amp,
+            "checkpoint": self.checkpoint,
+            "episodes": self.episodes,
+            "warnings": list(self.warnings),
+            "trained_with": self.trained,
+            **self.measured,
+            "weights": self.weights,
+            "data": self.data and self.data._asdict(),
+            "missing_classes": dict(self.missing_classes),
+            "episodes_from": self.episodes_from,
+            "trained_on": {**trained_on, "declared": self.declared} if trained_on["dataset"] else None,
+            "training_data": self.training.get("data"),
+        }
+        lines = NUMBER_LISTS.sub(lambda numbers: " ".join(numbers[0].split()), json.dumps(content, indent=2))
+        with atomic_write(path) as file:
+            file.write(lines.encode())
+
+    @classmethod
+    def read(cls, path: Path) -> EvaluationResult | None:
+        """Read a result; None where the JSON is something else. Raises ValueError saying what is wrong with it."""
+        try:
+            content = read_json(path, RESULT_BYTES)
+            written = path.stat().st_mtime
+        except OSError as error:
+            raise ValueError(f"cannot be read: {refusal(error)}") from error
+        except TooLarge:
+            return None
+        except ValueError as error:
+            raise ValueError("damaged, or not JSON") from error
+        if not isinstance(content, dict) or not content.keys() >= set(NEEDED):
+            return None
+        check_result(content)
+        training = {
+            **(content.get("trained_on") or {}),
+            "arguments": content.get("trained_with") or {},
+            "weights": content.get("weights") or OWN,
+            "data": content.get("training_data"),
+        }
+        return cls(
+            Setting.of({"class_order": None, **content}),
+            PROTOCOLS[content["protocol"]],
+            {name: content[name] for name in MEASURED if name in content},
+            checkpoint=one_line(content.get("checkpoint", "")),
+            episodes=content["episodes"],
+            training=training,
+            engine=content.get("engine") or "planned",
+            amp=content.get("amp") is True,
+            warnings=tuple(map(one_line, content.get("warnings") or ())),
+            data=from_dict(content.get("data")),
+            missing_classes=content.get("missing_classes") or {},
+            episodes_from=one_line(source) if (source := content.get("episodes_from")) else None,
+            file=path,
+            written=written,
+        )
 
 
-def save_result(
-    path: str | Path,
-    setting: Setting,
-    result: Mapping[str, Any],
-    checkpoint: str | Path,
-    episodes: int,
-    info: Mapping[str, Any],
-    protocol: Protocol = PAPER,
-    engine: str = "planned",
-    amp: bool = False,
-    warnings: Sequence[str] = (),
-    data: Provenance | None = None,
-    missing: Mapping[int, str] | None = None,
-    episodes_from: str | None = None,
-) -> None:
-    """Write an evaluation as JSON (docs/results-format.md), atomically.
-
-    Arguments:
-        path: the file.
-        setting: what was evaluated.
-        result: what evaluate returned, IoUs in percent.
-        checkpoint: the file of the weights.
-        episodes: of a seed.
-        info: what is known of the weights' training, as a checkpoint holds it.
-        protocol, engine, amp: how it was evaluated.
-        warnings: why the result may mean nothing, such as test classes that were trained on.
-        data: what it was evaluated on; None: unknown.
-        missing: test classes without an episode, with their names.
-        episodes_from: the file of the episodes, if they were saved.
-    """
-    trained = info.get("arguments", {})
-    trained_on = {name: info.get(name) for name in ("dataset", "class_order", "fold")}
-    summary = {
-        **setting.as_dict(), "protocol": protocol.name, "engine": engine, "amp": amp, "checkpoint": str(checkpoint),
-        "episodes": episodes, "warnings": list(warnings),
-        "trained_with": {name: trained[name] for name in TRAINED if name in trained},
-        **result, "weights": info.get("weights", OWN),
-        "data": data and data._asdict(), "missing_classes": dict(missing or {}), "episodes_from": episodes_from,
-        "trained_on": {**trained_on, "declared": bool(info.get("declared"))} if trained_on["dataset"] else None,
-        "training_data": info.get("data"),
-    }  # fmt: skip
-    lists = re.compile(r"\[\n[-\d.,\s]+\]")  # of numbers; no string holds a bare line break
-    text = lists.sub(lambda numbers: " ".join(numbers[0].split()), json.dumps(summary, indent=2))
-    with atomic_write(path) as file:
-        file.write(text.encode())
+def check_result(content: Mapping[str, Any]) -> None:
+    """Raise ValueError unless the fields of a result are what they can be."""
+    check_fields(content, {"dataset": one_of(*DATASETS), "method": is_name_of(is_method)})
+    benchmark = DATASETS[content["dataset"]]
+    of_setting = {
+        "class_order": one_of(*benchmark.class_orders),
+        "fold": one_of(*benchmark.folds),
+        "refine": one_of(False, content["method"] != "baseline"),
+    }
+    check_fields(content, {**of_setting, **RESULT_RULES})
 
 
 def result_path(
@@ -122,19 +219,19 @@ def result_path(
     return Path(folder) / f"{stem}_{digest.hexdigest()[:8]}.json"
 
 
-def find_results(paths: Sequence[str | Path]) -> list[Result]:
+def find_results(paths: Sequence[str | Path]) -> list[EvaluationResult]:
     """The results among the files given and in all .json files below the folders given.
 
     In a folder, JSONs that are no results are skipped, and damaged ones with a warning on stderr. Raises UserError
     for a path that is not there, and for a file given by name that is no result.
     """
-    found: dict[Path, Result] = {}
+    found: dict[Path, EvaluationResult] = {}
     for path in map(Path, paths):
         if not (os.access(path, os.R_OK) and (path.is_dir() or path.is_file())):
             raise UserError(f"{path}: does not exist or cannot be read; name result files or their folder")
         for file in _jsons_below(path) if path.is_dir() else (path,):
             try:
-                result = read_result(file)
+                result = EvaluationResult.read(file)
             except ValueError as error:
                 if file == path:
                     raise UserError(f"{path}: {error}; write it again with test.py --json") from error
@@ -151,124 +248,12 @@ def _jsons_below(folder: Path) -> Iterator[Path]:
     return (path for path in sorted(folder.rglob("*.json")) if os.path.isfile(path))
 
 
-def read_result(path: Path) -> Result | None:
-    """A result; None where the JSON is something else. Raises ValueError saying what is wrong with it."""
-    try:
-        content = read_json(path, RESULT_BYTES)
-        written = path.stat().st_mtime
-    except OSError as error:
-        raise ValueError(f"cannot be read: {refusal(error)}") from error
-    except TooLarge:
-        return None
-    except ValueError as error:
-        raise ValueError("damaged, or not JSON") from error
-    if not isinstance(content, dict) or not content.keys() >= set(FIELDS):
-        return None
-    benchmark = DATASETS[_one_of(content, "dataset", tuple(DATASETS))]
-    method = _named(content, "method", is_method)
-    setting = Setting(
-        dataset=benchmark.name,
-        class_order=_one_of(content, "class_order", benchmark.class_orders),
-        fold=_fold(content, benchmark.folds),
-        shot=_whole(content, "shot", 1, 100),
-        backbone=_named(content, "backbone", is_backbone),
-        method=method,
-        refine=bool(_one_of(content, "refine", (False,) if method == "baseline" else (False, True))),
-    )
-    protocol = PROTOCOLS[_one_of(content, "protocol", tuple(PROTOCOLS))]
-    seeds = content["seeds"]
-    if not (isinstance(seeds, list) and seeds and all(isinstance(seed, dict) for seed in seeds)):
-        raise ValueError("its seeds are not a list of results")
-    of_seed = {_whole(seed, "seed", 0): _percent(seed, "miou") for seed in seeds}
-    if len(of_seed) < len(seeds):
-        raise ValueError("it has a seed twice")
-    warnings = content.get("warnings") or []
-    if not (isinstance(warnings, list) and all(isinstance(line, str) for line in warnings)):
-        raise ValueError("its warnings are not a list of lines")
-    trained = _mapping(content, "trained_with")
-    return Result(
-        protocol,
-        setting,
-        _percent(content, "miou"),
-        _percent(content, "miou_std"),
-        _percent(content, "fb_iou"),
-        of_seed,
-        _whole(content, "episodes", 1),
-        content.get("amp") is True,
-        one_line(content.get("checkpoint", "")),
-        tuple(map(one_line, warnings)),
-        trained,
-        _one_of(content, "weights", WEIGHTS) if "weights" in content else OWN,
-        path,
-        written,
-        _held(content, "data"),
-        _held(content, "training_data"),
-        isinstance(on := content.get("trained_on"), dict) and on.get("declared") is True,
-        tuple(
-            f"{one_line(cls)} {one_line(name)}".strip() for cls, name in _mapping(content, "missing_classes").items()
-        ),
-        one_line(content.get("episodes_from") or ""),
-    )
-
-
-def finished_result(path: Path) -> dict[str, Any] | None:
-    """The content of a result that test.py --results kept; None if there is none that is whole and says all."""
+def finished_result(path: Path) -> EvaluationResult | None:
+    """The result that test.py --results kept; None if there is none that is whole."""
     if not path.is_file():
         return None
     try:
-        is_result = read_result(path) is not None
+        return EvaluationResult.read(path)
     except ValueError as error:
         say(f"note: {path}: {error}; tested again", file=sys.stderr)
         return None
-    content = read_json(path, RESULT_BYTES) if is_result else {}
-    return content if "data" in content else None
-
-
-def _mapping(content: Mapping[str, Any], name: str) -> dict[str, Any]:
-    value = content.get(name) or {}
-    if not isinstance(value, dict):
-        raise _absurd(content, name)
-    return value
-
-
-def _held(content: Mapping[str, Any], name: str) -> Provenance | None:
-    try:
-        return from_dict(content.get(name))
-    except ValueError as error:
-        raise _absurd(content, name) from error
-
-
-def _one_of(content: Mapping[str, Any], name: str, allowed: Sequence[Any]) -> Any:
-    if content.get(name) not in allowed:
-        raise _absurd(content, name)
-    return content.get(name)
-
-
-def _named(content: Mapping[str, Any], name: str, is_known: Callable[[str], bool]) -> str:
-    """A method or backbone; one that cannot be printed is refused."""
-    value = content.get(name)
-    if not (isinstance(value, str) and value.isprintable() and is_known(value)):
-        raise _absurd(content, name)
-    return value
-
-
-def _fold(content: Mapping[str, Any], folds: Sequence[int | None]) -> int | None:
-    return _one_of(content, "fold", folds) if None in folds else _whole(content, "fold", folds[0], folds[-1])
-
-
-def _whole(content: Mapping[str, Any], name: str, low: int, high: float = float("inf")) -> int:
-    value = content.get(name)
-    if type(value) is not int or not low <= value <= high:
-        raise _absurd(content, name)
-    return value
-
-
-def _percent(content: Mapping[str, Any], name: str) -> float:
-    value = content.get(name)
-    if type(value) not in (int, float) or not 0 <= value <= 100:  # nan is not in between either
-        raise _absurd(content, name)
-    return float(value)
-
-
-def _absurd(content: Mapping[str, Any], name: str) -> ValueError:
-    return ValueError(f"its {name} cannot be {reprlib.repr(content.get(name)):.40}")

@@ -18,7 +18,8 @@ from dataset.provenance import label_of
 from dataset.samples import TrainingSamples, as_input
 from engine.checkpoint import errors_name, load_network
 from engine.evaluation.evaluation_set import missing_classes
-from engine.evaluation.result import save_result
+from engine.evaluation.protocol import PAPER
+from engine.evaluation.result import EvaluationResult
 from engine.setting import SUFFIX, Schedule, Setting
 from engine.training.best import free_stem, restore_best, save_best, suffixes, training_info
 from engine.training.history import draw_history, tensorboard_log, write_history
@@ -340,8 +341,17 @@ class TrainingRun:
             test, episodes = self.fold.test, len(next(iter(plans.values())))
             missing = missing_classes(test.classes, plans, test.images.class_names)
             info = training_info(training, self.setting, self.fold)
-            known = {"engine": engine, "data": test.provenance, "missing": missing}
-            save_result(f"{best}.json", self.setting, result, checkpoint, episodes, info, **known)
+            EvaluationResult(
+                self.setting,
+                PAPER,
+                result,
+                str(checkpoint),
+                episodes=episodes,
+                training=info,
+                engine=engine,
+                data=test.provenance,
+                missing_classes=missing,
+            ).write(f"{best}.json")
             final = replace(training, state_dict=self.last_state, optimizer={}, best_state={}, finished=True)
             save_training(self.last, final)
         return checkpoint

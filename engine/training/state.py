@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.checkpoint import is_plain, read, write
+from engine.checkpoint import read, write
 from engine.setting import Setting
 from util.distributed import say
 from util.errors import UserError
+from util.fields import Rule, check_fields, dict_of, list_of, number, one_of, scalar, whole, with_fields
 from util.files import is_name
-from util.numbers import LARGEST
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,41 +24,28 @@ NAMES = ("name", "best_name", "former")  # of files, by which these are written 
 COUNTED = ("snapshot", "steps", "loss", "lr", "miou", "fb_iou")  # in a line of the history
 
 
-def _is_number(value: Any) -> bool:
-    """Whether a value can be computed with; not nan."""
-    return type(value) in (int, float) and abs(value) <= LARGEST
-
-
-def _are_losses(value: Any) -> bool:
-    return type(value) is list and all(map(_is_number, value))
-
-
-def _is_history(value: Any) -> bool:
-    return type(value) is list and all(
-        type(line) is dict and _are_losses(line.get("losses")) and all(_is_number(line.get(name)) for name in COUNTED)
-        for line in value
-    )
-
-
 def _are_weights(value: Any) -> bool:
+    """Say whether a value is a state dict of dense tensors."""
     from model.weights import is_dense
 
     return isinstance(value, dict) and all(type(x) is str and is_dense(y) for x, y in value.items())
 
 
-# What a state holds, each by a rule that its value must keep.
-SHAPE: dict[str, Callable[[Any], bool]] = {
-    "arguments": is_plain,
-    "snapshot": lambda x: type(x) is int and x >= 0,
-    "losses": _are_losses,
-    "history": _is_history,
+LOSSES = list_of(number())
+# What a state holds.
+STATE_RULES: dict[str, Rule] = {
+    "format": one_of(FORMAT),
+    "arguments": dict_of(scalar),
+    "snapshot": whole(0),
+    "losses": LOSSES,
+    "history": list_of(with_fields({"losses": LOSSES, **dict.fromkeys(COUNTED, number())})),
     "state_dict": _are_weights,
     "best_state": _are_weights,
-    "optimizer": lambda x: type(x) is dict,  # engine.training.step knows its parameters
-    "scaler": lambda x: type(x) is dict and all(map(_is_number, x.values())),
-    "best_miou": _is_number,
-    "finished": lambda x: type(x) is bool,
-    **dict.fromkeys(NAMES, lambda x: type(x) is str),
+    "optimizer": lambda value: type(value) is dict,  # engine.training.step knows its parameters
+    "scaler": dict_of(number()),
+    "best_miou": number(),
+    "finished": one_of(False, True),
+    **dict.fromkeys(NAMES, lambda value: type(value) is str),
 }
 # Flags that may differ when a run goes on: they say where it runs, not what it does.
 FREE = ("data_root", "out", "device", "workers", "cache_gb", "resume", "tensorboard")
@@ -152,10 +139,12 @@ def _candidates(path: Path) -> list[Path]:
 
 def _load(path: Path) -> Training:
     content = read(path)
-    known = {f.name: content.get(f.name, "" if f.name == "former" else None) for f in fields(Training)}
-    is_whole = content.get("format") == FORMAT and all(rule(known[name]) for name, rule in SHAPE.items())
-    if not is_whole:
-        raise UserError(f"{path}: not the state of a training run")
+    content.setdefault("former", "")  # the version before did not write it
+    try:
+        check_fields(content, STATE_RULES)
+    except ValueError as error:
+        raise UserError(f"{path}: not the state of a training run") from error
+    known = {each.name: content[each.name] for each in fields(Training)}
     for name in (known[each] for each in NAMES):
         if name and not is_name(name):
             raise UserError(f"{path}: names a file outside its folder: {name!r:.40}; somebody has edited it")

@@ -17,17 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.matching import (
-    ADAPTIVE_SCALE,
-    BG_MIX,
-    BG_THRESHOLD,
-    FALLBACK_PIXELS,
-    FG_MIX,
-    FG_THRESHOLD,
-    FINAL_MIX,
-    REFINE_MIX,
-    TEMPERATURE,
-)
+from model.matching import Matching
 
 SUMS_BYTES = 2**29  # of the sums S of the episodes matched at a time; a set takes 4 N C
 KERNEL_ROWS = 384  # of the kernel computed at a time: only the half above the diagonal is
@@ -56,14 +46,14 @@ class Scratch:
 class Query:
     """One query's features, (N, C), and its kernel (N, N)."""
 
-    def __init__(self, features: Tensor, scratch: Scratch) -> None:
+    def __init__(self, features: Tensor, scratch: Scratch, settings: Matching) -> None:
         channels, count = features[0].flatten(1).shape
-        self.scratch = scratch
+        self.scratch, self.settings = scratch, settings
         self.pixels, self.unit = scratch.take("pixels", features, 2, count, channels)
         self.pixels.copy_(features[0].flatten(1).t())
         lengths = torch.linalg.vector_norm(self.pixels, dim=1, keepdim=True)
         torch.div(self.pixels, lengths.clamp_min(SMALLEST), out=self.unit)
-        self.kernel = kernel(self.unit, scratch.take("kernel", features, count, count))
+        self.kernel = kernel(self.unit, settings.adaptive_scale, scratch.take("kernel", features, count, count))
 
     def cosine(self, prototypes: Tensor) -> Tensor:
         """The cosine of every pixel with prototypes (..., C): (..., N)."""
@@ -74,31 +64,34 @@ class Query:
         return chosen.to(self.pixels) @ self.pixels / chosen.sum(-1, keepdim=True)
 
 
-def kernel(unit: Tensor, out: Tensor) -> Tensor:
-    """exp(2 cos) of all pairs of directions (N, C), written to out (N, N) and returned; symmetric."""
+def kernel(unit: Tensor, scale: float, out: Tensor) -> Tensor:
+    """exp(scale cos) of all pairs of directions (N, C), written to out (N, N) and returned; symmetric."""
     rows = len(unit) if unit.is_cuda else KERNEL_ROWS
     for start in range(0, len(unit), rows):
         block = out[start : start + rows, start:]
-        torch.addmm(block, unit[start : start + rows], unit[start:].t(), beta=0, alpha=ADAPTIVE_SCALE, out=block)
+        torch.addmm(block, unit[start : start + rows], unit[start:].t(), beta=0, alpha=scale, out=block)
         block.exp_()
         out[start + rows :, start : start + rows] = block[:, rows:].t()
     return out
 
 
 @torch.no_grad()
-def match_episodes(features: Tensor, fg: Tensor, bg: Tensor, refine: bool, scratch: Scratch | None = None) -> Tensor:
+def match_episodes(
+    features: Tensor, fg: Tensor, bg: Tensor, refine: bool, settings: Matching, scratch: Scratch | None = None
+) -> Tensor:
     """Match one query with many episodes.
 
     Arguments:
         features: of the query, (1, C, h, w).
         fg, bg: prototypes of E episodes, (E, C, 1, 1).
         refine: whether step 5 of the method is taken.
+        settings: of the network.
         scratch: of the queries before, if there are any.
     Returns:
         Final logits (E, 2, h, w).
     """
     scratch = scratch or Scratch()
-    query = Query(features, scratch)
+    query = Query(features, scratch, settings)
     slots = SUMS_BYTES // (query.pixels.numel() * query.pixels.element_size())
     together = max(1, (slots - 1) // (2 if refine else 1))
     parts = math.ceil(len(fg) / together)
@@ -107,36 +100,44 @@ def match_episodes(features: Tensor, fg: Tensor, bg: Tensor, refine: bool, scrat
     return logits.unflatten(2, features.shape[-2:])
 
 
+def score_episodes(features: Tensor, fg: Tensor, bg: Tensor, settings: Matching) -> Tensor:
+    """Score one query with the prototypes of many episodes (step 2); arguments and result as match_episodes'."""
+    unit = F.normalize(features, dim=1)[0].flatten(1)  # (C, N)
+    cosines = [F.normalize(prototypes.flatten(1), dim=1) @ unit for prototypes in (bg, fg)]
+    return settings.temperature * torch.stack(cosines, 1).unflatten(2, features.shape[-2:])
+
+
 def _match(query: Query, fg: Tensor, bg: Tensor, refine: bool) -> Tensor:
     """Final logits (E, 2, N) for prototypes (E, C); the steps and names of matching.match."""
-    sums = Sums(query, len(fg) * (2 if refine else 1))
-    fg_set, bg_set = confident_pixels(*query.cosine(torch.stack((fg, bg))))
+    s, sums = query.settings, Sums(query, len(fg) * (2 if refine else 1))
+    fg_set, bg_set = confident_pixels(*query.cosine(torch.stack((fg, bg))), s)
     own_fg, own_bg = query.mean(torch.stack((fg_set, bg_set)))
-    fg1 = FG_MIX * own_fg + (1 - FG_MIX) * fg
+    fg1 = s.fg_mix * own_fg + (1 - s.fg_mix) * fg
     asbp = sums.add(bg_set)
-    fg_cosine, bg_cosine = query.cosine(fg1), mixed_cosine(query, BG_MIX * own_bg, [(1 - BG_MIX, *asbp)])
+    fg_cosine, bg_cosine = query.cosine(fg1), mixed_cosine(query, s.bg_mix * own_bg, [(1 - s.bg_mix, *asbp)])
     if refine:
-        support, once, again = REFINE_MIX
-        fg_set, bg_set = confident_pixels(fg_cosine, bg_cosine)
+        support, once, again = s.refine_mix
+        fg_set, bg_set = confident_pixels(fg_cosine, bg_cosine, s)
         own_fg_again, own_bg_again = query.mean(torch.stack((fg_set, bg_set)))
-        fg2 = support * fg + once * fg1 + again * (FG_MIX * own_fg_again + (1 - FG_MIX) * fg)
-        fixed = support * bg + BG_MIX * (once * own_bg + again * own_bg_again)
-        adaptive = [((1 - BG_MIX) * once, *asbp), ((1 - BG_MIX) * again, *sums.add(bg_set))]
-        fg_cosine = FINAL_MIX * query.cosine(fg2) + (1 - FINAL_MIX) * fg_cosine
-        bg_cosine = FINAL_MIX * mixed_cosine(query, fixed, adaptive) + (1 - FINAL_MIX) * bg_cosine
-    return TEMPERATURE * torch.stack((bg_cosine, fg_cosine), 1)
+        fg2 = support * fg + once * fg1 + again * (s.fg_mix * own_fg_again + (1 - s.fg_mix) * fg)
+        fixed = support * bg + s.bg_mix * (once * own_bg + again * own_bg_again)
+        adaptive = [((1 - s.bg_mix) * once, *asbp), ((1 - s.bg_mix) * again, *sums.add(bg_set))]
+        fg_cosine = s.final_mix * query.cosine(fg2) + (1 - s.final_mix) * fg_cosine
+        bg_cosine = s.final_mix * mixed_cosine(query, fixed, adaptive) + (1 - s.final_mix) * bg_cosine
+    return s.temperature * torch.stack((bg_cosine, fg_cosine), 1)
 
 
-def confident_pixels(fg_cosine: Tensor, bg_cosine: Tensor) -> tuple[Tensor, Tensor]:
+def confident_pixels(fg_cosine: Tensor, bg_cosine: Tensor, settings: Matching) -> tuple[Tensor, Tensor]:
     """The confident foreground and background pixels, each (E, N) bool, under cosines (E, N)."""
-    p_bg, p_fg = (TEMPERATURE * torch.stack((bg_cosine, fg_cosine))).softmax(0)
-    return confident_sets(p_fg, FG_THRESHOLD), confident_sets(p_bg, BG_THRESHOLD)
+    p_bg, p_fg = (settings.temperature * torch.stack((bg_cosine, fg_cosine))).softmax(0)
+    fg = confident_sets(p_fg, settings.fg_threshold, settings.fallback_pixels)
+    return fg, confident_sets(p_bg, settings.bg_threshold, settings.fallback_pixels)
 
 
-def confident_sets(probability: Tensor, threshold: float) -> Tensor:
-    """Pixels above the threshold in each episode, (E, N) bool; the 12 likeliest if there is none."""
+def confident_sets(probability: Tensor, threshold: float, fallback: int) -> Tensor:
+    """Pixels above the threshold in each episode, (E, N) bool; the likeliest (fallback: how many) if there is none."""
     chosen = probability > threshold
-    top = probability.topk(min(FALLBACK_PIXELS, probability.shape[1])).indices
+    top = probability.topk(min(fallback, probability.shape[1])).indices
     likeliest = torch.zeros_like(chosen).scatter_(1, top, True)
     return torch.where(chosen.any(1, keepdim=True), chosen, likeliest)
 

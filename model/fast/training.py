@@ -16,14 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from model.fast.evaluation import SMALLEST, confident_pixels, kernel
-from model.matching import (
-    ADAPTIVE_SCALE,
-    BG_MIX,
-    FG_MIX,
-    FINAL_MIX,
-    REFINE_MIX,
-    TEMPERATURE,
-)
+from model.matching import Matching
 
 
 class SelfSupport(NamedTuple):
@@ -45,11 +38,12 @@ class Matched(NamedTuple):
     kernel: Tensor  # (N, N)
     first: SelfSupport
     second: SelfSupport | None
+    settings: Matching
 
 
-def match(features: Tensor, fg: Tensor, bg: Tensor, refine: bool) -> dict[str, Tensor]:
+def match(features: Tensor, fg: Tensor, bg: Tensor, refine: bool, settings: Matching) -> dict[str, Tensor]:
     """Match queries with their supports; arguments and logits as of :func:`model.matching.match`."""
-    out1, final = _Match.apply(features, fg, bg, refine)
+    out1, final = _Match.apply(features, fg, bg, refine, settings)
     return {"final": final, "out1": out1} if refine else {"final": final}
 
 
@@ -57,10 +51,12 @@ class _Match(torch.autograd.Function):
     """Logits (B, 2, h, w) after the first and after the last self-support; the same ones without refinement."""
 
     @staticmethod
-    def forward(ctx: Any, features: Tensor, fg: Tensor, bg: Tensor, refine: bool) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, features: Tensor, fg: Tensor, bg: Tensor, refine: bool, settings: Matching
+    ) -> tuple[Tensor, Tensor]:
         outputs, ctx.matched = [], []
         for image, its_fg, its_bg in zip(features, fg.flatten(1), bg.flatten(1), strict=True):
-            logits, kept = _forward(*_pixels(image), its_fg, its_bg, refine)
+            logits, kept = _forward(_pixels(image), (its_fg, its_bg), refine, settings)
             outputs.append(logits)
             ctx.matched.append(kept)
         ctx.save_for_backward(features)
@@ -76,9 +72,9 @@ class _Match(torch.autograd.Function):
         outputs = torch.stack((of_out1, of_final), 1).flatten(3)  # (B, 2, 2, N)
         for number, (image, of_logits) in enumerate(zip(features, outputs, strict=True)):
             kept, ctx.matched[number] = ctx.matched[number], None  # freed, as autograd frees what it has saved
-            of_pixels, of_fg[number], of_bg[number] = _backward(*_pixels(image), kept, of_logits)
+            of_pixels, of_fg[number], of_bg[number] = _backward(_pixels(image), kept, of_logits)
             of_features[number].flatten(1).copy_(of_pixels.t())
-        return of_features, of_fg[..., None, None], of_bg[..., None, None], None
+        return of_features, of_fg[..., None, None], of_bg[..., None, None], None, None
 
 
 def _pixels(image: Tensor) -> tuple[Tensor, Tensor]:
@@ -87,28 +83,42 @@ def _pixels(image: Tensor) -> tuple[Tensor, Tensor]:
     return pixels, torch.linalg.vector_norm(pixels, dim=1, keepdim=True).clamp_min_(SMALLEST)
 
 
-def _forward(pixels: Tensor, lengths: Tensor, fg: Tensor, bg: Tensor, refine: bool) -> tuple[Tensor, Matched]:
-    """Logits (2, 2, N), after the first and after the last self-support, of one image."""
+def _forward(
+    image: tuple[Tensor, Tensor], prototypes: tuple[Tensor, Tensor], refine: bool, settings: Matching
+) -> tuple[Tensor, Matched]:
+    """Logits (2, 2, N), after the first and after the last self-support, of one image.
+
+    Arguments:
+        image: its pixels and their lengths, of :func:`_pixels`.
+        prototypes: FP and BP, (C,) each.
+        refine, settings: as of :func:`match`.
+    """
+    (pixels, lengths), (fg, bg) = image, prototypes
     unit = pixels / lengths
-    k = kernel(unit, unit.new_empty(len(unit), len(unit)))
-    first = _self_support(pixels, k, unit @ F.normalize(fg, dim=0), unit @ F.normalize(bg, dim=0))
-    kept = Matched(fg, bg, k, first, None)
+    k = kernel(unit, settings.adaptive_scale, unit.new_empty(len(unit), len(unit)))
+    cosines = torch.stack((unit @ F.normalize(fg, dim=0), unit @ F.normalize(bg, dim=0)))
+    first = _self_support(pixels, k, cosines, settings)
+    kept = Matched(fg, bg, k, first, None, settings)
     fg1, bg1 = _prototypes(kept)
     fg_cosine, bg_cosine = unit @ F.normalize(fg1, dim=0), torch.linalg.vecdot(unit, F.normalize(bg1, dim=1))
     out1 = torch.stack((bg_cosine, fg_cosine))
     if not refine:
-        return TEMPERATURE * torch.stack((out1, out1)), kept
-    kept = kept._replace(second=_self_support(pixels, k, fg_cosine, bg_cosine, first))
+        return settings.temperature * torch.stack((out1, out1)), kept
+    kept = kept._replace(second=_self_support(pixels, k, torch.stack((fg_cosine, bg_cosine)), settings, first))
     fg2, bg2 = _refined(kept, fg1, bg1)
     out2 = torch.stack((torch.linalg.vecdot(unit, F.normalize(bg2, dim=1)), unit @ F.normalize(fg2, dim=0)))
-    return TEMPERATURE * torch.stack((out1, FINAL_MIX * out2 + (1 - FINAL_MIX) * out1)), kept
+    final = settings.final_mix * out2 + (1 - settings.final_mix) * out1
+    return settings.temperature * torch.stack((out1, final)), kept
 
 
 def _self_support(
-    pixels: Tensor, k: Tensor, fg_cosine: Tensor, bg_cosine: Tensor, before: SelfSupport | None = None
+    pixels: Tensor, k: Tensor, cosines: Tensor, settings: Matching, before: SelfSupport | None = None
 ) -> SelfSupport:
-    """Step 3 under cosines (N,); its sums from those of the self-support before, if that takes fewer pixels."""
-    fg_set, bg_set = (chosen[0] for chosen in confident_pixels(fg_cosine[None], bg_cosine[None]))
+    """Step 3 under the cosines (2, N) with foreground and background.
+
+    The sums follow from those of the self-support before, if that takes fewer pixels.
+    """
+    fg_set, bg_set = (chosen[0] for chosen in confident_pixels(*cosines[:, None], settings))
     own_fg, own_bg = (chosen.to(pixels) @ pixels / chosen.sum() for chosen in (fg_set, bg_set))
     changed = None if before is None else bg_set ^ before.bg_set
     if changed is None or changed.sum() > bg_set.sum():
@@ -121,32 +131,33 @@ def _self_support(
 
 def _prototypes(kept: Matched) -> tuple[Tensor, Tensor]:
     """FP1 (C,) and BP1 (N, C) of step 4."""
-    own = kept.first
-    return FG_MIX * own.own_fg + (1 - FG_MIX) * kept.fg, _mixed_bg(own)
+    own, mix = kept.first, kept.settings.fg_mix
+    return mix * own.own_fg + (1 - mix) * kept.fg, _mixed_bg(own, kept.settings.bg_mix)
 
 
-def _mixed_bg(own: SelfSupport) -> Tensor:
+def _mixed_bg(own: SelfSupport, mix: float) -> Tensor:
     """Both kinds of an image's own background (N, C)."""
-    return torch.addcmul(BG_MIX * own.own_bg, own.s, ((1 - BG_MIX) / own.z)[:, None])
+    return torch.addcmul(mix * own.own_bg, own.s, ((1 - mix) / own.z)[:, None])
 
 
 def _refined(kept: Matched, fg1: Tensor, bg1: Tensor) -> tuple[Tensor, Tensor]:
     """FP2 (C,) and BP2 (N, C) of step 5."""
-    support, once, again = REFINE_MIX
-    fg2 = support * kept.fg + once * fg1 + again * (FG_MIX * kept.second.own_fg + (1 - FG_MIX) * kept.fg)
-    bg2 = _mixed_bg(kept.second).mul_(again).add_(bg1, alpha=once).add_(support * kept.bg)
+    (support, once, again), mix = kept.settings.refine_mix, kept.settings.fg_mix
+    fg2 = support * kept.fg + once * fg1 + again * (mix * kept.second.own_fg + (1 - mix) * kept.fg)
+    bg2 = _mixed_bg(kept.second, kept.settings.bg_mix).mul_(again).add_(bg1, alpha=once).add_(support * kept.bg)
     return fg2, bg2
 
 
-def _backward(pixels: Tensor, lengths: Tensor, kept: Matched, of_logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _backward(image: tuple[Tensor, Tensor], kept: Matched, of_logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of the pixels (N, C), of FP and BP (C,), from those of the logits of :func:`_forward`.
 
     A name of_x is the gradient of x. The choice of confident pixels has none.
     """
+    (pixels, lengths), s = image, kept.settings
     unit = pixels / lengths
     of_unit, of_pixels = torch.zeros_like(unit), torch.zeros_like(unit)
     of_bg = torch.zeros_like(kept.bg)
-    (of_bg_cosine, of_fg_cosine), (of_bg_final, of_fg_final) = TEMPERATURE * of_logits
+    (of_bg_cosine, of_fg_cosine), (of_bg_final, of_fg_final) = s.temperature * of_logits
 
     def through_fg(of_cosine: Tensor, prototype: Tensor) -> Tensor:
         """The gradient of one prototype (C,) from that of the cosines (N,) with it."""
@@ -170,30 +181,30 @@ def _backward(pixels: Tensor, lengths: Tensor, kept: Matched, of_logits: Tensor)
         of_fg1, of_bg1 = through_fg(of_fg_cosine + of_fg_final, fg1), through_bg(of_bg_cosine + of_bg_final, bg1)
         of_fg, of_supports = 0, []
     else:
-        support, once, again = REFINE_MIX
+        support, once, again = s.refine_mix
         fg2, bg2 = _refined(kept, fg1, bg1)
-        of_fg2, of_bg2 = through_fg(FINAL_MIX * of_fg_final, fg2), through_bg(FINAL_MIX * of_bg_final, bg2)
-        of_fg1 = through_fg(of_fg_cosine + (1 - FINAL_MIX) * of_fg_final, fg1).add_(of_fg2, alpha=once)
-        of_bg1 = through_bg(of_bg_cosine + (1 - FINAL_MIX) * of_bg_final, bg1).add_(of_bg2, alpha=once)
-        of_fg = (support + again * (1 - FG_MIX)) * of_fg2
+        of_fg2, of_bg2 = through_fg(s.final_mix * of_fg_final, fg2), through_bg(s.final_mix * of_bg_final, bg2)
+        of_fg1 = through_fg(of_fg_cosine + (1 - s.final_mix) * of_fg_final, fg1).add_(of_fg2, alpha=once)
+        of_bg1 = through_bg(of_bg_cosine + (1 - s.final_mix) * of_bg_final, bg1).add_(of_bg2, alpha=once)
+        of_fg = (support + again * (1 - s.fg_mix)) * of_fg2
         of_bg = support * of_bg2.sum(0)
-        of_supports = [(kept.second, again * FG_MIX * of_fg2, of_bg2.mul_(again))]
-    of_fg = of_fg + (1 - FG_MIX) * of_fg1
-    of_supports.append((kept.first, FG_MIX * of_fg1, of_bg1))
+        of_supports = [(kept.second, again * s.fg_mix * of_fg2, of_bg2.mul_(again))]
+    of_fg = of_fg + (1 - s.fg_mix) * of_fg1
+    of_supports.append((kept.first, s.fg_mix * of_fg1, of_bg1))
 
     weighted = []  # of each self-support what multiplies its weights
     for own, of_own_fg, of_mixed in of_supports:
-        of_own_bg = BG_MIX * of_mixed.sum(0)
+        of_own_bg = s.bg_mix * of_mixed.sum(0)
         of_pixels.addr_(own.fg_set.to(unit) / own.fg_set.sum(), of_own_fg)
         of_pixels.addr_(own.bg_set.to(unit) / own.bg_set.sum(), of_own_bg)
-        of_s = of_mixed.mul_(((1 - BG_MIX) / own.z)[:, None])
+        of_s = of_mixed.mul_(((1 - s.bg_mix) / own.z)[:, None])
         weighted.append((own.bg_set, of_s, torch.linalg.vecdot(of_s, own.s) / own.z))
     of_cosines = torch.zeros_like(kept.kernel)
     for chosen, of_s, subtracted in _by_membership(weighted):
         rows = kept.kernel[chosen]
         of_pixels[chosen] += rows @ of_s
         of_cosines[chosen] = torch.addmm(subtracted[None], pixels[chosen], of_s.t(), beta=-1).mul_(rows)
-    of_unit.addmm_(of_cosines + of_cosines.t(), unit, alpha=ADAPTIVE_SCALE)
+    of_unit.addmm_(of_cosines + of_cosines.t(), unit, alpha=s.adaptive_scale)
     of_unit.addcmul_(unit, torch.linalg.vecdot(of_unit, unit)[:, None], value=-1)
     return of_pixels.addcdiv_(of_unit, lengths), of_fg, of_bg
 

@@ -83,11 +83,9 @@ def test_what_is_written_is_read() -> None:
     assert from_dict(None) is None
 
 
-@pytest.mark.parametrize(
-    "other", [{"count": "4"}, {"count": -1}, {"count": True}, {"name": None}, {"counted": "a\nb"}, {"more": 1}]
-)
+@pytest.mark.parametrize("other", [{"count": "4"}, {"count": -1}, {"count": True}, {"name": None}, {"counted": "a\nb"}])
 def test_absurd_records_are_refused(other: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"^not what was counted of a dataset$"):
+    with pytest.raises(ValueError, match=rf"^its {next(iter(other))} cannot be "):
         from_dict({**Provenance("", VAL, 40, 1449)._asdict(), **other})
-    with pytest.raises(ValueError, match=r"^not what was counted of a dataset$"):
+    with pytest.raises(ValueError, match=r"^it has no fields$"):
         from_dict([1])

@@ -44,9 +44,7 @@ def test_the_protocols() -> None:
 
 
 def test_the_constants_of_the_matching() -> None:
-    assert (matching.FG_THRESHOLD, matching.BG_THRESHOLD, matching.FALLBACK_PIXELS) == (0.7, 0.6, 12)
-    assert (matching.FG_MIX, matching.BG_MIX, matching.REFINE_MIX) == (0.5, 0.3, (0.5, 0.2, 0.3))
-    assert (matching.FINAL_MIX, matching.TEMPERATURE, matching.ADAPTIVE_SCALE) == (0.7, 10.0, 2.0)
+    assert matching.Matching(10.0, 0.7, 0.6, 12, 2.0, 0.5, 0.3, (0.5, 0.2, 0.3), 0.7) == matching.PAPER
 
 
 @pytest.mark.parametrize(

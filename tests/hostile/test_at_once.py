@@ -16,10 +16,11 @@ import pytest
 import torch
 
 from engine.checkpoint import save_weights
+from engine.recorded import RECORD, RECORD_FORMAT, read_record, record_file
 from engine.training.state import load_training
 from model import build_model
 from model.weights import flat_key
-from tables.authors import FORMAT, RECORD, choose, read_record, record
+from tables.authors import choose
 from tests.files import CHECKOUT, TOY_SEED, write
 from tests.test_resume import LAST, flags
 from util.locks import only_one
@@ -83,11 +84,11 @@ def test_weights_that_two_record_are_both_recorded(tmp_path: Path) -> None:
     mine, others = choose(folds=(0, 1), dataset="pascal", method="ssp", backbone="resnet50", shot=1)
     write(tmp_path / mine.name, "weights")
     with only_one(tmp_path / RECORD, "the recording of weights"):
-        thread = Thread(target=record, args=(tmp_path, mine))
+        thread = Thread(target=record_file, args=(tmp_path, mine.name, mine.drive))
         thread.start()
         thread.join(0.2)
         known = {others.name: {"drive": others.drive, "size": 1, "sha256": "0"}}
-        write(tmp_path / RECORD, json.dumps({"format": FORMAT, "files": known}))
+        write(tmp_path / RECORD, json.dumps({"format": RECORD_FORMAT, "files": known}))
     thread.join()
     assert set(read_record(tmp_path)) == {mine.name, others.name}
     assert not list(tmp_path.glob(".*"))

@@ -29,6 +29,7 @@ from dataset.provenance import EXPECTED, read_name
 from engine.checkpoint import load_checkpoint
 from engine.evaluation.protocol import PAPER, load_episodes, plan_seeds, save_episodes
 from engine.evaluation.result import find_results
+from engine.recorded import read_record
 from engine.setting import Schedule, Setting
 from engine.training.run import TrainingRun
 from engine.training.state import Training, load_training, save_training
@@ -36,7 +37,6 @@ from engine.training.step import make_optimizer, restore_optimizer
 from model import build_model
 from prediction.files import check_image, read_image
 from prediction.masks import draw_shapes, read_labelme, read_object
-from tables.authors import read_record
 from util.errors import UserError
 from util.files import read_json
 from util.launch import LONGEST, command
@@ -191,7 +191,7 @@ def test_many_episodes_of_many_seeds() -> None:
 def test_many_saved_episodes(tmp_path: Path) -> None:
     path = tmp_path / "e.json"
     save_episodes(path, Setting(fold=0), PAPER, {0: [Episode("a", 3, ("b",))] * 30_000})
-    assert len(load_episodes(path)["plans"][0]) == 30_000
+    assert len(load_episodes(path).plans[0]) == 30_000
 
 
 # Images

@@ -22,17 +22,21 @@ import test as testing
 from dataset import Coco
 from dataset.prepare.coco_masks import make_masks, read_instances
 from dataset.provenance import EXPECTED
-from engine.checkpoint import Checkpoint, save_checkpoint, write
+from engine.checkpoint import INFO_RULES, Checkpoint, load_checkpoint, save_checkpoint, write
 from engine.evaluation.protocol import load_episodes
 from engine.evaluation.result import finished_result
+from engine.recorded import RECORD, RECORD_FORMAT, fingerprint, is_recorded
 from model import build_model
 from prediction.masks import read_support
-from tables.authors import FORMAT, RECORD, choose, fingerprint, is_recorded
+from tables.authors import choose
 from tests.files import write as write_file
-from tests.hostile.test_fields import WRONG
 from util.errors import UserError
 
-PLAIN = [value for value in WRONG if "tensor" not in repr(value)]
+WRONG: list[Any] = [
+    "x", "", "a\nerror: b", "../x", 1.5, -1, 4, 101, 10**30, True, float("nan"), None, [], [1], ["x"], [None], [[1]],
+    {}, {"a": 1}, {"a": [1]},
+]  # fmt: skip
+WRONG_IN_TORCH = [*WRONG[::2], {1: "a"}, torch.zeros(2), torch.tensor(1), {"lr": torch.ones(1)}]
 SOME = pytest.mark.parametrize("every", [17, pytest.param(1, marks=pytest.mark.slow)])  # cases, and all of them
 TINY = """
 from torch import Tensor, nn
@@ -84,7 +88,7 @@ def fallen(
     read: Callable[[], object],
     name: str,
     every: int = 1,
-    wrong: list[Any] = PLAIN,
+    wrong: list[Any] = WRONG,
 ) -> list[str]:
     """The cases that fell through, of each n-th one."""
     found = []
@@ -117,15 +121,40 @@ def test_results(tested: Path, tmp_path: Path, every: int) -> None:
         report.main([str(path), "--commands"])
 
     content = json.loads((tested / "r.json").read_text())
-    found = fallen(content, lambda x: path.write_text(json.dumps(x)), read, "r.json", every)
-    assert found == []
+    assert fallen(content, lambda x: path.write_text(json.dumps(x)), read, "r.json", every) == []
 
 
 def test_episodes(tested: Path, tmp_path: Path) -> None:
     path = tmp_path / "e.json"
     content = json.loads((tested / "e.json").read_text())
-    found = fallen(content, lambda x: path.write_text(json.dumps(x)), lambda: load_episodes(path), "e.json")
-    assert found == []
+    assert fallen(content, lambda x: path.write_text(json.dumps(x)), lambda: load_episodes(path), "e.json") == []
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        *({name: "other"} for name in ("format", "dataset", "class_order", "fold", "shot", "protocol", "data", "seeds")),
+        *({"seeds": {"0": [["a", cls, ["b"]]]}} for cls in (0, -1, 1001, 1.9, 10**30, "3", None, True, [3])),
+        {"shot": True}, {"shot": 101}, {"fold": 4}, {"fold": None}, {"seeds": {"0": []}}, {"seeds": {}},
+    ],
+)  # fmt: skip
+def test_episodes_of_other_kinds(tested: Path, field: dict[str, Any], tmp_path: Path) -> None:
+    path = write_file(tmp_path / "e.json", json.dumps({**json.loads((tested / "e.json").read_text()), **field}))
+    with pytest.raises(UserError, match=r"e\.json: not a list of episodes that --save-episodes wrote$"):
+        load_episodes(path)
+
+
+@pytest.mark.parametrize("field", INFO_RULES)
+def test_checkpoints(field: str, tested: Path, tmp_path: Path) -> None:
+    """What one need not say may be absent; a wrong value is named, in one line."""
+    path, (state, known) = tmp_path / "w.ckpt", load_checkpoint(tested / "w.ckpt")
+    save_checkpoint(path, Checkpoint(state, {name: value for name, value in known.items() if name != field}))
+    assert field not in load_checkpoint(path).info
+    for value in ([["a\nerror: b"]], {1: "a"}, torch.zeros(2)):
+        save_checkpoint(path, Checkpoint(state, {**known, field: value}))
+        with pytest.raises(UserError, match=rf"w\.ckpt: damaged: its {field} cannot be ") as raised:
+            load_checkpoint(path)
+        assert str(raised.value).isprintable()
 
 
 @SOME
@@ -171,11 +200,11 @@ def test_labelme(tmp_path: Path, every: int) -> None:
 def test_records_of_downloads(tmp_path: Path) -> None:
     (weights,) = choose((0,), dataset="pascal", method="ssp", shot=1, backbone="resnet50")
     path = write_file(tmp_path / weights.name, b"weights")
-    content = {"format": FORMAT, "files": {weights.name: {"drive": weights.drive, **fingerprint(path)}}}
+    content = {"format": RECORD_FORMAT, "files": {weights.name: {"drive": weights.drive, **fingerprint(path)}}}
     found = fallen(
         content,
         lambda x: (tmp_path / RECORD).write_text(json.dumps(x)),
-        lambda: is_recorded(tmp_path, weights),
+        lambda: is_recorded(tmp_path, weights.name),
         RECORD,
     )
     assert found == []
@@ -236,5 +265,5 @@ def test_states_of_trainings(toy: Path, tmp_path: Path) -> None:
         (folder / f"{last.name}.previous").unlink(missing_ok=True)
         write(last, x)
 
-    found = fallen(content, put, lambda: training.main(flags), last.name, wrong=WRONG[::2])
+    found = fallen(content, put, lambda: training.main(flags), last.name, wrong=WRONG_IN_TORCH)
     assert found == []

@@ -14,8 +14,8 @@ from dataset.prepare.verify import examine
 from dataset.provenance import read_name
 from engine.checkpoint import load_checkpoint
 from engine.evaluation.protocol import load_episodes
+from engine.recorded import read_record
 from engine.training.state import load_training
-from tables.authors import read_record
 from util.errors import UserError
 
 IO_ERROR = Path("/proc/self/mem")  # a file whose first byte cannot be read

@@ -163,7 +163,7 @@ def test_the_fallback_is_told(network: Callable[[str], nn.Module], monkeypatch: 
     found: Explanation = predictor.explain(IMAGE)
     assert not found.confident.fg_passed
     assert not found.confident.bg_passed
-    assert found.confident.fg.sum() == found.confident.bg.sum() == matching.FALLBACK_PIXELS
+    assert found.confident.fg.sum() == found.confident.bg.sum() == matching.PAPER.fallback_pixels
     explanation_figure(found)
     assert "fg: none passed 0.7, the 12 likeliest" in written
     assert "bg: none passed 0.6, the 12 likeliest" in written

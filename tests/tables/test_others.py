@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from dataset import Provenance
 from engine.evaluation.protocol import HSNET, PAPER
-from engine.evaluation.result import Result
+from engine.evaluation.result import EvaluationResult
 from engine.setting import Setting
 from tables.tables import OTHERS_NOTE, Table, make_tables, row_name, to_csv, to_markdown
 
@@ -23,22 +24,22 @@ PUBLISHED = {PASCAL: 8, "COCO-20i, the paper's own protocol, contiguous class or
              "COCO-20i, HSNet's protocol, interleaved class order": 4, FSS: 2}  # fmt: skip
 
 
-def result(miou: float, trained: dict[str, Any] | None = None, written: float = 0.0, **fields: Any) -> Result:
+def result(miou: float, trained: dict[str, Any] | None = None, written: float = 0.0, **fields: Any) -> EvaluationResult:
     """An evaluation in the paper's own protocol; fields: of its setting, where not fold 0 of SSP, ResNet-50, 1-shot."""
-    seeds = {seed: miou + off for seed, off in enumerate(SPREAD)}
+    seeds = [{"seed": seed, "miou": miou + off} for seed, off in enumerate(SPREAD)]
     episodes = 4000 if fields.get("dataset") == "coco" else 1000
     setting = Setting(**{"refine": fields.get("method") != "baseline", **fields})
-    file = Path(f"{miou}.json")
+    measured = {"seeds": seeds, "miou": miou, "miou_std": 0.2, "fb_iou": 70.0}
     whole = Provenance("", "images", 1449, 1449)
-    told = "w.ckpt", (), trained or {}, "own", file, written, whole
-    return Result(PAPER, setting, miou, 0.2, 70.0, seeds, episodes, False, *told)
+    found = EvaluationResult(setting, PAPER, measured, "w.ckpt", episodes, {"arguments": trained or {}}, data=whole)
+    return replace(found, file=Path(f"{miou}.json"), written=written)
 
 
 def titled(tables: list[Table]) -> dict[str, Table]:
     return {table.title: table for table in tables}
 
 
-def four_folds(*mious: float, **fields: Any) -> list[Result]:
+def four_folds(*mious: float, **fields: Any) -> list[EvaluationResult]:
     return [result(miou, fold=fold, **fields) for fold, miou in enumerate(mious)]
 
 
@@ -50,7 +51,7 @@ def test_they_follow_the_papers_rows_which_stay_as_they_are() -> None:
         result(41.0, method=HEAD, backbone="resnet101"),
         result(42.0, method="baseline", backbone=BACKBONE),
         result(80.0, backbone="timm:resnet18", dataset="fss", fold=None),
-        result(30.0, backbone=BACKBONE, dataset="coco", class_order="interleaved")._replace(protocol=HSNET),
+        replace(result(30.0, backbone=BACKBONE, dataset="coco", class_order="interleaved"), protocol=HSNET),
     ]
     alone, tables = titled(make_tables(own)), titled(make_tables([*others, *own]))
     hsnet = "COCO-20i, HSNet's protocol, interleaved class order"

@@ -18,9 +18,11 @@ import pytest
 import torch
 
 import prepare
+from engine.checkpoint import load_checkpoint
+from engine.recorded import RECORD
 from model import build_model
 from tables import download
-from tables.authors import ALL, RECORD, choose, load_known
+from tables.authors import ALL, choose
 from tests.files import CHECKOUT, OneLine
 from tests.server import Server, free_port, serving
 from util.errors import UserError
@@ -77,7 +79,7 @@ def test_a_good_file_is_checked_recorded_and_kept(
     prepare.main(flags(to, server))
     assert capsys.readouterr().out == f"1/1 {to / NAME}: is there\n"
     assert server.paths == [f"/{NAME}"]  # not fetched again
-    info = load_known(to / NAME).info
+    info = load_checkpoint(to / NAME).info
     assert (info["weights"], info["dataset"], info["fold"], info["refine"]) == ("authors", "pascal", 0, True)
     assert "class_order" not in info
 
@@ -93,7 +95,7 @@ def test_a_file_that_changed_later_is_noticed(
     line = one_line_error(prepare.main, flags(to, server))
     assert line.startswith(f"error: {to / NAME}: has changed since it was fetched and checked")
     with pytest.raises(UserError, match="has changed since"):
-        load_known(to / NAME)
+        load_checkpoint(to / NAME)
 
 
 def test_a_download_that_is_cut_off_goes_on(server: Server, tmp_path: Path, one_line_error: OneLine) -> None:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+import prepare
 from engine.checkpoint import save_weights
 from engine.training.best import free_stem
-from tests.files import CHECKOUT
+from tests.files import CHECKOUT, OneLine
 from util.errors import UserError
 from util.files import (
     HOST,
@@ -187,24 +193,48 @@ def full_disk(free: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def save_bytes(path: Path) -> None:
-    with atomic_write(path) as file:
-        file.write(bytes(200_000))
+def save_figure(file: BinaryIO) -> None:
+    figure = pytest.importorskip("matplotlib.figure").Figure()
+    figure.figimage(NOISE)
+    figure.savefig(file, format="png", dpi=100)
 
 
-def save_tensors(path: Path) -> None:
-    save_weights(path, {"weight": torch.zeros(100_000)})
+NOISE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+WRITERS: dict[str, Callable[[BinaryIO], object]] = {
+    "bytes": lambda file: file.write(bytes(20_000)),
+    "numpy": lambda file: np.savez(file, noise=NOISE),
+    "matplotlib": save_figure,
+    **{
+        kind: lambda file, kind=kind: Image.fromarray(NOISE).save(file, kind, quality=95)
+        for kind in ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+    },
+}
 
 
-@pytest.mark.parametrize("save", [save_bytes, save_tensors])
-def test_a_full_disk_is_one_line(tmp_path: Path, save: Callable[[Path], None]) -> None:
-    path = tmp_path / "file.pth"
+@pytest.mark.parametrize("what", WRITERS)
+def test_a_full_disk_is_one_line(tmp_path: Path, what: str) -> None:
+    """Even if it is the last byte that finds no room."""
+    path, whole = tmp_path / "file", BytesIO()
     path.write_bytes(b"old")
-    with full_disk(100_000), pytest.raises(UserError) as excinfo:
-        save(path)
-    assert str(excinfo.value).startswith(f"cannot write {path}: ")
-    assert "\n" not in str(excinfo.value)
+    WRITERS[what](whole)
+    with full_disk(len(whole.getvalue()) - 1), pytest.raises(UserError) as excinfo, atomic_write(path) as file:
+        WRITERS[what](file)
+    assert str(excinfo.value) == f"cannot write {path}: File too large"
     assert [(each, each.read_bytes()) for each in tmp_path.iterdir()] == [(path, b"old")]
+
+
+def test_weights_on_a_full_disk_are_one_line(tmp_path: Path) -> None:
+    with full_disk(100_000), pytest.raises(UserError, match=r"^cannot write .*: File too large$"):
+        save_weights(tmp_path / "file.pth", {"weight": torch.zeros(100_000)})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dataset_on_a_full_disk_is_one_line(tmp_path: Path, one_line_error: OneLine) -> None:
+    """Its masks fit, its photographs do not."""
+    with full_disk(1000):
+        line = one_line_error(prepare.main, ["toy", "--train", "9", "--val", "9", "--out", str(tmp_path / "toy")])
+    assert re.fullmatch(r"error: cannot write \S+\.jpg: File too large", line)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_files_of_an_earlier_run_keep_their_names(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from dataset import Episode, Provenance, open_split
-from engine.evaluation.evaluate import UNDRAWN, result_table
+from engine.evaluation.evaluate import UNDRAWN_CLASS_NOTE, result_table
 from engine.evaluation.evaluation_set import (
+    EpisodesWanted,
     EvaluationSet,
     describe_evaluation,
     describe_missing_classes,
@@ -63,7 +64,7 @@ def test_missing_classes() -> None:
 
 
 def test_classes_without_images_are_named(boatless: Path) -> None:
-    tested = open_evaluation_set(SETTING, PAPER, boatless, None, range(2), 8, None, 0)
+    tested = open_evaluation_set(SETTING, PAPER, EpisodesWanted(range(2), 8), boatless)
     assert tested.missing == {3: "bird", 4: "boat", 5: "bottle"}
     lines = describe_missing_classes(tested, PAPER)
     assert "class 4 (boat) is missing: no image of pascal val shows it; the mean is over the other classes" in lines
@@ -87,28 +88,28 @@ def test_the_table_names_them_and_says_why_means_differ() -> None:
         ["3", "c", "-", "-", "missing"],
     ]
     assert lines[5].split() == ["mIoU", "20.00", "10.00", "15.00"]  # not 20, the mean of the column
-    assert lines[7] == UNDRAWN
+    assert lines[7] == UNDRAWN_CLASS_NOTE
     whole = {**result, "seeds": seeds[:1]}
-    assert UNDRAWN not in result_table(whole, {}, [1, 2])
+    assert UNDRAWN_CLASS_NOTE not in result_table(whole, {}, [1, 2])
 
 
 def test_saved_episodes_keep_what_they_were_drawn_from(boatless: Path, tmp_path: Path) -> None:
-    tested = open_evaluation_set(SETTING, PAPER, boatless, None, range(2), 3, None, 0)
+    tested = open_evaluation_set(SETTING, PAPER, EpisodesWanted(range(2), 3), boatless)
     save_episodes(tmp_path / "e.json", SETTING, PAPER, tested.plans, tested.data)
     saved = load_episodes(tmp_path / "e.json")
-    again = open_evaluation_set(SETTING, PAPER, boatless, None, range(5), None, saved, 0)
+    again = open_evaluation_set(SETTING, PAPER, EpisodesWanted(range(5), None, saved), boatless)
     assert (again.plans, again.data) == (tested.plans, tested.data)
-    first = open_evaluation_set(SETTING, PAPER, boatless, None, range(5), 2, saved, 0)
+    first = open_evaluation_set(SETTING, PAPER, EpisodesWanted(range(5), 2, saved), boatless)
     assert {seed: len(some) for seed, some in first.plans.items()} == {0: 2, 1: 2}
     with pytest.raises(
         UserError, match=r"^--episodes 4: the file of --episodes-from has 3 of a seed; ask for no more$"
     ):
-        open_evaluation_set(SETTING, PAPER, boatless, None, range(5), 4, saved, 0)
+        open_evaluation_set(SETTING, PAPER, EpisodesWanted(range(5), 4, saved), boatless)
 
 
 def test_episodes_that_do_not_say_what_they_were_drawn_from(boatless: Path, tmp_path: Path) -> None:
     part = open_split("pascal", boatless, "test", 0)
     save_episodes(tmp_path / "e.json", SETTING, PAPER, {0: [Episode("i0", 1, ("i2",))]})
     saved = load_episodes(tmp_path / "e.json")
-    assert open_evaluation_set(SETTING, PAPER, boatless, None, range(1), None, saved, 0).data is None
+    assert open_evaluation_set(SETTING, PAPER, EpisodesWanted(range(1), None, saved), boatless).data is None
     assert part.provenance is not None

@@ -8,6 +8,7 @@ import torch
 from model import build_model, fold_batch_norms, matching
 from model.baseline import upsampled_average
 from model.fast import evaluation
+from model.matching import PAPER
 from tests.model import recipe
 
 
@@ -33,7 +34,7 @@ def test_equals_one_by_one(refine: bool, spread: float, episodes: int) -> None:
     expected = torch.cat(
         [matching.match(features, fg[e : e + 1], bg[e : e + 1], refine)["final"] for e in range(episodes)]
     )
-    got = evaluation.match_episodes(features, fg, bg, refine)
+    got = evaluation.match_episodes(features, fg, bg, refine, PAPER)
     assert got.shape == (episodes, 2, 9, 13)
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
 
@@ -43,17 +44,17 @@ def test_without_confident_pixels() -> None:
     features, fg, bg = clustered(3, 5, 6, 1.0)
     bg[1] = 0.999 * fg[1] + 0.001 * bg[1]
     expected = torch.cat([matching.match(features, fg[e : e + 1], bg[e : e + 1], True)["final"] for e in range(3)])
-    torch.testing.assert_close(evaluation.match_episodes(features, fg, bg, True), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(evaluation.match_episodes(features, fg, bg, True, PAPER), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_confident_by_hand() -> None:
     probability = torch.tensor([[0.9, 0.2, 0.8, 0.1], [0.3, 0.5, 0.1, 0.2]])
-    assert evaluation.confident_sets(probability, 0.7).tolist() == [
+    assert evaluation.confident_sets(probability, 0.7, 12).tolist() == [
         [True, False, True, False],
         [True, True, True, True],
     ]
     many = torch.linspace(0, 0.5, 20)[None]
-    assert evaluation.confident_sets(many, 0.6)[0].nonzero().flatten().tolist() == list(range(8, 20))
+    assert evaluation.confident_sets(many, 0.6, 12)[0].nonzero().flatten().tolist() == list(range(8, 20))
 
 
 def test_memory_of_another_query_changes_nothing() -> None:
@@ -62,18 +63,18 @@ def test_memory_of_another_query_changes_nothing() -> None:
     for episodes, height, width in ((5, 9, 13), (2, 6, 5), (9, 11, 14), (5, 9, 13)):
         features, fg, bg = clustered(episodes, height, width, 1.0)
         for refine in (True, False):
-            alone = evaluation.match_episodes(features, fg, bg, refine)
-            assert torch.equal(evaluation.match_episodes(features, fg, bg, refine, scratch), alone)
+            alone = evaluation.match_episodes(features, fg, bg, refine, PAPER)
+            assert torch.equal(evaluation.match_episodes(features, fg, bg, refine, PAPER, scratch), alone)
 
 
 def test_episodes_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """More episodes than the bound on memory takes at a time, and a bound that not even one fits into."""
     features, fg, bg = clustered(7, 9, 13, 1.0)
-    together = evaluation.match_episodes(features, fg, bg, True)
+    together = evaluation.match_episodes(features, fg, bg, True, PAPER)
     for slots in (7, 1):
         monkeypatch.setattr(evaluation, "SUMS_BYTES", slots * features.nbytes)
         scratch = evaluation.Scratch()
-        got = evaluation.match_episodes(features, fg, bg, True, scratch)
+        got = evaluation.match_episodes(features, fg, bg, True, PAPER, scratch)
         torch.testing.assert_close(got, together, rtol=1e-5, atol=1e-5)
         assert scratch.buffers["sums"].nbytes <= max(slots, 3) * features.nbytes
 
@@ -82,7 +83,7 @@ def test_kernel_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     unit = torch.nn.functional.normalize(torch.randn(37, 8, generator=torch.Generator().manual_seed(0)), dim=1)
     for rows in (1, 10, 37, 100):
         monkeypatch.setattr(evaluation, "KERNEL_ROWS", rows)
-        got = evaluation.kernel(unit, torch.full((37, 37), torch.nan))
+        got = evaluation.kernel(unit, 2.0, torch.full((37, 37), torch.nan))
         torch.testing.assert_close(got, (2 * unit @ unit.t()).exp())
         torch.testing.assert_close(got, got.t(), rtol=0, atol=0 if rows == 1 else 1e-5)
 
@@ -101,7 +102,7 @@ def test_spanning_tree_by_hand() -> None:
 
 def test_sums_are_those_of_each_set_alone() -> None:
     features, _, _ = clustered(1, 9, 13, 1.0)
-    query = evaluation.Query(features, evaluation.Scratch())
+    query = evaluation.Query(features, evaluation.Scratch(), PAPER)
     chosen = torch.rand(6, 9 * 13, generator=torch.Generator().manual_seed(0)) > torch.linspace(0.1, 0.9, 6)[:, None]
     chosen[3] = chosen[2]
     sums = evaluation.Sums(query, len(chosen))

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from model import build_model, matching
 from model.fast import training
+from model.matching import PAPER
 
 Arguments = tuple[Tensor, Tensor, Tensor]
 
@@ -36,7 +37,7 @@ def gradients(out: dict[str, Tensor], inputs: Arguments) -> list[Tensor]:
 @pytest.mark.parametrize("shift", [0.0, 0.3, 2.0])
 def test_logits_and_gradients(refine: bool, shift: float) -> None:
     inputs = arguments(shift)
-    plain, ours = (module.match(*inputs, refine) for module in (matching, training))
+    plain, ours = (module.match(*inputs, refine, PAPER) for module in (matching, training))
     assert list(ours) == list(plain)
     for name in plain:
         torch.testing.assert_close(ours[name], plain[name], rtol=1e-10, atol=1e-10)
@@ -52,7 +53,7 @@ def test_the_cases_differ() -> None:
         trace = matching.trace(*arguments(shift), refine=True)
         sizes[shift] = [(len(a.bg), len(b.bg)) for a, b in zip(trace.chosen, trace.chosen_again, strict=True)]
     assert any(after > before for before, after in sizes[0.3])
-    assert any(before == matching.FALLBACK_PIXELS for before, _ in sizes[2.0])
+    assert any(before == PAPER.fallback_pixels for before, _ in sizes[2.0])
 
 
 def test_second_sums_taken_anew() -> None:
@@ -61,11 +62,11 @@ def test_second_sums_taken_anew() -> None:
     pixels, _ = training._pixels(inputs[0][0].detach())
     k = torch.exp(2 * torch.nn.functional.normalize(pixels, dim=1) @ torch.nn.functional.normalize(pixels, dim=1).t())
     cosine = torch.linspace(-1, 1, len(pixels), dtype=pixels.dtype)
-    first = training._self_support(pixels, k, -cosine, cosine)
-    anew = training._self_support(pixels, k, cosine, -cosine)
+    first = training._self_support(pixels, k, torch.stack((-cosine, cosine)), PAPER)
+    anew = training._self_support(pixels, k, torch.stack((cosine, -cosine)), PAPER)
     assert not (first.bg_set & anew.bg_set).any()
     for before in (None, first):
-        own = training._self_support(pixels, k, cosine, -cosine, before)
+        own = training._self_support(pixels, k, torch.stack((cosine, -cosine)), PAPER, before)
         weights = k[:, own.bg_set]
         torch.testing.assert_close(own.s, weights @ pixels[own.bg_set])
         torch.testing.assert_close(own.z, weights.sum(1))
@@ -87,6 +88,6 @@ def test_gradients_of_float32_stay_close() -> None:
     inputs = arguments(0.3)
     small = tuple(x.detach().float().requires_grad_() for x in inputs)
     exact = gradients(matching.match(*inputs, True), inputs)
-    for got, expected in zip(gradients(training.match(*small, True), small), exact, strict=True):
+    for got, expected in zip(gradients(training.match(*small, True, PAPER), small), exact, strict=True):
         assert got.dtype == torch.float32
         assert (got - expected).abs().max() <= 1e-4 * expected.abs().max()
