@@ -20,29 +20,27 @@ After Ctrl-C, SIGTERM or SIGHUP the program saves the state and ends.
 
 from __future__ import annotations
 
-import argparse
-from contextlib import ExitStack
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import util.launch
-from dataset import Plans, Split, open_fold, open_pool
+from dataset import ImageSet, Plans
 from engine.custom import code_digest
-from engine.evaluation.protocol import PAPER, EvaluationOptions, plan_seeds
+from engine.evaluation.protocol import EvaluationOptions
 from engine.options import add_schedule, add_start, check_engine, default_device, make_parser, resolve_setting, whole
-from engine.setting import Schedule, Setting
 from engine.training.best import suffixes
+from engine.training.flags import TrainingOptions
 from engine.training.history import need_tensorboard
-from engine.training.state import how_to_go_on, plain_values, state_of
+from engine.training.state import Training, how_to_go_on, plain_values, state_of
 from util import distributed
 from util.errors import UserError
 from util.interrupts import Interrupts, interrupts
 
-MANY_STEPS = 20  # a longer run times two steps to say how long it takes; so does one of a long evaluation
 
-
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    """The flags; those of the setting are settled."""
+def parse(argv: list[str] | None) -> TrainingOptions:
+    """The flags; those of the setting are resolved."""
     parser = make_parser(__doc__)
     add = parser.add_argument
     add_start(parser)
@@ -59,110 +57,88 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--compile", action="store_true", help="compile the backbone with torch.compile")
     add("--released-order", type=whole(2, 64), metavar="N", help="train as the release on N GPUs, fault included")
     add("--tensorboard", action="store_true", help="also write events for TensorBoard")
-    args = parser.parse_args(argv)
-    setting = resolve_setting(vars(args))
-    vars(args).update(setting.as_dict())
-    del args.features  # it is in the backbone
-    args.crop_size = args.crop_size or setting.benchmark.crop_size
-    check_engine(args.engine)
-    if args.tensorboard:
+    flags = vars(parser.parse_args(argv))
+    setting = resolve_setting(flags)
+    del flags["features"]  # it is in the backbone
+    flags["crop_size"] = flags["crop_size"] or setting.benchmark.crop_size
+    options = TrainingOptions(**{**flags, **setting.as_dict()})
+    check(options)
+    return options
+
+
+def check(options: TrainingOptions) -> None:
+    """Raise UserError if flags contradict each other or ask for what this machine lacks."""
+    check_engine(options.engine)
+    if options.tensorboard:
         need_tensorboard()
-    if args.released_order and (setting.method != "ssp" or setting.shot == 1):
+    if options.released_order and (options.method != "ssp" or options.shot == 1):
         raise UserError("--released-order belongs to --method ssp and --shot 2 or more; without it nothing changes")
-    if args.snapshot > args.episode > 0:
-        raise UserError(f"--snapshot {args.snapshot} is larger than --episode {args.episode}")
-    if args.batch_size > args.snapshot:
-        raise UserError(f"--batch-size {args.batch_size} is larger than --snapshot {args.snapshot}")
-    if args.amp == "fp16" and (device := args.device or default_device()).type != "cuda":
+    if options.snapshot > options.episode > 0:
+        raise UserError(f"--snapshot {options.snapshot} is larger than --episode {options.episode}")
+    if options.batch_size > options.snapshot:
+        raise UserError(f"--batch-size {options.batch_size} is larger than --snapshot {options.snapshot}")
+    if options.amp == "fp16" and (device := options.device or default_device()).type != "cuda":
         raise UserError(f"--amp fp16 needs CUDA, the device is {device}; --amp bf16 runs everywhere")
-    return args
 
 
 def main(argv: list[str] | None = None) -> Path:
     """Train as the flags say; returns the best weights' .ckpt."""
-    args = parse(argv)
-    Setting.of(vars(args)).benchmark(args.data_root)  # a folder that is missing is met here
-    with interrupts() as asked, distributed.joined(args.device or default_device()) as args.device, ExitStack() as held:
+    options = parse(argv)
+    options.setting.benchmark(options.data_root)  # a folder that is missing is met here
+    with interrupts() as asked, distributed.joined(options.device or default_device()) as device:
         try:
-            return train(args, asked, held)
+            return train(replace(options, device=device), asked)
         except KeyboardInterrupt as error:
-            raise KeyboardInterrupt(str(error) or how_to_go_on(state_of(Setting.of(vars(args)), args.out))) from None
+            raise KeyboardInterrupt(str(error) or how_to_go_on(state_of(options.setting, options.out))) from None
 
 
-def train(args: argparse.Namespace, asked: Interrupts, held: ExitStack) -> Path:
+def train(options: TrainingOptions, asked: Interrupts) -> Path:
     """Train on the base classes, snapshot by snapshot, and test the best weights on the novel ones."""
     # Here, so that --help and wrong flags need not wait for torch.
-    from dataset.samples import TrainingSamples
-    from engine.evaluation.estimate import LONG, cost, duration, unit_seconds
     from engine.evaluation.evaluate import evaluate, result_table, summary
-    from engine.training.run import Means, TrainingRun, find_training, finished_checkpoint
-    from engine.training.start import what_will_run
+    from engine.training import loop
+    from engine.training.data import open_run, training_batches
+    from engine.training.forecast import make_forecast
+    from engine.training.run_files import find_training, finished_checkpoint, open_files
+    from engine.training.start import start_trainer, what_will_run
 
-    setting = Setting.of(vars(args))
-    schedule = Schedule(args.episode, args.snapshot, args.batch_size, args.lr)
-    means = Means(args.device, args.workers, args.accumulate, args.amp, args.compile, args.tensorboard)
-    if schedule.batch_size % (distributed.world() * means.accumulate):
-        among = f"{distributed.world()} processes x --accumulate {means.accumulate}"
+    setting, schedule, compute = options.setting, options.schedule, options.compute
+    if schedule.batch_size % (distributed.world() * compute.accumulate):
+        among = f"{distributed.world()} processes x --accumulate {compute.accumulate}"
         raise UserError(f"--batch-size {schedule.batch_size} cannot be divided among {among}")
 
     # A run that was finished, or one to go on with.
-    last = state_of(setting, args.out)
-    flags = plain_values(vars(args)) | {"code": code_digest(setting.method, setting.backbone)}
-    earlier = find_training(last, flags, args.resume)
+    last = state_of(setting, options.out)
+    flags = plain_values(vars(options)) | {"code": code_digest(setting.method, setting.backbone)}
+    earlier = find_training(last, flags, options.resume)
     if earlier and earlier.finished:
         return finished_checkpoint(last, earlier)
 
-    # The episodes: those of the evaluations are planned, those of the training drawn (docs/method.md, section 5).
-    fold = open_fold(setting.dataset, args.data_root, setting.fold, setting.class_order, args.splits)
-    seeds = range(args.seed, args.seed + args.seeds)
-    episodes = args.test_episodes or PAPER.episodes(setting.dataset)
-    with distributed.first_process_first():
-        selection = plan_seeds(fold.val, setting.shot, seeds[:1], episodes, args.workers)
-        final = plan_seeds(fold.test, setting.shot, seeds, episodes, args.workers)
-        pool = open_pool(fold.train, setting.shot, args.workers)
-    samples = TrainingSamples(
-        fold.train.images, pool, setting.shot, args.crop_size, length=schedule.snapshot, seed=args.seed,
-        cache_bytes=int(args.cache_gb * 2**30) // max(args.workers, 1),
-    )  # fmt: skip
+    # The data, the network and its optimizer, the files.
+    run = open_run(options)
+    trainer = start_trainer(options, run.samples, resumed=earlier is not None)
+    select, test = run.fold.val, run.fold.test
 
-    # The network, its optimizer and the state of the run (sections 2 to 4).
-    how = {"training": earlier, "released_order": args.released_order, "frozen": bool(args.frozen), "held": held}
-    run = TrainingRun(setting, schedule, fold, samples, last, flags, means, args.pretrained, **how)
-    held.callback(run.stream.close)  # its loader processes end before this one does
+    def evaluation(images: ImageSet, plans: Plans) -> dict[str, Any]:
+        with_options = EvaluationOptions(options.workers, options.engine, options.cache_gb)
+        return evaluate(trainer.net, images, plans, options=with_options)
 
-    def test(split: Split, plans: Plans) -> dict[str, Any]:
-        options = EvaluationOptions(args.workers, args.engine, args.cache_gb)
-        return evaluate(run.net, split.images, plans, options=options)
+    with open_files(run, last, earlier or Training(flags), options.tensorboard) as files:
+        if earlier:
+            trainer.restore(earlier, last)
+        state = files.state
+        distributed.say(*what_will_run(run, trainer.net, state.snapshot))
+        forecast = make_forecast(run, trainer, state, options.engine)
 
-    def time_left(unit: float) -> str:
-        """For people; unit: seconds of evaluation's unit of cost."""
-        evaluations = run.snapshots_left * cost(selection, args.engine) + cost(final, args.engine)
-        return duration(run.steps_left * run.step_seconds + evaluations * unit)
+        # Train a snapshot, evaluate it on one seed, keep the best weights (section 4).
+        with closing(training_batches(run, state, compute, asked)) as batches:
+            loop.train(trainer, files, batches, lambda: evaluation(select.images, run.selection), forecast, asked)
 
-    done = run.training.snapshot
-    distributed.say(*what_will_run(setting, schedule, fold, run.net, len(pool.names), done, episodes, final))
-    is_long = cost(final, args.engine) > LONG
-    if run.time_a_step(0 if is_long else MANY_STEPS) or is_long:
-        unit = unit_seconds(run.net, fold.val.images, selection[args.seed], args.engine)
-        at = f", at {run.step_seconds:.2g} s a step" if run.step_seconds else ""
-        distributed.say(f"about {time_left(unit)}{at}")
-
-    # Train a snapshot, evaluate it on one seed, keep the best weights.
-    while run.snapshots_left:
-        run.train_snapshot(asked)
-        result = test(fold.val, selection)
-        line = run.finish_snapshot(result)
-        distributed.say(
-            f"snapshot {line['snapshot']}/{schedule.snapshots}: loss {line['loss']:.4f}, lr {line['lr']:g}, mIoU "
-            f"{line['miou']:.2f}, best {run.training.best_miou:.2f}, about "
-            f"{time_left(result['seconds'] / cost(selection, args.engine))} left"
-        )
-
-    # Test the best weights on all seeds (section 6).
-    run.load_best()
-    result = test(fold.test, final)
-    best = run.finish(result, final, args.engine)
-    distributed.say(*result_table(result, fold.test.images.class_names, fold.test.classes).splitlines())
+        # Test the best weights on all seeds (section 6).
+        files.load_best(trainer.net)
+        result = evaluation(test.images, run.final)
+        best = files.finish(trainer, result, options.engine)
+    distributed.say(*result_table(result, test.images.class_names, test.classes).splitlines())
     distributed.say(f"{summary(result)}: {best.with_suffix(suffixes(setting)[0])}")
     return best
 

@@ -23,9 +23,8 @@ import util.launch
 from dataset import DATASETS, FOLDS
 from engine.evaluation.protocol import HSNET
 from engine.evaluation.result import EvaluationResult, find_results
-from engine.options import BACKBONE_CHOICES, METHOD_CHOICES, OneLineParser, named, whole
+from engine.options import BACKBONE_CHOICES, METHOD_CHOICES, OneLineParser, backbone_name, method_name, whole
 from engine.setting import AUTHORS, OWN, WEIGHTS_FROM
-from model.names import is_backbone, is_method
 from tables.commands import (
     home_of,
     is_of_other,
@@ -58,10 +57,15 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("paths", nargs="*", metavar="PATH", help="result files, or folders that hold some (default: --out)")
     add("--dataset", choices=tuple(DATASETS), help="only this benchmark")
     add("--shot", type=whole(1, 100), help="only this number of supports")
-    add("--method", type=named(is_method, METHOD_CHOICES), metavar="METHOD", help=f"only this method: {METHOD_CHOICES}")
+    add(
+        "--method",
+        type=method_name,
+        metavar="METHOD",
+        help=f"only this method: {METHOD_CHOICES}",
+    )
     add(
         "--backbone",
-        type=named(is_backbone, BACKBONE_CHOICES),
+        type=backbone_name,
         metavar="BACKBONE",
         help=f"only this backbone: {BACKBONE_CHOICES}",
     )

@@ -24,7 +24,7 @@ import util.launch
 from dataset import DATASETS, Benchmark
 from dataset.provenance import label_of
 from engine.checkpoint import Checkpoint, find_checkpoint, load_checkpoint, load_network
-from engine.custom import build_network, code_files, resolve_network
+from engine.custom import build_network, code_files, method_digest, resolve_network
 from engine.evaluation.evaluation_set import (
     EpisodesWanted,
     describe_evaluation,
@@ -38,12 +38,11 @@ from engine.evaluation.protocol import (
     EvaluationOptions,
     Protocol,
     SavedEpisodes,
-    leakage_warnings,
     load_episodes,
     save_episodes,
 )
 from engine.evaluation.result import EvaluationResult, finished_result, result_path
-from engine.evaluation.training_provenance import state_training
+from engine.evaluation.training_provenance import leakage_warnings, state_training
 from engine.options import check_engine, default_device, make_parser, parse_flags, resolve_setting, whole
 from engine.setting import SUFFIX, Setting
 from util import distributed
@@ -140,12 +139,12 @@ def check_outputs(flags: Any, path: Path) -> None:
 
 
 def kept_result(flags: Any, evaluation: Evaluation) -> Path | None:
-    """Where --results keeps the result of these flags and weights."""
+    """Where --results keeps the result of these flags and weights, and of this code."""
     if not flags.results:
         return None
     path, _, setting, protocol, wanted = evaluation
     choices = {"seed": wanted.seeds[0], "seeds": len(wanted.seeds), "episodes": wanted.episodes}
-    choices |= {"engine": flags.engine, "amp": flags.amp}
+    choices |= {"engine": flags.engine, "amp": flags.amp, "code": method_digest()}
     choices |= {"trained_on": flags.trained_on} if flags.trained_on else {}
     choices |= {name: str(Path(x).resolve()) for name in ("data_root", "splits") if (x := getattr(flags, name))}
     files = [path, *filter(None, [flags.episodes_from]), *code_files(setting.method, setting.backbone)]

@@ -25,7 +25,9 @@ from engine.evaluation import planned
 from engine.evaluation.planned import count_planned
 from engine.evaluation.protocol import EvaluationOptions
 from engine.options import OneLineParser, default_device, positive, whole
-from engine.training.step import make_optimizer, train_step
+from engine.training.flags import ComputeOptions
+from engine.training.trainer import Trainer, make_optimizer
+from model import matching
 from model.fast import evaluation
 from model.fast.evaluation import Query, Sums
 from model.ssp import SSP
@@ -39,7 +41,7 @@ STEPS = {  # of a planned evaluation; none of these functions calls another one
     "sums over the background sets": [(Sums, "add")],
     "background prototypes mixed, their cosines": [(evaluation, "mixed_cosine")],
     "other cosines and means": [(Query, "cosine"), (Query, "mean")],
-    "resizing and counting": [(planned, "resize"), (planned, "count_pixels")],
+    "resizing and counting": [(matching, "resize"), (planned, "count_pixels")],
 }
 KINDS = {  # of operations of a training step
     "convolutions, forward": ["aten::mkldnn_convolution", "aten::cudnn_convolution"],
@@ -75,11 +77,11 @@ def of_evaluation(args: argparse.Namespace) -> None:
 
 def of_training(args: argparse.Namespace) -> None:
     drawn, _, net = both_ways(args)
-    optimizer = make_optimizer(net, LR)
-    train_step(net, optimizer, drawn[0], LR)
+    trainer = Trainer(net, make_optimizer(net, LR), ComputeOptions(net.device))
+    trainer.step(drawn[0], LR)
     activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * torch.cuda.is_available()
     with profile(activities=activities) as profiled:
-        total, _ = timed(lambda: train_step(net, optimizer, drawn[0], LR))
+        total, _ = timed(lambda: trainer.step(drawn[0], LR))
     events = {event.key: event.cpu_time_total / 1000 for event in profiled.key_averages()}
     found = {kind: sum(events.get(key, 0.0) for key in keys) for kind, keys in KINDS.items()}
     show(f"training step, crop {args.crop_size}, batch {args.batch_size}: ms", found, 1000 * total)

@@ -20,8 +20,9 @@ from benchmarks.training import both_ways
 from dataset.loader import to_device
 from dataset.samples import Sample
 from engine.options import default_device
+from engine.training.flags import ComputeOptions
 from engine.training.parallel import FewShotDataParallel
-from engine.training.step import loss_and_gradients
+from engine.training.trainer import Trainer
 from model import FewShotNetwork, build_model, fold_batch_norms
 from model.matching import resize
 from tests.model import recipe
@@ -110,24 +111,28 @@ def replicas(job: Job) -> list[Row]:
     """Loss and gradient of DataParallel and DistributedDataParallel against those of the network itself."""
     drawn, _, net = both_ways(job)
     with tf32(False, False):
-        loss, norm = loss_and_norm(net, drawn[0])
+        trainer = Trainer(net, None, ComputeOptions(default_device()))
+        loss, norm = loss_and_norm(trainer, drawn[0])
         return [
             ("one network", {"loss": loss, "gradient norm": norm}),
-            row("DataParallel, the device listed twice", data_parallel, net, drawn[0], loss, norm),
-            row("DistributedDataParallel, one process", one_process, net, drawn[0], loss, norm),
+            row("DataParallel, the device listed twice", data_parallel, trainer, drawn[0], loss, norm),
+            row("DistributedDataParallel, one process", one_process, trainer, drawn[0], loss, norm),
         ]
 
 
-def loss_and_norm(net: nn.Module, batch: Sample) -> tuple[float, float]:
+def loss_and_norm(trainer: Trainer, batch: Sample) -> tuple[float, float]:
     """The loss of a batch and the norm of its gradient."""
-    net.zero_grad()
-    loss = loss_and_gradients(net, batch).item()
-    return loss, torch.stack([p.grad.norm() for p in net.parameters() if p.grad is not None]).norm().item()
+    loss = trainer.step(batch)
+    return loss, torch.stack([p.grad.norm() for p in trainer.net.parameters() if p.grad is not None]).norm().item()
 
 
-def differences(net: nn.Module, batch: Sample, loss: float, norm: float) -> Numbers:
-    """A network's loss and gradient norm of a batch, and how far they are from given ones."""
-    own_loss, own_norm = loss_and_norm(net, batch)
+def differences(trainer: Trainer, parallel: nn.Module, batch: Sample, loss: float, norm: float) -> Numbers:
+    """A network's loss and gradient norm of a batch, and how far they are from given ones.
+
+    parallel: what wraps the network.
+    """
+    trainer.parallel = parallel
+    own_loss, own_norm = loss_and_norm(trainer, batch)
     return {
         "loss": own_loss,
         "gradient norm": own_norm,
@@ -136,14 +141,14 @@ def differences(net: nn.Module, batch: Sample, loss: float, norm: float) -> Numb
     }
 
 
-def data_parallel(net: nn.Module, *expected: Any) -> Numbers:
+def data_parallel(trainer: Trainer, *expected: Any) -> Numbers:
     """Differences of DataParallel with two replicas on one device."""
     if default_device().type != "cuda":
         return {"skipped": "DataParallel replicates on CUDA alone"}
-    return differences(FewShotDataParallel(net, device_ids=[0, 0]), *expected)
+    return differences(trainer, FewShotDataParallel(trainer.net, device_ids=[0, 0]), *expected)
 
 
-def one_process(net: nn.Module, *expected: Any) -> Numbers:
+def one_process(trainer: Trainer, *expected: Any) -> Numbers:
     """Differences of DistributedDataParallel in a group of this process alone."""
     on_cuda = default_device().type == "cuda"
     with tempfile.TemporaryDirectory() as folder:
@@ -151,8 +156,10 @@ def one_process(net: nn.Module, *expected: Any) -> Numbers:
         dist.init_process_group("nccl" if on_cuda else "gloo", store=store, rank=0, world_size=1)
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", FutureWarning)  # as engine.training.parallel.spread does
-                wrapped = DistributedDataParallel(net, device_ids=[0] if on_cuda else None, broadcast_buffers=False)
-            return differences(wrapped, *expected)
+                warnings.simplefilter("ignore", FutureWarning)  # as engine.training.parallel.wrap_parallel does
+                wrapped = DistributedDataParallel(
+                    trainer.net, device_ids=[0] if on_cuda else None, broadcast_buffers=False
+                )
+            return differences(trainer, wrapped, *expected)
         finally:
             finish()

@@ -19,8 +19,8 @@ from engine.evaluation.evaluate import count_plainly
 from engine.evaluation.planned import count_planned
 from engine.evaluation.protocol import EvaluationOptions
 from engine.options import default_device
-from engine.training.run import DTYPES
-from engine.training.step import make_optimizer, train_step
+from engine.training.flags import ComputeOptions
+from engine.training.trainer import DTYPES, Trainer, make_optimizer
 from model import FewShotNetwork
 
 COMPARED = 4  # losses, those of the first steps
@@ -96,7 +96,7 @@ def plain_steps(net: nn.Module, drawn: Sequence[Sample], job: Job) -> tuple[floa
 def our_steps(
     net: FewShotNetwork, drawn: Sequence[Sample], job: Job, amp: str | None, plain: float, losses: Sequence[float]
 ) -> Numbers:
-    """Steps of a copy of our network, set up as engine.training.run does.
+    """Steps of a copy of our network, set up as engine.training.start does.
 
     Arguments:
         net: its weights are those that the plain way started from.
@@ -112,13 +112,10 @@ def our_steps(
     if amp:
         net.to(memory_format=torch.channels_last)
     net.backbone_dtype = DTYPES[amp]
-    optimizer = make_optimizer(net, plain_optimizer(net).defaults["lr"])
-    scaler = torch.amp.GradScaler(device.type, enabled=amp == "fp16")
-    scale = scaler.get_scale()
-    seconds, own, memory = measured(
-        lambda number: train_step(net, optimizer, drawn[number % len(drawn)], optimizer.defaults["lr"], scaler=scaler),
-        job.steps,
-    )
+    lr = plain_optimizer(net).defaults["lr"]
+    trainer = Trainer(net, make_optimizer(net, lr), ComputeOptions(device, amp=amp))
+    scale = trainer.scaler.get_scale()
+    seconds, own, memory = measured(lambda number: trainer.step(drawn[number % len(drawn)], lr), job.steps)
     apart = [abs(a - b) / b for a, b in zip(own, losses, strict=True)]
     return {
         "s a step": seconds,
@@ -126,5 +123,5 @@ def our_steps(
         "ratio": plain / seconds,
         "difference of the first loss": apart[0],
         f"of the first {COMPARED}": max(apart[:COMPARED]),
-        "steps that float16 skipped": math.log2(scale / scaler.get_scale()),  # each halves it
+        "steps that float16 skipped": math.log2(scale / trainer.scaler.get_scale()),  # each halves it
     }

@@ -32,7 +32,8 @@ from dataset.loader import batches
 from dataset.samples import TrainingSamples, as_input
 from engine.evaluation.evaluate import peak_memory_gb
 from engine.options import OneLineParser, default_device, positive, whole
-from engine.training.step import MOMENTUM, WEIGHT_DECAY, make_optimizer, train_step
+from engine.training.flags import ComputeOptions
+from engine.training.trainer import MOMENTUM, WEIGHT_DECAY, Trainer, make_optimizer
 from model import build_model
 from util.launch import command
 from util.memory import keep_freed_memory
@@ -66,7 +67,7 @@ def measure_steps(args: argparse.Namespace) -> None:
     flags += ["--checkpoint", args.checkpoint] if args.checkpoint else []
     steps: dict[str, list[list[float]]] = {"plain": [], "ours": []}
     with ExitStack() as stack:
-        trainers = {name: stack.enter_context(trainer([*flags, "--only", name])) for name in steps}
+        trainers = {name: stack.enter_context(start_steps([*flags, "--only", name])) for name in steps}
         for _ in range(args.steps):
             for name, process in trainers.items():
                 process.stdin.write("step\n")
@@ -83,7 +84,7 @@ def measure_steps(args: argparse.Namespace) -> None:
     )
 
 
-def trainer(flags: Sequence[str]) -> subprocess.Popen:
+def start_steps(flags: Sequence[str]) -> subprocess.Popen:
     """A process of its own, whose memory and allocator no other way of training has touched."""
     command_line = [sys.executable, "-m", "benchmarks.training", *flags]
     return subprocess.Popen(command_line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -92,7 +93,7 @@ def trainer(flags: Sequence[str]) -> subprocess.Popen:
 def take_steps(args: argparse.Namespace) -> None:
     """A step for each line of the standard input, with its seconds, its loss and the peak memory so far in GB."""
     if args.only == "ours" and default_device().type == "cpu":
-        keep_freed_memory()  # as engine.training.run does
+        keep_freed_memory()  # as engine.training.start does
     drawn, plain, ours = both_ways(args)
     net = plain if args.only == "plain" else ours
     device = next(net.parameters()).device
@@ -100,8 +101,8 @@ def take_steps(args: argparse.Namespace) -> None:
         of_plain = plain_optimizer(plain)
         steps = (lambda batch=batch: plain_step(plain, of_plain, batch) for batch in cycle(drawn))
     else:
-        optimizer = make_optimizer(ours, LR)
-        steps = (lambda batch=batch: train_step(ours, optimizer, batch, LR) for batch in cycle(drawn))
+        trainer = Trainer(ours, make_optimizer(ours, LR), ComputeOptions(device))
+        steps = (lambda batch=batch: trainer.step(batch, LR) for batch in cycle(drawn))
     for _, step in zip(sys.stdin, steps, strict=False):
         seconds, loss = timed(step)
         print(

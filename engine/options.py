@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # scripts answer --help and wrong flags before torch is impor
     import torch
 
 
-MOST = 10**6  # of counts: what is counted is kept in memory
+LARGEST_COUNT = 10**6  # what is counted is kept in memory
 BACKBONE_CHOICES = f"{', '.join(BACKBONES)}, timm:NAME, or FILE.py:CLASS of your own"  # what --backbone takes
 METHOD_CHOICES = f"{', '.join(METHODS)}, or FILE.py:CLASS of your own"  # what --method takes
 
@@ -57,7 +57,7 @@ def parse_flags(parser: argparse.ArgumentParser, argv: list[str] | None) -> Any:
 
 
 def make_parser(description: str, known: str = "") -> argparse.ArgumentParser:
-    """A parser with the flags that main.py and test.py share. A default of None is settled later.
+    """A parser with the flags that main.py and test.py share. A default of None is resolved later.
 
     known: for the help, what comes before the defaults, such as "the checkpoint's, else ".
     """
@@ -105,11 +105,16 @@ def add_network(parser: argparse.ArgumentParser, default_backbone: str, default_
     add = parser.add_argument
     add(
         "--backbone",
-        type=named(is_backbone, BACKBONE_CHOICES),
+        type=backbone_name,
         metavar="BACKBONE",
         help=f"{BACKBONE_CHOICES} {default_backbone}",
     )
-    add("--method", type=named(is_method, METHOD_CHOICES), metavar="METHOD", help=f"{METHOD_CHOICES} {default_method}")
+    add(
+        "--method",
+        type=method_name,
+        metavar="METHOD",
+        help=f"{METHOD_CHOICES} {default_method}",
+    )
 
 
 def add_start(parser: argparse.ArgumentParser) -> None:
@@ -189,7 +194,7 @@ def memory_errors(max_side: int) -> Iterator[None]:
         raise
 
 
-def named(is_known: Callable[[str], bool], choices: str) -> Callable[[str], str]:
+def parse_name(is_known: Callable[[str], bool], choices: str) -> Callable[[str], str]:
     """An argparse type: a name that is known, in one spelling."""
 
     def parse(text: str) -> str:
@@ -200,6 +205,10 @@ def named(is_known: Callable[[str], bool], choices: str) -> Callable[[str], str]
     return parse
 
 
+backbone_name = parse_name(is_backbone, BACKBONE_CHOICES)
+method_name = parse_name(is_method, METHOD_CHOICES)
+
+
 def stages(text: str) -> tuple[int, ...]:
     """An argparse type: numbers of stages."""
     numbers = text.split(",")
@@ -208,7 +217,7 @@ def stages(text: str) -> tuple[int, ...]:
     return tuple(map(int, numbers))
 
 
-def whole(low: int, high: int | None = None, most: int = MOST) -> Callable[[str], int]:
+def whole(low: int, high: int | None = None, most: int = LARGEST_COUNT) -> Callable[[str], int]:
     """An argparse type: a whole number in [low, high], or from low on, up to more than anybody uses."""
 
     def parse(text: str) -> int:
@@ -301,9 +310,8 @@ def resolve_setting(
     values["backbone"] = timm.spelled if timm else values["backbone"]
     fold, order = values["fold"], values["class_order"]
     if fold not in benchmark.folds:
-        raise UserError(
-            f"--fold {fold}: {benchmark.name} has no folds, its test classes are a list; leave the flag out"
-        )
+        says = f"{benchmark.name} has no folds, its test classes are a list; leave the flag out"
+        raise UserError(f"--fold {fold}: {says}")
     if order not in benchmark.class_orders and order is None:
         raise UserError(
             f"--dataset {benchmark.name} needs --class-order: contiguous (the paper's own) or interleaved (HSNet's)"

@@ -58,7 +58,7 @@ def record_file(folder: Path, name: str, drive: str) -> None:
 
 
 def is_recorded(folder: Path, name: str) -> bool:
-    """Say whether a file is there and was checked. Raises UserError if it has changed since."""
+    """Tell whether a file is there and was checked. Raises UserError if it has changed since."""
     path, known = folder / name, read_record(folder).get(name)
     if known is None or not path.is_file():
         return False

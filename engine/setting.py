@@ -45,7 +45,7 @@ class Setting:
         return asdict(self)
 
     def matches(self, **wanted: Any) -> bool:
-        """Whether fields have the values that are wanted; None: any."""
+        """Tell whether fields have the values that are wanted; None: any."""
         return all(value in (None, getattr(self, name)) for name, value in wanted.items())
 
     @property
@@ -54,12 +54,12 @@ class Setting:
 
     @property
     def is_papers(self) -> bool:
-        """Whether the network is one of the paper's, of which the release has weights too."""
+        """Tell whether the network is one of the paper's, of which the release has weights too."""
         return is_papers(self.method, self.backbone)
 
     @property
     def is_custom(self) -> bool:
-        """Whether the method or the backbone is custom code."""
+        """Tell whether the method or the backbone is custom code."""
         return bool(custom_class(self.method) or custom_class(self.backbone or ""))
 
     @property

@@ -8,6 +8,7 @@ from functools import cache
 from itertools import islice
 
 import torch
+from engine.training.step import step_seconds
 
 from dataset import Plans, open_fold, open_pool
 from dataset.images import ImageSet
@@ -16,7 +17,6 @@ from engine.evaluation.estimate import cost, unit_seconds
 from engine.evaluation.protocol import HSNET, PAPER, Protocol, plan_seeds
 from engine.setting import RANDOM, RECIPE, Schedule, Setting
 from engine.training.start import first_batch, start_network
-from engine.training.step import step_seconds
 from model import build_model, calibrate_batch_norms
 
 ENGINE = "planned"

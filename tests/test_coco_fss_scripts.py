@@ -16,7 +16,8 @@ from dataset import Coco, ImageSet, open_fold
 from dataset.prepare.toy import coco_class
 from engine.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from engine.evaluation import evaluate as evaluation
-from engine.evaluation.protocol import load_episodes, training_leakage
+from engine.evaluation.protocol import load_episodes
+from engine.evaluation.training_provenance import training_leakage
 from engine.setting import Setting
 from tests.files import OneLine
 

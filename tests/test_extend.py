@@ -25,12 +25,12 @@ from dataset.samples import EvaluationEpisodes
 from engine.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from engine.custom import build_network, code_files, load_class, try_head
 from engine.evaluation.evaluate import evaluate
-from engine.training import run
+from engine.training import forecast, run_files
 from engine.training.state import load_training
 from model import SSP, FewShotNetwork, build_model, calibrate_batch_norms, matching
 from model.matching import resize
 from tests.engine.evaluation.test_planned import same_but_for_ties
-from tests.files import CHECKOUT, OneLine, write
+from tests.files import CHECKOUT, PIXELS, OneLine, write
 from util.errors import UserError
 
 timm = pytest.importorskip("timm")
@@ -274,7 +274,7 @@ def test_from_training_to_both_protocols(
     write(tmp_path / "splits" / "pascal" / "val" / "fold0.txt", "\n".join(listed))
     hsnet = ["--protocol", "hsnet", "--splits", str(tmp_path / "splits"), "--episodes", "6"]
     planned, plain = (testing.main([*tested, *hsnet, "--engine", engine]) for engine in ("planned", "plain"))
-    assert planned["miou"] == pytest.approx(plain["miou"], abs=1e-3)
+    assert planned["miou"] == pytest.approx(plain["miou"], abs=PIXELS)
 
 
 @pytest.mark.parametrize("kind", [FAMILIES[0], "both"])
@@ -329,8 +329,8 @@ def test_resumed_bit_for_bit(
     """However it is cut off, and though steps are timed, which moves the batch norms of a head."""
     own = {"drawing": ("ssp", f"{__file__}:Drawing"), "counting": (f"{__file__}:Counting", TIMM)}
     names = own.get(kind) or named[kind]
-    monkeypatch.setattr(training, "MANY_STEPS", 1)
-    save, states = run.save_training, []
+    monkeypatch.setattr(forecast, "MANY_STEPS", 1)
+    save, states = run_files.save_training, []
 
     def dying(path: Path, state: object) -> None:
         save(path, state)
@@ -340,7 +340,7 @@ def test_resumed_bit_for_bit(
 
     training.main(all_flags(toy, tmp_path / "whole", names))
     with monkeypatch.context() as patch:
-        patch.setattr(run, "save_training", dying)
+        patch.setattr(run_files, "save_training", dying)
         with pytest.raises(KeyboardInterrupt):
             training.main(all_flags(toy, tmp_path / "cut", names))
     training.main(all_flags(toy, tmp_path / "cut", names, "--resume"))
@@ -381,7 +381,7 @@ def test_two_processes_train_the_same(toy: Path, named: dict[str, tuple[str, str
             "0",
         ]
         found = testing.main([*tested, *own_flags(names)])
-        assert found["miou"] == pytest.approx(json.loads(best.with_suffix(".json").read_text())["miou"], abs=1e-3)
+        assert found["miou"] == pytest.approx(json.loads(best.with_suffix(".json").read_text())["miou"], abs=PIXELS)
         return
     assert two == pytest.approx(one, rel=1e-4)
 

@@ -399,7 +399,7 @@ def test_other_files_in_a_folder(four_folds: Path, capsys: pytest.CaptureFixture
         ({"seeds": []}, "its seeds cannot be []"),
         ({"seeds": {"0": []}}, "its seeds cannot be {'0': []}"),
         ({"seeds": [{"seed": 0}]}, "its seeds cannot be [{'seed': 0}]"),
-        ({"seeds": [{"seed": 0, "miou": 1.0}] * 2}, "its seeds cannot be [{'miou': 1.0, 'seed': 0}, {'miou'"),
+        ({"seeds": [{"seed": 0, "miou": 1.0}] * 2}, "its seeds cannot be [{'miou': 1.0, 'seed': 0}, {'miou': 1.0,"),
         ({"fold": 7}, "its fold cannot be 7"),
         ({"fold": None}, "its fold cannot be None"),
         ({"fold": True}, "its fold cannot be True"),

@@ -40,12 +40,12 @@ def number(low: float = -LARGEST, high: float = LARGEST) -> Rule:
 
 
 def text(value: Any) -> bool:
-    """Say whether a value is a text that can be printed."""
+    """Tell whether a value is a text that can be printed."""
     return type(value) is str and value.isprintable()
 
 
 def scalar(value: Any) -> bool:
-    """Say whether a value is a text, a number, a truth value or None."""
+    """Tell whether a value is a text, a number, a truth value or None."""
     return type(value) in (bool, int, float, str, type(None))
 
 

@@ -1,12 +1,12 @@
-"""What weights were trained on: what their file says, or of a plain state dict what its user says (--trained-on)."""
+"""What weights were trained on, as their file or their user (--trained-on) says, and which test classes that leaks."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dataset import DATASETS
+from dataset import DATASETS, hsnet
 from dataset.provenance import from_dict, label_of
 from engine.setting import AUTHORS, Setting
 from util.errors import UserError, one_line
@@ -90,3 +90,69 @@ def _trainings(usual: str) -> dict[str, dict[str, Any]]:
                 if words and (order or name == usual):
                     found[":".join(words)] = known
     return found
+
+
+def leakage_warnings(
+    setting: Setting,
+    classes: Sequence[int],
+    names: Mapping[int, str],
+    info: Mapping[str, Any],
+    path: Path,
+    splits: str | Path | None = None,
+) -> list[str]:
+    """Say why a result may mean nothing: lists that are not HSNet's own, classes that were trained on.
+
+    Arguments:
+        setting: what is tested.
+        classes: the test classes.
+        names: of the classes, by number.
+        info: what the checkpoint knows of its training; a plain state dict knows nothing.
+        path: of the checkpoint.
+        splits: HSNet's data/splits, if the episodes are drawn from there.
+    Returns:
+        Lines for people; none if nothing is wrong.
+    """
+    lists = None if splits is None else setting.benchmark.hsnet_list(splits, setting.fold)
+    if lists and hsnet.is_generated(lists):
+        line = f"{lists} was {hsnet.GENERATED}: its episodes are not HSNet's"
+        return [line, *training_leakage(setting, classes, names, info, path)]
+    return training_leakage(setting, classes, names, info, path)
+
+
+def training_leakage(
+    setting: Setting, classes: Sequence[int], names: Mapping[int, str], info: Mapping[str, Any], path: Path
+) -> list[str]:
+    """Warn about test classes that a network was, or may have been, trained or chosen on (see leakage_warnings)."""
+
+    def name_classes(some: Sequence[int]) -> str:
+        return ", ".join(f"{cls} {names.get(cls, '')}".strip() for cls in some)
+
+    benchmark = setting.benchmark
+    # Which order of coco's classes the authors trained on the report discusses, unless --trained-on says it.
+    if info.get("weights") == AUTHORS and "base_classes" not in info:
+        if (info["dataset"], info["fold"]) == (setting.dataset, setting.fold):
+            return []
+        other = f"{info['dataset']} fold {info['fold']}, whose training classes may be among the test classes"
+        return [f"{path} was trained by the authors on {other}"]
+    if "base_classes" not in info:
+        line = f"{path} does not say which classes it was trained on; make sure the test classes are not among them"
+        for other in benchmark.class_orders:
+            if other != setting.class_order:
+                seen = [cls for cls in classes if cls not in benchmark.novel_classes(setting.fold, other)]
+                line += f"; one trained on fold {setting.fold} in {other} order has SEEN {len(seen)} of them: "
+                line += name_classes(seen)
+        return [line]
+    if info.get("dataset") != setting.dataset:
+        other = f"was trained on {info.get('dataset')}, whose classes may be among those of {setting.dataset}"
+        return [f"{path} {other}"]
+    if benchmark.counted == "classes":  # the lists say which classes there are: another list gives other numbers
+        trained, chosen = set(info.get("base_names", ())), set(info.get("selection_names", ()))
+        seen = {"TRAINED on": [c for c in classes if names[c] in trained]}
+        seen["CHOSEN on"] = [c for c in classes if names[c] in chosen]
+    else:
+        seen = {"TRAINED on": sorted(set(classes) & set(info["base_classes"]))}
+    return [
+        f"{path} was {how} {len(found)} of the {len(classes)} test classes: {name_classes(found)}"
+        for how, found in seen.items()
+        if found
+    ]

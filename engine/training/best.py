@@ -1,19 +1,15 @@
-"""The best weights of a training run: as a plain state dict, and as a checkpoint that knows its training."""
+"""The files of a run's best weights: a plain state dict, and a checkpoint that knows its training."""
 
 from __future__ import annotations
 
 import glob
-import sys
 from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dataset import Fold
 from engine.checkpoint import Checkpoint, save_checkpoint, save_weights
 from engine.setting import SUFFIX, Setting
-from engine.training.state import Training
-from util.distributed import say
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,45 +51,3 @@ def save_run(
     if previous is not None and previous != stem:
         for suffix in suffixes(setting):
             Path(f"{previous}{suffix}").unlink(missing_ok=True)
-
-
-def save_best(training: Training, setting: Setting, fold: Fold, folder: Path) -> None:
-    """Write the best weights, then remove the former best ones of this run.
-
-    Arguments:
-        training: holds the weights, their mIoU, their name and that of the former ones.
-        setting, fold: what the weights were trained on.
-        folder: of the run.
-    """
-    previous = folder / training.former if training.former else None
-    info = training_info(training, setting, fold)
-    save_run(folder / training.best_name, setting, training.best_state, info, previous)
-    training.former = ""
-
-
-def training_info(training: Training, setting: Setting, fold: Fold) -> dict[str, Any]:
-    """What a checkpoint says of its training. Arguments as save_best's."""
-    return {
-        **setting.as_dict(),
-        "base_classes": fold.train.classes,
-        "novel_classes": fold.test.classes,
-        "base_names": fold.train.names(),
-        "selection_names": fold.val.names(),
-        "novel_names": fold.test.names(),
-        "data": fold.train.provenance and fold.train.provenance._asdict(),
-        "arguments": training.arguments,
-        "miou": training.best_miou,
-    }
-
-
-def restore_best(training: Training, setting: Setting, fold: Fold, folder: Path) -> None:
-    """Write the best weights again if someone has removed them, or their folder, or if a kill came in between.
-
-    Arguments as save_best's.
-    """
-    stem = folder / training.best_name
-    are_there = all(Path(f"{stem}{suffix}").is_file() for suffix in suffixes(setting))
-    if not are_there and not training.former:
-        say(f"note: {stem}{SUFFIX} had vanished, it is written again", file=sys.stderr)
-    if training.former or not are_there:
-        save_best(training, setting, fold, folder)

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import random
-from copy import copy
 
 import torch
-from torch.utils.data import default_collate
 
-from dataset import Fold, Plans
 from dataset.provenance import label_of
-from dataset.samples import Sample, TrainingSamples, as_input
+from dataset.samples import TrainingSamples
 from dataset.transform import crop, normalise
 from engine.checkpoint import GET_PRETRAINED, OTHER_PRETRAINED, find_pretrained, load_pretrained
 from engine.custom import build_network
 from engine.evaluation.evaluation_set import EvaluationSet, describe_missing_classes
 from engine.evaluation.protocol import PAPER
-from engine.setting import FROM_TIMM, RANDOM, Schedule, Setting, spans
-from engine.training.step import own_samples
+from engine.setting import FROM_TIMM, RANDOM, Setting, spans
+from engine.training.data import Run
+from engine.training.flags import TrainingOptions
+from engine.training.trainer import DTYPES, Trainer, make_optimizer
 from model import FewShotNetwork, calibrate_batch_norms
 from model.names import custom_class, timm_name
 from util import distributed
 from util.errors import UserError, fills_gpu, first_line
+from util.memory import keep_freed_memory
 
 CALIBRATION_IMAGES = 16
 
@@ -108,32 +108,42 @@ def compile_backbone(net: FewShotNetwork, images: int, crop_size: int) -> None:
         raise UserError(f"--compile: the backbone cannot be compiled here ({reason}); leave the flag out") from error
 
 
-def first_batch(samples: TrainingSamples, batch_size: int, device: torch.device) -> Sample:
-    """This process's part of the first training batch."""
-    own = copy(samples)  # with a cache of its own
-    numbers = own_samples(samples, batch_size, 0, 1).indices
-    return as_input(default_collate([own[number] for number in numbers]), device)
+def start_trainer(options: TrainingOptions, samples: TrainingSamples, resumed: bool) -> Trainer:
+    """The network that a run starts from, with its optimizer. Raises UserError if there is nothing to train.
+
+    Arguments:
+        options: of the run.
+        samples, resumed: as of start_network.
+    """
+    setting, schedule, compute = options.setting, options.schedule, options.compute
+    device, frozen = compute.device, bool(options.frozen)
+    if options.released_order:
+        distributed.say(f"supports are compared with masks in the release's order on {options.released_order} GPUs")
+    net = start_network(setting, samples, options.pretrained, device, frozen, resumed)
+    if schedule.snapshots and not any(p.requires_grad for p in net.parameters()):
+        what = f"--frozen: {setting.method} has nothing else" if frozen else f"{setting.backbone} has nothing"
+        raise UserError(f"{what} to train; --episode 0 tests it as it is")
+    if device.type == "cpu":
+        keep_freed_memory()
+    if device.type == "cpu" or compute.amp:
+        net.to(memory_format=torch.channels_last)  # in which convolutions are faster there
+    net.backbone_dtype = DTYPES[compute.amp]
+    if compute.compiled:
+        episodes = schedule.batch_size // distributed.world() // compute.accumulate
+        compile_backbone(net, (1 + setting.shot) * episodes, samples.crop_size)
+    optimizer = make_optimizer(net, schedule.lr) if schedule.snapshots else None
+    return Trainer(net, optimizer, compute, options.released_order, setting.is_custom)
 
 
-def what_will_run(
-    setting: Setting,
-    schedule: Schedule,
-    fold: Fold,
-    net: FewShotNetwork,
-    images: int,
-    done: int,
-    evaluated: int,
-    final: Plans,
-) -> list[str]:
+def what_will_run(run: Run, net: FewShotNetwork, done: int) -> list[str]:
     """A line that says what will run, and further ones of what to know of it.
 
     Arguments:
-        setting, schedule, fold, net: of the run.
-        images: training images in use.
+        run: what is trained and tested.
+        net: the network.
         done: snapshots that are finished.
-        evaluated: episodes of the evaluation after a snapshot.
-        final: episodes of the last evaluation.
     """
+    setting, schedule, fold, samples, selection, final = run
     device = net.device
     trained = sum(p.numel() for p in net.parameters() if p.requires_grad) / 1e6
     where = f"{distributed.world()} processes on {device.type}" if distributed.world() > 1 else str(device)
@@ -145,14 +155,15 @@ def what_will_run(
     test = EvaluationSet(fold.test.images, final, fold.test.classes, fold.test.provenance)
     others = list(filter(None, dict.fromkeys(label_of(part.provenance) for part in (fold.train, fold.test))))
     data = f" ({', '.join(others)}, not the benchmark)" if others else ""
-    notes, tested = describe_missing_classes(test, PAPER), sum(map(len, final.values()))
+    notes = describe_missing_classes(test, PAPER)
+    evaluated, tested = (sum(map(len, plans.values())) for plans in (selection, final))
     if setting.method == "ssp" and not setting.refine:
         notes.append("note: without --refine; the SSP rows of the paper's tables are trained with it")
     line = (
-        f"{setting.method} {backbone} on {what}{data}: {images} training images of {spans(fold.train.classes)}, "
-        f"best weights chosen on {spans(fold.val.classes)}, tested on {spans(fold.test.classes)}; "
-        f"{schedule.snapshots} snapshots of {schedule.steps} steps{f', {done} done' if done else ''}, {episodes} "
-        f"episodes to train on{unused}, {evaluated} evaluated after each snapshot, {tested} at the end; "
-        f"{trained:.1f} M trained parameters, {where}"
+        f"{setting.method} {backbone} on {what}{data}: {len(samples.pool.names)} training images of "
+        f"{spans(fold.train.classes)}, best weights chosen on {spans(fold.val.classes)}, tested on "
+        f"{spans(fold.test.classes)}; {schedule.snapshots} snapshots of {schedule.steps} steps"
+        f"{f', {done} done' if done else ''}, {episodes} episodes to train on{unused}, {evaluated} evaluated "
+        f"after each snapshot, {tested} at the end; {trained:.1f} M trained parameters, {where}"
     )
     return [line, *notes]

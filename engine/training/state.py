@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.checkpoint import read, write
-from engine.setting import Setting
+from engine.setting import Schedule, Setting
 from util.distributed import say
 from util.errors import UserError
 from util.fields import Rule, check_fields, dict_of, list_of, number, one_of, scalar, whole, with_fields
@@ -25,7 +25,7 @@ COUNTED = ("snapshot", "steps", "loss", "lr", "miou", "fb_iou")  # in a line of 
 
 
 def _are_weights(value: Any) -> bool:
-    """Say whether a value is a state dict of dense tensors."""
+    """Tell whether a value is a state dict of dense tensors."""
     from model.weights import is_dense
 
     return isinstance(value, dict) and all(type(x) is str and is_dense(y) for x, y in value.items())
@@ -41,7 +41,7 @@ STATE_RULES: dict[str, Rule] = {
     "history": list_of(with_fields({"losses": LOSSES, **dict.fromkeys(COUNTED, number())})),
     "state_dict": _are_weights,
     "best_state": _are_weights,
-    "optimizer": lambda value: type(value) is dict,  # engine.training.step knows its parameters
+    "optimizer": lambda value: type(value) is dict,  # engine.training.trainer knows its parameters
     "scaler": dict_of(number()),
     "best_miou": number(),
     "finished": one_of(False, True),
@@ -149,6 +149,14 @@ def _load(path: Path) -> Training:
         if name and not is_name(name):
             raise UserError(f"{path}: names a file outside its folder: {name!r:.40}; somebody has edited it")
     return Training(**known)
+
+
+def check_counts(path: Path, state: Training, schedule: Schedule) -> None:
+    """Raise UserError if a state has more snapshots or steps than its run, or another number than its history."""
+    is_within = state.snapshot <= schedule.snapshots and len(state.losses) <= schedule.steps
+    if not (is_within and len(state.history) == state.snapshot):
+        what = "its counts contradict each other or the flags"
+        raise UserError(f"{path}: not the state of this run: {what}; remove it to start anew")
 
 
 def check_same(path: Path, saved: Mapping[str, Any], given: Mapping[str, Any]) -> None:

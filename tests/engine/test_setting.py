@@ -10,7 +10,7 @@ import main as training
 from dataset import DATASETS
 from engine.evaluation.protocol import HSNET, PAPER
 from engine.setting import RECIPE, Schedule, Setting, spans
-from engine.training.step import MOMENTUM, WEIGHT_DECAY
+from engine.training.trainer import MOMENTUM, WEIGHT_DECAY
 from model import matching
 from model.loss import WEIGHTS
 

@@ -10,7 +10,6 @@ import zipfile
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -31,9 +30,8 @@ from engine.evaluation.protocol import PAPER, load_episodes, plan_seeds, save_ep
 from engine.evaluation.result import find_results
 from engine.recorded import read_record
 from engine.setting import Schedule, Setting
-from engine.training.run import TrainingRun
-from engine.training.state import Training, load_training, save_training
-from engine.training.step import make_optimizer, restore_optimizer
+from engine.training.state import Training, check_counts, load_training, save_training
+from engine.training.trainer import make_optimizer, restore_optimizer
 from model import build_model
 from prediction.files import check_image, read_image
 from prediction.masks import draw_shapes, read_labelme, read_object
@@ -415,8 +413,8 @@ def test_numbers_of_a_run_s_state(other: dict[str, Any], tmp_path: Path) -> None
     "other", [{"snapshot": 10**30}, {"snapshot": 3, "history": [FINE] * 3}, {"snapshot": 1}, {"losses": [1.0] * 3}]
 )
 def test_a_run_s_state_beyond_its_end(other: dict[str, Any]) -> None:
-    run = SimpleNamespace(schedule=Schedule(4, 2, 1, 0.1), last="run.last")  # two snapshots of two steps
-    line = line_of(lambda: TrainingRun._resume(run, Training({}, **other)))
+    schedule = Schedule(4, 2, 1, 0.1)  # two snapshots of two steps
+    line = line_of(lambda: check_counts(Path("run.last"), Training({}, **other), schedule))
     assert (
         line
         == "run.last: not the state of this run: its counts contradict each other or the flags; remove it to start anew"

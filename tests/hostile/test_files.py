@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,11 @@ def fallen(
     return found
 
 
+def fallen_json(path: Path, content: Any, read: Callable[[], object], every: int = 1) -> list[str]:
+    """The cases of a JSON file that fell through."""
+    return fallen(content, lambda x: path.write_text(json.dumps(x)), read, path.name, every)
+
+
 @pytest.fixture(scope="module")
 def tested(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a result, r.json, and its episodes, e.json."""
@@ -121,19 +127,19 @@ def test_results(tested: Path, tmp_path: Path, every: int) -> None:
         report.main([str(path), "--commands"])
 
     content = json.loads((tested / "r.json").read_text())
-    assert fallen(content, lambda x: path.write_text(json.dumps(x)), read, "r.json", every) == []
+    assert fallen_json(path, content, read, every) == []
 
 
 def test_episodes(tested: Path, tmp_path: Path) -> None:
     path = tmp_path / "e.json"
     content = json.loads((tested / "e.json").read_text())
-    assert fallen(content, lambda x: path.write_text(json.dumps(x)), lambda: load_episodes(path), "e.json") == []
+    assert fallen_json(path, content, lambda: load_episodes(path)) == []
 
 
 @pytest.mark.parametrize(
     "field",
     [
-        *({name: "other"} for name in ("format", "dataset", "class_order", "fold", "shot", "protocol", "data", "seeds")),
+        *({name: "other"} for name in "format dataset class_order fold shot protocol data seeds".split()),
         *({"seeds": {"0": [["a", cls, ["b"]]]}} for cls in (0, -1, 1001, 1.9, 10**30, "3", None, True, [3])),
         {"shot": True}, {"shot": 101}, {"fold": 4}, {"fold": None}, {"seeds": {"0": []}}, {"seeds": {}},
     ],
@@ -174,7 +180,7 @@ def test_instances(toy_coco: Path, tmp_path: Path, every: int) -> None:
     for annotation in (crowd, drawn):
         image = next(x for x in content["images"] if x["id"] == annotation["image_id"])
         small = {"categories": content["categories"], "images": [image], "annotations": [annotation]}
-        found += fallen(small, lambda x: path.write_text(json.dumps(x)), read, "instances.json", every)
+        found += fallen_json(path, small, read, every)
     assert found == []
 
 
@@ -187,13 +193,8 @@ def test_labelme(tmp_path: Path, every: int) -> None:
         shape = {"label": "x", "shape_type": kind, "points": points}
         content = {"imageWidth": 9, "imageHeight": 9, "shapes": [shape]}
         for label in (None, "x"):
-            found += fallen(
-                content,
-                lambda x: path.write_text(json.dumps(x)),
-                lambda label=label: read_support(tmp_path / "a.png", path, label),
-                "a.json",
-                every,
-            )
+            read = partial(read_support, tmp_path / "a.png", path, label)
+            found += fallen_json(path, content, read, every)
     assert found == []
 
 
@@ -201,13 +202,7 @@ def test_records_of_downloads(tmp_path: Path) -> None:
     (weights,) = choose((0,), dataset="pascal", method="ssp", shot=1, backbone="resnet50")
     path = write_file(tmp_path / weights.name, b"weights")
     content = {"format": RECORD_FORMAT, "files": {weights.name: {"drive": weights.drive, **fingerprint(path)}}}
-    found = fallen(
-        content,
-        lambda x: (tmp_path / RECORD).write_text(json.dumps(x)),
-        lambda: is_recorded(tmp_path, weights.name),
-        RECORD,
-    )
-    assert found == []
+    assert fallen_json(tmp_path / RECORD, content, lambda: is_recorded(tmp_path, weights.name)) == []
 
 
 def test_lists_of_hsnet(toy_coco: Path, tmp_path: Path) -> None:
@@ -216,13 +211,7 @@ def test_lists_of_hsnet(toy_coco: Path, tmp_path: Path) -> None:
     content = json.loads(path.read_text())
     cls = next(iter(content["classes"]))
     content["classes"] = {cls: content["classes"][cls]}
-    found = fallen(
-        content,
-        lambda x: path.write_text(json.dumps(x)),
-        lambda: Coco.plan_hsnet(tmp_path, 0, 1),
-        path.name,
-    )
-    assert found == []
+    assert fallen_json(path, content, lambda: Coco.plan_hsnet(tmp_path, 0, 1)) == []
 
 
 @SOME
@@ -235,8 +224,7 @@ def test_what_a_dataset_says_of_itself(toy_copy: Path, every: int) -> None:
             prepare.main(["verify", *flags])
 
     content = json.loads(path.read_text())
-    found = fallen(content, lambda x: path.write_text(json.dumps(x)), read, EXPECTED, every)
-    assert found == []
+    assert fallen_json(path, content, read, every) == []
 
 
 @pytest.mark.slow
@@ -251,7 +239,7 @@ def test_states_of_trainings(toy: Path, tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("engine.training.run.TrainingRun.finish", stop)
+        patch.setattr("engine.training.run_files.RunFiles.finish", stop)
         with pytest.raises(KeyboardInterrupt):
             training.main(flags)
     (last,) = (tmp_path / "out").rglob("*.last")
@@ -265,5 +253,4 @@ def test_states_of_trainings(toy: Path, tmp_path: Path) -> None:
         (folder / f"{last.name}.previous").unlink(missing_ok=True)
         write(last, x)
 
-    found = fallen(content, put, lambda: training.main(flags), last.name, wrong=WRONG_IN_TORCH)
-    assert found == []
+    assert fallen(content, put, lambda: training.main(flags), last.name, wrong=WRONG_IN_TORCH) == []

@@ -19,7 +19,7 @@ import pytest
 
 import app
 import engine.evaluation.gallery
-import engine.training.run  # noqa: F401  which, with others, the children would each import again
+import engine.training.run_files  # noqa: F401  which, with others, the children would each import again
 import hubconf  # noqa: F401
 import main as training
 import predict

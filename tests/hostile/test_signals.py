@@ -48,15 +48,15 @@ def evaluated(*more: str) -> Argv:
 
 
 PHASES = {
-    "flags": Phase(training.main, trained(), "main:settle"),
+    "flags": Phase(training.main, trained(), "main:resolve_setting"),
     "class index": Phase(training.main, trained("--workers", "2"), "dataset.index:_stamp", 7),
     "masks read by processes": Phase(training.main, trained("--workers", "2"), "dataset.images:_check_labels", 5),
-    "network": Phase(training.main, trained(), "engine.training.run:start_network"),
+    "network": Phase(training.main, trained(), "engine.training.start:start_network"),
     "images read by processes": Phase(
         training.main, trained("--workers", "2"), "dataset.samples:TrainingSamples.__getitem__", 2
     ),
-    "step": Phase(training.main, trained(), "engine.training.run:train_step", 3),
-    "state": Phase(training.main, trained(), "engine.training.run:save_training", 2),
+    "step": Phase(training.main, trained(), "engine.training.trainer:Trainer.step", 3),
+    "state": Phase(training.main, trained(), "engine.training.run_files:save_training", 2),
     "fsync": Phase(training.main, trained(), "os:fsync", 5),
     "evaluation": Phase(training.main, trained(), "engine.evaluation.planned:group"),
     "test": Phase(testing.main, evaluated("--workers", "0"), "dataset.images:ImageSet.load", 3),

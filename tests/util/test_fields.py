@@ -41,12 +41,12 @@ def test_rules(rule: Rule, taken: list[Any], refused: list[Any]) -> None:
     ],
 )
 def test_a_field_is_named(content: Any, says: str) -> None:
-    with pytest.raises(ValueError, match="^it") as raised:
+    with pytest.raises(ValueError, match=r"^it") as raised:
         check_fields(content, {"shot": whole(1)})
     assert str(raised.value) == says
 
 
 def test_fields_that_may_be_absent() -> None:
     check_fields({"other": 1}, {"shot": whole(1)}, may_lack=True)
-    with pytest.raises(ValueError, match="^its shot cannot be None$"):
+    with pytest.raises(ValueError, match=r"^its shot cannot be None$"):
         check_fields({"shot": None}, {"shot": whole(1)}, may_lack=True)

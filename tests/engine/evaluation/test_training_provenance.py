@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from dataset import Coco
-from engine.evaluation.protocol import training_leakage
-from engine.evaluation.training_provenance import describe_training, state_training
+from engine.evaluation.training_provenance import describe_training, state_training, training_leakage
 from engine.setting import AUTHORS, Setting
 from util.errors import UserError
 

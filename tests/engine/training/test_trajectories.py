@@ -15,7 +15,9 @@ from torch.utils.data import default_collate
 from dataset import open_fold, open_pool
 from dataset.samples import Sample, TrainingSamples, as_input
 from engine.setting import Schedule
-from engine.training.step import make_optimizer, own_samples, train_step
+from engine.training.data import own_samples
+from engine.training.flags import ComputeOptions
+from engine.training.trainer import Trainer, make_optimizer
 from model import FewShotNetwork, build_model
 from tests.real_data import REAL_DATA
 
@@ -61,7 +63,8 @@ def trained(name: str, steps: int) -> tuple[dict[str, Any], list[float], FewShot
         part.images, pool, flags["shot"], flags["crop_size"], schedule.snapshot, flags["seed"], cache_bytes=2**28
     )
     net = start(flags["method"], flags["refine"])
-    optimizer = make_optimizer(net, schedule.lr)
+    cpu = torch.device("cpu")
+    trainer = Trainer(net, make_optimizer(net, schedule.lr), ComputeOptions(cpu), flags.get("replicas"))
     own = own_samples(samples, schedule.batch_size, 0, steps)
     losses = []
     for step in range(steps):
@@ -69,8 +72,7 @@ def trained(name: str, steps: int) -> tuple[dict[str, Any], list[float], FewShot
         batch = default_collate([own[first + number] for number in range(schedule.batch_size)])
         rate = schedule.learning_rate(step)
         assert rate == pytest.approx(known["learning_rates"][step], rel=1e-12)
-        batch = double(as_input(batch, torch.device("cpu")))
-        losses.append(train_step(net, optimizer, batch, rate, released_order=flags.get("replicas")))
+        losses.append(trainer.step(double(as_input(batch, cpu)), rate))
     return known, losses, net
 
 

@@ -7,11 +7,12 @@ import torch
 
 from benchmarks.plain import PlainSSP, plain_step
 from dataset.samples import Sample
-from engine.training.step import loss_and_gradients, make_optimizer, parts, train_step
+from engine.training.flags import ComputeOptions
+from engine.training.trainer import Trainer, make_optimizer, parts
 from model import FewShotNetwork, build_model, calibrate_batch_norms
 from model.matching import product
 
-SIDE = 97
+CPU, SIDE = torch.device("cpu"), 97
 
 
 def batch(shot: int) -> Sample:
@@ -33,13 +34,13 @@ def test_four_steps(shot: int, accumulate: int, memory_format: torch.memory_form
     calibrate_batch_norms(ours, torch.randn(4, 3, SIDE, SIDE))
     plain = PlainSSP("resnet50", ours.state_dict()).train()
     ours = ours.train().to(memory_format=memory_format)
-    of_ours = make_optimizer(ours, 1e-5)
+    trainer = Trainer(ours, make_optimizer(ours, 1e-5), ComputeOptions(CPU, accumulate=accumulate))
     of_plain = torch.optim.SGD(
         [p for p in plain.parameters() if p.requires_grad], lr=1e-5, momentum=0.9, weight_decay=5e-4
     )
     for _ in range(4):
         expected = plain_step(plain, of_plain, batch(shot))
-        assert train_step(ours, of_ours, batch(shot), 1e-5, accumulate) == pytest.approx(expected, rel=1e-4)
+        assert trainer.step(batch(shot), 1e-5) == pytest.approx(expected, rel=1e-4)
 
 
 def four_episodes(shot: int) -> Sample:
@@ -75,15 +76,15 @@ def test_the_released_order_is_that_of_data_parallel(replicas: int, accumulate: 
     expected = release_loss(net, sample, replicas)
     expected.backward()
     gradients = {name: p.grad for name, p in net.named_parameters() if p.grad is not None}
-    net.zero_grad(set_to_none=True)
-    loss = loss_and_gradients(net, sample, accumulate, released_order=replicas)
-    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)  # it is summed in float32
+    compute = ComputeOptions(CPU, accumulate=accumulate)
+    loss = Trainer(net, None, compute, released_order=replicas).step(sample)
+    assert loss == pytest.approx(expected.item(), rel=1e-6)  # it is summed in float32
     for name, p in net.named_parameters():
         if name in gradients:
             torch.testing.assert_close(p.grad, gradients[name], rtol=1e-8, atol=1e-12)
-    right = loss_and_gradients(net, sample, accumulate)
-    assert abs(right.item() / expected.item() - 1) > 1e-4
-    assert right.item() == pytest.approx(release_loss(net, sample, 1).item(), rel=1e-6)
+    right = Trainer(net, None, compute).step(sample)
+    assert abs(right / expected.item() - 1) > 1e-4
+    assert right == pytest.approx(release_loss(net, sample, 1).item(), rel=1e-6)
 
 
 def test_product_and_its_gradients() -> None:
