@@ -9,7 +9,7 @@ from util.errors import UserError, refusal
 from util.fields import check_fields, text, whole
 from util.files import read_json
 
-COUNTED_LISTS = ("train", "val", "test")  # whose counts that file may state
+COUNTED_LISTS = ("train", "val", "test", "select")  # counts that file may state; select is a former name of val
 EXPECTED = "expected.json"  # in a dataset's folder: its name and its own counts, in place of the published ones
 
 
@@ -49,11 +49,9 @@ def read_counts(root: Path) -> dict[str, Any]:
         return {}
     try:
         counts = read_json(path)
-        if not isinstance(counts, dict):
-            raise TypeError("no object")
-        if "select" in counts:  # the former name of fss's val
-            counts["val"] = counts.pop("select")
         check_fields(counts, dict.fromkeys(COUNTED_LISTS, whole(0)), may_lack=True)
+        if "select" in counts:
+            counts["val"] = counts.pop("select")
         return counts
     except OSError as error:
         raise ValueError(f"{path}: cannot be read: {refusal(error)}") from error

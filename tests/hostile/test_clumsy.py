@@ -426,10 +426,18 @@ OF_ITSELF: dict[str, tuple[str, str, str]] = {  # a file, what it holds, the lin
         rf"'a\x07' {NO_PRINT}",
     ),
     "counts by Notepad": ("expected.json", '\ufeff{"train": 60, "val": 40, "name": "toy"}', ""),
-    "counts in words": ("expected.json", '{"val": "40"}', "cannot be read as counts (val cannot be '40'); remove it"),
-    "counts in parts": ("expected.json", '{"val": 40.0}', "cannot be read as counts (val cannot be 40.0); remove it"),
-    "counts below zero": ("expected.json", '{"val": -1}', "cannot be read as counts (val cannot be -1); remove it"),
-    "a list": ("expected.json", '[["val", 40]]', "cannot be read as counts (no object); remove it"),
+    "counts in words": (
+        "expected.json",
+        '{"val": "40"}',
+        "cannot be read as counts (its val cannot be '40'); remove it",
+    ),
+    "counts in parts": (
+        "expected.json",
+        '{"val": 40.0}',
+        "cannot be read as counts (its val cannot be 40.0); remove it",
+    ),
+    "counts below zero": ("expected.json", '{"val": -1}', "cannot be read as counts (its val cannot be -1); remove it"),
+    "a list": ("expected.json", '[["val", 40]]', "cannot be read as counts (it has no fields); remove it"),
 }
 
 
