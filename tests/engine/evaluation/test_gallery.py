@@ -70,19 +70,18 @@ def test_both_ends_of_each_class(count: int) -> None:
     assert abs(len(found["best"]) - len(found["worst"])) <= 1
 
 
-def test_both_ends_of_each_class_and_thirds() -> None:
-    found = kinds(12)
-    assert found["best"] == ["30", "31", "10", "20"]
-    assert found["worst"] == ["25", "24", "15", "35"]
-    assert len(found["random"]) == 4
-
-
-def test_a_count_below_both_ends_of_each_class() -> None:
-    """The classes with the worst episodes come first; a third is for random ones, of any class."""
-    found = kinds(5)
-    assert (found["best"], found["worst"], len(found["random"])) == (["30", "20"], ["25", "15"], 1)
-    found = kinds(3)
-    assert (found["best"], found["worst"], len(found["random"])) == (["30"], ["25"], 1)
+@pytest.mark.parametrize(
+    ("count", "best", "worst", "random"),
+    [
+        (12, ["30", "31", "10", "20"], ["25", "24", "15", "35"], 4),
+        (5, ["30", "20"], ["25", "15"], 1),
+        (3, ["30"], ["25"], 1),
+    ],
+)
+def test_thirds(count: int, best: list[str], worst: list[str], random: int) -> None:
+    """Where both ends of all classes do not fit, the classes with the worst episodes come first."""
+    found = kinds(count)
+    assert (found["best"], found["worst"], len(found["random"])) == (best, worst, random)
 
 
 def test_a_class_of_one_episode_has_one_end() -> None:
