@@ -1,13 +1,15 @@
 # make demo   train baseline and SSP on a toy dataset, evaluate them on novel classes, draw pictures
-# make app    open a page to paint masks on, with the demo's weights (installs gradio)
+# make app    open a page to paint masks on, with the demo's weights (installs into .venv-app)
 # make test   the test suite, in two processes (JOBS=8: in eight; make test-slow: the long tests)
 # make lint   ruff
-# make pictures   the pictures of README and docs/ again, from the demo (installs gradio and playwright; needs a Chromium)
+# make pictures   the pictures of README and docs/ again, from the demo (installs into .venv-app; needs a Chromium)
 # make bench  evaluation and training against the plain ways and by step, planning and sampling at COCO's size, class index against masks
 #             (DATA_ROOT=... for a VOC2012 folder of yours)
 
 PYTHON ?= python3
 VENV ?= .venv
+# gradio takes other packages back, such as Pillow: it has an environment of its own
+VENV_APP ?= .venv-app
 RUN = $(VENV)/bin/python
 DATA_ROOT ?= data/toy
 JOBS ?= 2
@@ -22,19 +24,24 @@ $(VENV)/.installed: requirements.txt requirements-dev.txt
 	$(VENV)/bin/pip install --quiet -r requirements-dev.txt
 	touch $@
 
+$(VENV_APP)/.installed: requirements.txt requirements-app.txt
+	@echo "installing into $(VENV_APP): some minutes, up to 6 GB"
+	$(PYTHON) -m venv $(VENV_APP)
+	$(VENV_APP)/bin/pip install --quiet -r requirements-app.txt
+	touch $@
+
 demo: install
 	$(RUN) demo.py
 
 outdir_demo/table.md: | install
 	$(RUN) demo.py
 
-pictures: install outdir_demo/table.md
-	$(RUN) -c "import gradio, playwright" 2>/dev/null || $(VENV)/bin/pip install --quiet gradio playwright
-	$(RUN) -m docs.make_pictures
+pictures: $(VENV_APP)/.installed outdir_demo/table.md
+	$(VENV_APP)/bin/pip install --quiet playwright
+	$(VENV_APP)/bin/python -m docs.make_pictures
 
-app: install
-	$(RUN) -c "import gradio" 2>/dev/null || $(VENV)/bin/pip install --quiet gradio
-	$(RUN) app.py
+app: $(VENV_APP)/.installed
+	$(VENV_APP)/bin/python app.py
 
 test: install
 	$(RUN) -m pytest -n $(JOBS) --dist loadfile

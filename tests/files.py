@@ -9,6 +9,7 @@ TOY_SEED = 1  # of the toy Pascal: its novel classes of fold 0 have images enoug
 COCO_SEED = 4  # of the toy COCO: its 80 scenes have annotations of every kind
 CHECKOUT = Path(__file__).resolve().parents[1]
 GOLDEN = CHECKOUT / "tests" / "golden"
+PIXELS = 0.5  # points of mIoU that some pixels of small episodes weigh, which rounding may put on either side
 OneLine = Callable[[Callable[[list[str]], object], list[str]], str]  # the fixture one_line_error
 
 

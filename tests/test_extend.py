@@ -30,7 +30,7 @@ from engine.training.state import load_training
 from model import SSP, FewShotNetwork, build_model, calibrate_batch_norms, matching
 from model.matching import resize
 from tests.engine.evaluation.test_planned import same_but_for_ties
-from tests.files import CHECKOUT, OneLine, write
+from tests.files import CHECKOUT, PIXELS, OneLine, write
 from util.errors import UserError
 
 timm = pytest.importorskip("timm")
@@ -274,7 +274,7 @@ def test_from_training_to_both_protocols(
     write(tmp_path / "splits" / "pascal" / "val" / "fold0.txt", "\n".join(listed))
     hsnet = ["--protocol", "hsnet", "--splits", str(tmp_path / "splits"), "--episodes", "6"]
     planned, plain = (testing.main([*tested, *hsnet, "--engine", engine]) for engine in ("planned", "plain"))
-    assert planned["miou"] == pytest.approx(plain["miou"], abs=1e-3)
+    assert planned["miou"] == pytest.approx(plain["miou"], abs=PIXELS)
 
 
 @pytest.mark.parametrize("kind", [FAMILIES[0], "both"])
@@ -381,7 +381,7 @@ def test_two_processes_train_the_same(toy: Path, named: dict[str, tuple[str, str
             "0",
         ]
         found = testing.main([*tested, *own_flags(names)])
-        assert found["miou"] == pytest.approx(json.loads(best.with_suffix(".json").read_text())["miou"], abs=1e-3)
+        assert found["miou"] == pytest.approx(json.loads(best.with_suffix(".json").read_text())["miou"], abs=PIXELS)
         return
     assert two == pytest.approx(one, rel=1e-4)
 

@@ -18,7 +18,7 @@ from dataset import open_fold
 from engine.checkpoint import load_checkpoint, save_weights
 from engine.evaluation import evaluate as evaluation
 from engine.setting import Schedule
-from tests.files import GOLDEN
+from tests.files import GOLDEN, PIXELS
 from util.errors import UserError
 from util.launch import command
 
@@ -220,7 +220,7 @@ def test_engines_agree(toy: Path, run: Path, baseline_run: Path, method: str) ->
     )
     assert plain["trunk_passes"] == 8
     assert plain["images"] == planned["images"] <= planned["trunk_passes"] <= 8
-    assert planned["miou"] == pytest.approx(plain["miou"], abs=0.1)  # a pixel in doubt may fall on either side
+    assert planned["miou"] == pytest.approx(plain["miou"], abs=PIXELS)
 
 
 def test_the_baseline(toy: Path, baseline_run: Path) -> None:

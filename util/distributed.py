@@ -16,6 +16,9 @@ if TYPE_CHECKING:  # what needs no torch, such as --help, does not wait for it
     from torch import Tensor
 
 
+has_joined = False  # whether this process has begun to join others: what it meets from then on may be its own affair
+
+
 def launched() -> bool:
     """Whether torchrun started this process."""
     return "TORCHELASTIC_RUN_ID" in os.environ
@@ -33,6 +36,8 @@ def start(device: torch.device) -> torch.device:
     On CUDA each process takes the GPU of its local rank. Raises UserError if this machine lacks that GPU.
     """
     if launched() and not group():
+        global has_joined
+        has_joined = True
         import torch
         import torch.distributed as dist
 

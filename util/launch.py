@@ -12,17 +12,15 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import sys
-import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import timedelta
 from io import TextIOWrapper
 from pathlib import Path
 from types import TracebackType
 
+from util import distributed
 from util.distributed import launched, mute
 from util.errors import UserError, fills_gpu, first_line, printable, refusal
 from util.interrupts import interrupts, leave_at_once
@@ -32,7 +30,6 @@ CLOSED_PIPE = 141  # the exit code of a program whose reader has gone, as a shel
 LONGEST = 2000  # letters of the last line: what it quotes may be a whole file
 ROOT = Path(__file__).parents[1]
 SCRIPTS = ("main", "test", "predict", "prepare", "report", "reproduce", "app", "demo")
-WAIT_FOR_CAUSE = 2  # seconds that a process waits for another one to name the cause of a run's end
 
 
 def command(main: Callable[[], object]) -> None:
@@ -118,20 +115,8 @@ def _defect(error: Exception) -> tuple[int, str, bool]:
 
 
 def _speaks(is_cause: bool) -> bool:
-    """Whether this process prints why the run ends: under torchrun one does, if possible one that knows the cause."""
-    if not launched():
-        return True
-    if not is_cause:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun sends it when another process has ended
-        time.sleep(WAIT_FOR_CAUSE)
-    try:
-        import torch
-
-        address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-        store = torch.distributed.TCPStore(*address, is_master=False, timeout=timedelta(seconds=5))
-        return store.add(f"ssp/ended/{os.environ.get('TORCHELASTIC_RESTART_COUNT')}", 1) == 1
-    except (RuntimeError, KeyError):  # the launcher, which keeps the store, has ended
-        return True
+    """Whether this process prints why the run ends: the first, and any other that met a cause of its own in the run."""
+    return not launched() or os.environ.get("RANK") == "0" or (is_cause and distributed.has_joined)
 
 
 def _is_connection(error: RuntimeError) -> bool:

@@ -22,7 +22,7 @@ from engine.evaluation.planned import count_planned, group
 from engine.evaluation.protocol import HSNET, PAPER, EvaluationOptions, Protocol
 from model import FewShotNetwork, build_model, calibrate_batch_norms, fold_batch_norms
 from model.matching import resize
-from tests.files import CHECKOUT
+from tests.files import CHECKOUT, PIXELS
 from tests.model import recipe
 from tests.real_data import REAL_DATA
 
@@ -112,8 +112,8 @@ def test_evaluate_reports_both_engines_alike(toy: Path) -> None:
         for engine in ("planned", "plain")
     )
     assert [result["seed"] for result in planned["seeds"]] == [3, 4]
-    assert planned["miou"] == pytest.approx(plain["miou"], abs=0.05)
-    assert planned["fb_iou"] == pytest.approx(plain["fb_iou"], abs=0.05)
+    assert planned["miou"] == pytest.approx(plain["miou"], abs=PIXELS)
+    assert planned["fb_iou"] == pytest.approx(plain["fb_iou"], abs=PIXELS)
     assert plain["trunk_passes"] == 20
     assert planned["trunk_passes"] == planned["images"] == plain["images"] <= 20
     assert planned["peak_memory_gb"] > 0
