@@ -103,7 +103,9 @@ def open_evaluation(flags: Any) -> Evaluation:
     locate(flags.data_root, DATASETS[flags.dataset].FOLDER if flags.dataset else "the dataset's folder")
     checkpoint = load_checkpoint(path)
     if flags.trained_on:
-        info = state_training(checkpoint.info, flags.trained_on, path, flags.dataset, flags.data_root, flags.splits)
+        info = state_training(
+            checkpoint.info, flags.trained_on, path, flags.dataset, root=flags.data_root, splits=flags.splits
+        )
         checkpoint = checkpoint._replace(info=info)
     info = checkpoint.info
     setting = resolve_setting(given | resolve_network(path, info, given), info, protocol)

@@ -92,7 +92,7 @@ def count_plainly(
         episodes: of all seeds.
         net, images, workers, protocol: as of evaluate.
     """
-    predictions = _segmented(net, images, episodes, workers, protocol)
+    predictions = _segmented(net, images, episodes, workers, protocol=protocol)
     return torch.stack([count_pixels(prediction, mask).cpu() for prediction, mask in predictions])
 
 
@@ -106,7 +106,10 @@ def segment(
         episodes: of all seeds.
         net, images, workers, protocol: as of evaluate.
     """
-    return [prediction.to("cpu", torch.uint8) for prediction, _ in _segmented(net, images, episodes, workers, protocol)]
+    return [
+        prediction.to("cpu", torch.uint8)
+        for prediction, _ in _segmented(net, images, episodes, workers, protocol=protocol)
+    ]
 
 
 def _segmented(

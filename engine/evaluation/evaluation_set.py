@@ -68,7 +68,7 @@ def open_evaluation_set(
     if not saved and protocol == PAPER:
         part = open_part(dataset, root, "test", fold, setting.class_order, splits)
         with distributed.first_process_first():
-            plans = plan_seeds(part, setting.shot, seeds, episodes or PAPER.episodes(dataset), workers)
+            plans = plan_seeds(part, setting.shot, seeds, episodes or PAPER.episodes(dataset), workers=workers)
         return EvaluationSet(part.images, plans, part.classes, part.provenance)
     plans = saved.plans if saved else {0: plan_hsnet(dataset, splits, fold, setting.shot)}
     if saved and episodes and episodes > (has := min(map(len, plans.values()))):
