@@ -6,16 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dataset import (
-    ImageSet,
-    Plans,
-    class_index,
-    hsnet_classes,
-    hsnet_provenance,
-    open_listed,
-    open_part,
-    plan_hsnet,
-)
+from dataset import ImageSet, Plans, class_index, hsnet_classes, hsnet_provenance, open_listed, open_part, plan_hsnet
 from dataset.provenance import Provenance, label_of
 from engine.evaluation.protocol import HSNET, PAPER, Protocol, SavedEpisodes, plan_seeds
 from engine.evaluation.training_provenance import describe_training
