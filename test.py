@@ -103,7 +103,9 @@ def open_evaluation(flags: Any) -> Evaluation:
     DATASETS.get(flags.dataset, Benchmark)(flags.data_root)  # a folder that is missing is met here
     checkpoint = load_checkpoint(path)
     if flags.trained_on:
-        info = state_training(checkpoint.info, flags.trained_on, path, flags.dataset, flags.data_root, flags.splits)
+        info = state_training(
+            checkpoint.info, flags.trained_on, path, flags.dataset, root=flags.data_root, splits=flags.splits
+        )
         checkpoint = checkpoint._replace(info=info)
     info = checkpoint.info
     setting = resolve_setting(given | resolve_network(path, info, given), info, protocol)

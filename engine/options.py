@@ -88,12 +88,7 @@ def make_parser(description: str, known: str = "") -> argparse.ArgumentParser:
         default="planned",
         help="engine of evaluation: planned, or the plain reference (default planned)",
     )
-    add(
-        "--cache-gb",
-        type=positive,
-        default=CACHE_GB,
-        help="memory for images and features (default %(default)s)",
-    )
+    add("--cache-gb", type=positive, default=CACHE_GB, help="memory for images and features (default %(default)s)")
     add("--device", type=device, help="cpu, cuda, cuda:1 (default: cuda if there is one)")
     workers = min(4, os.cpu_count() or 1)
     add("--workers", type=whole(0, 256), default=workers, help="loader processes (default %(default)s)")
@@ -103,18 +98,8 @@ def make_parser(description: str, known: str = "") -> argparse.ArgumentParser:
 def add_network(parser: argparse.ArgumentParser, default_backbone: str, default_method: str) -> None:
     """The flags of backbone and head; what stands behind "default" is for the help."""
     add = parser.add_argument
-    add(
-        "--backbone",
-        type=backbone_name,
-        metavar="BACKBONE",
-        help=f"{BACKBONE_CHOICES} {default_backbone}",
-    )
-    add(
-        "--method",
-        type=method_name,
-        metavar="METHOD",
-        help=f"{METHOD_CHOICES} {default_method}",
-    )
+    add("--backbone", type=backbone_name, metavar="BACKBONE", help=f"{BACKBONE_CHOICES} {default_backbone}")
+    add("--method", type=method_name, metavar="METHOD", help=f"{METHOD_CHOICES} {default_method}")
 
 
 def add_start(parser: argparse.ArgumentParser) -> None:
@@ -157,18 +142,8 @@ def add_schedule(parser: argparse.ArgumentParser) -> None:
     )
     add("--lr", type=positive, default=RECIPE.lr, help="initial learning rate (default %(default)s)")
     add("--crop-size", type=whole(33, 4096), help="side of training crops (default 473, fss 225)")
-    add(
-        "--episode",
-        type=whole(0),
-        default=RECIPE.episodes,
-        help="number of training episodes (default %(default)s)",
-    )
-    add(
-        "--snapshot",
-        type=whole(1),
-        default=RECIPE.snapshot,
-        help="episodes between evaluations (default %(default)s)",
-    )
+    add("--episode", type=whole(0), default=RECIPE.episodes, help="number of training episodes (default %(default)s)")
+    add("--snapshot", type=whole(1), default=RECIPE.snapshot, help="episodes between evaluations (default %(default)s)")
     add("--test-episodes", type=whole(1), help="episodes of an evaluation seed (default the protocol's)")
 
 

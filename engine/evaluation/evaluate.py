@@ -103,7 +103,7 @@ def count_plainly(
         episodes: of all seeds.
         net, images, workers, protocol: as of evaluate.
     """
-    predictions = _segmented(net, images, episodes, workers, protocol)
+    predictions = _segmented(net, images, episodes, workers, protocol=protocol)
     return torch.stack([count_pixels(prediction, mask).cpu() for prediction, mask in predictions])
 
 
@@ -117,7 +117,10 @@ def segment(
         episodes: of all seeds.
         net, images, workers, protocol: as of evaluate.
     """
-    return [prediction.to("cpu", torch.uint8) for prediction, _ in _segmented(net, images, episodes, workers, protocol)]
+    return [
+        prediction.to("cpu", torch.uint8)
+        for prediction, _ in _segmented(net, images, episodes, workers, protocol=protocol)
+    ]
 
 
 def _segmented(

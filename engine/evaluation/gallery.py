@@ -133,7 +133,7 @@ def write_gallery(
     save_png(draw_panel_legend(400), folder / PANELS / "legend.png")
     page = folder / "index.html"
     with atomic_write(page) as file:
-        file.write(html_page(title, shown, names, panel.width, images.class_names).encode())
+        file.write(html_page(title, shown, names, panel.width, class_names=images.class_names).encode())
     for path in (folder / PANELS).glob("[0-9][0-9][0-9]_*_class*_iou*.png"):
         if path.name not in names:
             path.unlink()

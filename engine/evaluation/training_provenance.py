@@ -115,8 +115,8 @@ def leakage_warnings(
     lists = None if splits is None else setting.benchmark.hsnet_list(splits, setting.fold)
     if lists and hsnet.is_generated(lists):
         line = f"{lists} was {hsnet.GENERATED}: its episodes are not HSNet's"
-        return [line, *training_leakage(setting, classes, names, info, path)]
-    return training_leakage(setting, classes, names, info, path)
+        return [line, *training_leakage(setting, classes, names, info, path=path)]
+    return training_leakage(setting, classes, names, info, path=path)
 
 
 def training_leakage(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 
 import pytest
 import torch
 
-from engine.options import check_engine, default_device, make_parser, positive, resolve_setting, whole
+from engine.evaluation.protocol import HSNET, PAPER, Protocol
+from engine.options import check_engine, default_device, make_parser, parse_flags, positive, resolve_setting, whole
+from engine.setting import Setting
 from util.errors import UserError
 
 ROOT = ["--data-root", "somewhere"]
@@ -21,32 +24,25 @@ def failure(argv: list[str]) -> str:
     return message
 
 
-@pytest.mark.parametrize(("text", "value"), [("0", 0), ("3", 3), (" 2", 2)])
-def test_whole_numbers(text: str, value: int) -> None:
-    assert whole(0, 3)(text) == value
+@pytest.mark.parametrize(
+    ("parse", "text", "value"),
+    [(whole(0, 3), "0", 0), (whole(0, 3), " 2", 2), (whole(1), "1000000", 10**6), (positive, "1e-3", 1e-3)],
+)
+def test_numbers(parse: Callable[[str], float], text: str, value: float) -> None:
+    assert parse(text) == value
 
 
-@pytest.mark.parametrize("text", ["4", "-1", "1.0", "one", "", "1e3"])
-def test_not_whole_numbers(text: str) -> None:
-    with pytest.raises(argparse.ArgumentTypeError, match=f"^'{text}' is not a whole number from 0 to 3$"):
-        whole(0, 3)(text)
-
-
-def test_whole_numbers_without_an_end() -> None:
-    assert whole(1)("1000000") == 1000000
-    with pytest.raises(argparse.ArgumentTypeError, match=r"^'0' is not a whole number of at least 1$"):
-        whole(1)("0")
-
-
-@pytest.mark.parametrize(("text", "value"), [("1e-3", 1e-3), ("2", 2.0)])
-def test_positive_numbers(text: str, value: float) -> None:
-    assert positive(text) == value
-
-
-@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "-inf", "much", ""])
-def test_not_positive_numbers(text: str) -> None:
-    with pytest.raises(argparse.ArgumentTypeError, match=f"^'{text}' is not a positive number$"):
-        positive(text)
+@pytest.mark.parametrize(
+    ("parse", "text", "says"),
+    [
+        *((whole(0, 3), text, "whole number from 0 to 3") for text in ("4", "-1", "1.0", "one", "", "1e3")),
+        (whole(1), "0", "whole number of at least 1"),
+        *((positive, text, "positive number") for text in ("0", "-1", "nan", "inf", "-inf", "much", "")),
+    ],
+)
+def test_what_is_no_number(parse: Callable[[str], float], text: str, says: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match=f"^'{text}' is not a {says}$"):
+        parse(text)
 
 
 @pytest.mark.parametrize(
@@ -90,33 +86,44 @@ def test_data_root_is_required() -> None:
     assert failure([]).startswith("the following arguments are required: --data-root")
 
 
-def settled(flags: str, known: dict | None = None) -> argparse.Namespace:
+def resolved(flags: str, info: dict | None, protocol: Protocol = PAPER) -> Setting:
     args = make_parser("description").parse_args([*ROOT, *flags.split()])
-    vars(args).update(resolve_setting(vars(args), known).as_dict())
-    return args
+    return resolve_setting(vars(args), info, protocol)
 
 
 def test_defaults() -> None:
-    args = settled("")
-    expected = {"dataset": "pascal", "backbone": "resnet50", "method": "ssp", "fold": 0, "shot": 1, "refine": False}
-    assert {name: getattr(args, name) for name in expected} == expected
-    assert (args.seed, args.seeds, args.data_root) == (0, 5, "somewhere")
-    assert args.device is None
+    assert resolved("", None) == Setting("pascal", None, 0, 1, "resnet50", "ssp", False)
+    flags = parse_flags(make_parser("description"), ROOT)
+    assert (flags.seed, flags.seeds, flags.data_root, flags.device) == (0, 5, "somewhere", None)
+    with pytest.raises(AttributeError):  # a record
+        flags.seed = 1
+    assert parse_flags(make_parser("description"), [*ROOT, "--device", "cpu"]).device == torch.device("cpu")
     assert default_device() == torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def test_flags_then_the_checkpoint_then_defaults() -> None:
-    known = {"fold": 3, "shot": 5, "refine": True, "miou": 61.4}
-    args = settled("--fold 0 --device cpu", known)
-    assert (args.fold, args.shot, args.refine, args.backbone) == (0, 5, True, "resnet50")
-    assert settled("--no-refine", known).refine is False
-    assert settled("--refine", {"refine": False}).refine is True
-    assert settled("--device cpu").device == torch.device("cpu")
-    assert not hasattr(args, "miou")
+CONTIGUOUS = {"dataset": "coco", "class_order": "contiguous", "fold": 2, "shot": 5, "refine": True, "miou": 61.4}
+
+
+@pytest.mark.parametrize(
+    ("flags", "info", "protocol", "expected"),
+    [
+        ("--fold 0", {"dataset": "pascal", "fold": 3, "shot": 5, "refine": True}, PAPER, Setting(shot=5, refine=True)),
+        ("--no-refine", {"refine": True}, PAPER, Setting()),
+        ("--refine", {"refine": False}, PAPER, Setting(refine=True)),
+        ("--dataset fss", {}, PAPER, Setting("fss", fold=None)),
+        ("", CONTIGUOUS, PAPER, Setting("coco", "contiguous", 2, 5, refine=True)),
+        ("", CONTIGUOUS, HSNET, Setting("coco", "interleaved", 2, 5)),  # refines only by flag
+        ("--dataset pascal", CONTIGUOUS, PAPER, Setting(shot=5, refine=True)),  # a fold of coco is none of pascal's
+        ("--method baseline", None, PAPER, Setting(method="baseline")),
+    ],
+)
+def test_flags_then_the_checkpoint_then_defaults(
+    flags: str, info: dict | None, protocol: Protocol, expected: Setting
+) -> None:
+    assert resolved(flags, info, protocol) == expected
 
 
 def test_the_baseline_has_nothing_to_refine() -> None:
-    assert settled("--method baseline").refine is False
-    for flags, known in (("--method baseline --refine", None), ("--refine", {"method": "baseline"})):
+    for flags, info in (("--method baseline --refine", None), ("--refine", {"method": "baseline"})):
         with pytest.raises(UserError, match=r"^--refine belongs to --method ssp"):
-            settled(flags, known)
+            resolved(flags, info)

@@ -73,12 +73,13 @@ def test_both_ends_of_each_class(count: int) -> None:
 @pytest.mark.parametrize(
     ("count", "best", "worst", "random"),
     [
-        (12, ["30", "31", "10", "20"], ["25", "24", "15", "35"], 4),  # both ends of each class, then thirds
-        (5, ["30", "20"], ["25", "15"], 1),  # fewer: the classes with the worst episodes come first
+        (12, ["30", "31", "10", "20"], ["25", "24", "15", "35"], 4),
+        (5, ["30", "20"], ["25", "15"], 1),
         (3, ["30"], ["25"], 1),
     ],
 )
 def test_thirds(count: int, best: list[str], worst: list[str], random: int) -> None:
+    """Where both ends of all classes do not fit, the classes with the worst episodes come first."""
     found = kinds(count)
     assert (found["best"], found["worst"], len(found["random"])) == (best, worst, random)
 
