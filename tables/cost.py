@@ -15,8 +15,10 @@ from dataset.samples import Pictures, TrainingSamples
 from engine.evaluation.estimate import cost, unit_seconds
 from engine.evaluation.protocol import HSNET, PAPER, Protocol, plan_seeds
 from engine.setting import RANDOM, RECIPE, Schedule, Setting
-from engine.training.start import first_batch, start_network
-from engine.training.step import step_seconds
+from engine.training.data import first_batch
+from engine.training.flags import ComputeOptions
+from engine.training.start import start_network
+from engine.training.trainer import Trainer
 from model import build_model, calibrate_batch_norms
 
 ENGINE = "planned"
@@ -94,9 +96,9 @@ def estimate_trainings(work: Sequence[Work], data_root: str, splits: str | None,
             crop = budget.crop_size or s.layout.CROP_SIZE
             part = open_fold(s.dataset, data_root, s.fold, s.class_order, splits).train
             samples = TrainingSamples(part.images, open_pool(part, s.shot), s.shot, crop, schedule.snapshot, 0)
-            net = start_network(s, samples, RANDOM, budget.device).train()
+            trainer = Trainer(start_network(s, samples, RANDOM, budget.device), None, ComputeOptions(budget.device))
             unit = unit_of(s, images, plans, PAPER, budget.device)
-            step[kind] = step_seconds(net, first_batch(samples, schedule.batch_size, budget.device), 1), unit
+            step[kind] = trainer.time_step(first_batch(samples, schedule.batch_size, budget.device)), unit
         of_step, unit = step[kind]
         first = dict(islice(plans.items(), 1))
         seconds += schedule.snapshots * (schedule.steps * of_step + cost(first, ENGINE) * unit)

@@ -53,7 +53,7 @@ def make_forecast(run: Run, trainer: Trainer, state: Training, engine: str) -> F
     forecast = Forecast(run.schedule, cost(run.selection, engine), cost(run.final, engine))
     is_long = forecast.final_cost > LONG
     if forecast.steps_left(state) > (0 if is_long else MANY_STEPS):
-        forecast.step_seconds = trainer.time_step(first_batch(run, trainer.device))
+        forecast.step_seconds = trainer.time_step(first_batch(run.samples, run.schedule.batch_size, trainer.device))
     if forecast.step_seconds or is_long:
         (plan,) = run.selection.values()
         forecast.unit_seconds = unit_seconds(trainer.net, run.fold.select.images, plan, engine)
