@@ -95,6 +95,6 @@ def training_batches(run: Run, state: Training, compute: ComputeOptions, asked: 
 
 def first_batch(samples: TrainingSamples, batch_size: int, device: torch.device) -> Sample:
     """This process's part of the first training batch."""
-    samples = copy(samples)  # with a cache of its own
+    own = copy(samples)  # with a cache of its own
     numbers = own_samples(samples, batch_size, 0, 1).indices
-    return as_input(default_collate([samples[number] for number in numbers]), device)
+    return as_input(default_collate([own[number] for number in numbers]), device)

@@ -10,6 +10,7 @@ import main as training
 from dataset.episodes import Episode
 from engine.evaluation.estimate import cost, duration
 from engine.evaluation.planned import BACKBONE_COST
+from engine.training import forecast
 
 
 @pytest.mark.parametrize(
@@ -45,7 +46,7 @@ def test_a_run_tells_its_time(toy: Path, tmp_path: Path, quick: list[str], capsy
     assert lines[1].endswith(" s a step")
     assert [line.endswith(" left") for line in lines[2:4]] == [True, True]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "MANY_STEPS", 22)
+        patch.setattr(forecast, "MANY_STEPS", 22)
         training.main([*flags, "--episode", "22", "--snapshot", "11", "--out", str(tmp_path / "silent")])
     assert not without_notes(capsys.readouterr().out)[1].startswith("about ")
     histories = [next((tmp_path / name).rglob("*.jsonl")).read_text() for name in ("long", "silent")]
