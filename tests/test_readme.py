@@ -179,16 +179,11 @@ def test_the_addresses_of_commands_are_those_of_the_links() -> None:
         assert all(line.endswith(f" {MASKS}") for line in fetched if "gdown" in line)
 
 
-def test_the_files_of_the_code_exist() -> None:
-    """Those named in the table under "The code": a row names a folder, or "top", and files in it."""
-    table = read(README).split("\n## The code\n")[1].split("\n## ")[0]
-    rows = [line.split("|")[1:3] for line in table.splitlines() if line.startswith("|")][2:]
-    assert len(rows) > 5
-    for room, files in rows:
-        folder = CHECKOUT / room.strip().strip("`").replace("top", "")
-        assert folder.is_dir(), room
-        for file in re.findall(r"`([\w/.]+\.\w+|[\w/]+/)`", files):
-            assert (folder / file).exists() or (CHECKOUT / file).exists(), f"{room}: {file}"
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_files_that_are_named_exist(page: Path) -> None:
+    """Code named with its folder, such as `model/matching.py` or `engine/setting.py: Schedule`."""
+    files = re.findall(r"`((?:model|dataset|engine|prediction|page|tables|util|benchmarks|docs)/[\w/.]*)", read(page))
+    assert [file for file in files if not (CHECKOUT / file).exists()] == []
 
 
 def test_the_readme_is_short() -> None:
