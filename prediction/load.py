@@ -12,7 +12,7 @@ from engine.checkpoint import load_checkpoint, load_network
 from engine.custom import build_network, resolve_network
 from engine.evaluation.training_provenance import describe_training, other_data_note
 from engine.setting import MAX_SIDE
-from model import BACKBONES, FewShotNetwork, check_refine, fold_batch_norms
+from model import BACKBONES, METHODS, FewShotNetwork, check_refine, fold_batch_norms
 from prediction.predictor import Predictor
 from util.errors import UserError
 
@@ -44,7 +44,7 @@ def load_trained(
     state, info = None, {"method": method, "backbone": backbone}
     if weights is not None:
         state, info = load_checkpoint(weights)
-        if method and backbone in BACKBONES and (method, backbone) != (info["method"], info["backbone"]):
+        if method in METHODS and backbone in BACKBONES and (method, backbone) != (info["method"], info["backbone"]):
             found = f"{info['method']}_{info['backbone']}"
             raise UserError(f"{weights}: holds the weights of {found}, not of {method}_{backbone}; ask for it")
         info = {**info, **resolve_network(weights, info, {"method": method, "backbone": backbone})}
