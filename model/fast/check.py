@@ -48,7 +48,7 @@ def agrees(net: FewShotNetwork, use: str, fast: Form, method: Form) -> bool:
         )
         if not results[case] and os.environ.get("RANK", "0") == "0":
             log.warning(
-                "note: %s runs the method of %s as it is written; the fast form gives other numbers and is left out",
+                "note: %s runs the steps of %s as they are written; model/fast/ is for other steps or settings, and left out",
                 use,
                 type(net).__name__,
             )
