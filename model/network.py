@@ -55,11 +55,6 @@ class FewShotNetwork(nn.Module, ABC):
         return self.backbone.channels
 
     @property
-    def replaces_forward(self) -> bool:
-        """Whether a subclass has a ``forward`` of its own, which whoever calls the steps one by one would miss."""
-        return type(self).forward is not FewShotNetwork.forward
-
-    @property
     def device(self) -> torch.device:
         return self.place.device
 

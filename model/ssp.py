@@ -51,7 +51,7 @@ class SSP(FewShotNetwork):
         """Many episodes of one query: what does not depend on the episode is computed once, where that is the same."""
 
         def method(*inputs: Tensor) -> dict[str, Tensor]:
-            return {"final": self.trace(*inputs).final}
+            return {"final": self.match(*inputs)["final"]}
 
         def fast(features: Tensor, *pair: Tensor, memory: Scratch | None = None) -> dict[str, Tensor]:
             inputs = features[:1], *pair, self.refine, self.matching

@@ -13,6 +13,7 @@ from engine.custom import build_network, resolve_network
 from engine.evaluation.training_provenance import describe_training, other_data_note
 from engine.setting import MAX_SIDE
 from model import BACKBONES, METHODS, FewShotNetwork, check_refine, fold_batch_norms
+from model.fast.check import steps_give_forward
 from prediction.predictor import Predictor
 from util.errors import UserError
 
@@ -55,8 +56,8 @@ def load_trained(
         where = "" if weights is None else f"{weights}: "
         raise UserError(f"{where}{error}; leave it out") from error
     net = build_network(info["method"], info["backbone"], refine)
-    if net.replaces_forward:
-        says = "replaces forward, which here is not called; replace prototypes, match or trace (docs/extend.md)"
+    if not steps_give_forward(net, by_support=False):
+        says = "its forward gives other logits than its steps, which predict.py calls; replace these (docs/extend.md)"
         raise UserError(f"--method {info['method']}: {says}")
     if state is not None:
         load_network(net, state, weights)

@@ -20,6 +20,7 @@ from engine.evaluation.metric import count_pixels, foreground_iou, metrics, sum_
 from engine.evaluation.planned import count_planned
 from engine.evaluation.protocol import DEFAULT_OPTIONS, PAPER, EvaluationOptions, Protocol
 from model import FewShotNetwork
+from model.fast.check import steps_give_forward
 from util.distributed import say
 from util.errors import UserError
 from util.progress import progress
@@ -56,7 +57,9 @@ def evaluate(
     """
     started = time.perf_counter()
     everything = [episode for plan in plans.values() for episode in plan]
-    is_planned = options.engine == "planned" and not takes_other_ways(net)
+    is_planned = options.engine == "planned" and steps_give_forward(net, by_support=True)
+    if options.engine == "planned" and not is_planned:
+        say(f"note: the steps of {type(net).__name__} do not give what its forward gives: --engine plain runs")
     if is_planned:
         counts, passes = count_planned(net, images, everything, protocol, options=options)
     else:
@@ -82,15 +85,6 @@ def evaluate(
         "trunk_passes": passes,
         "peak_memory_gb": peak_memory_gb(net.device),
     }
-
-
-def takes_other_ways(net: FewShotNetwork) -> bool:
-    """Whether a custom head replaces what planned evaluation does not call; says in a line that it is left out."""
-    if net.replaces_forward or type(net).episode_prototypes is not FewShotNetwork.episode_prototypes:
-        name = type(net).__name__
-        say(f"note: {name} replaces forward or episode_prototypes: --engine plain runs, one episode at a time")
-        return True
-    return False
 
 
 @torch.inference_mode()

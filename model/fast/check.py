@@ -5,12 +5,14 @@ So whatever is edited or replaced takes effect: a step in model/matching.py, a s
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from model import matching
@@ -47,12 +49,37 @@ def agrees(net: FewShotNetwork, use: str, fast: Form, method: Form) -> bool:
             and _gives_the_same(fast, method, net.device, with_gradients=use == "training")
         )
         if not results[case] and os.environ.get("RANK", "0") == "0":
-            log.warning(
-                "note: %s runs the steps of %s as they are written; model/fast/ is for other steps or settings, and left out",
-                use,
-                type(net).__name__,
-            )
+            line = "note: %s runs the steps of %s as they are written; model/fast/ is for other ones and is left out"
+            log.warning(line, use, type(net).__name__)
     return results[case]
+
+
+@torch.inference_mode()
+def steps_give_forward(net: FewShotNetwork, by_support: bool) -> bool:
+    """Whether a network's steps, called one by one, give the logits of its ``forward``, on random numbers.
+
+    Arguments:
+        net: the network, whose backbone is left out.
+        by_support: whether each support has prototypes of its own, as planned evaluation keeps them.
+    """
+    generator = torch.Generator().manual_seed(0)
+    images = [torch.randn(1, net.channels, 10, 12, generator=generator).to(net.place) for _ in range(3)]
+    masks = [torch.zeros(1, 10, 12, dtype=torch.int64, device=net.device) for _ in images[:2]]
+    masks[0][:, :6], masks[1][:, :, :5] = 1, 1
+    probe = copy.copy(net)
+    probe.training, probe.features = False, lambda images: F.avg_pool2d(images, 2)
+    try:
+        expected = probe(images[:2], masks, images[2])["final"]
+        *supports, query = map(probe.features, images)
+        if by_support:
+            pairs = [probe.prototypes(x, mask) for x, mask in zip(supports, masks, strict=True)]
+            fg, bg = (probe.over_shots(torch.stack(some)) for some in zip(*pairs, strict=True))
+        else:
+            fg, bg = probe.episode_prototypes(supports, masks)
+        got = matching.resize(probe.match_episodes(query, fg, bg), (10, 12))
+    except Exception:  # a forward that takes images alone
+        return False
+    return bool((got - expected).abs().max() <= 1e-3 * expected.abs().max())
 
 
 def _is_replaced(net: FewShotNetwork) -> bool:

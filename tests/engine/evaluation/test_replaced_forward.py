@@ -1,4 +1,4 @@
-"""A custom head that replaces what planned evaluation and prediction do not call is not silently another network."""
+"""A head whose forward does more than its steps, which planned evaluation and prediction call, is not lost silently."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_planned_evaluation_leaves_it_to_the_plain_one(
     net = build_model(head)
     recipe.fill(net, "resnet50")
     result = evaluate(net, split.images, plans)
-    says = f"note: {head.__name__} replaces forward or episode_prototypes: --engine plain runs, one episode at a time\n"
+    says = f"note: the steps of {head.__name__} do not give what its forward gives: --engine plain runs\n"
     assert capsys.readouterr().out == says
     assert result["trunk_passes"] == 6
     if head is AllObject:
@@ -73,6 +73,8 @@ def test_prediction_follows_replaced_prototypes() -> None:
 def test_prediction_refuses_a_replaced_forward(tmp_path: Path) -> None:
     save_weights(tmp_path / "ssp.pth", build_model("ssp").state_dict())
     method = f"{__file__}:AllObject"
-    with pytest.raises(UserError, match=r"AllObject: replaces forward, which here is not called; replace prototypes"):
+    with pytest.raises(
+        UserError, match=r"AllObject: its forward gives other logits than its steps, which predict\.py calls; replace"
+    ):
         load_trained(tmp_path / "ssp.pth", method=method, backbone="resnet50")
     assert type(load_trained(tmp_path / "ssp.pth", method=f"{__file__}:LastSupport").net).__name__ == "LastSupport"

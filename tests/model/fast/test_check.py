@@ -14,7 +14,7 @@ from model.fast import check, evaluation, training
 from model.matching import Matching
 from tests.model.fast.test_evaluation import clustered
 
-LEFT_OUT = "runs the steps of {} as they are written; model/fast/ is for other steps or settings, and left out"
+LEFT_OUT = "runs the steps of {} as they are written; model/fast/ is for other ones and is left out"
 
 
 class Pixels(torch.nn.Module):
