@@ -61,7 +61,7 @@ class SelfSupport(NamedTuple):
     fg: Tensor  # SSFP, (B, C, 1, 1)
     bg: Tensor  # SSBP, (B, C, 1, 1)
     adaptive_bg: Tensor  # ASBP, one per pixel, (B, C, h, w)
-    chosen: list[Chosen]  # of each of the B images
+    chosen: list[Chosen]  # one for each of the B images
 
 
 class Trace(NamedTuple):

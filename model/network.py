@@ -30,7 +30,7 @@ class FewShotNetwork(nn.Module, ABC):
         ValueError: the backbone lacks an attribute, or the head cannot refine.
     """
 
-    method: str = ""  # of METHODS, of the paper's own
+    method: str = ""  # the name in METHODS, for the paper's methods
     can_refine = False
     matching: Matching = PAPER  # the settings; of one network: net.matching = Matching(fg_threshold=0.8)
     fast_forms_of: tuple[Callable, Callable] | None = None  # the trace and match that faster forms were written for
@@ -45,7 +45,7 @@ class FewShotNetwork(nn.Module, ABC):
         self.backbone = backbone
         self.refine = refine
         self.backbone_is_frozen = False
-        self.register_buffer("place", torch.empty(0), persistent=False)  # of the network: its device and type
+        self.register_buffer("place", torch.empty(0), persistent=False)  # where the network is: device and type
         for norm in batch_norms(backbone):
             norm.requires_grad_(False)
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from model.matching import resize
 
-OLDEST = (1, 0, 31)  # of timm: earlier ones give fewer networks' features, and those of Swin in one size only
+OLDEST = (1, 0, 31)  # version of timm: earlier ones give fewer networks' features, and those of Swin in one size only
 # The paper's ResNet is cut after its third stage, of stride 16 before it is dilated to 8.
 OWN_STRIDE = 16
 FEATURES = ({"feature_cls": "getter"}, {})  # the getter leaves out what comes later; a few networks lack it
@@ -69,7 +69,7 @@ class TimmBackbone(nn.Module):
     def _features(self, images: Tensor) -> list[Tensor]:
         try:
             return self.net(images)
-        except (AssertionError, IndexError, RuntimeError) as error:  # of a size that it cannot take
+        except (AssertionError, IndexError, RuntimeError) as error:  # a size that it cannot take
             if "memory" in str(error):
                 raise
             size = f"{images.shape[-1]}x{images.shape[-2]}"
@@ -107,7 +107,7 @@ class TimmBackbone(nn.Module):
 
     def fetch(self) -> None:
         """Load timm's own weights, which timm downloads. Raises ValueError if it cannot."""
-        logging.disable(logging.WARNING)  # of each of a hub's many tries
+        logging.disable(logging.WARNING)  # one for each of a hub's many tries
         try:
             fetched = _create(self.name, **self.options, pretrained=True)
         except Exception as error:  # whatever a network, a hub or a disk can raise

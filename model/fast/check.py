@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 Form = Callable[[Tensor, Tensor, Tensor], dict[str, Tensor]]  # features, FP and BP of a batch -> logits by name
 
-LARGEST_SCALE = 4.0  # of the adaptive background: beyond it sums that grow and shrink lose digits of float32
+LARGEST_SCALE = 4.0  # setting adaptive_scale: beyond it sums that grow and shrink lose digits of float32
 CLOSE = 1e-7  # largest difference of logits and gradients in float64, as a part of the largest value
 CHANNELS = 6
 log = logging.getLogger("ssp")  # without a handler Python prints the bare line to stderr
-results: dict[tuple, bool] = {}  # of what was tried before
+results: dict[tuple, bool] = {}  # what was tried before, and whether it agreed
 
 
 def agrees(net: FewShotNetwork, use: str, fast: Form, method: Form) -> bool:

@@ -19,10 +19,10 @@ from torch import Tensor
 
 from model.matching import Matching
 
-SUMS_BYTES = 2**29  # of the sums S of the episodes matched at a time; a set takes 4 N C
-KERNEL_ROWS = 384  # of the kernel computed at a time: only the half above the diagonal is
+SUMS_BYTES = 2**29  # memory for the sums S of the episodes matched at a time; a set takes 4 N C
+KERNEL_ROWS = 384  # rows of the kernel computed at a time: only the half above the diagonal is
 SMALLEST = 1e-8  # length that a vector is divided by, as in matching.norm
-CACHED_BYTES = 2**21  # of the prototypes mixed at a time: on a CPU they are to stay in its cache
+CACHED_BYTES = 2**21  # memory for the prototypes mixed at a time: on a CPU they are to stay in its cache
 
 
 class Scratch:

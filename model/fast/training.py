@@ -192,7 +192,7 @@ def _backward(image: tuple[Tensor, Tensor], kept: Matched, of_logits: Tensor) ->
     of_fg = of_fg + (1 - s.fg_mix) * of_fg1
     of_supports.append((kept.first, s.fg_mix * of_fg1, of_bg1))
 
-    weighted = []  # of each self-support what multiplies its weights
+    weighted = []  # what multiplies the weights of each self-support
     for own, of_own_fg, of_mixed in of_supports:
         of_own_bg = s.bg_mix * of_mixed.sum(0)
         of_pixels.addr_(own.fg_set.to(unit) / own.fg_set.sum(), of_own_fg)
