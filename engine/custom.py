@@ -40,6 +40,7 @@ def build_network(method: str, backbone: str, refine: bool) -> FewShotNetwork:
         UserError: timm or one's own code cannot give it.
     """
     from model import build_model
+    from model.fast.check import quietly
 
     module = load_custom_backbone(backbone) if custom_class(backbone) else backbone
     try:
@@ -49,7 +50,8 @@ def build_network(method: str, backbone: str, refine: bool) -> FewShotNetwork:
         net = _run(method, build_model, head, module, refine)
     except ValueError as error:
         raise UserError(str(error)) from error
-    _run(method, try_head, net, method)
+    with quietly():
+        _run(method, try_head, net, method)
     return net
 
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 IGNORE = 255
-WEIGHTS = {"final": 1.0, "out1": 1.0, "query_self": 1.0, "support_self": 0.2}  # another output of a custom head counts 1
+WEIGHTS = {"final": 1.0, "out1": 1.0, "query_self": 1.0, "support_self": 0.2}  # others count 1
 
 
 def valid_pixels(query_mask: Tensor, support_masks: Sequence[Tensor]) -> dict[str, Tensor]:

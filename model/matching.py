@@ -29,8 +29,8 @@ class Matching:
     bg_threshold: float = 0.6  # the same of a background pixel
     fallback_pixels: int = 12  # taken by confidence where no pixel passes the threshold
     adaptive_scale: float = 2.0  # sharpness of the adaptive background's softmax
-    fg_mix: float = 0.5  # weight of the self-support foreground prototype, the rest is the support's
-    bg_mix: float = 0.3  # weight of the global background prototype, the rest is the adaptive one
+    fg_mix: float = 0.5  # steps 4 and 5: weight of the self-support foreground prototype, the rest is the support's
+    bg_mix: float = 0.3  # steps 4 and 5: weight of the global background prototype, the rest is the adaptive one
     refine_mix: tuple[float, float, float] = (0.5, 0.2, 0.3)  # weights of support, first and second self-support
     final_mix: float = 0.7  # weight of the refined logits, the rest is the first matching's
 
@@ -185,29 +185,21 @@ def product(a: Tensor, b: Tensor) -> Tensor:
     return a @ b if a.is_cuda else F.conv1d(b[None], a[..., None])[0]
 
 
-def match(features: Tensor, fg: Tensor, bg: Tensor, refine: bool, settings: Matching = PAPER) -> dict[str, Tensor]:
-    """Match a query with the supports.
+def trace(features: Tensor, fg: Tensor, bg: Tensor, refine: bool, settings: Matching = PAPER) -> Trace:
+    """Match a query with the supports: steps 2 to 5 of docs/method.md, section 3.
 
     Arguments:
         features: of the query, (B, C, h, w).
         fg, bg: the supports' mean prototypes FP and BP, (B, C, 1, 1), of step 1.
         refine: whether step 5 is taken.
-        settings: of the network.
+        settings: the network's.
     Returns:
-        Logits (B, 2, h, w), background first: "final" and, when refining, "out1", the matching before refinement.
-    """
-    return trace(features, fg, bg, refine, settings).outputs
-
-
-def trace(features: Tensor, fg: Tensor, bg: Tensor, refine: bool, settings: Matching = PAPER) -> Trace:
-    """Match a query with the supports, and keep what each step gave: steps 2 to 5 of docs/method.md, section 3.
-
-    Arguments: those of :func:`match`. The prototypes are not kept, for ASBP is as large as the features.
+        What each step gave. The prototypes are not kept, for ASBP is as large as the features.
     """
     lengths = norm(features)
 
     def mixed(own: SelfSupport) -> tuple[Tensor, Tensor]:
-        """The prototypes of step 4: the supports' foreground with the query's own, two kinds of own background."""
+        """The mix of steps 4 and 5: the supports' foreground with the query's own, two kinds of own background."""
         return (
             settings.fg_mix * own.fg + (1 - settings.fg_mix) * fg,
             torch.add(settings.bg_mix * own.bg, own.adaptive_bg, alpha=1 - settings.bg_mix),

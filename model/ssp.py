@@ -45,7 +45,9 @@ class SSP(FewShotNetwork):
         def fast(*inputs: Tensor) -> dict[str, Tensor]:
             return training.match(*inputs, self.refine, self.matching)
 
-        return (fast if self.training and check.agrees(self, "training", fast, method) else method)(features, fg, bg)
+        if self.training and check.agrees(self, "training", fast, method):
+            return fast(features, fg, bg)
+        return method(features, fg, bg)
 
     def match_episodes(self, features: Tensor, fg: Tensor, bg: Tensor, scratch: Scratch | None = None) -> Tensor:
         """Many episodes of one query: what does not depend on the episode is computed once, where that is the same."""

@@ -9,6 +9,7 @@ import copy
 import logging
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -32,19 +33,20 @@ results: dict[tuple, bool] = {}  # what was tried before, and whether it agreed
 def agrees(net: FewShotNetwork, use: str, fast: Form, method: Form) -> bool:
     """Whether a fast form gives the logits, and in training the gradients, of a network's method.
 
-    Says once in a line if it does not. A class or an instance that replaces ``trace`` or ``match`` always matches by
-    its own code, which may learn.
+    Says once in a line if it does not. What was not written for them is not tried: a class or an instance that replaces
+    ``trace`` or ``match``, which may learn, and an adaptive scale that float32 cannot sum.
 
     Arguments:
         net: the network, which holds the settings.
         use: "training" or "evaluation".
         fast, method: both forms, with the network's settings.
     """
-    code = type(net).trace, type(net).match, *filter(callable, vars(matching).values())
-    case = use, type(net), net.refine, net.matching, net.device.type, code, _is_replaced(net)
+    is_replaced = _is_replaced(net)
+    steps = (type(net).trace, type(net).match, *(value for value in vars(matching).values() if callable(value)))
+    case = use, type(net), is_replaced, steps, net.refine, net.matching, net.device.type
     if case not in results:
         results[case] = (
-            not _is_replaced(net)
+            not is_replaced
             and abs(net.matching.adaptive_scale) <= LARGEST_SCALE
             and _gives_the_same(fast, method, net.device, with_gradients=use == "training")
         )
@@ -54,6 +56,19 @@ def agrees(net: FewShotNetwork, use: str, fast: Form, method: Form) -> bool:
     return results[case]
 
 
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Try forms in this block without a word, and forget what came of it: nothing is trained or evaluated in it."""
+    before, log.disabled = dict(results), True
+    try:
+        yield
+    finally:
+        log.disabled = False
+        results.clear()
+        results.update(before)
+
+
+@quietly()
 @torch.inference_mode()
 def steps_give_forward(net: FewShotNetwork, by_support: bool) -> bool:
     """Whether a network's steps, called one by one, give the logits of its ``forward``, on random numbers.
@@ -87,9 +102,8 @@ def steps_give_forward(net: FewShotNetwork, by_support: bool) -> bool:
 
 def _is_replaced(net: FewShotNetwork) -> bool:
     """Whether a subclass or an instance has a ``trace`` or ``match`` other than its fast forms were written for."""
-    return (type(net).trace, type(net).match) != net.fast_forms_of or not vars(net).keys().isdisjoint(
-        ("trace", "match")
-    )
+    of_instance = {"trace", "match"} & vars(net).keys()
+    return bool(of_instance) or (type(net).trace, type(net).match) != net.fast_forms_of
 
 
 def _gives_the_same(fast: Form, method: Form, device: torch.device, with_gradients: bool) -> bool:

@@ -1,6 +1,6 @@
 """Matching many episodes with one query: what does not depend on the episode is computed once (docs/method.md, 8).
 
-The reference is :func:`model.matching.match`, episode by episode; this gives its logits up to rounding.
+The reference is :func:`model.matching.trace`, episode by episode; this gives its logits up to rounding.
 
 An adaptive background prototype is A_i = S_i / z_i with S_i the sum over the background set B of
 k_ij F_j, z_i that of k_ij, and k_ij = exp(2 cos(F_i, F_j)) the query's own kernel. The sets of a query's
@@ -108,7 +108,7 @@ def score_episodes(features: Tensor, fg: Tensor, bg: Tensor, settings: Matching)
 
 
 def _match(query: Query, fg: Tensor, bg: Tensor, refine: bool) -> Tensor:
-    """Final logits (E, 2, N) for prototypes (E, C); the steps and names of matching.match."""
+    """Final logits (E, 2, N) for prototypes (E, C); the steps and names of matching.trace."""
     s, sums = query.settings, Sums(query, len(fg) * (2 if refine else 1))
     fg_set, bg_set = confident_pixels(*query.cosine(torch.stack((fg, bg))), s)
     own_fg, own_bg = query.mean(torch.stack((fg_set, bg_set)))

@@ -42,7 +42,7 @@ class Matched(NamedTuple):
 
 
 def match(features: Tensor, fg: Tensor, bg: Tensor, refine: bool, settings: Matching) -> dict[str, Tensor]:
-    """Match queries with their supports; arguments and logits as of :func:`model.matching.match`."""
+    """Match queries with their supports; arguments as of :func:`model.matching.trace`, its outputs."""
     out1, final = _Match.apply(features, fg, bg, refine, settings)
     return {"final": final, "out1": out1} if refine else {"final": final}
 

@@ -140,7 +140,7 @@ def test_match_equals_the_steps_of_the_method(refine: bool) -> None:
     torch.manual_seed(2)
     features = torch.randn(2, 6, 5, 4, dtype=torch.float64)
     fg, bg = torch.randn(2, 2, 6, 1, 1, dtype=torch.float64)
-    out = matching.match(features, fg, bg, refine)
+    out = matching.trace(features, fg, bg, refine).outputs
     assert list(out) == (["final", "out1"] if refine else ["final"])
     for image in range(2):
         x, f, b = columns(features[image]), fg[image].flatten().numpy(), bg[image].flatten().numpy()
@@ -163,7 +163,7 @@ def test_a_trace_is_what_match_goes_through(refine: bool) -> None:
     features = torch.randn(2, 6, 5, 4)
     fg, bg = torch.randn(2, 2, 6, 1, 1)
     trace = matching.trace(features, fg, bg, refine)
-    out = matching.match(features, fg, bg, refine)
+    out = matching.trace(features, fg, bg, refine).outputs
     assert torch.equal(trace.final, out["final"])
     assert list(trace.outputs) == list(out)
     lengths = matching.norm(features)

@@ -48,7 +48,7 @@ def test_the_confident_pixels_are_self_support_s(name: str) -> None:
     assert np.array_equal(found.first, first.softmax(1)[0, 1].numpy())
     sets = [(found.confident, first)]
     if "refine" in name:
-        out1 = matching.match(features, fg, bg, True)["out1"]
+        out1 = matching.trace(features, fg, bg, True).outputs["out1"]
         sets.append((found.confident_again, out1))
     else:
         assert found.confident_again is None

@@ -32,7 +32,7 @@ def clustered(episodes: int, height: int, width: int, spread: float) -> tuple[to
 def test_equals_one_by_one(refine: bool, spread: float, episodes: int) -> None:
     features, fg, bg = clustered(episodes, 9, 13, spread)
     expected = torch.cat(
-        [matching.match(features, fg[e : e + 1], bg[e : e + 1], refine)["final"] for e in range(episodes)]
+        [matching.trace(features, fg[e : e + 1], bg[e : e + 1], refine).outputs["final"] for e in range(episodes)]
     )
     got = evaluation.match_episodes(features, fg, bg, refine, PAPER)
     assert got.shape == (episodes, 2, 9, 13)
@@ -43,7 +43,7 @@ def test_without_confident_pixels() -> None:
     """Equal prototypes leave every pixel at one half: the twelve likeliest are taken."""
     features, fg, bg = clustered(3, 5, 6, 1.0)
     bg[1] = 0.999 * fg[1] + 0.001 * bg[1]
-    expected = torch.cat([matching.match(features, fg[e : e + 1], bg[e : e + 1], True)["final"] for e in range(3)])
+    expected = torch.cat([matching.trace(features, fg[e : e + 1], bg[e : e + 1], True).final for e in range(3)])
     torch.testing.assert_close(evaluation.match_episodes(features, fg, bg, True, PAPER), expected, rtol=1e-4, atol=1e-4)
 
 

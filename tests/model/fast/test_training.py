@@ -37,7 +37,7 @@ def gradients(out: dict[str, Tensor], inputs: Arguments) -> list[Tensor]:
 @pytest.mark.parametrize("shift", [0.0, 0.3, 2.0])
 def test_logits_and_gradients(refine: bool, shift: float) -> None:
     inputs = arguments(shift)
-    plain, ours = (module.match(*inputs, refine, PAPER) for module in (matching, training))
+    plain, ours = matching.trace(*inputs, refine).outputs, training.match(*inputs, refine, PAPER)
     assert list(ours) == list(plain)
     for name in plain:
         torch.testing.assert_close(ours[name], plain[name], rtol=1e-10, atol=1e-10)
@@ -74,7 +74,7 @@ def test_second_sums_taken_anew() -> None:
 
 def test_only_training_takes_it(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    monkeypatch.setattr(training, "match", lambda *args: calls.append(args) or matching.match(*args))
+    monkeypatch.setattr(training, "match", lambda *args: calls.append(args) or matching.trace(*args).outputs)
     net = build_model("ssp", refine=True)
     image, mask = torch.randn(1, 3, 33, 33), torch.zeros(1, 33, 33, dtype=torch.long)
     mask[:, 10:20] = 1
@@ -87,7 +87,7 @@ def test_only_training_takes_it(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_gradients_of_float32_stay_close() -> None:
     inputs = arguments(0.3)
     small = tuple(x.detach().float().requires_grad_() for x in inputs)
-    exact = gradients(matching.match(*inputs, True), inputs)
+    exact = gradients(matching.trace(*inputs, True).outputs, inputs)
     for got, expected in zip(gradients(training.match(*small, True, PAPER), small), exact, strict=True):
         assert got.dtype == torch.float32
         assert (got - expected).abs().max() <= 1e-4 * expected.abs().max()
