@@ -64,6 +64,7 @@ def test_a_whole_dataset(
 ) -> None:
     toy: Path = request.getfixturevalue({"pascal": "toy", "coco": "toy_coco", "fss": "toy_fss"}[dataset])
     root = toy.parent if above and dataset != "coco" else toy
+    capsys.readouterr()
     assert verify(root, dataset, "--shot", "1") == 0
     printed = capsys.readouterr().out.splitlines()
     assert printed[-1] == f"{toy}: nothing is wrong"
