@@ -58,12 +58,7 @@ def training_sample(
 ) -> tuple[Episode, Sample]:
     """Draw an episode, then crop and mirror the query and each support, in this order of random calls.
 
-    Arguments:
-        images, pool: what is drawn from.
-        shot: supports of the episode.
-        crop_size: side of the crops, pixels.
-        rng: the source of all random draws.
-        load: in place of images.load.
+    crop_size: side of the crops, pixels. load: in place of images.load.
     """
     load = load or images.load
     episode = draw_episode(pool, shot, rng)
