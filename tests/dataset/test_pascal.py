@@ -67,18 +67,13 @@ def test_lists_are_derived_from_vocs_own(root: Path, capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out == f"{root / 'ImageSets' / 'train.txt'}: no such list, derived: 4 train images\n"
 
 
-def test_one_list_may_be_derived(root: Path) -> None:
-    write(root / "ImageSets" / "Segmentation" / "val.txt", "e\nf\n")
-    (root / "ImageSets" / "val.txt").unlink()
-    assert Pascal(root).open_list("train").ids == ("d", "a", "c", "b")
-    assert Pascal(root).open_list("val").ids == ("e", "f")
-
-
-def test_a_derived_train_list_leaves_the_val_list_in_use_out(root: Path) -> None:
-    write(root / "ImageSets" / "Segmentation" / "val.txt", "e\n")
-    (root / "ImageSets" / "train.txt").unlink()
-    assert Pascal(root).open_list("val").ids == ("f", "e")
-    assert Pascal(root).open_list("train").ids == ("a", "b", "c", "d")
+@pytest.mark.parametrize(("missing", "train", "val"), [("val", "dacb", "eb"), ("train", "abcd", "fe")])
+def test_one_list_may_be_derived(root: Path, missing: str, train: str, val: str) -> None:
+    """A derived train list leaves out the val list that is in use, not VOC's."""
+    write(root / "ImageSets" / "Segmentation" / "val.txt", "e\nb\n")
+    (root / "ImageSets" / f"{missing}.txt").unlink()
+    assert Pascal(root).open_list("train").ids == tuple(train)
+    assert Pascal(root).open_list("val").ids == tuple(val)
 
 
 def test_masks_of_the_val_list_only_leave_nothing_to_train_on(root: Path) -> None:
