@@ -260,20 +260,6 @@ def test_pascal_masks_are_counted(
     assert capsys.readouterr().out.endswith(f"{voc / 'SegmentationClassAug'}: {says}\n")
 
 
-@pytest.mark.parametrize(
-    ("missing", "says"),
-    [
-        ("ImageSets", "{}/ImageSets/val.txt: no such list"),
-        ("SegmentationClassAug", "{}: no folder SegmentationClassAug (or SegmentationClass) with the masks"),
-    ],
-)
-def test_pascal_without_a_folder(voc: Path, one_line_error: OneLine, missing: str, says: str) -> None:
-    shutil.rmtree(voc / missing)
-    line = one_line_error(prepare.main, ["pascal", "--data-root", str(voc)])
-    assert line.startswith(f"error: {says.format(voc)}")
-    assert not (voc / missing).exists()
-
-
 # fss
 
 

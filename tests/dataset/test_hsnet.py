@@ -56,6 +56,7 @@ def test_small_list_by_hand(tmp_path: Path) -> None:
         ("2007_000033", "is not IMAGE__CLASS"),
         ("2007_000033__", "is not IMAGE__CLASS"),
         ("2007_000033__21", "is not IMAGE__CLASS"),
+        ("2007_000033__1x", "is not IMAGE__CLASS"),
         ("a__01\na__01", "lists 1 images of class 1"),
     ],
 )

@@ -100,13 +100,10 @@ def test_an_unknown_id_has_no_mask(root: Path) -> None:
     )
 
 
-def test_folds() -> None:
+def test_folds_and_class_names() -> None:
     folds = [[1, 2, 3, 4, 5], [6, 7, 8, 9, 10], [11, 12, 13, 14, 15], [16, 17, 18, 19, 20]]
     assert [Pascal.novel_classes(fold) for fold in range(4)] == folds
     assert Pascal.episodes == 1000
-
-
-def test_class_names() -> None:
     assert list(Pascal.class_names) == list(range(1, 21))
     assert [Pascal.class_names[cls] for cls in (1, 5, 15, 20)] == ["aeroplane", "bottle", "person", "tvmonitor"]
 
