@@ -54,7 +54,9 @@ def build_untrained(flags: list[str]) -> FewShotNetwork:
     """SSP with the random weights, and calibrated batch norms, that all training starts from."""
     args = training.parse([*flags, "--method", "ssp", "--refine"])
     part = open_split(args.dataset, args.data_root, "train", args.fold)
-    samples = TrainingSamples(part.images, open_pool(part, args.shot), args.shot, args.crop_size, 1, args.seed)
+    samples = TrainingSamples(
+        part.images, open_pool(part, args.shot), args.shot, args.crop_size, length=1, seed=args.seed
+    )
     return start_network(Setting.of(vars(args)), samples, args.pretrained, device("cpu"))
 
 

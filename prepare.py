@@ -56,6 +56,7 @@ from util.distributed import say
 from util.errors import UserError, first_line
 from util.files import atomic_write, check_file, check_writable, is_name, remove_leftovers
 from util.progress import progress
+from util.table import align_columns
 
 COMMANDS = "coco|pascal|fss|weights|checkpoints|splits|toy|verify"
 FINDINGS_SHOWN = 5  # findings of a kind that verify prints; --json has all
@@ -336,7 +337,7 @@ def report_survey(root: Path, found: Survey, json_file: str | None = None) -> No
     """Print what was found in a dataset's folder, with all findings in a JSON file; end with 1 if anything is wrong."""
     for rows in (found.splits, found.folds):
         if rows:
-            print(table(rows), end="\n\n")
+            print(*table(rows), "", sep="\n")
     if json_file:
         findings = [finding._asdict() for finding in found.findings]
         with atomic_write(json_file) as file:
@@ -352,15 +353,10 @@ def report_survey(root: Path, found: Survey, json_file: str | None = None) -> No
     say(f"{root}: nothing is wrong")
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """Rows of the same keys as aligned text, numbers to the right."""
-    lines = [list(rows[0]), *([str(value) for value in row.values()] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    left = [isinstance(value, str) for value in rows[0].values()]
-    pad = [str.ljust if is_left else str.rjust for is_left in left]
-    return "\n".join(
-        "  ".join(p(cell, w) for p, cell, w in zip(pad, line, widths, strict=True)).rstrip() for line in lines
-    )
+def table(rows: list[dict[str, Any]]) -> list[str]:
+    """Rows of the same keys as aligned lines below the keys, numbers to the right."""
+    left = [number for number, value in enumerate(rows[0].values()) if isinstance(value, str)]
+    return align_columns([list(rows[0]), *(list(map(str, row.values())) for row in rows)], left)
 
 
 def write_list(path: Path, names: Callable[[], Sequence[str]], again: bool = False) -> None:

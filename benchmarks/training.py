@@ -46,7 +46,8 @@ def both_ways(args: argparse.Namespace) -> tuple[list[list], nn.Module, nn.Modul
     """Batches, and the plain and our network with the same weights."""
     device = default_device()
     part = open_split("pascal", args.data_root, "train", 0)
-    samples = TrainingSamples(part.images, open_pool(part, 1), 1, args.crop_size, args.batch_size * DIFFERENT, seed=0)
+    length = args.batch_size * DIFFERENT
+    samples = TrainingSamples(part.images, open_pool(part, 1), 1, args.crop_size, length=length, seed=0)
     numbers = [range(first, first + args.batch_size) for first in range(0, len(samples), args.batch_size)]
     drawn = [as_input(default_collate([samples[n] for n in some]), device) for some in numbers]
     state = network("resnet50", args.checkpoint, part.images).state_dict()
@@ -131,7 +132,8 @@ def measure_loader(args: argparse.Namespace, cache_gb: float) -> None:
         samples = PlainSamples(part.images, pool, args.crop_size, args.samples)
         plain.append(timed(lambda s=samples: consume(DataLoader(s, 4, num_workers=args.workers)))[0])
         cache = int(cache_gb * 2**30) // max(args.workers, 1)
-        fast = TrainingSamples(part.images, pool, 1, args.crop_size, args.samples, seed=0, cache_bytes=cache)
+        fast = TrainingSamples(part.images, pool, 1, args.crop_size, length=args.samples, seed=0)
+        fast.cache_bytes = cache
         ours.append(timed(lambda s=fast: consume(batches(s, 4, args.workers)))[0])
     theirs, own = args.samples / median(plain), args.samples / median(ours)
     print(

@@ -93,14 +93,9 @@ class Benchmark:
         return Fold(**{"test": splits["val"], **splits})
 
     def open_split(self, split: str, fold: int | None = None, class_order: str | None = None) -> Split:
-        """Open one split of a fold.
+        """Open one split ("train", "val" or "test") of one of the folds, in one of the class orders.
 
-        Arguments:
-            split: "train", "val" or "test".
-            fold: one of folds.
-            class_order: one of class_orders.
-        Raises:
-            UserError: names what is missing: a folder, a list, the image of a listed name.
+        Raises UserError naming what is missing: a folder, a list, the image of a listed name.
         """
         image_list = split if split in self.lists else self.lists[-1]
         images = self.open_list(image_list)
@@ -175,12 +170,8 @@ class Benchmark:
     def plan_hsnet(cls, hsnet_lists: str | Path, fold: int | None, shot: int) -> list[Episode]:
         """HSNet's test episodes of a fold; here the queries are in the list's order, and from its start again.
 
-        Arguments:
-            hsnet_lists: data/splits of an HSNet checkout, or what prepare.py splits wrote.
-            fold: one of folds.
-            shot: supports of an episode; an image can be drawn twice.
-        Raises:
-            UserError: names the list that is missing, damaged or has too few images of a class.
+        An image can be drawn twice as a support. Raises UserError naming the list that is missing, damaged or has too
+        few images of a class.
         """
         path, rng = cls.hsnet_list(hsnet_lists, fold), np.random.RandomState(0)
         pairs = cls.read_hsnet_list(path)

@@ -69,15 +69,9 @@ def make_pool(index: Mapping[str, Mapping[int, int]], classes: Collection[int], 
 
 
 def check_pool(pool: Pool, shot: int, source: str, names: Mapping[int, str] | None = None) -> None:
-    """Check that episodes can be drawn; without enough images the release loops forever or crashes.
+    """Raise UserError if there is no image or a class has too few: the release then loops forever or crashes.
 
-    Arguments:
-        pool: what is drawn from.
-        shot: supports of an episode.
-        source: where the images are from, for messages.
-        names: the classes' names, for messages.
-    Raises:
-        UserError: there is no image, or a class has too few.
+    source, names: where the images are from and the classes' names, for messages.
     """
     if not pool.names:
         raise UserError(f"{source}: no image holds {pool.min_pixels} pixels of any of the classes {list(pool.members)}")
@@ -136,12 +130,7 @@ def plan_episodes(
 
 
 def plan_from_pool(pool: Pool, shot: int, seed: int, episodes: int, workers: int = 4) -> list[Episode]:
-    """:func:`plan_episodes` from a pool that was made and checked before.
-
-    Arguments:
-        pool: what is drawn from.
-        shot, seed, episodes, workers: as of plan_episodes.
-    """
+    """:func:`plan_episodes` from a pool that was made and checked before."""
     import torch  # here, so that --help does not wait for it
 
     generator = torch.Generator().manual_seed(seed)

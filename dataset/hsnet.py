@@ -58,11 +58,7 @@ def draw_one(items: Sequence[Any], rng: np.random.RandomState) -> Any:
 def draw_supports(images: Sequence[str], query: str, shot: int, rng: np.random.RandomState) -> tuple[str, ...]:
     """Draw supports as HSNet does; one is drawn again only if it equals the query, so that supports can repeat.
 
-    Arguments:
-        images: the class's images, in list order.
-        query: the episode's query.
-        shot: how many.
-        rng: numpy's legacy generator.
+    images: the class's, in list order.
     """
     supports: list[str] = []
     while len(supports) < shot:
@@ -134,9 +130,6 @@ class _ContainersOnly(pickle._Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-
-    def persistent_load(self, pid: Any) -> Any:
-        raise pickle.UnpicklingError("it asks for a persistent object")
 
 
 def load_containers(path: Path) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -57,12 +58,7 @@ def training_sample(
 ) -> tuple[Episode, Sample]:
     """Draw an episode, then crop and mirror the query and each support, in this order of random calls.
 
-    Arguments:
-        images, pool: what is drawn from.
-        shot: supports of the episode.
-        crop_size: side of the crops, pixels.
-        rng: the source of all random draws.
-        load: in place of images.load.
+    crop_size: side of the crops, pixels. load: in place of images.load.
     """
     load = load or images.load
     episode = draw_episode(pool, shot, rng)
@@ -89,32 +85,18 @@ def as_input(sample: Sample, device: torch.device) -> Sample:
     )
 
 
+@dataclass(eq=False)
 class TrainingSamples(Dataset):
-    """The samples of a run, number (epoch * length + n); each depends on (seed, epoch, n) only, not on workers.
+    """The samples of a run, number (epoch * length + n); each depends on (seed, epoch, n) only, not on workers."""
 
-    Arguments:
-        images, pool: what is drawn from.
-        shot: supports of an episode.
-        crop_size: side of the crops, pixels.
-        length: samples of an epoch.
-        seed: determines all draws.
-        cache_bytes: memory of each loader process for decoded images.
-    """
-
-    def __init__(
-        self,
-        images: ImageSet,
-        pool: Pool,
-        shot: int,
-        crop_size: int,
-        length: int,
-        seed: int,
-        cache_bytes: int = 0,
-    ) -> None:
-        self.images, self.pool, self.cache_bytes = images, pool, cache_bytes
-        self.load: Load | None = None  # made in each loader process, which has a cache of its own
-        self.shot, self.crop_size, self.length = shot, crop_size, length
-        self.seed = seed
+    images: ImageSet
+    pool: Pool
+    shot: int
+    crop_size: int  # side of the crops, pixels
+    length: int  # samples of an epoch
+    seed: int  # determines all draws
+    cache_bytes: int = field(default=0, init=False)  # memory of each loader process for decoded images
+    load: Load | None = field(default=None, init=False)  # made in each loader process, which has a cache of its own
 
     def __len__(self) -> int:
         """Samples of an epoch; a run goes on after it."""
@@ -127,24 +109,14 @@ class TrainingSamples(Dataset):
         return training_sample(self.images, self.pool, self.shot, self.crop_size, rng, self.load)[1]
 
 
+@dataclass(eq=False)
 class EvaluationEpisodes(Dataset):
-    """Planned episodes as samples.
+    """Planned episodes as samples."""
 
-    Arguments:
-        images, episodes: what is evaluated.
-        side: pixels of the square that images are resized to; None: they keep their size.
-        ignored_is_background: whether a support's pixels labelled 255 count as background.
-    """
-
-    def __init__(
-        self,
-        images: ImageSet,
-        episodes: Sequence[Episode],
-        side: int | None = None,
-        ignored_is_background: bool = False,
-    ) -> None:
-        self.images, self.episodes, self.side = images, episodes, side
-        self.ignored_is_background = ignored_is_background
+    images: ImageSet
+    episodes: Sequence[Episode]
+    side: int | None = None  # pixels of the square that images are resized to; None: they keep their size
+    ignored_is_background: bool = False  # whether a support's pixels labelled 255 count as background
 
     def __len__(self) -> int:
         return len(self.episodes)
@@ -160,11 +132,13 @@ class EvaluationEpisodes(Dataset):
         return Sample([x for x, _ in supports], support_masks, query_image, query_mask)
 
 
+@dataclass(eq=False)
 class Pictures(Dataset):
     """Single images as an evaluation takes them, (3, H, W) float, with their labels, (H, W) uint8."""
 
-    def __init__(self, images: ImageSet, ids: Sequence[str], side: int | None = None) -> None:
-        self.images, self.ids, self.side = images, ids, side
+    images: ImageSet
+    ids: Sequence[str]
+    side: int | None = None  # as EvaluationEpisodes'
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -99,7 +99,7 @@ def time_step(setting: Setting, folders: Folders, budget: Budget) -> float:
     """Seconds of a training step, from random weights."""
     fold = open_fold(setting.dataset, folders.data_root, setting.fold, setting.class_order, folders.splits)
     pool, crop_size = open_pool(fold.train, setting.shot), budget.crop_size or setting.benchmark.crop_size
-    samples = TrainingSamples(fold.train.images, pool, setting.shot, crop_size, budget.schedule.snapshot, 0)
+    samples = TrainingSamples(fold.train.images, pool, setting.shot, crop_size, length=budget.schedule.snapshot, seed=0)
     net = start_network(setting, samples, RANDOM, budget.device)
     trainer = Trainer(net, None, ComputeOptions(budget.device))
     return trainer.time_step(first_batch(samples, budget.schedule.batch_size, budget.device))

@@ -29,7 +29,6 @@ from util.processes import map_files
 
 INSTANCES_BYTES = 2**30  # an instances JSON may have so many; COCO's largest has 333 MB
 FARTHEST_POINT = 10**5  # coordinate of a polygon's point, pixels
-LONGEST_OUTLINE = 10**6  # way around a polygon, pixels: pycocotools keeps five points of each
 
 
 class Instances(NamedTuple):
@@ -101,8 +100,6 @@ def _encoded(segmentation: list | dict, size: tuple[int, int]) -> dict[str, Any]
         parts = [part.tolist() for part in parts if len(part) >= 6]  # four numbers would be a box
         if not parts:
             return coding.encode(np.zeros(size, np.uint8, order="F"))
-        if sum(map(_way_around, parts)) > LONGEST_OUTLINE:
-            raise ValueError(f"the way around its polygons is longer than {LONGEST_OUTLINE} pixels")
         return coding.merge(coding.frPyObjects(parts, *size))
     counts = segmentation["counts"]
     height, width = segmentation["size"]
@@ -113,12 +110,6 @@ def _encoded(segmentation: list | dict, size: tuple[int, int]) -> dict[str, Any]
     if not all(isinstance(n, int) and n >= 0 for n in lengths) or sum(lengths) != height * width:
         raise ValueError("the run lengths do not fill the image")
     return segmentation if compressed else coding.frPyObjects(segmentation, height, width)
-
-
-def _way_around(part: list[float]) -> float:
-    """The longer of the two ways, across and down, of each side of a polygon, in all."""
-    points = np.reshape(part, (-1, 2))
-    return np.abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum()
 
 
 def _lengths(code: str | bytes) -> list[int]:
@@ -142,15 +133,8 @@ def _lengths(code: str | bytes) -> list[int]:
 def make_masks(instances: Instances, folder: Path, again: bool = False, workers: int | None = None) -> tuple[int, int]:
     """Write NAME.png for each image of a split, in parallel and atomically: an interrupted run goes on where it was.
 
-    Arguments:
-        instances: the annotations of the split.
-        folder: where the masks go.
-        again: make the masks that are there anew.
-        workers: processes, all cores by default.
-    Returns:
-        How many were made, and how many were kept.
-    Raises:
-        UserError: names the image whose annotations are damaged.
+    Returns how many were made, and how many were kept; again: none is kept.
+    Raises UserError naming the image whose annotations are damaged.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with os.scandir(folder) as entries:

@@ -140,7 +140,8 @@ def scene(number: int, seed: int, holes: bool = False) -> Scene:
         while cls == nearest and inside.sum() < 1.2 * MIN_PIXELS:
             inside = shape(centres[-1], rng)
         if holes and rng_holes.random() < 0.25:
-            inside = inside & ~_disc(centres[-1], 8)
+            y, x = np.mgrid[:IMAGE_SIDE, :IMAGE_SIDE]
+            inside = inside & (np.hypot(x - centres[-1][0], y - centres[-1][1]) >= 8)
         bright, dark = colours(hue, rng)
         paint = np.where(texture(kind, (7, 15), rng)[..., None], dark, bright)
         canvas = np.where(inside[..., None], paint * light(rng)[..., None], canvas)
@@ -157,11 +158,6 @@ def paint_labels(objects: list[tuple[int, np.ndarray]], edges: bool) -> np.ndarr
         if edges:
             labels[inside & ~_eroded(inside)] = IGNORE
     return labels
-
-
-def _disc(centre: tuple[float, float], radius: float) -> np.ndarray:
-    y, x = np.mgrid[:IMAGE_SIDE, :IMAGE_SIDE]
-    return np.hypot(x - centre[0], y - centre[1]) < radius
 
 
 def _eroded(inside: np.ndarray) -> np.ndarray:
@@ -249,12 +245,8 @@ def annotate(objects: list[tuple[int, np.ndarray]], image_id: int, crowded: bool
         else:
             segmentation = [[float(value) for point in loop for value in point] for loop in loops]
         category = COCO_CATEGORY_IDS[coco_class(cls) - 1]
-        annotations.append(
-            {
-                "image_id": image_id, "category_id": category, "iscrowd": int(crowd), "area": int(shown.sum()),
-                "segmentation": segmentation,
-            }
-        )  # fmt: skip
+        known = {"image_id": image_id, "category_id": category, "iscrowd": int(crowd), "area": int(shown.sum())}
+        annotations.append({**known, "segmentation": segmentation})
     return annotations
 
 
@@ -337,7 +329,7 @@ def make_toy(out: Path, layout: str, train: int, val: int, seed: int) -> bool:
 
     Arguments:
         out: the folder; it may exist if it is empty.
-        layout: "pascal", "coco" (whose masks prepare.py coco makes) or "fss".
+        layout: one of LAYOUTS; the masks of coco are left to prepare.py coco.
         train, val: numbers of images; fss has ten of each class.
         seed: another seed, other images.
     Raises:

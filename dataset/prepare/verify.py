@@ -45,11 +45,9 @@ def survey(benchmark: Benchmark, shot: int, quick: bool = False, workers: int | 
 
     Arguments:
         benchmark: the dataset.
-        shot: number of supports that every class must have images for.
+        shot: supports that every class must have images for.
         quick: read only the headers of images, which does not notice truncated ones.
         workers: processes, all cores by default.
-    Returns:
-        Counts for each list and each split of a fold, and the findings.
     """
     found: list[Finding] = []
     sets = _image_sets(benchmark, found)
@@ -128,14 +126,7 @@ def _survey_list(
 
 
 def examine(image_path: str, mask_path: str, binary: bool, labels: frozenset[int], quick: bool) -> Pair:
-    """Open one image and its mask.
-
-    Arguments:
-        image_path, mask_path: the two files.
-        binary: whether the mask shows one object; its labels are then 0 and 1.
-        labels: that the mask may hold.
-        quick: read only the image's header.
-    """
+    """Open one image and its mask. binary, quick: as of read_histogram and survey; labels: that the mask may hold."""
     found = []
     image_size = mask_size = None
     pixels: dict[int, int] = {}

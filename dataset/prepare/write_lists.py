@@ -36,14 +36,7 @@ def import_lists(source: Path, out: Path) -> list[Path]:
 def generate_lists(benchmark: Benchmark, out: Path, workers: int | None = None) -> list[Path]:
     """Write lists made from a dataset's own masks: each test image with each class that is large enough in it.
 
-    Their episodes are not HSNet's; every list says so at its start.
-
-    Arguments:
-        benchmark: the dataset.
-        out: the folder to write, for --splits.
-        workers: processes, all cores by default.
-    Returns:
-        The files that were written.
+    Their episodes are not HSNet's; every list says so at its start. Returns the files that were written.
     """
     content = {}
     pairs = benchmark.image_class_pairs(workers)

@@ -48,9 +48,9 @@ def open_run(options: TrainingOptions) -> Run:
         final = plan_seeds(fold.test, setting.shot, seeds, episodes, workers)
         pool = open_pool(fold.train, setting.shot, workers)
     samples = TrainingSamples(
-        fold.train.images, pool, setting.shot, options.crop_size, length=schedule.snapshot, seed=options.seed,
-        cache_bytes=int(options.cache_gb * 2**30) // max(workers, 1),
-    )  # fmt: skip
+        fold.train.images, pool, setting.shot, options.crop_size, length=schedule.snapshot, seed=options.seed
+    )
+    samples.cache_bytes = int(options.cache_gb * 2**30) // max(workers, 1)
     return Run(setting, schedule, fold, samples, selection, final)
 
 

@@ -134,8 +134,7 @@ def test_a_class_that_is_only_small_cannot_be_drawn() -> None:
 
 
 def test_a_class_that_no_image_holds_is_left_out() -> None:
-    plan = plan_episodes(enough(3, 1), [1, 2], 1, seed=0, episodes=20)
-    assert {episode.cls for episode in plan} == {1}
+    assert {episode.cls for episode in plan_episodes(enough(3, 1), [1, 2], 1, seed=0, episodes=20)} == {1}
 
 
 @pytest.mark.parametrize("index", [{}, {"a": {1: MIN_PIXELS - 1}}, {"a": {3: MIN_PIXELS}}])

@@ -67,18 +67,13 @@ def test_lists_are_derived_from_vocs_own(root: Path, capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out == f"{root / 'ImageSets' / 'train.txt'}: no such list, derived: 4 train images\n"
 
 
-def test_one_list_may_be_derived(root: Path) -> None:
-    write(root / "ImageSets" / "Segmentation" / "val.txt", "e\nf\n")
-    (root / "ImageSets" / "val.txt").unlink()
-    assert Pascal(root).open_list("train").ids == ("d", "a", "c", "b")
-    assert Pascal(root).open_list("val").ids == ("e", "f")
-
-
-def test_a_derived_train_list_leaves_the_val_list_in_use_out(root: Path) -> None:
-    write(root / "ImageSets" / "Segmentation" / "val.txt", "e\n")
-    (root / "ImageSets" / "train.txt").unlink()
-    assert Pascal(root).open_list("val").ids == ("f", "e")
-    assert Pascal(root).open_list("train").ids == ("a", "b", "c", "d")
+@pytest.mark.parametrize(("missing", "train", "val"), [("val", "dacb", "eb"), ("train", "abcd", "fe")])
+def test_one_list_may_be_derived(root: Path, missing: str, train: str, val: str) -> None:
+    """A derived train list leaves out the val list that is in use, not VOC's."""
+    write(root / "ImageSets" / "Segmentation" / "val.txt", "e\nb\n")
+    (root / "ImageSets" / f"{missing}.txt").unlink()
+    assert Pascal(root).open_list("train").ids == tuple(train)
+    assert Pascal(root).open_list("val").ids == tuple(val)
 
 
 def test_masks_of_the_val_list_only_leave_nothing_to_train_on(root: Path) -> None:
@@ -105,13 +100,10 @@ def test_an_unknown_id_has_no_mask(root: Path) -> None:
     )
 
 
-def test_folds() -> None:
+def test_folds_and_class_names() -> None:
     folds = [[1, 2, 3, 4, 5], [6, 7, 8, 9, 10], [11, 12, 13, 14, 15], [16, 17, 18, 19, 20]]
     assert [Pascal.novel_classes(fold) for fold in range(4)] == folds
     assert Pascal.episodes == 1000
-
-
-def test_class_names() -> None:
     assert list(Pascal.class_names) == list(range(1, 21))
     assert [Pascal.class_names[cls] for cls in (1, 5, 15, 20)] == ["aeroplane", "bottle", "person", "tvmonitor"]
 

@@ -37,29 +37,24 @@ def red(image: Image.Image) -> list[list[int]]:
     return np.asarray(image)[..., 0].tolist()
 
 
-def test_crop_position() -> None:
-    rng = Recorder(2, 1)  # x, then y
-    image, labels = crop(*numbered(5, 4), 2, rng)
-    assert rng.asked == [(0, 3), (0, 2)]
-    assert red(image) == labels.tolist() == [[13, 14], [23, 24]]
-    assert np.asarray(image)[1, 0].tolist() == [23, 123, 223]
-
-
-def test_crop_pads_right_and_bottom() -> None:
-    rng = Recorder(0, 0)
-    image, labels = crop(*numbered(2, 1), 3, rng)
-    assert rng.asked == [(0, 0), (0, 0)]
-    assert red(image) == [[1, 2, 0], [0, 0, 0], [0, 0, 0]]
-    assert np.asarray(image)[0, 2].tolist() == [0, 0, 0]
-    assert labels.tolist() == [[1, 2, 255], [255, 255, 255], [255, 255, 255]]
-
-
-def test_crop_pads_one_side_only() -> None:
-    rng = Recorder(2, 0)
-    image, labels = crop(*numbered(4, 1), 2, rng)
-    assert rng.asked == [(0, 2), (0, 0)]
-    assert red(image) == [[3, 4], [0, 0]]
-    assert labels.tolist() == [[3, 4], [255, 255]]
+@pytest.mark.parametrize(
+    ("image_size", "size", "answers", "asked", "reds", "numbers"),
+    [
+        ((5, 4), 2, (2, 1), [(0, 3), (0, 2)], [[13, 14], [23, 24]], [[13, 14], [23, 24]]),
+        ((2, 1), 3, (0, 0), [(0, 0), (0, 0)], [[1, 2, 0], [0] * 3, [0] * 3], [[1, 2, 255], [255] * 3, [255] * 3]),
+        ((4, 1), 2, (2, 0), [(0, 2), (0, 0)], [[3, 4], [0, 0]], [[3, 4], [255, 255]]),
+    ],
+    ids=["inside", "padded right and bottom", "padded on one side"],
+)
+def test_crop(image_size: tuple, size: int, answers: tuple, asked: list, reds: list, numbers: list) -> None:
+    """Draws x, then y; what is beyond the image is black and ignored."""
+    rng = Recorder(*answers)
+    image, labels = crop(*numbered(*image_size), size, rng)
+    assert rng.asked == asked
+    assert red(image) == reds
+    assert labels.tolist() == numbers
+    colours = np.asarray(image)
+    assert np.array_equal(colours[..., 2], np.where(colours[..., 0], colours[..., 0] + 200, 0))
 
 
 @pytest.mark.parametrize(("drawn", "expected"), [(0.49, [[3, 2, 1]]), (0.5, [[1, 2, 3]])])

@@ -489,7 +489,7 @@ def test_a_mask_that_is_no_file(tmp_path: Path) -> None:
         assert line_of(find_supports, [str(image)], [str(mask)]) == line
 
 
-@pytest.mark.parametrize("mode", ["RGB", "CMYK", "YCbCr"])
+@pytest.mark.parametrize("mode", ["RGB", "CMYK"])
 def test_black_is_no_object_in_any_mode(mode: str, tmp_path: Path) -> None:
     image, mask = write(tmp_path / "a.jpg", saved(RGB, "JPEG")), tmp_path / "mask.tif"
     write(mask, saved(Image.fromarray(OBJECT * 255).convert("RGB").convert(mode), "TIFF"))

@@ -92,10 +92,6 @@ def test_one_object(segmentation: Any, expected: tuple[str, ...]) -> None:
     assert labels.tolist() == picture(*expected).tolist()
 
 
-def test_no_annotation_is_background() -> None:
-    assert paint([], SIZE, CLASSES).tolist() == picture(*["......"] * 4).tolist()
-
-
 def assert_painted(annotations: list[dict[str, Any]], *expected: str) -> None:
     """Whatever order the annotations come in."""
     for order in permutations(annotations):
@@ -136,11 +132,8 @@ DAMAGED: dict[str, Any] = {
     "runs that do not fill": {"size": [4, 6], "counts": [5, 3]},
     "runs that overflow": {"size": [4, 6], "counts": [5, 30]},
     "a negative run": {"size": [4, 6], "counts": [29, -5]},
-    "runs of another size": {"size": [6, 4], "counts": [20, 4]},
-    "runs of text": {"size": [4, 6], "counts": ["a"]},
     "compressed, of another size": compressed(RING.T),
     "compressed, overflowing": {"size": [4, 6], "counts": "garbage!!!"},
-    "compressed, too short": {"size": [4, 6], "counts": "53"},
     "compressed, empty": {"size": [4, 6], "counts": ""},
     "lengths that are no whole numbers": {"size": [4, 6], "counts": [10.5, 13.5]},
     "a point nowhere": [[1.0, 1.0, 4.0, 1.0, float("nan"), 3.0]],
@@ -148,11 +141,8 @@ DAMAGED: dict[str, Any] = {
     "an odd number of coordinates": [[1.0, 1.0, 3.0, 1.0, 3.0, 3.0, 2.0]],
     "points in pairs": [[[1, 1], [3, 1], [3, 3]]],
     "no counts": {"size": [4, 6]},
-    "no size": {"counts": [24]},
     "text": "polygon",
     "nothing": None,
-    "a number": 5,
-    "numbers instead of parts": [1.0, 1.0, 3.0, 1.0, 3.0, 3.0],
     "a part of text": [*box(0, 0, 2, 2), ["a"] * 6],
 }
 
@@ -191,15 +181,10 @@ def write(path: Path, what: object) -> Path:
 
 def test_read_instances(tmp_path: Path) -> None:
     instances = read_instances(write(tmp_path / "instances.json", content()))
-    assert list(instances.sizes.items()) == [
-        ("COCO_val2014_000000000008", (2, 3)),
-        ("COCO_val2014_000000000070", (4, 6)),
-    ]
-    assert instances.annotations.keys() == {"COCO_val2014_000000000070"}
-    assert [(each["id"], each["iscrowd"]) for each in instances.annotations["COCO_val2014_000000000070"]] == [
-        (1, 0),
-        (2, 0),
-    ]
+    first, second = "COCO_val2014_000000000008", "COCO_val2014_000000000070"
+    assert list(instances.sizes.items()) == [(first, (2, 3)), (second, (4, 6))]
+    assert instances.annotations.keys() == {second}
+    assert [(each["id"], each["iscrowd"]) for each in instances.annotations[second]] == [(1, 0), (2, 0)]
 
 
 def test_category_ids_with_gaps_are_classes_1_to_80_in_order(tmp_path: Path) -> None:
@@ -224,6 +209,7 @@ def without(where: str, key: str) -> dict[str, Any]:
 
 
 WRONG: dict[str, tuple[Any, str]] = {
+    "missing": (None, "no such file; unpack COCO's annotations_trainval2014.zip there"),
     "truncated": (json.dumps(content())[:-40], "damaged or not COCO's instances, unpack it again"),
     "empty": ("", "damaged or not COCO's instances"),
     "a list": ([], "damaged or not COCO's instances"),
@@ -242,18 +228,13 @@ WRONG: dict[str, tuple[Any, str]] = {
 @pytest.mark.parametrize("name", WRONG)
 def test_a_wrong_file_is_one_line(tmp_path: Path, name: str) -> None:
     what, says = WRONG[name]
-    path = write(tmp_path / "instances_val2014.json", what)
+    path = tmp_path / "instances_val2014.json"
+    if what is not None:
+        write(path, what)
     with pytest.raises(UserError, match=says) as caught:
         read_instances(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
-
-
-def test_a_missing_file_tells_where_it_is_from(tmp_path: Path) -> None:
-    path = tmp_path / "annotations" / "instances_val2014.json"
-    with pytest.raises(UserError) as caught:
-        read_instances(path)
-    assert str(caught.value).startswith(f"{path}: no such file; unpack COCO's annotations_trainval2014.zip there")
 
 
 # The masks
@@ -263,15 +244,9 @@ def test_masks_of_a_small_file_by_hand(tmp_path: Path) -> None:
     instances = read_instances(write(tmp_path / "instances.json", content()))
     assert make_masks(instances, tmp_path / "masks", workers=0) == (2, 0)
     masks = {path.name: np.asarray(Image.open(path)).tolist() for path in (tmp_path / "masks").iterdir()}
-    eighty, twelve = 80, 12
     assert masks == {
         "COCO_val2014_000000000008.png": [[0, 0, 0], [0, 0, 0]],
-        "COCO_val2014_000000000070.png": [
-            [eighty, eighty, 0, twelve, twelve, twelve],
-            [eighty, eighty, 0, 0, 0, 0],
-            [0] * 6,
-            [0] * 6,
-        ],
+        "COCO_val2014_000000000070.png": [[80, 80, 0, 12, 12, 12], [80, 80, 0, 0, 0, 0], [0] * 6, [0] * 6],
     }
     assert make_masks(instances, tmp_path / "masks", workers=0) == (0, 2)
 
@@ -341,7 +316,7 @@ def test_the_toy_dataset_has_annotations_of_every_kind() -> None:
     assert min(kinds.values()) >= 2, kinds
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", [0, 7, 19])
 def test_lengths_of_a_compressed_code(seed: int) -> None:
     rng = np.random.RandomState(seed)
     region = np.kron(rng.rand(6, 5) < 0.4, np.ones((1 + seed, 7))) > 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import pickle
 from itertools import pairwise
@@ -73,17 +72,16 @@ def test_imported_lists_are_text_and_in_order(checkout: Path, tmp_path: Path) ->
     assert contents(tmp_path / "again") == found
 
 
-@pytest.mark.parametrize("shot", [5])
-@pytest.mark.parametrize(("dataset", "fold"), [("pascal", 0), ("pascal", 3), ("coco", 0), ("coco", 2), ("fss", None)])
+@pytest.mark.parametrize(("dataset", "fold"), [("pascal", 3), ("coco", 2), ("fss", None)])
 def test_episodes_of_imported_lists_are_those_of_the_checkout(
-    checkout: Path, tmp_path: Path, dataset: str, fold: int | None, shot: int
+    checkout: Path, tmp_path: Path, dataset: str, fold: int | None
 ) -> None:
     import_lists(checkout, tmp_path / "out")
     assert Coco.hsnet_list(checkout, 0).suffix == ".pkl"
     assert Coco.hsnet_list(tmp_path / "out", 0).suffix == ".json"
-    imported = DATASETS[dataset].plan_hsnet(tmp_path / "out", fold, shot)
-    assert imported == DATASETS[dataset].plan_hsnet(checkout, fold, shot)
-    assert len({len(episode.supports) for episode in imported} - {shot}) == 0
+    imported = DATASETS[dataset].plan_hsnet(tmp_path / "out", fold, 5)
+    assert imported == DATASETS[dataset].plan_hsnet(checkout, fold, 5)
+    assert {len(episode.supports) for episode in imported} == {5}
 
 
 @pytest.mark.parametrize("kept", ["pascal", "coco", "fss"])
@@ -97,12 +95,8 @@ def test_one_dataset_alone_is_imported(checkout: Path, tmp_path: Path, kept: str
     ("path", "content", "message"),
     [
         ("pascal/val/fold3.txt", None, "no such list; pass the data/splits"),
-        ("pascal/val/fold3.txt", "2007_000005__1x\n", "'2007_000005__1x' is not IMAGE__CLASS"),
-        ("coco/val/fold1.pkl", None, "no such list; pass the data/splits"),
         ("coco/val/fold1.pkl", b"\x80\x02}", "damaged or truncated"),
-        ("coco/val/fold1.pkl", pickle.dumps([1]), "not HSNet's lists of images by class"),
         ("fss/val.txt", "cup\ncup\n", "lists cup twice"),
-        ("fss/trn.txt", None, "no such list"),
     ],
 )
 def test_one_bad_list_and_nothing_is_written(
@@ -138,26 +132,14 @@ def test_a_folder_that_is_no_checkout(tmp_path: Path) -> None:
         assert str(caught.value) == f"{source}: {expected}"
 
 
-@pytest.fixture(scope="module")
-def imported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """HSNet's own lists, taken over."""
-    out = tmp_path_factory.mktemp("imported")
-    import_lists(SPLITS, out)
-    return out
-
-
 @pytest.mark.skipif(not SPLITS.is_dir(), reason="needs HSNet's own lists")
-@pytest.mark.parametrize("name", GOLDEN)
-def test_imported_lists_give_hsnets_own_episodes(imported: Path, name: str) -> None:
-    dataset, *fold, shot = name.split("_")
-    plan = DATASETS[dataset].plan_hsnet(imported, int(fold[0][-1]) if fold else None, int(shot[-1]))
-    prefix, suffix = "val2014/" if dataset == "coco" else "", "" if dataset == "pascal" else ".jpg"
-    lines = [
-        " ".join((f"{prefix}{query}{suffix}", str(cls - 1), *(f"{prefix}{image}{suffix}" for image in supports)))
-        for query, cls, supports in plan
-    ]
-    assert len(lines) == GOLDEN[name]["n"]
-    assert hashlib.sha256("\n".join(lines).encode()).hexdigest() == GOLDEN[name]["sha256"]
+def test_imported_lists_give_hsnets_own_episodes(tmp_path: Path) -> None:
+    """Those of the lists themselves, which are checked against HSNet's (test_hsnet.py)."""
+    import_lists(SPLITS, tmp_path)
+    for name in GOLDEN:
+        dataset, *fold, shot = name.split("_")
+        arguments = (int(fold[0][-1]) if fold else None, int(shot[-1]))
+        assert DATASETS[dataset].plan_hsnet(tmp_path, *arguments) == DATASETS[dataset].plan_hsnet(SPLITS, *arguments)
 
 
 # Made from masks
@@ -227,9 +209,6 @@ def test_a_generated_list_of_coco_may_lack_classes(tmp_path: Path) -> None:
     lists("HSNet", {0: ["a", "b"], 8: ["c", "d"]})
     with pytest.raises(UserError, match=r"fold0\.json: lists 0 images of class 5, an episode needs 2"):
         Coco.plan_hsnet(tmp_path, 0, 1)
-    lists(GENERATED, {})
-    with pytest.raises(UserError, match=r"fold0\.json: lists no class of fold 0; make it again"):
-        Coco.plan_hsnet(tmp_path, 0, 1)
 
 
 def test_generated_lists_of_fss(toy_fss: Path, tmp_path: Path) -> None:
@@ -263,11 +242,8 @@ def test_derived_fss_lists_of_the_published_size() -> None:
     assert lists["test"] == sorted(test)
     assert lists["train"] == sorted(lists["train"])
     assert derive_fss_lists(test[::-1], everything[::-1]) == lists
-
-
-def test_derived_validation_classes_are_spread() -> None:
-    everything = [f"{number:04d}" for number in range(760)]
-    chosen = [int(name) for name in derive_fss_lists([], everything)["val"]]
+    others = sorted({*lists["train"], *lists["val"]})
+    chosen = [others.index(name) for name in lists["val"]]  # spread over all of them
     assert {later - earlier for earlier, later in pairwise(chosen)} == {3, 4}
 
 

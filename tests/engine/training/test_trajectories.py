@@ -60,8 +60,9 @@ def trained(name: str, steps: int) -> tuple[dict[str, Any], list[float], FewShot
     part = open_fold("pascal", VOC, flags["fold"]).train
     pool = open_pool(part, flags["shot"], workers=0)
     samples = TrainingSamples(
-        part.images, pool, flags["shot"], flags["crop_size"], schedule.snapshot, flags["seed"], cache_bytes=2**28
+        part.images, pool, flags["shot"], flags["crop_size"], length=schedule.snapshot, seed=flags["seed"]
     )
+    samples.cache_bytes = 2**28
     net = start(flags["method"], flags["refine"])
     cpu = torch.device("cpu")
     trainer = Trainer(net, make_optimizer(net, schedule.lr), ComputeOptions(cpu), flags.get("replicas"))
