@@ -24,6 +24,7 @@ IGNORE = 255  # label of pixels that count for nothing
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ENXIO)  # nothing there, or a pipe
 FLOATS = "floating-point pixels; save it with 8 or 16 bits"
+PHOTOMETRIC, YCBCR = 262, 6  # a TIFF's tag and its value
 LOSSY = ("JPEG", "MPO")
 BLURRED = "JPEG blurs a mask's values; save the mask as PNG"
 
@@ -156,10 +157,20 @@ def open_image(path: str | Path | BytesIO, kind: str = "image", most: float | No
             with Image.open(path, formats=FORMATS) as image:
                 if image.width * image.height > most:
                     raise Image.DecompressionBombError
+                _mend_ycbcr(image)
                 yield image
     except Image.DecompressionBombError as error:
         limit = f"{most_pixels() / 1e6:.3g} million pixels"
         raise UserError(f"{path}: has more than {limit}, the most that are read; make the {kind} smaller") from error
+
+
+def _mend_ycbcr(image: Image.Image) -> None:
+    """Have an uncompressed TIFF of YCbCr decoded: Pillow before 13 looks for a fourth byte in each pixel."""
+    four_bytes = [tile for tile in image.tile if tile[0] == "raw" and tile[3][0] == "RGBX"]
+    if four_bytes and image.format == "TIFF" and image.tag_v2.get(PHOTOMETRIC) == YCBCR:
+        image._mode = "YCbCr"
+        made = getattr(four_bytes[0], "_make", tuple)  # a tuple until Pillow 11 named its fields
+        image.tile = [made((*tile[:3], ("YCbCr", *tile[3][1:]))) for tile in four_bytes]
 
 
 def describe_damage(error: Exception) -> str:

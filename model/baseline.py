@@ -32,7 +32,7 @@ class Baseline(FewShotNetwork):
 
         if check.agrees(self, "evaluation", fast, self.match):
             return fast(features, fg, bg)["final"]
-        return super().match_episodes(features, fg, bg, scratch)
+        return FewShotNetwork.match_episodes(self, features, fg, bg, scratch)
 
 
 Baseline.fast_forms_of = Baseline.trace, Baseline.match
