@@ -48,6 +48,7 @@ class PrototypesAlone(SSP):
     """SSP that stops after step 2: it matches with the supports' prototypes, as the baseline does."""
 
     match, trace, match_episodes = Baseline.match, FewShotNetwork.trace, Baseline.match_episodes
+    fast_forms_of = Baseline.fast_forms_of
 
 
 def build_untrained(flags: list[str]) -> FewShotNetwork:
