@@ -28,6 +28,7 @@ from engine.evaluation.result import find_results
 from engine.recorded import read_record
 from engine.setting import Schedule, Setting
 from engine.training.state import Training, check_counts, load_training, save_training
+from engine.training.trainer import make_optimizer, restore_optimizer
 from model import build_model
 from prediction.files import check_image, read_image
 from prediction.masks import draw_shapes, read_labelme, read_object
@@ -333,6 +334,17 @@ def test_a_run_s_state_beyond_its_end(other: dict[str, Any]) -> None:
         line
         == "run.last: not the state of this run: its counts contradict each other or the flags; remove it to start anew"
     )
+
+
+def test_rates_of_a_run_s_state_do_not_count() -> None:
+    net = torch.nn.ModuleDict({"backbone": torch.nn.Linear(1, 1)})
+    optimizer = make_optimizer(net, 0.1)
+    state = optimizer.state_dict()
+    state["param_groups"][0] |= {"momentum": 10**30, "lr": 10**30, "weight_decay": 10**30}
+    fresh = make_optimizer(net, 0.1)
+    before = [(group["momentum"], group["weight_decay"], group["lr"]) for group in fresh.param_groups]
+    restore_optimizer(fresh, state)
+    assert [(group["momentum"], group["weight_decay"], group["lr"]) for group in fresh.param_groups] == before
 
 
 # HSNet's lists
