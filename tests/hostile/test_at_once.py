@@ -14,6 +14,7 @@ from threading import Thread
 import pytest
 import torch
 
+import main as training
 from engine.checkpoint import save_weights
 from engine.recorded import RECORD, RECORD_FORMAT, read_record, record_file
 from engine.training.state import load_training
@@ -22,6 +23,7 @@ from model.weights import flat_key
 from tables.authors import choose
 from tests.files import CHECKOUT, write
 from tests.test_resume import LAST, flags
+from util.errors import UserError
 from util.locks import only_one
 
 
@@ -42,12 +44,11 @@ def test_two_trainings(toy: Path, tmp_path: Path, second: list[str]) -> None:
     deadline = time.monotonic() + 60
     while not (lock.exists() and (tmp_path / LAST).exists()) and time.monotonic() < deadline:
         time.sleep(0.05)
-    other = started("main.py", *flags(toy, tmp_path, *second, "--episode", "400"))
-    _, said = other.communicate(timeout=120)
-    assert other.returncode == 2
-    (line,) = error_lines(said)
-    under_way = f"error: {tmp_path / LAST}: a training is under way there, by process {first.pid} on "
-    assert line.startswith(under_way if second else f"error: {tmp_path / LAST}: an unfinished run; ")
+    with pytest.raises(UserError) as raised:
+        training.main(flags(toy, tmp_path, *second, "--episode", "400"))
+    line = str(raised.value)
+    under_way = f"{tmp_path / LAST}: a training is under way there, by process {first.pid} on "
+    assert line.startswith(under_way if second else f"{tmp_path / LAST}: an unfinished run; ")
     assert first.poll() is None
     first.terminate()
     assert first.wait(60) == 130

@@ -55,6 +55,9 @@ def killed_at(number: int, run: Run, points: Sequence[str] = POINTS) -> bool:
 # main.py
 
 
+SHORT = ("--resume", "--episode", "8")  # two snapshots
+
+
 def names(out: Path) -> list[str]:
     return sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
 
@@ -62,13 +65,13 @@ def names(out: Path) -> list[str]:
 @pytest.fixture(scope="module")
 def whole(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[tuple, list[str]]:
     out = tmp_path_factory.mktemp("whole")
-    training.main(flags(toy, out, "--resume"))
+    training.main(flags(toy, out, *SHORT))
     return results(out), names(out)
 
 
 def goes_on(toy: Path, out: Path, number: int, whole: tuple[tuple, list[str]], points: Sequence[str] = POINTS) -> bool:
     """Whether the run was killed at this point; if so, it must end as the whole one did."""
-    argv = flags(toy, out, "--resume")
+    argv = flags(toy, out, *SHORT)
     if not killed_at(number, lambda: training.main(argv), points):
         return False
     training.main(argv)
@@ -87,7 +90,7 @@ def test_a_kill_while_the_best_weights_are_written(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("points", "least"), [(POINTS, 40), (("unlink", "mkdir"), 20)])
+@pytest.mark.parametrize(("points", "least"), [(POINTS, 25), (("unlink", "mkdir"), 12)])
 def test_a_kill_at_every_change_of_a_file(
     toy: Path, tmp_path_factory: pytest.TempPathFactory, whole: tuple[tuple, list[str]], points: tuple, least: int
 ) -> None:
