@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import pickle
 import re
 import shutil
@@ -10,14 +9,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-from weakref import WeakSet
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tqdm import tqdm
 
 import main as training
 import test as testing
@@ -25,7 +21,6 @@ from dataset import open_fold
 from engine.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, save_weights
 from model import build_model
 from tests.files import CHECKOUT, OneLine
-from util.launch import command
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +67,6 @@ LAST = "toy_00099"  # of the val list, and made a training image by the damages 
 
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no root": (shutil.rmtree, r"VOC2012: no such folder; the data root must be"),
-    "empty root": (lambda root: (shutil.rmtree(root), root.mkdir()), r"VOC2012: no folder JPEGImages; the data root"),
     "no images": (lambda root: shutil.rmtree(root / "JPEGImages"), r"VOC2012: no folder JPEGImages; the data root"),
     "no masks": (
         lambda root: shutil.rmtree(root / "SegmentationClassAug"),
@@ -112,25 +106,16 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("name", DAMAGES)
-def test_training_on_damaged_data(
-    toy_copy: Path, tmp_path: Path, quick: list[str], one_line_error: OneLine, name: str
+def test_damaged_data(
+    toy_copy: Path, tmp_path: Path, quick: list[str], checkpoint: Path, one_line_error: OneLine, name: str
 ) -> None:
     damage, says = DAMAGES[name]
     damage(toy_copy)
-    flags = ["--data-root", str(toy_copy), "--out", str(tmp_path / "out"), *quick]
-    assert re.search(says, one_line_error(training.main, flags))
-    assert_nothing_written(tmp_path / "out")
-
-
-@pytest.mark.parametrize("name", DAMAGES)
-def test_evaluation_on_damaged_data(
-    toy_copy: Path, tmp_path: Path, checkpoint: Path, one_line_error: OneLine, name: str
-) -> None:
-    damage, says = DAMAGES[name]
-    damage(toy_copy)
-    flags = ["--data-root", str(toy_copy), "--checkpoint", str(checkpoint), "--json", str(tmp_path / "out" / "r.json")]
-    assert re.search(says, one_line_error(testing.main, [*flags, "--episodes", "2", "--workers", "0"]))
-    assert_nothing_written(tmp_path / "out")
+    out = tmp_path / "out"
+    few = ["--checkpoint", str(checkpoint), "--json", str(out / "r.json"), "--episodes", "2", "--workers", "0"]
+    for main, flags in ((training.main, ["--out", str(out), *quick]), (testing.main, few)):
+        assert re.search(says, one_line_error(main, ["--data-root", str(toy_copy), *flags]))
+        assert_nothing_written(out)
 
 
 def test_images_that_only_the_evaluation_opens(
@@ -183,34 +168,12 @@ def test_a_base_class_with_too_few_images(
     assert_nothing_written(tmp_path / "out")
 
 
-def test_no_image_with_a_large_enough_object(
-    toy_copy: Path, tmp_path: Path, quick: list[str], one_line_error: OneLine
-) -> None:
-    for path in (toy_copy / "SegmentationClassAug").iterdir():
-        Image.new("L", (129, 129)).save(path)
-    flags = ["--data-root", str(toy_copy), "--out", str(tmp_path / "out"), *quick]
-    expected = "error: pascal val: no image holds 2048 pixels of any of the classes [1, 2, 3, 4, 5]"
-    assert one_line_error(training.main, flags) == expected
-
-
 # The flags
 
 
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
-        ("--fold 4", "argument --fold: '4' is not a whole number from 0 to 3"),
-        ("--fold -1", "argument --fold: '-1' is not a whole number from 0 to 3"),
-        ("--shot 0", "argument --shot: '0' is not a whole number"),
-        ("--batch-size 0", "argument --batch-size: '0' is not a whole number of at least 1"),
-        ("--crop-size 8", "argument --crop-size: '8' is not a whole number from 33 to 4096"),
-        ("--episode -1", "argument --episode: '-1' is not a whole number of at least 0"),
-        ("--test-episodes 0", "argument --test-episodes: '0' is not a whole number of at least 1"),
-        ("--lr 0", "argument --lr: '0' is not a positive number"),
-        ("--lr nan", "argument --lr: 'nan' is not a positive number"),
-        ("--lr -1e-3", "argument --lr"),
-        ("--device abacus", "argument --device: 'abacus' cannot be used"),
-        ("--device cuda:99", "argument --device: 'cuda:99' cannot be used"),
         ("--batch-size 3", "--batch-size 3 is larger than --snapshot 2"),
         ("--snapshot 5", "--snapshot 5 is larger than --episode 4"),
         ("--method baseline --refine", "--refine belongs to --method ssp"),
@@ -223,11 +186,6 @@ def test_wrong_flags(
     argv = ["--data-root", str(toy), "--out", str(tmp_path / "out"), *quick, *flags.split()]
     assert one_line_error(training.main, argv).startswith(f"error: {says}")
     assert not (tmp_path / "out").exists()
-
-
-def test_data_root_is_required(one_line_error: OneLine) -> None:
-    for main in (training.main, testing.main):
-        assert "the following arguments are required: --data-root" in one_line_error(main, [])
 
 
 def test_missing_pretrained_weights(toy: Path, tmp_path: Path, quick: list[str], one_line_error: OneLine) -> None:
@@ -275,48 +233,6 @@ def test_a_loss_that_is_not_finite_before_any_weights(
     argv = ["--data-root", str(toy), "--out", str(tmp_path / "out"), *quick, "--snapshot", "4", "--lr", "1e30"]
     assert one_line_error(training.main, argv).endswith("best weights so far: none")
     assert_nothing_written(tmp_path / "out")
-
-
-class Terminal(io.StringIO):
-    """A text stream that says it is a terminal."""
-
-    def isatty(self) -> bool:
-        return True
-
-
-def on_screen(printed: str) -> list[str]:
-    """The lines that a terminal shows, blank ones left out: after a carriage return, text overwrites text."""
-    lines = []
-    for line in printed.split("\n"):
-        shown: list[str] = []
-        for part in line.split("\r"):
-            shown[: len(part)] = part
-        lines.append("".join(shown).rstrip())
-    return [line for line in lines if line]
-
-
-@pytest.mark.parametrize("at_once", [True, False])
-def test_a_progress_bar_makes_room_for_the_line(
-    toy: Path, tmp_path: Path, quick: list[str], monkeypatch: pytest.MonkeyPatch, at_once: bool
-) -> None:
-    create = tqdm.__init__
-
-    def without_delay(self: tqdm, *args: Any, **kwargs: Any) -> None:
-        create(self, *args, **{**kwargs, "delay": 0})
-
-    if at_once:
-        monkeypatch.setattr(tqdm, "__init__", without_delay)
-    monkeypatch.setattr(tqdm, "_instances", WeakSet())  # bars that other tests left take no place on this screen
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
-    argv = ["--data-root", str(toy), "--out", str(tmp_path / "out"), *quick, "--snapshot", "4", "--lr", "1e30"]
-    with pytest.raises(SystemExit):
-        command(lambda: training.main(argv))
-    if at_once:
-        assert "snapshot 1:" in terminal.getvalue()
-    shown = on_screen(terminal.getvalue())
-    assert len(shown) == 1
-    assert shown[0].startswith("error: the loss is ")
 
 
 # The checkpoint

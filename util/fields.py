@@ -13,14 +13,10 @@ Rule = Callable[[Any], bool]
 
 
 def check_fields(content: Any, rules: Mapping[str, Rule], may_lack: bool = False) -> None:
-    """Check fields by their rules; those without a rule are not looked at.
+    """Check the fields of what a file holds by their rules; those without a rule are not looked at.
 
-    Arguments:
-        content: what the file holds.
-        rules: by the fields' names.
-        may_lack: whether a field may be absent; else an absent one counts as None.
-    Raises:
-        ValueError: "its NAME cannot be VALUE", one line, or that there are no fields.
+    An absent field counts as None, unless it may be absent. Raises ValueError "its NAME cannot be VALUE", one line, or
+    that there are no fields.
     """
     if not isinstance(content, Mapping):
         raise ValueError("it has no fields")

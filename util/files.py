@@ -23,7 +23,7 @@ JSON_BYTES = 2**24  # of a JSON; files of datasets and episodes may have more
 
 # Other machines that share a folder have the same numbers for other processes.
 HOST = hashlib.sha256(os.uname().nodename.encode()).hexdigest()[:8]
-LEFTOVER = re.compile(rf"\..+\.([0-9]+)\.{HOST}\.ssp-tmp", re.DOTALL)
+LEFTOVER = re.compile(rf"\..+\.([0-9]{{1,9}})\.{HOST}\.ssp-tmp", re.DOTALL)
 
 
 def temporary_name(name: str, process: int) -> str:
@@ -126,11 +126,8 @@ def read_within(path: str | Path, most: int) -> bytes:
 
 
 def read_json(path: str | Path, most: int = JSON_BYTES) -> Any:
-    """The content of a JSON file.
+    """The content of a JSON file, UTF-8 with or without a byte order mark, of at most so many bytes.
 
-    Arguments:
-        path: the file, UTF-8 with or without a byte order mark.
-        most: bytes that it may have.
     Raises:
         OSError: it cannot be read.
         TooLarge: it has more bytes.
@@ -152,9 +149,7 @@ def remove_leftovers(folder: Path) -> None:
                 path.unlink()
 
 
-@cache
-def _remove_leftovers_once(folder: Path) -> None:
-    remove_leftovers(folder)
+_remove_leftovers_once = cache(remove_leftovers)
 
 
 def _is_written(path: Path) -> bool:
@@ -174,10 +169,8 @@ def _is_running(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except (PermissionError, OverflowError):
-        return True
-    with suppress(OSError):  # a process that has ended but was not waited for still has its number: state Z
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except PermissionError:  # another user's
+        pass
     return True
 
 

@@ -13,16 +13,10 @@ from util.distributed import rank
 def progress(
     items: Iterable[Any] | None, what: str, total: int, unit: str, initial: int = 0, scale: bool = False
 ) -> tqdm:
-    """Give the items under a bar that vanishes when it is done.
+    """Give the items, of which ``initial`` are done already, under a bar that vanishes when it is done.
 
-    There is no bar if stderr is a file, or if this is not the first process.
-
-    Arguments:
-        items: None for a bar that the caller moves.
-        what: what is done.
-        total: number of items.
-        unit: the word for one item.
-        initial: items that are done already.
+    None for the items is a bar that the caller moves. There is no bar if stderr is a file, or if this is not the first
+    process.
     """
     hidden = None if rank() == 0 else True
     return tqdm(items, what, total, unit=unit, initial=initial, unit_scale=scale, leave=False, delay=1, disable=hidden)

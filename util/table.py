@@ -8,10 +8,7 @@ from collections.abc import Collection, Sequence
 def align_columns(rows: Sequence[Sequence[str]], left: Collection[int] = (0,), gap: str = "  ") -> list[str]:
     """Align the columns of a table; returns a line for each row, without spaces at its end.
 
-    Arguments:
-        rows: the cells, as many in each row.
-        left: the columns that are aligned at the left; the others are at the right.
-        gap: what stands between two columns.
+    The columns of ``left`` are aligned at the left, the others at the right; every row has as many cells.
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     pads = [str.ljust if number in left else str.rjust for number in range(len(widths))]

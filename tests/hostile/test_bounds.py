@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
 import struct
@@ -14,11 +13,9 @@ from typing import Any
 
 import pytest
 import torch
-from PIL import Image
 
 import main as training
 import predict
-import prepare
 import reproduce
 import test as testing
 from dataset import Episode, hsnet
@@ -50,60 +47,24 @@ def line_of(work: Callable[[], object]) -> str:
 
 # Flags
 
-LARGE = ["1" + "0" * 12, "1" + "0" * 30]
-NO_NUMBERS = ["-1", "9" * 5000, "1e5", "\u0663", "\u00b2"]  # the last two are digits, but not of ASCII
-COUNTS: list[tuple[Callable[[list[str]], object], str, str, int, int]] = [  # with their ends
-    (training.main, "", "--episode", 0, 10**6),
-    (training.main, "", "--snapshot", 1, 10**6),
-    (training.main, "", "--test-episodes", 1, 10**6),
-    (training.main, "", "--batch-size", 1, 4096),
-    (training.main, "", "--accumulate", 1, 4096),
-    (testing.main, "", "--episodes", 1, 10**6),
-    (predict.main, "", "--max-side", 32, 65536),
-    (prepare.main, "toy", "--train", 1, 50_000),
-    (prepare.main, "toy", "--val", 1, 50_000),
-    (prepare.main, "toy", "--seed", 0, 2**31 - 1),
-    (reproduce.parse_budget, "", "--episodes", 1, 10**6),
-    (reproduce.parse_budget, "", "--snapshot", 1, 10**6),
-]
-RANGES: list[tuple[Callable[[list[str]], object], str, str]] = [
-    (training.main, "--crop-size", "from 33 to 4096"),
-    (training.main, "--released-order", "from 2 to 64"),
-    (training.main, "--seeds", "from 1 to 1000"),
-    (training.main, "--workers", "from 0 to 256"),
-    (testing.main, "--visualize-episodes", "from 3 to 999"),
-    (testing.main, "--shot", "from 1 to 100"),
-    (reproduce.main, "--shot", "from 1 to 5"),
-]
-
-
-@pytest.mark.parametrize(("main", "sub", "flag", "low", "most"), COUNTS, ids=[f"{each[1]}{each[2]}" for each in COUNTS])
-def test_counts(main: Callable[[list[str]], object], sub: str, flag: str, low: int, most: int) -> None:
-    for texts, says in ((LARGE, f"is more than {most}"), (NO_NUMBERS, f"is not a whole number of at least {low}")):
-        for text in texts:
-            line = line_of(lambda text=text: main([*sub.split(), f"{flag}={text}"]))
-            assert line.startswith(f"argument {flag}: {text!r:.40} {says} (see ")
-
-
-@pytest.mark.parametrize(("main", "flag", "limits"), RANGES, ids=[each[1] for each in RANGES])
-def test_ranges(main: Callable[[list[str]], object], flag: str, limits: str) -> None:
-    for text in LARGE + NO_NUMBERS:
-        line = line_of(lambda text=text: main([f"{flag}={text}"]))
-        assert line.startswith(f"argument {flag}: {text!r:.40} is not a whole number {limits} (see ")
-
 
 @pytest.mark.parametrize(
     ("main", "flag", "says"),
     [
-        (training.main, "--cache-gb=1e300", "'1e300' is more than 1e+30"),
-        (testing.main, "--cache-gb=1e31", "'1e31' is more than 1e+30"),
+        (training.main, "--episode=1000000000000", "'1000000000000' is more than 1000000"),
+        (training.main, "--episode=-1", "'-1' is not a whole number of at least 0"),
+        (training.main, "--batch-size=4097", "'4097' is more than 4096"),
+        (training.main, "--crop-size=8", "'8' is not a whole number from 33 to 4096"),
+        (training.main, "--seeds=1e5", "'1e5' is not a whole number from 1 to 1000"),
+        (training.main, "--workers=\u0663", "'\u0663' is not a whole number from 0 to 256"),
         (training.main, "--lr=1e300", "'1e300' is more than 1e+30"),
-        (training.main, "--lr=\u0663", "'\u0663' is not a positive number"),
-        (training.main, "--lr=nan", "'nan' is not a positive number"),
+        (testing.main, "--shot=101", "'101' is not a whole number from 1 to 100"),
+        (testing.main, "--cache-gb=1e31", "'1e31' is more than 1e+30"),
         (predict.main, "--threshold=0.\u0663", "'0.\u0663' is not a number between 0 and 1"),
+        (reproduce.parse_budget, "--episodes=1000001", "'1000001' is more than 1000000"),
     ],
 )
-def test_amounts(main: Callable[[list[str]], object], flag: str, says: str) -> None:
+def test_flags(main: Callable[[list[str]], object], flag: str, says: str) -> None:
     assert line_of(lambda: main([flag])).startswith(f"argument {flag.partition('=')[0]}: {says} (see ")
 
 
@@ -171,11 +132,10 @@ def test_the_bound_of_a_json(tmp_path: Path) -> None:
         read_json(path, 2**20)
 
 
-@pytest.mark.parametrize("seed", ["-1", "1" + "0" * 30, "\u0663", "\u00b2", "1.5", "9" * 5000])
-def test_seeds_of_saved_episodes(seed: str, tmp_path: Path) -> None:
+def test_seeds_of_saved_episodes(tmp_path: Path) -> None:
     path = tmp_path / "e.json"
     save_episodes(path, Setting(fold=0), PAPER, {0: [Episode("a", 3, ("b",))]})
-    path.write_text(path.read_text().replace('{"0": [', f'{{"{seed}": ['))
+    path.write_text(path.read_text().replace('{"0": [', '{"-1": ['))
     assert line_of(lambda: load_episodes(path)).endswith("not a list of episodes that --save-episodes wrote")
 
 
@@ -184,12 +144,6 @@ def test_many_episodes_of_many_seeds() -> None:
     assert line == (
         "1000 seeds of 1000000 episodes are more than 10000000 in all; lower --seeds, or the episodes of a seed"
     )
-
-
-def test_many_saved_episodes(tmp_path: Path) -> None:
-    path = tmp_path / "e.json"
-    save_episodes(path, Setting(fold=0), PAPER, {0: [Episode("a", 3, ("b",))] * 30_000})
-    assert len(load_episodes(path).plans[0]) == 30_000
 
 
 # Images
@@ -213,8 +167,6 @@ READ_IMAGES: list[Callable[[Path], object]] = [
 BOMB = zlib.compress(b"\0" * 2**21)  # beyond Pillow's own limit of a text
 IMAGES: dict[str, tuple[tuple[Any, ...], str]] = {
     "a side": ((10**9, 10**9), "has more than 89.5 million pixels, the most that are read; make the "),
-    "just more": ((1, most_pixels() + 1), "has more than 89.5 million pixels, the most that are read; make the "),
-    "twice as much": ((2**15, 2**15), "has more than 89.5 million pixels, the most that are read; make the "),
     "text": ((8, 8, chunk(b"zTXt", b"a\0\0" + BOMB)), "(Decompressed data too large"),
     "profile": ((8, 8, chunk(b"iCCP", b"a\0\0" + BOMB)), "(Decompressed data too large"),
 }
@@ -233,13 +185,6 @@ def test_images(what: tuple[Any, ...], says: str, tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("error")
 def test_an_image_of_as_many_pixels_as_are_read(tmp_path: Path) -> None:
     assert read_size(png(tmp_path / "a.png", 1, most_pixels())) == (1, most_pixels())
-
-
-@pytest.mark.parametrize("kind", ["GIF", "PNG", "TIFF", "WEBP"])
-def test_of_many_frames_the_first_is_read(kind: str, tmp_path: Path) -> None:
-    frames = [Image.new("L", (8, 8), value) for value in (50, 99, 200)]
-    frames[0].save(tmp_path / "a.png", kind, save_all=True, append_images=frames[1:], lossless=True)
-    assert read_rgb(tmp_path / "a.png").getpixel((0, 0)) == read_image(tmp_path / "a.png").getpixel((0, 0)) == (50,) * 3
 
 
 # Masks from shapes
@@ -261,30 +206,16 @@ def test_segmentations(segmentation: Any, says: str) -> None:
     assert str(raised.value) == f"annotation 7: {NO_POLYGON}{says})"
 
 
-@pytest.mark.parametrize("size", [(10**9, 10**9), (10**30, 1), (1, most_pixels() + 1)])
-def test_sizes_of_coco_s_images(size: tuple[int, int], tmp_path: Path) -> None:
-    instances = coco_masks.Instances({"a": size}, {}, {})
+def test_sizes_of_coco_s_images(tmp_path: Path) -> None:
+    instances = coco_masks.Instances({"a": (1, most_pixels() + 1)}, {}, {})
     line = line_of(lambda: coco_masks.make_masks(instances, tmp_path, workers=0))
-    assert line == (
-        f"{tmp_path / 'a.png'}: cannot be made, the instances JSON is damaged: an image of {size[1]}x{size[0]} pixels; "
-        "unpack it again"
-    )
-
-
-def test_many_objects_of_a_large_image_are_not_all_in_memory() -> None:
-    one = {"category_id": 1, "segmentation": [[0, 0, 2, 0, 2, 2, 0, 2]], "iscrowd": 0}
-    labels = coco_masks.paint([{**one, "id": id_} for id_ in range(50)], (2**10, 2**10), {1: 1})
-    assert labels.sum() == 4
+    assert line.startswith(f"{tmp_path / 'a.png'}: cannot be made, the instances JSON is damaged: an image of ")
 
 
 SHAPES: dict[str, tuple[list[dict[str, Any]], str]] = {
     "a wide circle": (
         [{"shape_type": "circle", "points": [[0, 0], [1e6, 0]]}],
         "damaged: a circle with the points [[0, 0], [1000000.0, 0]]; draw it again in LabelMe",
-    ),
-    "a far polygon": (
-        [{"points": [[0, 0], [1e7, 0], [0, 1]]}],
-        "damaged: a polygon with the points [[0, 0], [10000000.0, 0], [0, 1]]; draw it again in LabelMe",
     ),
     "many points": (
         [{"points": [[0, 0]] * 50_001}] * 2,
@@ -345,7 +276,6 @@ NO_STATE = "holds no state dict (tensors by name)"
 WEIGHTS: dict[str, tuple[Callable[[Path], Path], str]] = {
     "many memos": (lambda path: zipped(path, b"\x80\x02}r\xff\xff\xff\x0f."), NO_STATE),
     "a long array": (lambda path: zipped(path, b"\x80\x05\x96" + struct.pack("<Q", 2**40) + b"x."), REFUSED),
-    "a long text": (lambda path: zipped(path, b"\x80\x04X" + struct.pack("<I", 2**31) + b"x."), UNREADABLE),
     "deep": (lambda path: zipped(path, b"\x80\x02" + b"]" * 3000 + b"a" * 2999 + b"."), "holds a list, not a"),
     "a claim": (lambda path: zipped(path, b"\x80\x02}.", 2**32 - 2), CLAIMS),
     "a bomb": (lambda path: zipped(path, b"\0" * 2**22, how=zipfile.ZIP_DEFLATED), CLAIMS),
@@ -355,12 +285,7 @@ WEIGHTS: dict[str, tuple[Callable[[Path], Path], str]] = {
         lambda path: network(path, shot=laughs(1, 200)),
         "damaged: its shot cannot be [[[[[[[...], [...]], [[...], [...]]], [[; fetch it again",
     ),
-    "a number": (
-        lambda path: network(path, miou=10**400),
-        "damaged: its miou cannot be 100000000000000000...0000000000000000000; fetch it again",
-    ),
     "on no device": (lambda path: network(path, torch.empty(9, device="meta")), NO_STATE),
-    "sparse": (lambda path: network(path, torch.zeros(9).to_sparse()), NO_STATE),
 }
 
 
@@ -393,23 +318,14 @@ def test_a_tensor_that_is_but_stretched_is_of_a_wrong_shape(tmp_path: Path) -> N
 FINE = {"snapshot": 1, "steps": 1, "loss": 1.0, "losses": [1.0], "lr": 0.1, "miou": 1.0, "fb_iou": 1.0}
 
 
-@pytest.mark.parametrize(
-    "other",
-    [{"losses": [10**400]}, {"losses": ["1"]}, {"best_miou": 10**31}, {"history": [{}]}, {"history": [3]},
-     {"history": [{**FINE, "steps": 10**400}]}, {"history": [{**FINE, "losses": None}]}],
-)  # fmt: skip
+@pytest.mark.parametrize("other", [{"losses": ["1"]}, {"best_miou": 10**31}, {"history": [{**FINE, "steps": 10**400}]}])
 def test_numbers_of_a_run_s_state(other: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "run.last"
-    save_training(path, Training({}, history=[FINE]))
-    assert load_training(path).history == [FINE]
     save_training(path, Training(**{"arguments": {}, **other}))
-    path.with_name("run.last.previous").unlink()
     assert line_of(lambda: load_training(path)).startswith(f"{path}: not the state of a training run; remove it")
 
 
-@pytest.mark.parametrize(
-    "other", [{"snapshot": 10**30}, {"snapshot": 3, "history": [FINE] * 3}, {"snapshot": 1}, {"losses": [1.0] * 3}]
-)
+@pytest.mark.parametrize("other", [{"snapshot": 3, "history": [FINE] * 3}, {"snapshot": 1}, {"losses": [1.0] * 3}])
 def test_a_run_s_state_beyond_its_end(other: dict[str, Any]) -> None:
     schedule = Schedule(4, 2, 1, 0.1)  # two snapshots of two steps
     line = line_of(lambda: check_counts(Path("run.last"), Training({}, **other), schedule))
@@ -437,14 +353,10 @@ DAMAGED = "damaged or truncated; import it again"
 SHARED = [f"image {number}" for number in range(1000)]
 PICKLES: dict[str, tuple[bytes, str]] = {
     "a long array": (b"\x80\x05\x96" + struct.pack("<Q", 2**33) + b"x.", DAMAGED),
-    "a long text": (b"\x80\x04\x8d" + struct.pack("<Q", 2**33) + b"x.", DAMAGED),
-    "a long frame": (b"\x80\x04\x95" + struct.pack("<Q", 2**60) + b"x.", DAMAGED),
     "deep": (b"\x80\x02" + b"]" * 10**5 + b"a" * (10**5 - 1) + b".", NO_LISTS),
     "many memos": (b"\x80\x02]r\xff\xff\xff\x0f.", NO_LISTS),
     "a large class": (pickle.dumps({10**30: ["a", "b"]}), NO_LISTS),
-    "a huge class": (pickle.dumps({10**6000: ["a", "b"]}), NO_LISTS),
     "one list for many classes": (pickle.dumps(dict.fromkeys(range(1500), SHARED)), NO_LISTS),
-    "one long list": (pickle.dumps(dict.fromkeys(range(900), SHARED * 2)), NO_LISTS),
 }
 
 
@@ -453,16 +365,6 @@ def test_pickles(content: bytes, says: str, tmp_path: Path) -> None:
     path = tmp_path / "fold0.pkl"
     path.write_bytes(content)
     assert line_of(lambda: hsnet.read_class_lists(path)) == f"{path}: {says}"
-
-
-@pytest.mark.parametrize("cls", [str(10**30), "-1", "\u0663", "\u00b2"])
-def test_classes_of_lists(cls: str, tmp_path: Path) -> None:
-    path = tmp_path / "fold0.json"
-    path.write_text(json.dumps({"classes": {cls: ["a", "b"]}}))
-    assert line_of(lambda: hsnet.read_class_lists(path)).endswith("import it again") or cls.isascii()
-    pairs = tmp_path / "fold0.txt"
-    pairs.write_text(f"2007_000033__{cls}")
-    assert " is not IMAGE__CLASS, as in " in line_of(lambda: hsnet.read_pairs(pairs))
 
 
 def test_a_pickle_of_many_bytes(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.files import CHECKOUT
-from util.errors import UserError, printable
+from util.errors import UserError
 from util.launch import TRACEBACK, command
 
 
@@ -30,7 +30,6 @@ def refused(number: int, name: str | None) -> OSError:
         (UserError("a\nerror: b\x1b[31m.jpg: gone"), 2, "error: a\\nerror: b\\x1b[31m.jpg: gone\n"),
         (KeyboardInterrupt(), 130, "interrupted\n"),
         (refused(errno.EACCES, "x"), 2, "error: x: Permission denied; give yourself the right, or name another\n"),
-        (refused(errno.ENOSPC, None), 2, "error: the output: No space left on device; make room there\n"),
         (refused(errno.ENAMETOOLONG, "aa"), 2, "error: aa: File name too long; shorten the name\n"),
         (refused(errno.EIO, "x"), 2, "error: x: Input/output error; name another\n"),
     ],
@@ -62,10 +61,6 @@ def test_a_defect_is_one_line_for_users(monkeypatch: pytest.MonkeyPatch, capsys:
 def test_success_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     command(lambda: None)
     assert capsys.readouterr() == ("", "")
-
-
-def test_what_cannot_be_printed_is_escaped() -> None:
-    assert printable("a\r\u2028b\udcff é") == "a\\r\\u2028b\\udcff é"
 
 
 PRINTER = """
