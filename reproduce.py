@@ -25,9 +25,9 @@ import util.launch
 from dataset import DATASETS, FOLDS
 from engine.evaluation.protocol import HSNET, PAPER, PROTOCOLS
 from engine.evaluation.result import find_results
-from engine.options import OneLineParser, add_schedule, default_device, device, whole
+from engine.options import OneLineParser, default_device, device, whole
 from engine.recorded import is_recorded
-from engine.setting import AUTHORS, OWN, RECIPE, RELEASED_ORDER, Schedule, Setting
+from engine.setting import AUTHORS, OWN, RELEASED_ORDER, Setting
 from model.names import BACKBONES, METHODS
 from tables import shell
 from tables.authors import FOLDER as AUTHORS_FOLDER
@@ -181,40 +181,41 @@ def measure(job: Job, args: argparse.Namespace) -> None:
 
 
 def parse_budget(more: Sequence[str]) -> Budget:
-    """Those of further flags of test.py and main.py that the time depends on."""
+    """Those of further flags of test.py that the time depends on."""
     from tables.cost import Budget
 
     parser = OneLineParser("", add_help=False)
     add = parser.add_argument
-    add_schedule(parser)
     add("--episodes", type=whole(1))
     add("--seeds", type=whole(1, 1000), default=PAPER.seeds)
     add("--device", type=device, default=default_device())
-    f = parser.parse_known_args(more)[0]
-    schedule = Schedule(f.episode, f.snapshot, f.batch_size, RECIPE.lr)
-    return Budget(f.device, f.seeds, f.episodes or f.test_episodes, schedule, f.crop_size)
+    return Budget(**vars(parser.parse_known_args(more)[0]))
 
 
 def describe_work(everything: Sequence[Job], jobs: Sequence[Job], args: argparse.Namespace) -> Iterator[str]:
-    """What will be done and about how long it takes, line by line. jobs: those that are not finished."""
-    from engine.evaluation.estimate import duration
-    from tables.cost import estimate_tests, estimate_trainings
+    """What will be done and about how long it takes, line by line; of a training main.py says how long.
 
+    jobs: those that are not finished.
+    """
     datasets = ", ".join(dict.fromkeys(job.setting.benchmark.title for job in everything))
     finished = len(everything) - len(jobs)
     what = "trainings" if args.train else "evaluations of the authors' weights"
     yield f"{len(everything)} {what} on {datasets}{f', {finished} are finished' if finished else ''}"
     if not jobs:
         return
-    if args.train and any(job.setting.shot > 1 and job.setting.method == "ssp" for job in jobs):
-        yield f"5-shot SSP is trained with --released-order {RELEASED_ORDER}, as it was published (docs/reproduce.md)"
+    if args.train:
+        if any(job.setting.shot > 1 and job.setting.method == "ssp" for job in jobs):
+            yield f"5-shot SSP is trained with --released-order {RELEASED_ORDER}, as published (docs/reproduce.md)"
+        return
     missing = {job.weights for job in jobs if job.weights and not (Path(args.authors) / job.weights.name).is_file()}
     if missing:
         need_gdown()
         yield f"{len(missing)} files of weights to fetch"
-    estimate = estimate_trainings if args.train else estimate_tests
+    from engine.evaluation.estimate import duration
+    from tables.cost import estimate_tests
+
     try:
-        seconds = estimate([job.experiment for job in jobs], args.folders, parse_budget(args.more))
+        seconds = estimate_tests([job.experiment for job in jobs], args.folders, parse_budget(args.more))
     except UserError as error:
         yield f"no estimate of the time: {error}"
     else:
