@@ -47,7 +47,7 @@ DRAWN_NETWORKS = ("baseline", "SSP's weights, step 2", "SSP", "SSP + refine")  #
 class PrototypesAlone(SSP):
     """SSP that stops after step 2: it matches with the supports' prototypes, as the baseline does."""
 
-    match, trace, match_episodes = Baseline.match, FewShotNetwork.trace, Baseline.match_episodes
+    match, trace, match_episodes = Baseline.match, FewShotNetwork.trace, FewShotNetwork.match_episodes
 
 
 def build_untrained(flags: list[str]) -> FewShotNetwork:

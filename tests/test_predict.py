@@ -5,10 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +13,11 @@ import torch
 from PIL import Image
 
 import predict
-from engine.checkpoint import Checkpoint, save_checkpoint
-from model import SSP, build_model
+from model import SSP
 from prediction import batch, load_predictor
 from prediction.files import read_image
 from prediction.masks import read_support
-from tests.files import CHECKOUT, OneLine
+from tests.files import OneLine
 from util.files import temporary_name
 
 
@@ -310,30 +305,19 @@ def test_only_a_lack_of_memory_names_the_flag(
         assert one_line_error(predict.main, flags) == "error: memory is full; lower --max-side, now 640"
 
 
-def test_the_baseline_has_nothing_to_refine(flags: list[str], tmp_path: Path, one_line_error: OneLine) -> None:
-    state = build_model("baseline").state_dict()
-    state = {key: torch.zeros((), dtype=x.dtype).expand(x.shape) for key, x in state.items()}
-    save_checkpoint(tmp_path / "baseline.ckpt", Checkpoint(state, {}))
-    argv = [*changed(flags, "--checkpoint", tmp_path / "baseline.ckpt"), "--refine"]
-    assert "refine belongs to ssp" in failure(one_line_error, argv, tmp_path / "out")
+def test_interrupted(flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is there is whole, and the rest is not there."""
+    real, calls = batch.Predictor.predict, []
 
+    def predict_once(*arguments: object) -> object:
+        if calls:
+            raise KeyboardInterrupt
+        calls.append(1)
+        return real(*arguments)
 
-def test_interrupted(flags: list[str], photos: Path, tmp_path: Path) -> None:
-    """Ctrl-C: one line, exit code 130, what is there is whole; started from another folder."""
-    many = tmp_path / "many"
-    for number in range(300):
-        paint(many / f"{number:03}.png", (40, 40), number)
-    out = tmp_path / "out"
-    script = subprocess.Popen(
-        [sys.executable, str(CHECKOUT / "predict.py"), *changed(flags, "--query", many)],
-        cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
-    )  # fmt: skip
-    while script.poll() is None and not list(out.glob("*_mask.png")):
-        time.sleep(0.02)
-    script.send_signal(signal.SIGINT)
-    assert script.communicate(timeout=60)[1] == "interrupted\n"
-    assert script.returncode == 130
-    assert 1 <= len(written(out)) < 600
-    assert not list(out.glob(".*"))
-    for path in out.iterdir():
+    monkeypatch.setattr(batch.Predictor, "predict", predict_once)
+    with pytest.raises(KeyboardInterrupt):
+        predict.main(flags)
+    assert written(tmp_path / "out") == ["new_1_mask.png", "new_1_overlay.jpg"]
+    for path in (tmp_path / "out").iterdir():
         Image.open(path).load()

@@ -295,3 +295,13 @@ def test_a_real_run_is_reported(
     assert lines[1] == f"# {PASCAL}: SSP 1-shot ResNet-50 refine, fold 0 (paper 61.4)"
     assert lines[2].startswith(f"#   {path.parent} holds another network, an untrained one, or one trained on other ")
     assert "fold 1" in lines[3]
+
+
+def test_a_real_untrained_run_is_reported_apart(toy: Path, tmp_path: Path, quick: list[str]) -> None:
+    flags = ["--data-root", str(toy), "--out", str(tmp_path), *quick, "--refine", "--episode", "0", "--frozen"]
+    path = training.main(flags)
+    assert json.loads(path.with_suffix(".json").read_text())["trained_with"]["frozen"] is True
+    (row,) = tables_of(tmp_path)[f"{PASCAL}: toy data{OTHERS}"].rows
+    assert (row.experiment.weights, row.cells[0].caveats[-1]) == (
+        "untrained", "not trained (--episode 0 --pretrained none)",
+    )  # fmt: skip
