@@ -82,7 +82,7 @@ def main(argv: list[str] | None = None) -> dict[Path, float]:
     check_out(out, [*(image for image, _ in pairs), *masks, *queries])
     checkpoint = find_checkpoint(args.checkpoint)
     # Here, so that --help and wrong flags need not wait for torch.
-    from prediction.batch import Output, SupportFiles, segment_files
+    from prediction.batch import Output, segment_files
     from prediction.load import load_predictor
 
     with memory_errors(args.max_side):
@@ -92,7 +92,7 @@ def main(argv: list[str] | None = None) -> dict[Path, float]:
         if predictor.note:
             say(f"note: {predictor.note}")
         output = Output(out, args.threshold, args.explain)
-        return segment_files(predictor, SupportFiles(pairs, args.label), queries, output)
+        return segment_files(predictor, pairs, queries, output, label=args.label)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import util.launch
 from dataset import DATASETS
-from engine.evaluation.result import EvaluationResult, find_results
+from engine.evaluation.result import find_results
 from engine.options import BACKBONE_CHOICES, METHOD_CHOICES, OneLineParser, backbone_name, method_name, whole
 from engine.setting import AUTHORS, OWN, WEIGHTS_FROM
 from tables.commands import Folders, missing_commands
@@ -61,18 +61,14 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 
-def read_results(paths: list[str], out: str) -> list[EvaluationResult]:
-    """What is measured in these paths; by default in out, which need not exist yet."""
-    if not paths and not Path(out).exists():
-        say(f"{out}: no such folder, nothing is measured yet", file=sys.stderr)
-        return []
-    return find_results(paths or [out])
-
-
 def main(argv: list[str] | None = None) -> list[Table]:
     """Report as the flags say; returns the tables."""
     args = parse(argv)
-    results = read_results(args.paths, args.out)
+    if args.paths or Path(args.out).exists():
+        results = find_results(args.paths or [args.out])
+    else:
+        results = []
+        say(f"{args.out}: no such folder, nothing is measured yet", file=sys.stderr)
     outputs = {"--markdown": args.markdown, "--csv": args.csv, "--picture": args.picture}
     check_apart(outputs, [*(result.file for result in results), *map(Path, args.paths)])
     wanted = {name: getattr(args, name) for name in ("dataset", "shot", "backbone", "method")}

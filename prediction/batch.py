@@ -29,13 +29,6 @@ OVERLAY_SIDE = 2048  # pixels, of the longer side at most: an overlay is to be l
 MOST_TILES = 120  # queries on the sheet at most
 
 
-class SupportFiles(NamedTuple):
-    """The files in which the object is marked."""
-
-    pairs: Sequence[tuple[Path, Path]]  # image and mask of each support
-    label: str | None = None  # which label of the masks is the object, None for the only one
-
-
 class Output(NamedTuple):
     """What is written, and where."""
 
@@ -53,21 +46,26 @@ class Support(NamedTuple):
 
 
 def segment_files(
-    predictor: Predictor, files: SupportFiles, queries: Sequence[Path], output: Output
+    predictor: Predictor,
+    pairs: Sequence[tuple[Path, Path]],
+    queries: Sequence[Path],
+    output: Output,
+    label: str | None = None,
 ) -> dict[Path, float]:
     """Segment image files like the supports, write what was found, and print it.
 
     Arguments:
         predictor: whose supports are replaced.
-        files: the supports.
+        pairs: the files of image and mask of each support.
         queries: image files.
         output: what is written, and where.
+        label: which label of the masks is the object; None for the only one.
     Returns:
         The share of the object in each query.
     Raises:
         UserError: a file cannot be used, or the folder not be written.
     """
-    supports = load_supports(files, predictor.max_side)
+    supports = load_supports(pairs, label, predictor.max_side)
     for path in progress(queries, "opening queries", len(queries), "image"):
         check_size(path, check_image(path), predictor.max_side)
     paths, images, masks = zip(*supports, strict=True)
@@ -97,24 +95,23 @@ def segment_files(
     return shares
 
 
-def load_supports(files: SupportFiles, max_side: int) -> list[Support]:
-    """Read the supports, keep them in working size, and print what was found."""
+def load_supports(pairs: Sequence[tuple[Path, Path]], label: str | None, max_side: int) -> list[Support]:
+    """Read the supports, keep them in working size, and print what was found.
+
+    A label that is a name is one of the JSONs', if there are any: masks of other kinds keep all their pixels.
+    """
+    is_name = label is not None and not is_whole(label)
+    of_jsons = is_name and any(mask.suffix.lower() == ".json" for _, mask in pairs)
     supports = []
-    for image_path, mask_path in files.pairs:
-        image, mask = read_support(image_path, mask_path, choose_label(mask_path, files))
+    for image_path, mask_path in pairs:
+        own_label = None if of_jsons and mask_path.suffix.lower() != ".json" else label
+        image, mask = read_support(image_path, mask_path, own_label)
         check_size(image_path, image.size, max_side)
         share = np.mean(mask == OBJECT)
         found = f"{share:.1%} object, by {mask_path.name}{describe_resizing(image.size, max_side)}"
         say(f"support {image_path}: {found}")
         supports.append(Support(image_path, *shrink_marked(image, mask, max_side)))
     return supports
-
-
-def choose_label(mask: Path, files: SupportFiles) -> str | None:
-    """The label to look for in a mask; a name is one of the JSONs', if there are any."""
-    is_name = files.label is not None and not is_whole(files.label)
-    has_json = any(path.suffix.lower() == ".json" for _, path in files.pairs)
-    return None if is_name and has_json and mask.suffix.lower() != ".json" else files.label
 
 
 def check_size(path: Path, size: tuple[int, int], max_side: int) -> None:

@@ -105,7 +105,7 @@ class Predictor:
         Raises ValueError before :meth:`set_support`, and if the image is too small.
         """
         prototypes = self._need_prototypes("predict")
-        query = self._encode_once(image, "the image")
+        query = self._encode_once(image)
         return self._decide(query, self.net.match(query.features, *prototypes)["final"])
 
     @torch.inference_mode()
@@ -121,7 +121,7 @@ class Predictor:
                 has no ASBP.
         """
         prototypes = self._need_prototypes("explain")
-        query = self._encode_once(image, "the image")
+        query = self._encode_once(image)
         trace = self.net.trace(query.features, *prototypes)
         found = self._decide(query, trace.final)
         return explain_trace(query.image, query.features, trace, found, pixels=pixels)
@@ -137,8 +137,8 @@ class Predictor:
         margin = (fg - bg).cpu()
         return Prediction((margin > 0).numpy(), margin.float().sigmoid_().numpy())
 
-    def _encode_once(self, image: Picture, name: str) -> Encoded:
-        return image if isinstance(image, Encoded) else self.encode(image, name)
+    def _encode_once(self, image: Picture) -> Encoded:
+        return image if isinstance(image, Encoded) else self.encode(image)
 
     def _encode_support(self, image: Picture, mask: np.ndarray, name: str) -> tuple[Tensor, Tensor]:
         """Features (1, C, h, w) and labels (1, H, W) of a support in working size."""

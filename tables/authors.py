@@ -41,17 +41,9 @@ ALL = tuple(
 
 
 def choose(folds: Collection[int] | None = None, **wanted: Any) -> list[AuthorsWeights]:
-    """The authors' checkpoints of some folds and settings.
-
-    Arguments:
-        folds: None for all.
-        wanted: values of a Setting's fields; None for any.
-    """
-    return [
-        weights
-        for weights in ALL
-        if (folds is None or weights.setting.fold in folds) and weights.setting.matches(**wanted)
-    ]
+    """The authors' checkpoints of some folds (None: all), and of wanted values of a Setting's fields (None: any)."""
+    chosen = [weights for weights in ALL if weights.setting.matches(**wanted)]
+    return [weights for weights in chosen if folds is None or weights.setting.fold in folds]
 
 
 def check_weights(path: Path, weights: AuthorsWeights) -> None:

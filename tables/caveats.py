@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from dataset import FOLDS
 from engine.evaluation.result import EvaluationResult
-from engine.setting import AUTHORS, FROM_TIMM, RANDOM, RECIPE, RELEASED_ORDER, Setting
+from engine.setting import AUTHORS, FROM_TIMM, RANDOM, RECIPE, RELEASED_ORDER
 from tables.experiment import FROZEN, UNKNOWN_DATA, UNTRAINED, Experiment, row_name, weights_of
 from tables.paper import SOURCES, Published, mean_of_folds
 from util.errors import one_line
@@ -22,6 +21,10 @@ COCO_NOTES = (
 FSS_NOTE = (
     "The paper does not state the backbone of these values, so they stand beside each ResNet that was measured. "
     "Their protocol is not released, nor is the size of the crops that were trained on: 225 is our choice."
+)
+ORDER_NOTE = (
+    "The authors did not say in which order of classes their weights were trained: the protocol in which the measured "
+    "numbers are the published ones, and not far above, tells."
 )
 NOTES = {"coco": COCO_NOTES, "fss": (FSS_NOTE,)}
 DATA_NOTE = (
@@ -110,26 +113,9 @@ def table_notes(rows: Sequence[Experiment], published: Mapping[Experiment, Publi
         return
     yield f"Published: {SOURCES[first.setting.dataset]}."
     yield from NOTES.get(first.setting.dataset, ())
-    if any(row.weights == AUTHORS for row in rows):
-        yield from _class_order_notes(first.setting)
+    if first.setting.class_order and any(row.weights == AUTHORS for row in rows):
+        yield ORDER_NOTE
     for setting, row in known.items():
         mean = mean_of_folds(row)
         if mean is not None:
             yield f"{row_name(setting)}: the published mean is {row.mean}, that of the published folds {mean:.1f}."
-
-
-def _class_order_notes(setting: Setting) -> Iterator[str]:
-    """Say which test classes the authors' weights have been trained on, if in the other order of classes."""
-    benchmark = setting.benchmark
-    for other in benchmark.class_orders:
-        if other != setting.class_order:
-            seen = []
-            for fold in FOLDS:
-                trained = set(benchmark.novel_classes(fold, other))
-                novel = (cls for cls in benchmark.novel_classes(fold, setting.class_order) if cls not in trained)
-                seen.append(f"fold {fold}: {', '.join(map(str, novel))}")
-            yield (
-                f"If the authors' weights were trained in {other} order, they have been trained on these test classes, "
-                f"{'; '.join(seen)}. They did not say which order it was: the protocol in which the measured numbers "
-                "are the published ones, and not far above, tells."
-            )

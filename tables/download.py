@@ -60,7 +60,9 @@ def fetch(path: Path, check: Callable[[Path], object], url: str) -> None:
             raise UserError(f"{path}: {url} {_download_fault(error, incoming)}") from error
         try:
             check(incoming)
-            _publish(incoming, path)
+            with incoming.open("rb+") as file:
+                os.fsync(file.fileno())
+            incoming.replace(path)
         except UserError as error:
             reason = str(error).replace(str(incoming), url)
             raise UserError(f"{path}: not kept: {reason}; {ELSEWHERE}") from error
@@ -85,13 +87,6 @@ def _download(download: Callable[..., Any], incoming: Path, url: str) -> None:
                 raise
             _discard(incoming)  # a server that cannot go on in the middle
             download(url=url, output=str(incoming), quiet=True, **options)
-
-
-def _publish(incoming: Path, path: Path) -> None:
-    """Sync a file to the disk and rename it."""
-    with incoming.open("rb+") as file:
-        os.fsync(file.fileno())
-    incoming.replace(path)
 
 
 def _discard(incoming: Path) -> None:

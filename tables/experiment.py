@@ -28,6 +28,11 @@ class Experiment(NamedTuple):
         return self._replace(setting=replace(self.setting, fold=fold))
 
     @property
+    def benchmark(self) -> tuple:
+        """Dataset, protocol and order of classes, within which rows are compared."""
+        return self.setting.dataset, self.protocol, self.setting.class_order
+
+    @property
     def is_other(self) -> bool:
         """Whether the network is not the paper's: by its backbone or head, or as its backbone was not trained."""
         return not self.setting.is_papers or self.weights in (FROZEN, UNTRAINED)

@@ -38,10 +38,11 @@ def figure_class() -> Any:
 
 def draw_tables(tables: Sequence[Table], path: str | Path) -> None:
     """Write a PNG with a panel for each table, a line for each row and the notes under it, atomically."""
-    notes = [[line for note in table.lines for line in _wrap(note)] for table in tables]
+    wrap = textwrap.TextWrapper(NOTE_LETTERS, subsequent_indent="    ").wrap
+    notes = [[line for note in table.lines for line in wrap(note)] for table in tables]
     heights = []  # of each panel and of its notes, inches
     for table, lines in zip(tables, notes, strict=True):
-        rows = len(table.rows) * (OTHERS_ROW if _has_others(table) else 1)
+        rows = sum(OTHERS_ROW if row.experiment.is_other else 1 for row in table.rows)
         heights += [rows * ROW + AROUND, (len(lines) + 1) * NOTE]
     figure = figure_class()(figsize=(WIDTH, sum(heights) + 0.6), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.15)
@@ -56,10 +57,6 @@ def draw_tables(tables: Sequence[Table], path: str | Path) -> None:
     _draw_legend(figure, tables)
     with atomic_write(path) as file:
         figure.savefig(file, format="png", dpi=DPI)
-
-
-def _wrap(note: str) -> list[str]:
-    return textwrap.wrap(note, NOTE_LETTERS, subsequent_indent="    ")
 
 
 def _draw_table(axes: Any, table: Table) -> None:
@@ -88,10 +85,6 @@ def _draw_table(axes: Any, table: Table) -> None:
         side.set_ylim(len(table.rows) - 0.5, -1.5)
         side.tick_params(axis="both", length=0, labelsize=9)
         side.spines[:].set_visible(False)
-
-
-def _has_others(table: Table) -> bool:
-    return any(row.experiment.is_other for row in table.rows)
 
 
 def _name(experiment: Experiment) -> str:

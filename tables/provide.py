@@ -46,20 +46,15 @@ def provide(folder: Path, weights: AuthorsWeights, mirror: str | None = None, so
 
 
 def _take(source: Path, path: Path, weights: AuthorsWeights) -> None:
-    """Copy a checkpoint, under its name or the last part of it, out of a folder of the user's."""
-    found = next((file for file in candidates(source, weights) if file.is_file()), None)
+    """Copy a checkpoint out of a folder of the user's, where it is pascal/NAME.pth or pascal_NAME.pth."""
+    names = weights.name, weights.name.replace("/", "_")
+    found = next((source / name for name in names if (source / name).is_file()), None)
     if found is None:
-        names = " or ".join(str(file.relative_to(source)) for file in candidates(source, weights))
-        raise UserError(f"{source}: holds no {names}; save {weights.link} there under that name")
+        raise UserError(f"{source}: holds no {' or '.join(names)}; save {weights.link} there under that name")
     check_weights(found, weights)
     with atomic_write(path) as file:
         for block in blocks(found):
             file.write(block)
-
-
-def candidates(source: Path, weights: AuthorsWeights) -> tuple[Path, Path]:
-    """Where a file may lie in a user's folder: pascal/NAME.pth, or pascal_NAME.pth."""
-    return source / weights.name, source / weights.name.replace("/", "_")
 
 
 def fetch_imagenet(backbone: str, path: Path) -> None:

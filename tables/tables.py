@@ -97,27 +97,19 @@ def make_tables(results: Iterable[EvaluationResult], weights: str | None = None,
     published = _published_experiments(measured, wanted.get("backbone"))
     rows, places = [], {}  # where the first row of each benchmark and protocol stands
     for experiment in (*published, *sorted(measured - published.keys(), key=_order)):
-        is_wanted = _is_wanted(experiment, weights, experiment in measured)
+        if weights is None:
+            is_wanted = experiment in measured or experiment.weights != AUTHORS
+        else:
+            is_wanted = (weights == AUTHORS) == (experiment.weights == AUTHORS)
         if is_wanted and experiment.setting.matches(**wanted):
             rows.append(Row(experiment, _cells(found, experiment, published.get(experiment))))
-            places.setdefault(_benchmark(experiment), len(places))
-    rows.sort(key=lambda row: (places[_benchmark(row.experiment)], row.experiment.data, row.experiment.is_other))
+            places.setdefault(experiment.benchmark, len(places))
+    rows.sort(key=lambda row: (places[row.experiment.benchmark], row.experiment.data, row.experiment.is_other))
     tables = []
     for title, group in groupby(rows, key=lambda row: row.experiment.title):
         group = tuple(group)
         tables.append(Table(title, group, tuple(table_notes([row.experiment for row in group], published))))
     return tables
-
-
-def _is_wanted(experiment: Experiment, weights: str | None, is_measured: bool) -> bool:
-    """Whether a row is one of the weights that are wanted, "own" or "authors"; None: own ones and those measured."""
-    if weights is None:
-        return is_measured or experiment.weights != AUTHORS
-    return (weights == AUTHORS) == (experiment.weights == AUTHORS)
-
-
-def _benchmark(experiment: Experiment) -> tuple:
-    return experiment.setting.dataset, experiment.protocol, experiment.setting.class_order
 
 
 def _published_experiments(measured: Collection[Experiment], backbone: str | None) -> dict[Experiment, Published]:

@@ -15,11 +15,9 @@ class Server:
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
         self.cut_after: int | None = None  # bytes of a response after which the connection is closed
-        self.stall_after: int | None = None  # bytes of a response after which nothing more comes
         self.ranges: list[str | None] = []  # the Range of each request
         self.paths: list[str] = []
         self.url = ""
-        self.released = threading.Event()  # ends the stalled responses
 
     def handler(self) -> type[BaseHTTPRequestHandler]:
         server = self
@@ -44,14 +42,10 @@ class Server:
                 self.send_header("Content-Length", str(len(content) - start))
                 self.send_header("Content-Type", "application/octet-stream")
                 self.end_headers()
-                sent = content[start:]
-                for limit in (server.cut_after, server.stall_after):
-                    sent = sent[:limit]
+                sent = content[start:][: server.cut_after]
                 with contextlib.suppress(OSError):
                     self.wfile.write(sent)
-                if server.stall_after is not None:
-                    server.released.wait(60)
-                elif start + len(sent) < len(content):
+                if start + len(sent) < len(content):
                     self.close_connection = True
                     with contextlib.suppress(OSError):
                         self.connection.shutdown(socket.SHUT_RDWR)
@@ -71,7 +65,6 @@ def serving() -> Iterator[Server]:
     try:
         yield server
     finally:
-        server.released.set()
         http.shutdown()
         thread.join()
         http.server_close()

@@ -403,27 +403,6 @@ def test_an_image_is_pasted_dropped_on_the_painting_area_or_photographed(
 
 @needs_browser
 @pytest.mark.slow
-def test_what_is_wrong_is_a_sentence(tab: Any, served: Served, photos: Path) -> None:
-    expected = {
-        "text.jpg": "text.jpg: not an image, or damaged", "small.png": "small.png: 20x20 pixels; at least 32",
-        "large.png": "large.png: has more than 89.5 million pixels, the most that are read; make the image smaller",
-    }  # fmt: skip
-    for name, sentence in expected.items():
-        drop(tab, "image_1", photos / name)
-        says(tab, sentence)
-        tab.locator("#image_1").get_by_label("Clear").click()
-    tab.locator("#toys img").first.click()
-    says(tab, "toy_1_2: ")
-    for name, sentence in expected.items():
-        tab.locator("#queries").get_by_label("Clear").click()
-        says(tab, "There is no query yet")
-        drop(tab, "queries", photos / name)
-        says(tab, sentence)
-    assert "Traceback" not in tab.content()  # on the console uvicorn prints one when a tab is closed in an upload
-
-
-@needs_browser
-@pytest.mark.slow
 def test_a_telephone_need_not_scroll_sideways(tab: Any) -> None:
     tab.set_viewport_size({"width": 390, "height": 844})
     wait(lambda: tab.evaluate("document.documentElement.scrollWidth") <= 390)

@@ -15,7 +15,6 @@ from PIL import Image
 import main as training
 import report
 from engine.checkpoint import load_checkpoint
-from engine.setting import Setting
 from tables import picture
 from tables.tables import Table
 from tests.files import OneLine, write
@@ -199,18 +198,10 @@ def test_files_hold_what_is_printed(four_folds: Path, capsys: pytest.CaptureFixt
     ]
 
 
-def inches(table: Table, row: float = 0.3) -> float:
-    """The height that a table needs in the picture: its rows, title and axis, and a line for each note or more."""
-    notes = [note for note in table.lines for _ in range(1 + len(note) // 171)]
-    return row * len(table.rows) + 1.0 + 0.17 * (len(notes) + 1)
-
-
-def check_size(path: Path, height: float) -> None:
-    """Check that a picture is as high, in inches, as its tables are together, but for the legend."""
+def check_picture(path: Path) -> None:
     with Image.open(path) as image:
         assert image.format == "PNG"
         assert 1000 <= image.width <= 1500
-        assert 120 * height <= image.height <= 120 * height + 100
         assert len(image.convert("RGB").getcolors(1 << 24)) > 10
 
 
@@ -218,8 +209,8 @@ def check_size(path: Path, height: float) -> None:
 def test_picture(four_folds: Path, flags: list[str]) -> None:
     pytest.importorskip("matplotlib")
     write_result(four_folds / "more.json", 60.0, shot=2, episodes=3)
-    tables = tables_of(four_folds, *flags, "--picture", four_folds / "pictures" / "report.png")
-    check_size(four_folds / "pictures" / "report.png", sum(map(inches, tables.values())))
+    tables_of(four_folds, *flags, "--picture", four_folds / "pictures" / "report.png")
+    check_picture(four_folds / "pictures" / "report.png")
 
 
 LONG = {
@@ -249,8 +240,8 @@ def test_a_picture_of_long_names(four_folds: Path, monkeypatch: pytest.MonkeyPat
     figures = []
     kept = picture.figure_class()
     monkeypatch.setattr(picture, "figure_class", lambda: lambda **how: figures.append(kept(**how)) or figures[-1])
-    tables = tables_of(four_folds, "--dataset", "pascal", "--picture", four_folds / "report.png")
-    check_size(four_folds / "report.png", inches(tables[PASCAL]) + inches(tables[PASCAL + OTHERS], 0.45))
+    tables_of(four_folds, "--dataset", "pascal", "--picture", four_folds / "report.png")
+    check_picture(four_folds / "report.png")
     (figure,) = figures
     left, right = figure.axes[2], figure.axes[5]  # of the second table: panels and their notes, then the twins
     assert left.get_title(loc="left") == PASCAL + OTHERS
@@ -307,17 +298,10 @@ def test_a_real_run_is_reported(
 
 
 def test_a_real_untrained_run_is_reported_apart(toy: Path, tmp_path: Path, quick: list[str]) -> None:
-    out = tmp_path / "out"
-    flags = [*quick, "--refine", "--episode", "0", "--frozen"]
-    path = training.main(["--data-root", str(toy), "--out", str(out), *flags])
+    flags = ["--data-root", str(toy), "--out", str(tmp_path), *quick, "--refine", "--episode", "0", "--frozen"]
+    path = training.main(flags)
     assert json.loads(path.with_suffix(".json").read_text())["trained_with"]["frozen"] is True
-    tables = tables_of(out)
-    assert {cell.measured for row in tables[PASCAL].rows for cell in row.cells} == {None}
-    (row,) = tables[f"{PASCAL}: toy data{OTHERS}"].rows
-    assert (row.experiment.setting, row.experiment.weights) == (Setting(fold=None, refine=True), "untrained")
-    assert row.cells[0].caveats == (
-        "2 of the protocol's 1000 episodes",
-        "no episode of class 4 blue rings",
-        "2 of the protocol's 5 seeds",
-        "not trained (--episode 0 --pretrained none)",
-    )
+    (row,) = tables_of(tmp_path)[f"{PASCAL}: toy data{OTHERS}"].rows
+    assert (row.experiment.weights, row.cells[0].caveats[-1]) == (
+        "untrained", "not trained (--episode 0 --pretrained none)",
+    )  # fmt: skip

@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from prediction.files import TURNS, check_image, find_images, find_supports, read_image, read_with_turn, to_rgb
+from prediction.files import (
+    TURNS,
+    check_image,
+    find_images,
+    find_supports,
+    name_outputs,
+    read_image,
+    read_with_turn,
+    to_rgb,
+)
 from util.errors import UserError
 
 SHOWN = [[1, 2, 3], [4, 5, 6]]
@@ -109,6 +118,11 @@ def test_supports_that_lack_a_mask_or_have_two(
     make(tmp_path, "a.jpg", "a.png", "a.json", "d.jpg", "e.jpg")
     with pytest.raises(UserError, match=says):
         find_supports([str(tmp_path / name) for name in given], masks and [str(tmp_path / name) for name in masks])
+
+
+def test_names_that_are_numbered_already() -> None:
+    paths = [Path(x) for x in ("a/x.jpg", "a/x_2.jpg", "b/x.jpg", "c/X.png", "b/x_2.jpg")]
+    assert name_outputs(paths) == ["x", "x_2", "x_3", "X_4", "x_2_2"]
 
 
 # What is in them

@@ -66,11 +66,11 @@ def trainings(lines: list[list[str]]) -> list[Any]:
     return [training.parse(words[2:]) for words in lines if words[:2] == ["python", "main.py"]]
 
 
-def read_test(words: list[str]) -> tuple[Path, Any]:
-    """The checkpoint that a test takes, and its flags with what the checkpoint says."""
+def read_test(words: list[str]) -> tuple[Any, testing.Evaluation]:
+    """The flags of a test, and what they open."""
     assert words[:2] == ["python", "test.py"]
-    args, path, _ = testing.parse(words[2:])
-    return path, args
+    flags = testing.parse(words[2:])
+    return flags, testing.open_evaluation(flags)
 
 
 @pytest.fixture(scope="module")
@@ -128,10 +128,12 @@ def test_hsnets_protocol(commands: Commands, weights: dict, out: Path) -> None:
         assert heading[1].startswith(f"{COCO_BY_HSNET}: SSP 5-shot ResNet-50, fold {fold} (paper ")
         path = put_checkpoint(training.parse(train[2:]), weights)
         assert path.parent == out / "models" / "coco_interleaved" / f"fold_{fold}"
-        found, args = read_test(test)
-        assert found == path
-        assert (args.protocol, args.refine, args.fold, args.shot, args.splits) == ("hsnet", False, fold, 5, "my splits")
-        assert (args.seeds, args.episodes, Path(args.results)) == (5, None, out / "results")
+        flags, evaluation = read_test(test)
+        assert (evaluation.path, evaluation.protocol.name) == (path, "hsnet")
+        assert (flags.splits, Path(flags.results)) == ("my splits", out / "results")
+        setting, wanted = evaluation.setting, evaluation.wanted
+        assert (setting.refine, setting.fold, setting.shot) == (False, fold, 5)
+        assert (len(wanted.seeds), wanted.episodes) == (5, None)
 
 
 def test_what_is_trained_is_only_tested(commands: Commands, weights: dict) -> None:
@@ -145,10 +147,10 @@ def test_what_is_trained_is_only_tested(commands: Commands, weights: dict) -> No
     lines = [words for words in commands(**COCO_R50) if words[0] != "#"]
     assert [words[1] for words in lines] == ["test.py"] * 8
     for words, run, path in zip(lines, runs, paths, strict=True):
-        found, args = read_test(words)
-        assert (found, args.fold, args.class_order) == (path, run.fold, run.class_order)
+        _, found = read_test(words)
+        assert (found.path, found.setting.fold, found.setting.class_order) == (path, run.fold, run.class_order)
         own = run.class_order == "contiguous"
-        assert (args.protocol, args.refine) == (("ssp", True) if own else ("hsnet", False))
+        assert (found.protocol.name, found.setting.refine) == (("ssp", True) if own else ("hsnet", False))
 
 
 @pytest.mark.parametrize(
@@ -174,7 +176,7 @@ def test_unfinished_runs_go_on(
         write_result(path.with_suffix(".json"), 60.0, refine=result)
     words = next(words for words in commands(**PASCAL_R50) if "--refine" in words)
     if trained:
-        assert read_test(words)[0] == path
+        assert read_test(words)[1].path == path
     else:
         assert words == train
 

@@ -7,10 +7,7 @@ import os
 import pickle
 import re
 import resource
-import signal
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,7 +20,7 @@ from engine.recorded import RECORD
 from model import build_model
 from tables import download
 from tables.authors import ALL, choose
-from tests.files import CHECKOUT, OneLine
+from tests.files import OneLine
 from tests.server import Server, free_port, serving
 from util.errors import UserError
 
@@ -123,24 +120,6 @@ def test_a_download_that_is_cut_off_goes_on(
     assert starts == sorted(starts)
     assert starts[0] > len(large) // 5  # what had arrived was not asked for again
     assert starts[-1] > 2 * len(large) // 5
-
-
-def test_a_killed_download_goes_on(server: Server, large: bytes, tmp_path: Path) -> None:
-    to = tmp_path / "authors"
-    server.files[NAME], server.stall_after = large, len(large) // 2
-    process = subprocess.Popen([sys.executable, "prepare.py", *flags(to, server)], cwd=CHECKOUT)
-    deadline = time.monotonic() + 60
-    while sum(path.stat().st_size for path in to.rglob("*.part")) < len(large) // 4:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    process.kill()
-    assert process.wait(10) == -signal.SIGKILL
-    assert not (to / NAME).exists()
-    server.stall_after = None
-    prepare.main(flags(to, server))
-    assert files(to) == [RECORD, NAME]
-    assert (to / NAME).read_bytes() == large
-    assert server.ranges[-1] is not None
 
 
 class Code:
