@@ -47,13 +47,8 @@ def parse(argv: list[str] | None) -> TrainingOptions:
     add("--out", default="outdir", metavar="DIR", help="folder for all output files (default %(default)s)")
     add("--resume", action="store_true", help="go on with an interrupted run, if there is one")
     add_schedule(parser)
-    add(
-        "--amp",
-        nargs="?",
-        const="bf16",
-        choices=("bf16", "fp16"),
-        help="train the backbone in bfloat16, on CUDA also float16",
-    )
+    amp_help = "train the backbone in bfloat16, on CUDA also float16"
+    add("--amp", nargs="?", const="bf16", choices=("bf16", "fp16"), help=amp_help)
     add("--compile", action="store_true", help="compile the backbone with torch.compile")
     add("--released-order", type=whole(2, 64), metavar="N", help="train as the release on N GPUs, fault included")
     add("--tensorboard", action="store_true", help="also write events for TensorBoard")

@@ -104,7 +104,7 @@ def open_evaluation(flags: Any) -> Evaluation:
     checkpoint = load_checkpoint(path)
     if flags.trained_on:
         info = state_training(
-            checkpoint.info, flags.trained_on, path, flags.dataset, root=flags.data_root, splits=flags.splits
+            checkpoint.info, flags.trained_on, path, flags.dataset, root=flags.data_root, hsnet_lists=flags.splits
         )
         checkpoint = checkpoint._replace(info=info)
     info = checkpoint.info
@@ -176,15 +176,17 @@ def test(flags: Any, evaluation: Evaluation) -> dict[str, Any]:
         return result.measured
 
     # The episodes are known before the first image is opened (docs/method.md, section 5).
-    tested = open_evaluation_set(setting, protocol, wanted, flags.data_root, splits=flags.splits, workers=flags.workers)
+    tested = open_evaluation_set(
+        setting, protocol, wanted, flags.data_root, hsnet_lists=flags.splits, workers=flags.workers
+    )
     images, plans, classes, data = tested
     lines = describe_evaluation(setting, protocol, tested, checkpoint.info, path=path, source=flags.episodes_from)
     distributed.say(*lines, *describe_missing_classes(tested, protocol))
     net = build_network(setting.method, setting.backbone, setting.refine)
     load_network(net, checkpoint.state_dict, path)
     net.to(flags.device)
-    splits = flags.splits if protocol == HSNET and wanted.saved is None else None
-    warnings = leakage_warnings(setting, classes, images.class_names, checkpoint.info, path=path, splits=splits)
+    lists = flags.splits if protocol == HSNET and wanted.saved is None else None
+    warnings = leakage_warnings(setting, classes, images.class_names, checkpoint.info, path=path, hsnet_lists=lists)
     for line in warnings:
         distributed.say(f"WARNING: {line}", file=sys.stderr)
     if flags.save_episodes and distributed.rank() == 0:

@@ -31,13 +31,9 @@ SAME = 1e-3  # relative: planned and single matching of a head give the same log
 
 
 def build_network(method: str, backbone: str, refine: bool) -> FewShotNetwork:
-    """Build a network, in training mode, with random weights or as a custom backbone is made.
+    """Build a network by its names, in training mode, with random weights or as a custom backbone is made.
 
-    Arguments:
-        method, backbone: names, as in model.names; custom code is run, and tried on random numbers.
-        refine: whether the network uses the self-support refinement.
-    Raises:
-        UserError: timm or one's own code cannot give it.
+    Custom code is run, and tried on random numbers. Raises UserError if timm or custom code cannot give the network.
     """
     from model import build_model
     from model.fast.check import quietly

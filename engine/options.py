@@ -67,27 +67,13 @@ def make_parser(description: str, known: str = "") -> argparse.ArgumentParser:
     add("--data-root", required=True, metavar="DIR", help="the dataset's folder, or the folder that holds it")
     add_network(parser, f"(default {known}resnet50)", f"(default {known}ssp)")
     add("--fold", type=whole(0, 3), help=f"which classes are novel, 0 to 3 (default {known}0)")
-    add(
-        "--class-order",
-        choices=CLASS_ORDERS,
-        help="folds of coco: contiguous (the paper's own) or interleaved (HSNet's)",
-    )
+    add("--class-order", choices=CLASS_ORDERS, help="folds of coco: contiguous (the paper's) or interleaved (HSNet's)")
     add("--splits", metavar="DIR", help="HSNet's data/splits: the classes of fss, the episodes of HSNet's protocol")
     add("--shot", type=whole(1, 100), help=f"support images of an episode (default {known}1)")
     add("--refine", action=argparse.BooleanOptionalAction, help=f"the self-support refinement (default {known}off)")
     add("--seed", type=whole(0, 2**31 - 1), default=0, help="seed of all random draws (default 0)")
-    add(
-        "--seeds",
-        type=whole(1, 1000),
-        default=PAPER.seeds,
-        help=f"number of seeds to test on, from --seed on (default {PAPER.seeds})",
-    )
-    add(
-        "--engine",
-        choices=ENGINES,
-        default="planned",
-        help="engine of evaluation: planned, or the plain reference (default planned)",
-    )
+    add("--seeds", type=whole(1, 1000), default=PAPER.seeds, help=f"number of seeds to test on (default {PAPER.seeds})")
+    add("--engine", choices=ENGINES, default="planned", help="of evaluation; plain is the reference (default planned)")
     add("--cache-gb", type=positive, default=CACHE_GB, help="memory for images and features (default %(default)s)")
     add("--device", type=device, help="cpu, cuda, cuda:1 (default: cuda if there is one)")
     workers = min(4, os.cpu_count() or 1)
@@ -111,35 +97,18 @@ def add_start(parser: argparse.ArgumentParser) -> None:
         help="the backbone's weights: a file, timm (timm's own), or none (default pretrained/BACKBONE.pth; timm of "
         "timm:NAME; FILE.py:CLASS as it is made)",
     )
-    add(
-        "--features",
-        type=stages,
-        metavar="STAGE[,STAGE]",
-        help="stages of timm:NAME to take (default the last of stride 16 at most)",
-    )
-    add(
-        "--frozen",
-        action="store_true",
-        default=None,
-        help="keep the backbone as it is; --episode 0 then tests its features untrained",
-    )
+    stages_help = "stages of timm:NAME to take (default the last of stride 16 at most)"
+    add("--features", type=stages, metavar="STAGE[,STAGE]", help=stages_help)
+    frozen_help = "keep the backbone as it is; --episode 0 then tests its features untrained"
+    add("--frozen", action="store_true", default=None, help=frozen_help)
 
 
 def add_schedule(parser: argparse.ArgumentParser) -> None:
     """The flags of how long a training is, and of its steps."""
     add = parser.add_argument
-    add(
-        "--batch-size",
-        type=whole(1, most=4096),
-        default=RECIPE.batch_size,
-        help="episodes of a step in all (default %(default)s)",
-    )
-    add(
-        "--accumulate",
-        type=whole(1, most=4096),
-        default=1,
-        help="split a batch into parts, for less memory (default %(default)s)",
-    )
+    parts, size = whole(1, most=4096), RECIPE.batch_size
+    add("--batch-size", type=parts, default=size, help="episodes of a step in all (default %(default)s)")
+    add("--accumulate", type=parts, default=1, help="split a batch into parts, for less memory (default %(default)s)")
     add("--lr", type=positive, default=RECIPE.lr, help="initial learning rate (default %(default)s)")
     add("--crop-size", type=whole(33, 4096), help="side of training crops (default 473, fss 225)")
     add("--episode", type=whole(0), default=RECIPE.episodes, help="number of training episodes (default %(default)s)")
@@ -256,14 +225,10 @@ def default_device() -> torch.device:
 def resolve_setting(
     given: Mapping[str, Any], info: Mapping[str, Any] | None = None, protocol: Protocol = PAPER
 ) -> Setting:
-    """The setting that flags ask for; what no flag tells a checkpoint does, then the defaults.
+    """The setting that flags ask for (None: not given); what no flag tells a checkpoint does, then the defaults.
 
-    Arguments:
-        given: the flags, None for those that were not given.
-        info: what a checkpoint tells of its training.
-        protocol: HSNet's has a class order of its own, and refines only by flag, as the release does.
-    Raises:
-        UserError: flags contradict each other.
+    HSNet's protocol has a class order of its own, and refines only by flag, as the release does.
+    Raises UserError if flags contradict each other.
     """
     known = dict(info or {})
     benchmark = DATASETS[given["dataset"] or known.get("dataset", Setting.dataset)]
@@ -285,8 +250,9 @@ def resolve_setting(
     values["backbone"] = timm.spelled if timm else values["backbone"]
     fold, order = values["fold"], values["class_order"]
     if fold not in benchmark.folds:
-        says = f"{benchmark.name} has no folds, its test classes are a list; leave the flag out"
-        raise UserError(f"--fold {fold}: {says}")
+        raise UserError(
+            f"--fold {fold}: {benchmark.name} has no folds, its test classes are a list; leave the flag out"
+        )
     if order not in benchmark.class_orders and order is None:
         raise UserError(
             f"--dataset {benchmark.name} needs --class-order: contiguous (the paper's own) or interleaved (HSNet's)"

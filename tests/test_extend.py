@@ -75,10 +75,13 @@ def network(names: tuple[str, str]) -> FewShotNetwork:
     return net.eval()
 
 
-def own_flags(names: tuple[str, str]) -> list[str]:
-    """Those that name code."""
-    pairs = zip(("--method", "--backbone"), names, strict=True)
-    return [word for flag, name in pairs if ".py:" in name for word in (flag, name)]
+def custom_names(names: tuple[str, str]) -> dict[str, str]:
+    """Those that are custom code, by "method" and "backbone"."""
+    return {kind: name for kind, name in zip(("method", "backbone"), names, strict=True) if ".py:" in name}
+
+
+def custom_flags(names: tuple[str, str]) -> list[str]:
+    return [word for kind, name in custom_names(names).items() for word in (f"--{kind}", name)]
 
 
 def all_flags(toy: Path, out: Path, names: tuple[str, str], *more: str) -> list[str]:
@@ -175,7 +178,7 @@ def test_prototypes_of_several_shapes_are_refused(toy_copy: Path, tmp_path: Path
     training.main([*argv, "--engine", "plain"])
 
 
-METHOD_CHOICES = {
+HEADS = {
     "NoDict": ("match", "return features", 'match must give a dict with "final"'),
     "NoFinal": ("match", "return {}", 'match must give a dict with "final"'),
     "Three": ("match", "return {'final': features[:, :3]}", "match gives final (2, 3, 5, 7), not logits (2, 2, h, w)"),
@@ -187,9 +190,9 @@ METHOD_CHOICES = {
 }
 
 
-@pytest.mark.parametrize("name", METHOD_CHOICES)
+@pytest.mark.parametrize("name", HEADS)
 def test_heads_are_tried(toy: Path, tmp_path: Path, name: str, one_line_error: OneLine) -> None:
-    method, body, says = METHOD_CHOICES[name]
+    method, body, says = HEADS[name]
     arguments = {"prototypes": "features, mask", "match": "features, fg, bg", "over_shots": "prototypes"}
     arguments["match_episodes"] = "features, fg, bg, scratch"
     code = (
@@ -202,8 +205,7 @@ def test_heads_are_tried(toy: Path, tmp_path: Path, name: str, one_line_error: O
     line = one_line_error(training.main, all_flags(toy, tmp_path / "out", (f"{file}:{name}", TIMM)))
     assert "own.py" in line
     assert says in line
-    works = all_flags(toy, tmp_path / "out", (f"{file}:Works", TIMM), "--episode", "0")
-    assert training.main(works).is_file()
+    assert build_network(f"{file}:Works", TIMM, refine=False)
 
 
 def test_trying_a_head_leaves_no_trace() -> None:
@@ -264,7 +266,7 @@ def test_from_training_to_both_protocols(
     info = load_checkpoint(best).info
     assert (info["method"], info["backbone"]) == named[kind]
 
-    tested = ["--data-root", str(toy), "--checkpoint", str(best), "--workers", "0", *own_flags(named[kind])]
+    tested = ["--data-root", str(toy), "--checkpoint", str(best), "--workers", "0", *custom_flags(named[kind])]
     one = testing.main([*tested, "--episodes", "4", "--seeds", "1", "--json", str(tmp_path / "r.json")])
     written = json.loads(best.with_suffix(".json").read_text())
     assert one["miou"] == pytest.approx(written["miou"], abs=1e-3)
@@ -290,15 +292,11 @@ def test_predict_and_explain(
     Image.fromarray(mask).save(tmp_path / "support_mask.png")
     files = ["--support", str(tmp_path / "support.png"), "--query", str(tmp_path / "query.png")]
     argv = ["--checkpoint", str(trained(kind)), *files, "--out", str(tmp_path / "found"), "--device", "cpu"]
-    shares = predict.main([*argv, "--explain", *own_flags(named[kind])])
+    shares = predict.main([*argv, "--explain", *custom_flags(named[kind])])
     assert list(shares) == [tmp_path / "query.png"]
     assert Image.open(tmp_path / "found" / "query_mask.png").size == (160, 120)
     assert Image.open(tmp_path / "found" / "query_explained.png").width > 640
-    assert hubconf.predictor(trained(kind), **dict(zip(("method", "backbone"), own(named[kind]), strict=True)))
-
-
-def own(names: tuple[str, str]) -> list[str | None]:
-    return [name if ".py:" in name else None for name in names]
+    assert hubconf.predictor(trained(kind), **custom_names(named[kind]))
 
 
 def ends(out: Path) -> tuple[dict[str, torch.Tensor], str]:
@@ -368,19 +366,8 @@ def test_two_processes_train_the_same(toy: Path, named: dict[str, tuple[str, str
     assert len(one) == 4
     if kind == "counting":  # each process normalises its own part of a batch; what is tested is the first one's
         (best,) = (tmp_path / "two").rglob("*.ckpt")
-        tested = [
-            "--data-root",
-            str(toy),
-            "--checkpoint",
-            str(best),
-            "--episodes",
-            "4",
-            "--seeds",
-            "1",
-            "--workers",
-            "0",
-        ]
-        found = testing.main([*tested, *own_flags(names)])
+        tested = ["--data-root", str(toy), "--checkpoint", str(best), *"--episodes 4 --seeds 1 --workers 0".split()]
+        found = testing.main([*tested, *custom_flags(names)])
         assert found["miou"] == pytest.approx(json.loads(best.with_suffix(".json").read_text())["miou"], abs=PIXELS)
         return
     assert two == pytest.approx(one, rel=1e-4)
@@ -463,45 +450,36 @@ def test_wrong_uses(toy: Path, tmp_path: Path, flags: str, says: str, one_line_e
     assert not list((tmp_path / "out").rglob("*.*"))
 
 
-OWN = {
+BACKBONE = "from torch import nn\nclass "
+CUSTOM = {
     "Broken": ("def f(:", "SyntaxError: invalid syntax (own.py, line 1)"),
     "Gone": ("Other = 1", "holds no Gone"),
     "Raises": ("raise OSError('no disk\\nat all')", "line 1: OSError: no disk"),
     "Number": ("Number = 3", "TypeError"),
-    "NoBackbone": (
-        "from torch import nn\nclass NoBackbone(nn.Identity): pass",
-        "its attribute channels is None, no number from 1 on",
-    ),
+    "NoBackbone": (f"{BACKBONE}NoBackbone(nn.Identity): pass", "its attribute channels is None, no number from 1 on"),
     "Narrow": (
-        "from torch import nn\nclass Narrow(nn.Identity):\n    channels, stride = 4, 1",
-        "gives (2, 3, 96, 96), not features (2, 4, h, w)",
+        f"{BACKBONE}Narrow(nn.Identity): channels, stride = 4, 1",
+        "gives (2, 3, 96, 96), not features (2, 4, h",
     ),
-    "Flat": (
-        "from torch import nn\nclass Flat(nn.Flatten):\n    channels, stride = 3, 8",
-        "gives (2, 27648), not features (2, 3, h, w)",
-    ),
-    "Silent": (
-        "from torch import nn\nclass Silent(nn.Identity):\n    channels = 3",
-        "own.py:Silent: Silent is no backbone: its attribute stride is None",
-    ),
+    "Flat": (f"{BACKBONE}Flat(nn.Flatten): channels, stride = 3, 8", "gives (2, 27648), not features (2, 3, h, w)"),
+    "Silent": (f"{BACKBONE}Silent(nn.Identity): channels = 3", "Silent is no backbone: its attribute stride is None"),
     "Fails": (
-        "from torch import nn\nclass Fails(nn.Module):\n    channels = stride = 1\n    def forward(self, x):\n"
-        "        return x.nothing",
+        f"{BACKBONE}Fails(nn.Module):\n    channels = stride = 1\n    def forward(self, x):\n        return x.nothing",
         "line 5: AttributeError",
     ),
 }
 
 
-@pytest.mark.parametrize("name", OWN)
-def test_wrong_backbones_of_ones_own(toy: Path, tmp_path: Path, name: str, one_line_error: OneLine) -> None:
-    code, says = OWN[name]
+@pytest.mark.parametrize("name", CUSTOM)
+def test_wrong_custom_backbones(toy: Path, tmp_path: Path, name: str, one_line_error: OneLine) -> None:
+    code, says = CUSTOM[name]
     file = write(tmp_path / "own.py", code)
     line = one_line_error(training.main, all_flags(toy, tmp_path / "out", ("ssp", f"{file}:{name}")))
     assert "own.py" in line
     assert says in line
 
 
-def test_wrong_heads_of_ones_own(toy: Path, tmp_path: Path, one_line_error: OneLine) -> None:
+def test_wrong_custom_heads(toy: Path, tmp_path: Path, one_line_error: OneLine) -> None:
     code = (
         "from model import FewShotNetwork, SSP\nclass Half(FewShotNetwork):\n    def match(self, *x): pass\n"
         "class Plain:\n    pass\nclass Whole(Half):\n    def prototypes(self, *x): pass\n"

@@ -104,7 +104,6 @@ def test_saved_episodes_and_hsnets_protocol_say_whose_checkpoint_is_looked_for(
     [
         "",
         "[]",
-        "{}",
         '{"format": "other"}',
         '{"format": "ssp-episodes-1", "dataset": "pascal", "fold": 0, "shot": 1, "protocol": "ssp", '
         '"seeds": {"0": []}}',

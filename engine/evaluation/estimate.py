@@ -35,12 +35,7 @@ def unit_seconds(
     protocol: Protocol = PAPER,
     amp: bool = False,
 ) -> float:
-    """Seconds of a unit of :func:`cost`: the faster of two runs of a plan's first episodes.
-
-    Arguments:
-        plan: episodes of a seed.
-        net, images, engine, protocol, amp: as of evaluate.
-    """
+    """Seconds of a unit of :func:`cost`: the faster of two runs of a plan's first episodes."""
     few = {0: plan[: TIMED_EPISODES * world()]}
     options = EvaluationOptions(engine=engine, amp=amp)
     times = [evaluate(net, images, few, protocol, options=options)["seconds"] for _ in range(2)]

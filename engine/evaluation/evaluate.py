@@ -93,9 +93,7 @@ def count_plainly(
 ) -> Tensor:
     """The reference: count the pixels of each episode (E, 4), one at a time, each image through the backbone each time.
 
-    Arguments:
-        episodes: of all seeds.
-        net, images, workers, protocol: as of evaluate.
+    Arguments as of evaluate; the episodes are those of all seeds.
     """
     predictions = _segmented(net, images, episodes, workers, protocol=protocol)
     return torch.stack([count_pixels(prediction, mask).cpu() for prediction, mask in predictions])
@@ -107,9 +105,7 @@ def segment(
 ) -> list[Tensor]:
     """Predict the mask (H, W) uint8 of each episode's query, 1 the target, on the CPU; one episode after the other.
 
-    Arguments:
-        episodes: of all seeds.
-        net, images, workers, protocol: as of evaluate.
+    Arguments as of evaluate; the episodes are those of all seeds.
     """
     return [
         prediction.to("cpu", torch.uint8)

@@ -42,26 +42,25 @@ def open_evaluation_set(
     protocol: Protocol,
     wanted: EpisodesWanted,
     root: str | Path,
-    splits: str | None = None,
+    hsnet_lists: str | None = None,
     workers: int = 0,
 ) -> EvaluationSet:
     """Open the images and plan the episodes: saved ones, HSNet's, or those that the authors draw.
 
     Arguments:
-        setting, protocol: what is tested, and how.
-        wanted: which episodes.
+        setting, protocol, wanted: what is tested, how, and with which episodes.
         root: the dataset's folder, or the one that holds it.
-        splits: HSNet's data/splits, or None.
+        hsnet_lists: HSNet's data/splits, or None.
         workers: processes that read masks.
     """
-    fold, benchmark = setting.fold, setting.benchmark(root, splits)
+    fold, benchmark = setting.fold, setting.benchmark(root, hsnet_lists)
     seeds, episodes, saved = wanted
     if not saved and protocol == PAPER:
         split = benchmark.open_split("test", fold, setting.class_order)
         with distributed.first_process_first():
             plans = plan_seeds(split, setting.shot, seeds, episodes or PAPER.episodes(setting.dataset), workers=workers)
         return EvaluationSet(split.images, plans, split.classes, split.provenance)
-    plans = saved.plans if saved else {0: benchmark.plan_hsnet(splits, fold, setting.shot)}
+    plans = saved.plans if saved else {0: benchmark.plan_hsnet(hsnet_lists, fold, setting.shot)}
     if saved and episodes and episodes > (has := min(map(len, plans.values()))):
         raise UserError(f"--episodes {episodes}: the file of --episodes-from has {has} of a seed; ask for no more")
     everything = [episode for some in plans.values() for episode in some]  # also those that are left out below
@@ -102,12 +101,10 @@ def describe_evaluation(
     path: Path,
     source: str | None = None,
 ) -> list[str]:
-    """A line that says what will be tested, and further ones of what to know of it.
+    """A line that says what will be tested, and notes on it.
 
     Arguments:
-        setting, protocol, tested: of the evaluation.
-        info: what is known of the weights' training.
-        path: of the weights.
+        info, path: the training of the weights, as far as it is known, and their file.
         source: the file of the episodes, if they were saved.
     """
     seeds = list(tested.plans)

@@ -79,13 +79,7 @@ def choose(plans: Plans, result: Mapping[str, Any], count: int) -> list[Shown]:
 
 
 def headline(setting: Setting, protocol: Protocol, plans: Plans, result: Mapping[str, Any]) -> str:
-    """What a page of episodes is about: the network, what it was tested on and how, and its mIoU.
-
-    Arguments:
-        setting, protocol: of the evaluation.
-        plans: episodes by seed.
-        result: of evaluate.
-    """
+    """What a page of episodes is about: the network, what it was tested on and how, and its mIoU."""
     refined = "with refinement" if setting.refine else "without refinement"
     lengths = sorted({len(episodes) for episodes in plans.values()})
     episodes = " to ".join(f"{length:,}" for length in (lengths[0], *lengths[1:][-1:]))
@@ -106,15 +100,7 @@ def write_gallery(
 ) -> Path:
     """Segment the episodes again, draw a panel of each and write them with FOLDER/index.html, which it returns.
 
-    The panels of an earlier page there are replaced.
-
-    Arguments:
-        folder: where the page goes.
-        title: of the page.
-        net: the network, which segments one episode after the other in float32.
-        images: the images that the episodes name.
-        shown: the episodes.
-        protocol: as of evaluate.
+    The panels of an earlier page there are replaced. The network segments one episode after the other in float32.
     """
     check_writable(folder / PANELS)
     remove_leftovers(folder / PANELS)
@@ -141,14 +127,7 @@ def write_gallery(
 
 
 def load_masked(images: ImageSet, image: str, cls: int, side: int | None = None) -> tuple[Image.Image, np.ndarray]:
-    """An image and its episode mask (H, W) of a class.
-
-    Arguments:
-        images: the set that holds the image.
-        image: its id.
-        cls: the class.
-        side: of the square that both are resized to, pixels; None: they keep their size.
-    """
+    """An image, by its id, and its episode mask (H, W) of a class, in their size, or in a square of ``side`` pixels."""
     picture, labels = images.load(image)
     if side is not None:
         picture, labels = square(picture, labels, side)
@@ -158,15 +137,7 @@ def load_masked(images: ImageSet, image: str, cls: int, side: int | None = None)
 def html_page(
     title: str, shown: Sequence[Shown], names: Sequence[str], width: int, class_names: Mapping[int, str]
 ) -> str:
-    """The page of panels, which sorts and filters itself.
-
-    Arguments:
-        title: of the page.
-        shown: the episodes.
-        names: of the panels' files, one an episode.
-        width: of a panel, pixels.
-        class_names: by class number.
-    """
+    """The page of panels, which sorts and filters itself; names: the panels' files, width: theirs in pixels."""
     figures = []
     for (kind, seed, number, iou, episode), name in zip(shown, names, strict=True):
         cls = f"{episode.cls} {class_names.get(episode.cls, '')}".strip()

@@ -101,11 +101,7 @@ def save_episodes(
 ) -> None:
     """Write the episodes of each seed, [QUERY, CLASS, [SUPPORT, ...]], as JSON, atomically.
 
-    Arguments:
-        path: the file.
-        setting, protocol: what the episodes belong to.
-        plans: episodes by seed.
-        data: what they were drawn from; None: unknown.
+    With them it keeps what they belong to, and what they were drawn from (None: unknown).
     """
     content = {
         "format": EPISODES_FORMAT,

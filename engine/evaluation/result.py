@@ -7,7 +7,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -203,11 +203,7 @@ def result_path(
 ) -> Path:
     """Name the file that keeps a result: another name for whatever could give another result.
 
-    Arguments:
-        folder: where results are kept.
-        setting, protocol: what is evaluated, and how.
-        choices: further values that the result depends on.
-        files: whose content the result depends on.
+    That is the setting, the protocol, further choices, and the content of some files.
     """
     inputs = {**setting.as_dict(), "protocol": protocol.name, **choices}
     digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode())
@@ -231,7 +227,7 @@ def find_results(paths: Sequence[str | Path]) -> list[EvaluationResult]:
     for path in map(Path, paths):
         if not (os.access(path, os.R_OK) and (path.is_dir() or path.is_file())):
             raise UserError(f"{path}: does not exist or cannot be read; name result files or their folder")
-        for file in _jsons_below(path) if path.is_dir() else (path,):
+        for file in filter(os.path.isfile, sorted(path.rglob("*.json"))) if path.is_dir() else (path,):
             try:
                 result = EvaluationResult.read(file)
             except ValueError as error:
@@ -244,10 +240,6 @@ def find_results(paths: Sequence[str | Path]) -> list[EvaluationResult]:
             elif file == path:
                 raise UserError(f"{path}: not a result of main.py or test.py --json; name one that is, or a folder")
     return list(found.values())
-
-
-def _jsons_below(folder: Path) -> Iterator[Path]:
-    return (path for path in sorted(folder.rglob("*.json")) if os.path.isfile(path))
 
 
 def finished_result(path: Path) -> EvaluationResult | None:

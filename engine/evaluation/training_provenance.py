@@ -41,7 +41,7 @@ def other_data_note(info: Mapping[str, Any]) -> str:
 
 
 def state_training(
-    info: Mapping[str, Any], text: str, path: Path, dataset: str | None, root: str | Path, splits: str | None
+    info: Mapping[str, Any], text: str, path: Path, dataset: str | None, root: str | Path, hsnet_lists: str | None
 ) -> dict[str, Any]:
     """What is known of weights that do not say it themselves, with what --trained-on says of their training.
 
@@ -51,7 +51,7 @@ def state_training(
         path: of the weights.
         dataset: that is tested, None for the one that they were trained on.
         root: the dataset's folder, or the one that holds it; the lists of fss there tell the classes.
-        splits: HSNet's data/splits, for fss without lists of its own.
+        hsnet_lists: HSNet's data/splits, for fss without lists of its own.
     Raises:
         UserError: the text names no training, or the file tells another.
     """
@@ -71,7 +71,7 @@ def state_training(
         return {**info, **known, "base_classes": sorted(cls for classes in others for cls in classes)}
     listed = {}
     if dataset in (None, benchmark.name):  # the classes of another dataset have other names anyway
-        opened = benchmark(root, splits)
+        opened = benchmark(root, hsnet_lists)
         listed = {split: opened.open_list(split).class_names for split in benchmark.lists[:-1]}
     base, chosen_on = listed.get("train", {}), listed.get("val", {})
     names = {"base_names": [*base.values()], "selection_names": [*chosen_on.values()]}
@@ -98,21 +98,18 @@ def leakage_warnings(
     names: Mapping[int, str],
     info: Mapping[str, Any],
     path: Path,
-    splits: str | Path | None = None,
+    hsnet_lists: str | Path | None = None,
 ) -> list[str]:
     """Say why a result may mean nothing: lists that are not HSNet's own, classes that were trained on.
 
     Arguments:
-        setting: what is tested.
-        classes: the test classes.
-        names: of the classes, by number.
-        info: what the checkpoint knows of its training; a plain state dict knows nothing.
-        path: of the checkpoint.
-        splits: HSNet's data/splits, if the episodes are drawn from there.
+        setting, classes, names: what is tested, the test classes, and their names by number.
+        info, path: what the checkpoint knows of its training, which may be nothing, and its file.
+        hsnet_lists: HSNet's data/splits, if the episodes are drawn from there.
     Returns:
         Lines for people; none if nothing is wrong.
     """
-    lists = None if splits is None else setting.benchmark.hsnet_list(splits, setting.fold)
+    lists = None if hsnet_lists is None else setting.benchmark.hsnet_list(hsnet_lists, setting.fold)
     if lists and hsnet.is_generated(lists):
         line = f"{lists} was {hsnet.GENERATED}: its episodes are not HSNet's"
         return [line, *training_leakage(setting, classes, names, info, path=path)]

@@ -36,15 +36,7 @@ def suffixes(setting: Setting) -> tuple[str, ...]:
 def save_run(
     stem: Path, setting: Setting, state: Mapping[str, Tensor], info: dict[str, Any], previous: Path | None
 ) -> None:
-    """Write STEM.ckpt, and STEM.pth of one of the paper's networks; then remove the previous ones of this run.
-
-    Arguments:
-        stem: of the files.
-        setting: what was trained.
-        state: the weights.
-        info: what the checkpoint says of its training.
-        previous: the stem of the former files, None if there are none.
-    """
+    """Write STEM.ckpt, and STEM.pth of one of the paper's networks; then remove the files of the previous stem."""
     if setting.is_papers:
         save_weights(f"{stem}.pth", state)
     save_checkpoint(f"{stem}{SUFFIX}", Checkpoint(dict(state), info))

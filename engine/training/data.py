@@ -73,14 +73,7 @@ def own_samples(samples: TrainingSamples, batch_size: int, first_step: int, step
 
 
 def training_batches(run: Run, state: Training, compute: ComputeOptions, asked: Interrupts) -> Iterator[Any]:
-    """This process's part of the batch of each step that is left; close it to end its loader processes.
-
-    Arguments:
-        run: what is trained.
-        state: where the run stands.
-        compute: device and loader processes.
-        asked: whether the user asked to stop.
-    """
+    """This process's part of the batch of each step that is left; close it to end its loader processes."""
     schedule = run.schedule
     done = state.snapshot * schedule.steps + len(state.losses)
     own = own_samples(run.samples, schedule.batch_size, done, schedule.snapshots * schedule.steps - done)

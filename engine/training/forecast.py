@@ -43,13 +43,7 @@ class Forecast:
 
 
 def make_forecast(run: Run, trainer: Trainer, state: Training, engine: str) -> Forecast:
-    """Time two steps and a few episodes, which change nothing, and say how long the run takes, unless it is short.
-
-    Arguments:
-        run, trainer: what is trained.
-        state: where the run stands.
-        engine: of evaluation.
-    """
+    """Time two steps and a few episodes, which change nothing, and say how long the run takes, unless it is short."""
     forecast = Forecast(run.schedule, cost(run.selection, engine), cost(run.final, engine))
     is_long = forecast.final_cost > LONG
     if forecast.steps_left(state) > (0 if is_long else MANY_STEPS):

@@ -38,12 +38,7 @@ from util.locks import only_one
 def find_training(last: Path, flags: Mapping[str, Any], resume: bool) -> Training | None:
     """The state of an earlier run to go on from, or of a finished one; None to start a run.
 
-    Arguments:
-        last: the file of the state.
-        flags: of this run; an earlier one must have had the same.
-        resume: whether to go on.
-    Raises:
-        UserError: the flags differ, the state is damaged, or an unfinished run is not to be resumed.
+    Raises UserError if it had other flags, the state is damaged, or an unfinished run is not to be resumed.
     """
     state = load_training(last)
     if not resume:
@@ -73,13 +68,8 @@ def finished_checkpoint(last: Path, state: Training) -> Path:
 def open_files(run: Run, last: Path, state: Training, tensorboard: bool) -> Iterator[RunFiles]:
     """The files of a run, which no other run writes during the block.
 
-    Arguments:
-        run: what is trained.
-        last: the file of the state; the other files are written beside it.
-        state: what to go on from; a new one has no name yet.
-        tensorboard: whether to write TensorBoard's events as well.
-    Raises:
-        UserError: the folder cannot be written, another run writes there, or the state is not of this run.
+    ``last`` is the file of the state; the others are written beside it. The state of a new run has no name yet.
+    Raises UserError if the folder cannot be written, another run writes there, or the state is not of this run.
     """
     check_writable(last.parent)
     is_first = distributed.rank() == 0
@@ -133,10 +123,6 @@ class RunFiles:
         """Keep the network's weights as the best so far, under a name that is free.
 
         The state is written before their files are: a run that is killed in between knows these as its own.
-
-        Arguments:
-            trainer: holds the network.
-            miou: of the network, percent.
         """
         state = self.state
         own = self.folder / state.best_name if state.best_name else None
@@ -182,12 +168,7 @@ class RunFiles:
         }
 
     def finish_snapshot(self, trainer: Trainer, result: Mapping[str, Any]) -> dict[str, Any]:
-        """Write history and state after the evaluation of a snapshot. Returns the history's new line.
-
-        Arguments:
-            trainer: holds the weights that were evaluated.
-            result: their evaluation.
-        """
+        """Write history and state after the evaluation of a snapshot. Returns the history's new line."""
         state, losses = self.state, self.state.losses
         if self.is_first:
             self._restore_best()
@@ -213,13 +194,7 @@ class RunFiles:
             net.load_state_dict(self.state.best_state)
 
     def finish(self, trainer: Trainer, result: Mapping[str, Any], engine: str) -> Path:
-        """Write the result of the best weights, the curve and the last state. Returns the best weights' .ckpt.
-
-        Arguments:
-            trainer: holds the best weights.
-            result: the last evaluation.
-            engine: of evaluation.
-        """
+        """Write the result of the best weights, the curve and the last state. Returns the best weights' .ckpt."""
         setting, schedule, fold, *_, final = self.run
         state = self.state
         if not schedule.snapshots:

@@ -109,12 +109,7 @@ def compile_backbone(net: FewShotNetwork, images: int, crop_size: int) -> None:
 
 
 def start_trainer(options: TrainingOptions, samples: TrainingSamples, resumed: bool) -> Trainer:
-    """The network that a run starts from, with its optimizer. Raises UserError if there is nothing to train.
-
-    Arguments:
-        options: of the run.
-        samples, resumed: as of start_network.
-    """
+    """The network that a run starts from, with its optimizer. Raises UserError if there is nothing to train."""
     setting, schedule, compute = options.setting, options.schedule, options.compute
     device, frozen = compute.device, bool(options.frozen)
     if options.released_order:
@@ -136,13 +131,7 @@ def start_trainer(options: TrainingOptions, samples: TrainingSamples, resumed: b
 
 
 def what_will_run(run: Run, net: FewShotNetwork, done: int) -> list[str]:
-    """A line that says what will run, and further ones of what to know of it.
-
-    Arguments:
-        run: what is trained and tested.
-        net: the network.
-        done: snapshots that are finished.
-    """
+    """A line that says what will run, and notes on it; ``done`` snapshots are finished."""
     setting, schedule, fold, samples, selection, final = run
     device = net.device
     trained = sum(p.numel() for p in net.parameters() if p.requires_grad) / 1e6

@@ -161,7 +161,6 @@ def check_counts(path: Path, state: Training, schedule: Schedule) -> None:
 
 def check_same(path: Path, saved: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     """Raise UserError, naming the flags, if a resumed run was started with other ones."""
-
     if saved.get("code") != given.get("code"):
         raise UserError(f"{path}: was started with other custom code; choose another --out")
     method = "method_code"  # which runs of the version before do not know

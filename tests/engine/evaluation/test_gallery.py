@@ -60,7 +60,7 @@ def kinds(count: int) -> dict[str, list[str]]:
     return {kind: [each.episode.query for each in shown if each.kind == kind] for kind in KINDS}
 
 
-@pytest.mark.parametrize("count", range(6, 20))
+@pytest.mark.parametrize("count", [6, 7, 12, 17, 19])
 def test_both_ends_of_each_class(count: int) -> None:
     found = kinds(count)
     assert set(found["best"]) >= {"10", "20", "30"}

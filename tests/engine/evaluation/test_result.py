@@ -31,7 +31,7 @@ def written(path: Path, result: EvaluationResult = RESULT, **fields: Any) -> Pat
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     flags = {"lr": 0.5, "device": "cpu", "episode": 8}
     result = replace(
-        RESULT, protocol=HSNET, engine="plain", amp=True, warnings=("a doubt",), missing_classes={"3": "a"}
+        RESULT, protocol=HSNET, engine="plain", amp=True, warnings=("a warning",), missing_classes={"3": "a"}
     )
     path = written(tmp_path / "new folder" / "r.json", replace(result, training={"arguments": flags}))
     found = EvaluationResult.read(path)

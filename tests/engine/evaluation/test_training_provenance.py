@@ -44,9 +44,8 @@ def test_the_base_classes_are_all_but_the_folds() -> None:
 
 @pytest.mark.parametrize(
     ("text", "dataset"),
-    [("", None), ("4", None), ("0", "coco"), ("coco:0", None), ("contiguous", None), ("pascal", None), ("voc:0", None),
-     ("pascal:contiguous:0", None), ("0:contiguous", None), ("fss:0", None), ("0 ", None), ("0\n", None), ("²", None)],
-)  # fmt: skip
+    [("", None), ("4", None), ("0", "coco"), ("coco:0", None), ("pascal", None), ("fss:0", None), ("0\n", None)],
+)
 def test_what_is_no_training(text: str, dataset: str | None) -> None:
     with pytest.raises(UserError, match=r"^--trained-on .*: is none of 0 to 3, pascal:0 to 3, ") as raised:
         declared(text, dataset=dataset)
@@ -56,8 +55,8 @@ def test_what_is_no_training(text: str, dataset: str | None) -> None:
 def test_fss_is_told_by_its_lists(toy_fss: Path) -> None:
     info = declared("fss", root=toy_fss)
     assert (len(info["base_names"]), len(info["selection_names"])) == (10, 5)
-    doubts = training_leakage(Setting("fss", None, None), [761], {761: info["base_names"][0]}, info, PATH)
-    assert doubts == [f"w.pth was TRAINED on 1 of the 1 test classes: 761 {info['base_names'][0]}"]
+    warnings = training_leakage(Setting("fss", None, None), [761], {761: info["base_names"][0]}, info, PATH)
+    assert warnings == [f"w.pth was TRAINED on 1 of the 1 test classes: 761 {info['base_names'][0]}"]
     assert declared("fss", dataset="pascal")["base_names"] == []  # the classes of pascal have other names
 
 

@@ -38,19 +38,10 @@ def test_the_one_before_is_kept_until_the_run_is_finished(tmp_path: Path) -> Non
 OTHER_KIND = r"run\.last: not the state of a training run; remove it"
 OUTSIDE = r"run\.last: names a file outside its folder: .*; somebody has edited it; "  # files are written by names
 REFUSED = [
-    ({"format": "another"}, OTHER_KIND),
-    *(
-        (change, OTHER_KIND)
-        for change in (
-            {"scaler": None}, {"history": {}}, {"best_miou": "1"}, {"best_state": []}, {"finished": 1},
-            {"snapshot": -1}, {"name": None}, {"best_name": 3},
-        )
-    ),
-    *(
-        ({field: name}, OUTSIDE)
-        for field in ("name", "best_name", "former")
-        for name in ("../x", "/x", "a/../../x", "..", ".", "a\nb", "a\\b")
-    ),
+    ({"format": "another"}, OTHER_KIND), ({"history": {}}, OTHER_KIND), ({"snapshot": -1}, OTHER_KIND),
+    ({"best_state": []}, OTHER_KIND), ({"best_name": 3}, OTHER_KIND),
+    *(({"name": name}, OUTSIDE) for name in ("../x", "/x", "a/../../x", "..", "a\nb", "a\\b")),
+    ({"best_name": "../x"}, OUTSIDE), ({"former": "../x"}, OUTSIDE),
 ]  # fmt: skip
 
 
