@@ -154,7 +154,7 @@ def is_quick(case: Case) -> bool:
     """Whether make test has it: every flag with a named pipe, and two flags, of input and output, with every kind."""
     if case.kind == "fifo":
         return case.command != "reproduce"
-    return case[:2] in (("main", "--data-root"), ("test", "--json"))
+    return case[:2] in (("main", "--data-root"), ("verify", "--json"))
 
 
 @pytest.fixture(scope="module")
