@@ -30,10 +30,10 @@ from dataset import ImageSet, Plans
 from engine.custom import code_digest, method_digest
 from engine.evaluation.protocol import EvaluationOptions
 from engine.options import add_schedule, add_start, check_engine, default_device, make_parser, resolve_setting, whole
-from engine.training.best import suffixes
 from engine.training.flags import TrainingOptions
 from engine.training.history import need_tensorboard
 from engine.training.state import Training, how_to_go_on, plain_values, state_of
+from engine.training.weight_files import suffixes
 from util import distributed
 from util.errors import UserError
 from util.interrupts import Interrupts, interrupts

@@ -14,7 +14,7 @@ from dataset.pascal import Pascal
 from dataset.provenance import Provenance
 
 DATASETS: dict[str, type[Benchmark]] = {benchmark.name: benchmark for benchmark in (Pascal, Coco, Fss)}
-FOLDS = Benchmark.folds  # every dataset with folds has these four
+FOLDS = sorted({fold for benchmark in DATASETS.values() for fold in benchmark.folds if fold is not None})  # of any
 
 __all__ = [
     "DATASETS",

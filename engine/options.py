@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from dataset import DATASETS
+from dataset import DATASETS, FOLDS
 from dataset.coco import CLASS_ORDERS
 from engine.evaluation.protocol import HSNET, PAPER, Protocol
 from engine.setting import CACHE_GB, ENGINES, MAX_SIDE, MIN_SIDE, RECIPE, Setting
@@ -66,7 +66,7 @@ def make_parser(description: str, known: str = "") -> argparse.ArgumentParser:
     add("--dataset", choices=tuple(DATASETS), help=f"benchmark (default {known}pascal)")
     add("--data-root", required=True, metavar="DIR", help="the dataset's folder, or the folder that holds it")
     add_network(parser, f"(default {known}resnet50)", f"(default {known}ssp)")
-    add("--fold", type=whole(0, 3), help=f"which classes are novel, 0 to 3 (default {known}0)")
+    add("--fold", type=whole(0, FOLDS[-1]), help=f"which classes are novel, 0 to 3 (default {known}0)")
     add("--class-order", choices=CLASS_ORDERS, help="folds of coco: contiguous (the paper's) or interleaved (HSNet's)")
     add("--splits", metavar="DIR", help="HSNet's data/splits: the classes of fss, the episodes of HSNet's protocol")
     add("--shot", type=whole(1, 100), help=f"support images of an episode (default {known}1)")

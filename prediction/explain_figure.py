@@ -45,8 +45,7 @@ def draw_explanation(explanation: Explanation, columns: int = STEP_COLUMNS) -> I
         _draw_match("step 2: first match", "by the supports' FP and BP", found.first, image),
     ]
     if found.confident is not None and found.out1 is not None:
-        fg, bg = settings.fg_mix, settings.bg_mix
-        mixes = f"FP1 = {1 - fg:g} FP + {fg:g} SSFP, BP1 = {bg:g} SSBP + {1 - bg:g} ASBP"
+        mixes = "by FP1, of FP and SSFP, and BP1, of SSBP and ASBP"
         tiles += [
             _draw_confident("step 3: self-support, confident pixels", found.confident, settings, image),
             _draw_match("step 4: second match, out1", mixes, found.out1, image),
@@ -105,9 +104,8 @@ def _draw_confident(title: str, confident: Confident, settings: Matching, image:
 
 def _draw_final(found: Explanation, image: Image.Image) -> Tile:
     mask = np.array(Image.fromarray(found.mask).resize(image.size, Image.Resampling.NEAREST))
-    mix = found.settings.final_mix
     if found.out2 is not None:
-        formula = f"final = {mix:g} out2 + {1 - mix:g} out1"
+        formula = "final mixes out2 and out1"
     elif found.out1 is not None:
         formula = "final = out1, no refinement"
     else:

@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from dataset import FOLDS
 from engine.evaluation.protocol import HSNET, PAPER, Protocol
 from engine.evaluation.result import EvaluationResult, find_results
 from engine.setting import RELEASED_ORDER, SUFFIX, Setting
@@ -149,7 +148,7 @@ def missing_commands(tables: Iterable[Table], folders: Folders, processes: int |
 def _open_cells(tables: Iterable[Table]) -> Iterator[tuple[Experiment, Cell]]:
     """What was not measured, or has a caveat, in the order of the paper's tables; a mean follows from its folds."""
     for row in (row for table in tables for row in table.rows):
-        for cell in row.cells[: len(FOLDS)]:
+        for cell in row.cells[:-1] or row.cells:  # the last one of several is their mean
             is_open = cell.measured is None or cell.caveats
             if is_open and not (row.experiment.data or row.experiment.is_other):
                 yield row.experiment.on_fold(cell.fold), cell

@@ -13,7 +13,7 @@ from itertools import groupby
 from statistics import fmean, pstdev
 from typing import Any, NamedTuple
 
-from dataset import DATASETS, FOLDS
+from dataset import DATASETS
 from engine.evaluation.protocol import PAPER
 from engine.evaluation.result import EvaluationResult
 from engine.setting import AUTHORS
@@ -146,9 +146,10 @@ def _cells(
     mean = row and row.mean
     if experiment.setting.benchmark.folds == (None,):
         return (_fold_cell(None, mean, found.get(experiment, ())),)
-    folds = [found.get(experiment.on_fold(fold), ()) for fold in FOLDS]
-    cells = [_fold_cell(fold, row and row.folds[fold], folds[fold]) for fold in FOLDS]
-    return (*cells, _mean_cell(mean, [results[0] for results in folds if results]))
+    folds = experiment.setting.benchmark.folds
+    measured = [found.get(experiment.on_fold(fold), ()) for fold in folds]
+    cells = [_fold_cell(fold, row and row.folds[fold], results) for fold, results in zip(folds, measured, strict=True)]
+    return (*cells, _mean_cell(mean, [results[0] for results in measured if results], len(folds)))
 
 
 def _fold_cell(fold: int | None, paper: float | None, results: Sequence[EvaluationResult]) -> Cell:
@@ -173,10 +174,10 @@ def _fold_cell(fold: int | None, paper: float | None, results: Sequence[Evaluati
     )
 
 
-def _mean_cell(paper: float | None, folds: Sequence[EvaluationResult]) -> Cell:
-    """The mean of all folds, if they are there."""
-    if len(folds) < len(FOLDS):
-        return Cell(None, paper, gap=f"{len(folds)} of {len(FOLDS)} folds" if folds else "missing")
+def _mean_cell(paper: float | None, folds: Sequence[EvaluationResult], count: int) -> Cell:
+    """The mean of all folds, if they are there; count: how many the dataset has."""
+    if len(folds) < count:
+        return Cell(None, paper, gap=f"{len(folds)} of {count} folds" if folds else "missing")
     first = folds[0]
     same_seeds = len(first.seeds) > 1 and all(fold.seeds.keys() == first.seeds.keys() for fold in folds)
     means = [fmean(fold.seeds[seed] for fold in folds) for seed in first.seeds] if same_seeds else []

@@ -7,7 +7,6 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dataset import FOLDS
 from tables.experiment import labels, row_name
 from tables.tables import Cell, Table
 from util.table import align_columns
@@ -40,7 +39,7 @@ def to_markdown(tables: Sequence[Table]) -> str:
 
 
 def _markdown(table: Table) -> str:
-    folds = [] if len(table.rows[0].cells) == 1 else [f"Fold {fold}" for fold in FOLDS]
+    folds = [f"Fold {cell.fold}" for cell in table.rows[0].cells if cell.fold is not None]
     lines = [["Method", "Setting", "Backbone", "Refine", "Weights", *folds, "Mean" if folds else "mIoU"]]
     marks = table.marks
     for row in table.rows:

@@ -411,13 +411,13 @@ def test_a_process_of_several_is_killed(toy: Path, tmp_path: Path, victim: int) 
 
 def test_torchrun_and_accumulation_give_the_losses_of_one_process(toy: Path, tmp_path: Path) -> None:
     """Small steps: at a learning rate of 1e-3 random weights are chaotic, and rounding grows into percents."""
-    more = ("--lr", "2e-5", "--batch-size", "4", "--episode", "16", "--snapshot", "16")
+    more = ("--lr", "2e-5", "--batch-size", "4", "--episode", "40", "--snapshot", "40")
     training.main(flags(toy, tmp_path / "one", *more))
     training.main(flags(toy, tmp_path / "parts", *more, "--accumulate", "2"))
     process = launch(toy, tmp_path / "two", *more)
     assert process.wait(300) == 0
     losses = {name: load_training(tmp_path / name / LAST).history[0]["losses"] for name in ("one", "parts", "two")}
-    assert len(losses["one"]) == 4
+    assert len(losses["one"]) == 10
     assert losses["parts"] == pytest.approx(losses["one"], rel=1e-4)
     assert losses["two"] == pytest.approx(losses["one"], rel=1e-4)
     assert len(list((tmp_path / "two").rglob("*.pth"))) == 1

@@ -170,7 +170,9 @@ def _is_running(process: int) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:  # another user's
-        pass
+        return True
+    with suppress(OSError):  # a process that has ended but was not waited for still has its number: state Z
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return True
 
 

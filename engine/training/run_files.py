@@ -15,7 +15,6 @@ from engine.evaluation.evaluation_set import missing_classes
 from engine.evaluation.protocol import PAPER
 from engine.evaluation.result import EvaluationResult
 from engine.setting import SUFFIX
-from engine.training.best import free_stem, save_run, suffixes
 from engine.training.data import Run
 from engine.training.history import draw_history, tensorboard_log, write_history
 from engine.training.state import (
@@ -28,6 +27,7 @@ from engine.training.state import (
     save_training,
 )
 from engine.training.trainer import Trainer
+from engine.training.weight_files import free_stem, save_run, suffixes
 from model import FewShotNetwork
 from util import distributed
 from util.errors import UserError
