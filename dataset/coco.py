@@ -120,6 +120,8 @@ class Coco(Benchmark):
             classes = [target for target in classes if target in lists]
         of_class = {target: lists.get(target, []) for target in classes}
         hsnet.check_lists(of_class, path)
+        if not classes:
+            raise UserError(f"{path}: lists no class of fold {fold}; make it again")
         episodes = []
         for _ in range(cls.hsnet_episodes):
             target = hsnet.draw_one(classes, rng)

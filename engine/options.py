@@ -250,9 +250,10 @@ def resolve_setting(
     values["backbone"] = timm.spelled if timm else values["backbone"]
     fold, order = values["fold"], values["class_order"]
     if fold not in benchmark.folds:
-        raise UserError(
-            f"--fold {fold}: {benchmark.name} has no folds, its test classes are a list; leave the flag out"
-        )
+        says = "has no folds, its test classes are a list; leave the flag out"
+        if benchmark.folds != (None,):
+            says = f"has the folds {', '.join(map(str, benchmark.folds))}"
+        raise UserError(f"--fold {fold}: {benchmark.name} {says}")
     if order not in benchmark.class_orders and order is None:
         raise UserError(
             f"--dataset {benchmark.name} needs --class-order: contiguous (the paper's own) or interleaved (HSNet's)"
