@@ -1,6 +1,7 @@
 """A training step and the loader, against the release's way (benchmarks/plain.py): alternating in one run.
 
     python -m benchmarks.training --data-root ../Datasets_SSP [--checkpoint FILE]
+    python -m benchmarks.training --data-root ../Datasets_SSP --against method      what model/fast/training.py is worth
 
 Both take the same batches and start from the same weights, with the refinement and SGD. How many pixels support
 themselves, and so the work of the matching, depends on the weights: a trained checkpoint is the realistic case.
@@ -66,7 +67,7 @@ def plain_optimizer(net: nn.Module) -> torch.optim.Optimizer:
 def measure_steps(args: argparse.Namespace) -> None:
     flags = ["--data-root", args.data_root, "--crop-size", str(args.crop_size), "--batch-size", str(args.batch_size)]
     flags += ["--checkpoint", args.checkpoint] if args.checkpoint else []
-    steps: dict[str, list[list[float]]] = {"plain": [], "ours": []}
+    steps: dict[str, list[list[float]]] = {args.against: [], "ours": []}
     with ExitStack() as stack:
         trainers = {name: stack.enter_context(start_steps([*flags, "--only", name])) for name in steps}
         for _ in range(args.steps):
@@ -75,12 +76,12 @@ def measure_steps(args: argparse.Namespace) -> None:
                 process.stdin.flush()
                 steps[name].append(json.loads(process.stdout.readline()))
     theirs, own = (median(seconds for seconds, _, _ in taken[1:]) for taken in steps.values())
-    of_plain, of_ours = (taken[-1][2] for taken in steps.values())
-    first = [abs(a[1] - b[1]) / a[1] for a, b in zip(steps["plain"][:4], steps["ours"][:4], strict=True)]
+    their_peak, own_peak = (taken[-1][2] for taken in steps.values())
+    first = [abs(a[1] - b[1]) / a[1] for a, b in zip(steps[args.against][:4], steps["ours"][:4], strict=True)]
     print(
-        f"crop {args.crop_size}, batch {args.batch_size}: plain {theirs:.3f} s, ours {own:.3f} s a step, "
-        f"{theirs / own:.2f} x; losses of 4 steps differ by {max(first):.1e}; peak memory plain "
-        f"{of_plain:.2f}, ours {of_ours:.2f} GB",
+        f"crop {args.crop_size}, batch {args.batch_size}: {args.against} {theirs:.3f} s, ours {own:.3f} s a step, "
+        f"{theirs / own:.2f} x; losses of 4 steps differ by {max(first):.1e}; peak memory {args.against} "
+        f"{their_peak:.2f}, ours {own_peak:.2f} GB",
         flush=True,
     )
 
@@ -93,9 +94,11 @@ def start_steps(flags: Sequence[str]) -> subprocess.Popen:
 
 def take_steps(args: argparse.Namespace) -> None:
     """A step for each line of the standard input, with its seconds, its loss and the peak memory so far in GB."""
-    if args.only == "ours" and default_device().type == "cpu":
+    if args.only != "plain" and default_device().type == "cpu":
         keep_freed_memory()  # as engine.training.start does
     drawn, plain, ours = both_ways(args)
+    if args.only == "method":
+        ours.trace = ours.trace  # a trace of its own: no fast form takes its place
     net = plain if args.only == "plain" else ours
     device = next(net.parameters()).device
     if args.only == "plain":
@@ -154,7 +157,13 @@ def main() -> None:
     add("--samples", type=whole(1), default=1000, help="of the loader (default %(default)s)")
     add("--workers", type=whole(0), default=2, help="of the loader (default %(default)s)")
     add("--cache-gb", type=positive, default=1.0, help="of the loader (default %(default)s)")
-    add("--only", choices=("plain", "ours"), help="steps of one way, one for each line of the input")
+    add(
+        "--against",
+        choices=("plain", "method"),
+        default="plain",
+        help="the release's way, or ours by the method itself",
+    )
+    add("--only", choices=("plain", "method", "ours"), help="steps of one way, one for each line of the input")
     args = parser.parse_args()
     if args.only:
         take_steps(args)
@@ -162,7 +171,7 @@ def main() -> None:
     sizes = [(args.crop_size, args.batch_size)] if args.crop_size and args.batch_size else [(241, 2), (473, 4)]
     for args.crop_size, args.batch_size in sizes:
         measure_steps(args)
-    for cache_gb in (0.0, args.cache_gb):
+    for cache_gb in (0.0, args.cache_gb) if args.against == "plain" else ():
         measure_loader(args, cache_gb)
 
 
