@@ -38,9 +38,10 @@ SCRIPTS: dict[str, Callable[[list[str]], object]] = {
 SHELL = {  # what each runs
     "./all.sh": "main.py", "./test.sh": "test.py", "./hsnet_test.sh": "test.py", "./reproduce.sh": "reproduce.py",
 }  # fmt: skip
-OTHERS = {  # flags of other programs
+OTHERS = {  # flags of other programs, and of benchmarks
     "--nproc-per-node", "--nnodes", "--rdzv-backend", "--rdzv-endpoint", "--logdir", "--shm-size", "--help",
     "--strip-components",
+    "--against",
 }  # fmt: skip
 MASKS = "1ikrDlsai5QSf2GiSUR3f8PZUzyTubcuF"  # the augmented masks of the authors, on Google Drive
 VOC, COCO = "pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar", "http://images.cocodataset.org"
