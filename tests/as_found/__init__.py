@@ -1,0 +1,1 @@
+"""Files as people have them, and what the programs say of each."""
