@@ -54,7 +54,7 @@ class Setting:
 
     @property
     def is_papers(self) -> bool:
-        """Tell whether the network is one of the paper's, of which the release has weights too."""
+        """Tell whether the release has weights of the network too."""
         return is_papers(self.method, self.backbone)
 
     @property

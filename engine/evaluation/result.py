@@ -201,10 +201,7 @@ def check_result(content: Mapping[str, Any]) -> None:
 def result_path(
     folder: str | Path, setting: Setting, protocol: Protocol, choices: Mapping[str, Any], files: Sequence[str | Path]
 ) -> Path:
-    """Name the file that keeps a result: another name for whatever could give another result.
-
-    That is the setting, the protocol, further choices, and the content of some files.
-    """
+    """Name the file that keeps a result by all that could give another one: choices, and the content of files too."""
     inputs = {**setting.as_dict(), "protocol": protocol.name, **choices}
     digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode())
     for path in files:

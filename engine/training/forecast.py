@@ -44,7 +44,7 @@ class Forecast:
 
 def make_forecast(run: Run, trainer: Trainer, state: Training, engine: str) -> Forecast:
     """Time two steps and a few episodes, which change nothing, and say how long the run takes, unless it is short."""
-    forecast = Forecast(run.schedule, cost(run.selection, engine), cost(run.final, engine))
+    forecast = Forecast(run.schedule, cost(run.selection, engine), cost(run.test.plans, engine))
     is_long = forecast.final_cost > LONG
     if forecast.steps_left(state) > (0 if is_long else MANY_STEPS):
         forecast.step_seconds = trainer.time_step(first_batch(run.samples, run.schedule.batch_size, trainer.device))

@@ -6,7 +6,6 @@ import json
 import shutil
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,6 @@ from util.files import atomic_write
 
 History = Sequence[Mapping[str, Any]]
 LEAST_SPAN = 5  # points of mIoU on the curve's axis
-
-
-def need_tensorboard() -> None:
-    """Raise UserError if tensorboard is absent."""
-    if find_spec("tensorboard") is None:
-        raise UserError("--tensorboard needs the package tensorboard (pip install tensorboard)")
 
 
 def tensorboard_log(folder: Path) -> Callable[[History], None]:
@@ -65,7 +58,7 @@ def write_history(path: Path, history: History) -> None:
 
 
 def miou_limits(mious: Sequence[float]) -> tuple[float, float]:
-    """The ends of an axis for these mIoUs: at least five points apart, so that noise does not look like progress."""
+    """The ends of an axis for mIoUs: at least five points apart, so that noise does not look like progress."""
     low, high = min(mious), max(mious)
     half = min(max(1.1 * (high - low), LEAST_SPAN), 100) / 2
     middle = min(max((low + high) / 2, half), 100 - half)
@@ -75,13 +68,8 @@ def miou_limits(mious: Sequence[float]) -> tuple[float, float]:
 def draw_history(history: History, path: str | Path, rates: Mapping[int, float], title: str) -> None:
     """Draw the loss of each step, the mIoU of each snapshot and the learning rates as a PNG.
 
+    rates: the learning rate from each of these steps on, counted from 0.
     Prints a note and draws nothing without matplotlib.
-
-    Arguments:
-        history: a mapping for each snapshot: "losses", "steps", "loss", "miou".
-        path: the file to write.
-        rates: the learning rate from each of these steps on, counted from 0.
-        title: what was trained.
     """
     try:
         from matplotlib.figure import Figure
