@@ -54,7 +54,7 @@ from util.interrupts import interrupts
 class Evaluation(NamedTuple):
     """What is to be tested: the weights, what on, how, and with which episodes."""
 
-    path: Path  # of the weights
+    path: Path  # the file of the weights
     checkpoint: Checkpoint
     setting: Setting
     protocol: Protocol

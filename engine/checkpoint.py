@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # files are found before torch is imported to read them
 
     from model import FewShotNetwork
 
-FORMAT = "ssp-checkpoint-1"  # of our own files: weights and what they were trained on
+FORMAT = "ssp-checkpoint-1"  # our own files: weights and what they were trained on
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
 GET_PRETRAINED = (
     "get them with prepare.py weights (timm's resnet50s.gluon_in1k / resnet101s.gluon_in1k), name another file with "

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 PROBE = 96  # pixels, the side of the image that a custom backbone is tried on
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef)  # what may begin with a docstring
-GRID = (5, 7)  # of the features that a custom head is tried on
+GRID = (5, 7)  # rows and columns of the features that a custom head is tried on
 SAME = 1e-3  # relative: planned and single matching of a head give the same logits
 
 

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 from util.errors import UserError
 
-JSON_BYTES = 2**24  # of a JSON; files of datasets and episodes may have more
+JSON_BYTES = 2**24  # the largest JSON; files of datasets and episodes may have more
 
 # Other machines that share a folder have the same numbers for other processes.
 HOST = hashlib.sha256(os.uname().nodename.encode()).hexdigest()[:8]

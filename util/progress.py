@@ -15,7 +15,7 @@ def progress(
 ) -> tqdm:
     """Give the items, ``initial`` of them done already, under a bar that vanishes when it is done.
 
-    None for the items: the caller moves the bar. There is none if stderr is a file, or in other processes than the first.
+    None for the items: the caller moves the bar. Only the first process has one, and only on a terminal.
     """
     hidden = None if rank() == 0 else True
     return tqdm(items, what, total, unit=unit, initial=initial, unit_scale=scale, leave=False, delay=1, disable=hidden)

@@ -33,8 +33,8 @@ class EvaluationSet(NamedTuple):
 class EpisodesWanted(NamedTuple):
     """Which episodes are tested."""
 
-    seeds: Sequence[int]  # of the paper's own protocol
-    episodes: int | None = None  # of a seed; None: the protocol's, or all that are saved
+    seeds: Sequence[int]  # those of the paper's own protocol
+    episodes: int | None = None  # how many a seed has; None: the protocol's, or all that are saved
     saved: SavedEpisodes | None = None  # taken in place of drawn ones
 
 

@@ -40,7 +40,7 @@ def metrics(counts: Mapping[int, Tensor], classes: Collection[int] | None = None
     totals = {cls: counts.get(cls, none) for cls in sorted(counts if classes is None else classes)}
     class_iou = {cls: foreground_iou(total) for cls, total in totals.items()}
     overall = torch.stack(list(totals.values())).sum(0)
-    background = foreground_iou(overall.flip(0))  # of which the true negatives are the hits
+    background = foreground_iou(overall.flip(0))  # true negatives are its hits
     return {
         "miou": sum(class_iou.values()) / len(class_iou),
         "fb_iou": (background + foreground_iou(overall)) / 2,

@@ -18,7 +18,7 @@ from util.files import atomic_write, is_name, read_json
 from util.numbers import whole_number
 
 EPISODES_FORMAT = "ssp-episodes-1"
-EPISODES_BYTES = 2**28  # of a file of episodes: a million of 5 shots
+EPISODES_BYTES = 2**28  # the largest file of episodes: a million of 5 shots
 MOST_PLANNED = 10**7  # episodes of all seeds, which lie in memory
 MOST_CLASSES = 1000  # FSS-1000 counts as far
 
@@ -27,10 +27,10 @@ MOST_CLASSES = 1000  # FSS-1000 counts as far
 class Protocol:
     """How a network is evaluated, but for the episodes themselves."""
 
-    name: str  # of the flag --protocol
+    name: str  # as the flag --protocol takes it
     title: str
     seeds: int
-    side: int | None  # of the square that images are resized to, in pixels; None: they keep their size
+    side: int | None  # pixels of the square that images are resized to; None: they keep their size
     ignored_is_background: bool  # whether a support's pixels labelled 255 count as background
     over_all_classes: bool  # the mean is over all classes of the fold, else over those that were drawn
 

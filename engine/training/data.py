@@ -32,7 +32,7 @@ class Run(NamedTuple):
     fold: Fold
     samples: TrainingSamples
     selection: Plans  # the episodes of the evaluation after a snapshot
-    test: EvaluationSet  # of the last evaluation
+    test: EvaluationSet  # what the last evaluation is about
 
 
 def open_run(flags: Any) -> Run:
@@ -81,7 +81,7 @@ def training_batches(run: Run, state: Training, compute: ComputeOptions, asked: 
     try:
         yield from batches(own, share, compute.workers, pin_memory=compute.device.type == "cuda")
     except RuntimeError:  # a loader process ended
-        if asked.asked:  # by the same signal; the state that was saved last is whole
+        if asked.asked:  # the same signal ended it; the state that was saved last is whole
             raise KeyboardInterrupt from None
         raise
 

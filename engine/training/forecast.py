@@ -19,10 +19,10 @@ class Forecast:
     """How long a run still takes. A cost is of engine.evaluation.estimate."""
 
     schedule: Schedule
-    snapshot_cost: int  # of the evaluation after a snapshot
-    final_cost: int  # of the last evaluation
+    snapshot_cost: int  # the evaluation after a snapshot
+    final_cost: int  # the last evaluation
     step_seconds: float = 0.0
-    unit_seconds: float = 0.0  # of a unit of cost
+    unit_seconds: float = 0.0  # the time that a unit of cost takes
 
     def note_steps(self, seconds: float, steps: int) -> None:
         """Note how long some steps took; there are none if a run goes on with the evaluation."""

@@ -56,7 +56,7 @@ def wrap_parallel(net: FewShotNetwork, device: torch.device, may_leave_out: bool
         if may_leave_out:
             warnings.filterwarnings("ignore", "find_unused_parameters=True was specified")  # though none is unused
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # of a new name, which PyTorch 2.4 does not know
+            warnings.simplefilter("ignore", FutureWarning)  # for a new name, which PyTorch 2.4 does not know
             return DistributedDataParallel(
                 net,
                 device_ids=[device] if device.type == "cuda" else None,

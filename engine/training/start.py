@@ -119,7 +119,7 @@ def start_trainer(flags: Any, run: Run, compute: ComputeOptions, resumed: bool) 
     if device.type == "cpu":
         keep_freed_memory()
     if device.type == "cpu" or compute.amp:
-        net.to(memory_format=torch.channels_last)  # in which convolutions are faster there
+        net.to(memory_format=torch.channels_last)  # convolutions are faster in it there
     net.backbone_dtype = DTYPES[compute.amp]
     if compute.compiled:
         episodes = schedule.batch_size // distributed.world() // compute.accumulate

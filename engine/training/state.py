@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FORMAT = "ssp-training-1"
-NAMES = ("name", "best_name", "former")  # of files, by which these are written and removed
-COUNTED = ("snapshot", "steps", "loss", "lr", "miou", "fb_iou")  # in a line of the history
+NAMES = ("name", "best_name", "former")  # files are written and removed by these names
+COUNTED = ("snapshot", "steps", "loss", "lr", "miou", "fb_iou")  # the numbers in a line of the history
 
 
 def _are_weights(value: Any) -> bool:
@@ -57,16 +57,16 @@ class Training:
 
     arguments: dict[str, Any]
     snapshot: int = 0  # finished ones
-    losses: list[float] = field(default_factory=list)  # of the steps of the snapshot under way
+    losses: list[float] = field(default_factory=list)  # the steps of the snapshot under way
     state_dict: dict[str, Tensor] = field(default_factory=dict)
     optimizer: dict[str, Any] = field(default_factory=dict)
     scaler: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
-    name: str = ""  # of the files of this run, such as resnet50_1shot, or resnet50_1shot_2
+    name: str = ""  # what the files of this run begin with, such as resnet50_1shot_2
     best_miou: float = -1.0
-    best_name: str = ""  # of the best weights' files
+    best_name: str = ""  # the files of the best weights
     best_state: dict[str, Tensor] = field(default_factory=dict)
-    former: str = ""  # of the best weights' files before, which are still to be removed
+    former: str = ""  # the files of the best weights before, still to be removed
     finished: bool = False
 
 
@@ -97,7 +97,7 @@ def find_training(last: Path, flags: Mapping[str, Any], resume: bool) -> Trainin
         return None
     if state is not None:
         check_same(last, state.arguments, flags)
-    elif any(last.parent.glob(f"{glob.escape(last.stem)}_*")):  # of a first run nothing need be said
+    elif any(last.parent.glob(f"{glob.escape(last.stem)}_*")):  # a first run needs no word
         say(f"{last}: is gone, so there is no run to resume; starting one")
     return state
 
@@ -120,7 +120,7 @@ def previous_of(path: Path) -> Path:
 def keep_finished(path: Path) -> None:
     """Make room for a new run's state: that of a finished one is kept as PATH.1, the next as PATH.2, and so on."""
     if path.is_file():
-        previous_of(path).unlink(missing_ok=True)  # of the finished one too, if a kill has left it
+        previous_of(path).unlink(missing_ok=True)  # the finished run's too, if a kill has left it
         numbered = (path.with_name(f"{path.name}.{number}") for number in count(1))
         path.replace(next(each for each in numbered if not each.exists()))
 

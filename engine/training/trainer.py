@@ -25,7 +25,7 @@ from util.distributed import from_all, rank, spread_from_first, sum_over_process
 from util.errors import UserError
 
 MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
-DTYPES = {None: None, "bf16": torch.bfloat16, "fp16": torch.float16}  # of --amp
+DTYPES = {None: None, "bf16": torch.bfloat16, "fp16": torch.float16}  # what --amp takes
 
 
 class Trainer:
