@@ -31,7 +31,6 @@ from engine.custom import code_digest, method_digest
 from engine.evaluation.protocol import EvaluationOptions
 from engine.options import add_schedule, add_start, check_engine, default_device, make_parser, resolve_setting, whole
 from engine.setting import Setting
-from engine.training.flags import ComputeOptions
 from engine.training.state import Training, find_training, how_to_go_on, plain_values, state_of
 from util import distributed
 from util.errors import UserError
@@ -96,6 +95,7 @@ def train(flags: Any, asked: Interrupts) -> Path:
     from engine.training.forecast import make_forecast
     from engine.training.run_files import finished_checkpoint, open_files, weight_suffixes
     from engine.training.start import start_trainer, what_will_run
+    from engine.training.trainer import ComputeOptions
 
     if flags.batch_size % (distributed.world() * flags.accumulate):
         among = f"{distributed.world()} processes x --accumulate {flags.accumulate}"

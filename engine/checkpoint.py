@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dataset import DATASETS, FOLDS
 from dataset.coco import CLASS_ORDERS
+from dataset.provenance import PROVENANCE_RULES
 from engine.recorded import recorded_info
 from engine.setting import SUFFIX
 from model.names import is_backbone, is_method, is_papers
 from util.errors import UserError, refusal
-from util.fields import Rule, check_fields, dict_of, list_of, number, one_of, optional, scalar, whole
+from util.fields import Rule, check_fields, dict_of, list_of, number, one_of, optional, scalar, whole, with_fields
 from util.files import atomic_write
 
 if TYPE_CHECKING:  # files are found before torch is imported to read them
@@ -39,7 +40,7 @@ INFO_RULES: dict[str, Rule] = {
     "refine": one_of(False, True),
     "miou": number(),
     "arguments": dict_of(scalar),
-    "data": optional(dict_of(scalar)),
+    "data": optional(with_fields(PROVENANCE_RULES)),
     **dict.fromkeys(("base_classes", "novel_classes"), list_of(lambda x: type(x) is int)),
     **dict.fromkeys(("base_names", "selection_names", "novel_names"), list_of(lambda x: type(x) is str)),
 }

@@ -22,21 +22,13 @@ def describe_training(info: Mapping[str, Any]) -> str:
     refine = ", refine" if info.get("refine") else ""
     whose = "by the authors " if info.get("weights") == AUTHORS else ""
     said = ", as --trained-on says" if info.get("declared") else ""
-    data = f" ({label})" if (label := other_data(info)) else ""
+    data = f" ({label})" if (label := label_of(from_dict(info.get("data")))) else ""
     return one_line(f"trained {whose}on {info['dataset']}{fold}{order}{data}{shot}{refine}{said}")
-
-
-def other_data(info: Mapping[str, Any]) -> str:
-    """Which other data than the benchmark's weights were trained on, "" for the benchmark's own or if nobody knows."""
-    try:
-        return label_of(from_dict(info.get("data")))
-    except ValueError:
-        return ""
 
 
 def other_data_note(info: Mapping[str, Any]) -> str:
     """What to say of weights that were trained on other data than the benchmark's; "" of others."""
-    label = other_data(info)
+    label = label_of(from_dict(info.get("data")))
     return f"the weights were trained on {label}: what they find in other images means little" if label else ""
 
 

@@ -18,8 +18,8 @@ from dataset.samples import Sample, TrainingSamples, as_input
 from engine.evaluation.evaluation_set import EvaluationSet
 from engine.evaluation.protocol import PAPER, plan_seeds
 from engine.setting import Schedule, Setting
-from engine.training.flags import ComputeOptions
 from engine.training.state import Training
+from engine.training.trainer import ComputeOptions
 from util.distributed import first_process_first, rank, world
 from util.interrupts import Interrupts
 

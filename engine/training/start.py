@@ -16,8 +16,7 @@ from engine.evaluation.evaluation_set import describe_missing_classes
 from engine.evaluation.protocol import PAPER
 from engine.setting import FROM_TIMM, RANDOM, Setting, spans
 from engine.training.data import Run
-from engine.training.flags import ComputeOptions
-from engine.training.trainer import DTYPES, Trainer, make_optimizer
+from engine.training.trainer import DTYPES, ComputeOptions, Trainer, make_optimizer
 from model import FewShotNetwork, calibrate_batch_norms
 from model.names import custom_class, timm_name
 from util import distributed
