@@ -54,7 +54,7 @@ from util.interrupts import interrupts
 class Evaluation(NamedTuple):
     """What is to be tested: the weights, what on, how, and with which episodes."""
 
-    path: Path  # of the weights
+    path: Path  # the file of the weights
     checkpoint: Checkpoint
     setting: Setting
     protocol: Protocol
@@ -129,14 +129,12 @@ def take_saved(flags: Any, saved: SavedEpisodes) -> Any:
 
 
 def check_outputs(flags: Any, path: Path) -> None:
-    """Raise UserError if what is to be written cannot be, or is what is read; path: of the weights."""
-    from engine.evaluation.gallery import PANELS
-
+    """Raise UserError if what is to be written cannot be, or is what is read, such as the weights at ``path``."""
     outputs = {"--json": flags.json, "--save-episodes": flags.save_episodes}
     check_apart(outputs, [path, path.with_suffix(".pth"), path.with_suffix(SUFFIX), flags.episodes_from])
     for file in filter(None, outputs.values()):
         check_file(file)
-    for folder in filter(None, (flags.visualize and Path(flags.visualize) / PANELS, flags.results)):
+    for folder in filter(None, (flags.visualize, flags.results)):
         check_writable(folder)
 
 

@@ -1,7 +1,4 @@
-"""Files of weights: released state dicts, our own checkpoints, ImageNet weights.
-
-No pickle is trusted: files are read with ``weights_only=True`` or as safetensors (model.weights.read_tensors).
-"""
+"""Files of weights: released state dicts, our own checkpoints, ImageNet weights (model.weights reads them safely)."""
 
 from __future__ import annotations
 
@@ -13,11 +10,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dataset import DATASETS, FOLDS
 from dataset.coco import CLASS_ORDERS
+from dataset.provenance import PROVENANCE_RULES
 from engine.recorded import recorded_info
 from engine.setting import SUFFIX
 from model.names import is_backbone, is_method, is_papers
 from util.errors import UserError, refusal
-from util.fields import Rule, check_fields, dict_of, list_of, number, one_of, optional, scalar, whole
+from util.fields import Rule, check_fields, dict_of, list_of, number, one_of, optional, scalar, whole, with_fields
 from util.files import atomic_write
 
 if TYPE_CHECKING:  # files are found before torch is imported to read them
@@ -25,15 +23,13 @@ if TYPE_CHECKING:  # files are found before torch is imported to read them
 
     from model import FewShotNetwork
 
-FORMAT = "ssp-checkpoint-1"  # of our own files: weights and what they were trained on
+FORMAT = "ssp-checkpoint-1"  # our own files: weights and what they were trained on
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
 GET_PRETRAINED = (
     "get them with prepare.py weights (timm's resnet50s.gluon_in1k / resnet101s.gluon_in1k), name another file with "
     "--pretrained, or start from random weights with --pretrained none"
 )
-
 OTHER_PRETRAINED = "name a file of the backbone's weights with --pretrained, or start from random weights (none)"
-
 
 # What a checkpoint may say of its training; what it need not say is absent.
 INFO_RULES: dict[str, Rule] = {
@@ -44,7 +40,7 @@ INFO_RULES: dict[str, Rule] = {
     "refine": one_of(False, True),
     "miou": number(),
     "arguments": dict_of(scalar),
-    "data": optional(dict_of(scalar)),
+    "data": optional(with_fields(PROVENANCE_RULES)),
     **dict.fromkeys(("base_classes", "novel_classes"), list_of(lambda x: type(x) is int)),
     **dict.fromkeys(("base_names", "selection_names", "novel_names"), list_of(lambda x: type(x) is str)),
 }
@@ -124,7 +120,7 @@ def write(path: str | Path, content: dict[str, Any]) -> None:
     """Write tensors and plain containers, atomically."""
     import torch
 
-    buffer = io.BytesIO()  # a full disk then fails in our own write, not inside torch.save
+    buffer = io.BytesIO()  # so that a full disk fails in our own write, not inside torch.save
     torch.save(content, buffer)
     with atomic_write(path) as file:
         file.write(buffer.getbuffer())
@@ -147,8 +143,7 @@ def find_checkpoint(folder: str | Path, pattern: str = "*") -> Path:
 
 
 def load_network(net: nn.Module, state: Mapping[str, Tensor], path: str | Path) -> None:
-    """Load a state dict that was read from a file; raises UserError unless keys and shapes are the network's own and
-    all numbers finite."""
+    """Load a state dict of a file; raises UserError unless keys and shapes fit and all numbers are finite."""
     from model.weights import load_strict
 
     with errors_name(path):
@@ -159,22 +154,17 @@ def load_network(net: nn.Module, state: Mapping[str, Tensor], path: str | Path) 
 
 
 def load_pretrained(net: FewShotNetwork, path: str | Path, hint: str = GET_PRETRAINED) -> None:
-    """Load the ImageNet weights of a file into the backbone of a network. Raises UserError if it cannot be used.
-
-    hint: for people, where to get such a file.
-    """
+    """Load a file's ImageNet weights into the backbone. Raises UserError; the hint says where to get such a file."""
     if not Path(path).is_file():
         raise UserError(f"{path}: no weights there: {hint}")
     from model.weights import OtherStem, adapt_pretrained, unwrap
 
     content = read(path)
-    try:
-        with errors_name(path):
+    with errors_name(path):
+        try:
             adapt_pretrained(net, unwrap(content))
-    except UserError as error:
-        if isinstance(error.__cause__, OtherStem):
-            raise UserError(f"{error}; {hint}") from error
-        raise
+        except OtherStem as error:
+            raise ValueError(f"{error}; {hint}") from error
 
 
 def find_pretrained(path: str | None, backbone: str) -> Path:

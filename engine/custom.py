@@ -10,6 +10,7 @@ import copy
 import hashlib
 import shlex
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.util import module_from_spec, spec_from_file_location
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 PROBE = 96  # pixels, the side of the image that a custom backbone is tried on
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef)  # what may begin with a docstring
-GRID = (5, 7)  # of the features that a custom head is tried on
+GRID = (5, 7)  # rows and columns of the features that a custom head is tried on
 SAME = 1e-3  # relative: planned and single matching of a head give the same logits
 
 
@@ -68,10 +69,10 @@ def load_custom_backbone(backbone: str) -> nn.Module:
     for mode in (module.eval, module.train):
         _run(backbone, mode)
         features = _run(backbone, module, torch.zeros(2, 3, PROBE, PROBE))
-        shape = tuple(features.shape) if isinstance(features, torch.Tensor) else type(features).__name__
-        if not isinstance(shape, tuple) or len(shape) != 4 or shape[:2] != (2, module.channels):
-            expected = f"(2, {module.channels}, h, w)"
-            raise UserError(f"--backbone {backbone}: gives {shape}, not features {expected} (docs/extend.md)")
+        shape = tuple(features.shape) if isinstance(features, torch.Tensor) else ()
+        if len(shape) != 4 or shape[:2] != (2, module.channels):
+            found, expected = shape or type(features).__name__, f"(2, {module.channels}, h, w)"
+            raise UserError(f"--backbone {backbone}: gives {found}, not features {expected} (docs/extend.md)")
     module.load_state_dict(before)
     if not features.requires_grad:  # there is nothing to train in it
         module.requires_grad_(False)
@@ -93,10 +94,7 @@ def load_custom_head(method: str, refine: bool) -> type[FewShotNetwork]:
 
 
 def try_head(net: FewShotNetwork, method: str) -> None:
-    """Match random features of two episodes in all ways that a run will use; changes nothing in the network.
-
-    Raises UserError if what the head gives is not what :class:`model.FewShotNetwork` asks for.
-    """
+    """Try all that a run will use of a head on random features, which changes nothing. Raises UserError if it fails."""
     import torch
 
     from model import FewShotNetwork
@@ -134,8 +132,6 @@ def try_head(net: FewShotNetwork, method: str) -> None:
 def load_class(text: str) -> Any:
     """What FILE.py:CLASS names. The file is run, once. Raises UserError if it cannot be, or holds no such class."""
     found = CUSTOM_CODE.fullmatch(text)
-    if found is None:
-        raise UserError(f"{text}: not FILE.py:CLASS")
     (path,) = code_files(text)
     name = f"custom_code_{path.stem}_{code_digest(text)[:12]}"
     if name not in sys.modules:
@@ -154,10 +150,7 @@ def load_class(text: str) -> Any:
 
 
 def code_files(*names: str) -> list[Path]:
-    """The files of the methods and backbones that are custom code: what a network depends on, besides weights.
-
-    Raises UserError if one is missing.
-    """
+    """The files of the methods and backbones that are custom code. Raises UserError if one is missing."""
     paths = [Path(found["file"]) for found in map(CUSTOM_CODE.fullmatch, names) if found]
     for path in paths:
         if not path.is_file():
@@ -184,25 +177,18 @@ def _run(text: str, code: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def _place(text: str, error: BaseException) -> str:
-    """The last line of one's own file that an error passed."""
+    """The last line of the custom file that an error passed."""
     file = CUSTOM_CODE.fullmatch(text)["file"]
-    trace, line = error.__traceback__, None
-    while trace:
-        if Path(trace.tb_frame.f_code.co_filename).resolve() == Path(file).resolve():
-            line = trace.tb_lineno
-        trace = trace.tb_next
-    return f"{file}, line {line}" if line else text
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == Path(file).resolve()]
+    return f"{file}, line {lines[-1]}" if lines else text
 
 
 def resolve_network(path: str | Path, info: Mapping[str, Any], given: Mapping[str, str | None]) -> dict[str, str]:
     """The method and backbone of a checkpoint's network; custom code as a flag names it.
 
-    Arguments:
-        path: of the checkpoint.
-        info: what it knows.
-        given: the flags "method" and "backbone", None for those that were not given.
-    Raises:
-        UserError: a flag names another one, or none names the code that is to be run.
+    The flags given are "method" and "backbone", None if left out. Raises UserError if a flag names another one, or none
+    names the code that is to be run.
     """
     names = ("method", "backbone")
     code = [name for name in names if custom_class(info[name]) and given.get(name) is None]
@@ -232,10 +218,7 @@ def _takes_weights_of(flag: str, method: str) -> bool:
 
 @cache
 def method_digest() -> str:
-    """The sha256 of the code of the networks and the loss: results and runs of other code are not the same.
-
-    Comments, docstrings and layout do not count.
-    """
+    """The sha256 of the code of the networks and the loss, without its comments, docstrings and layout."""
     digest = hashlib.sha256()
     for path in sorted((Path(__file__).parents[1] / "model").glob("*.py")):
         if path.stem not in ("__init__", "names", "weights"):

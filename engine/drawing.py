@@ -131,11 +131,7 @@ def draw_line(text: str) -> Image.Image:
 
 
 def draw_row(tiles: Sequence[Tile], side: int, height: int | None = None) -> Image.Image:
-    """Tiles next to each other, each picture fitted into a square, under captions and details.
-
-    side: of the square, in pixels.
-    height: pixels, where pictures need less than the square's.
-    """
+    """Tiles next to each other, each picture fitted into ``side`` x (``height`` or ``side``) pixels, under its text."""
     lines = max(len(tile.details) for tile in tiles)
     text_height = DETAIL_HEIGHT * (1 + lines) if lines else CAPTION_HEIGHT
     height = side if height is None else height

@@ -22,7 +22,6 @@ from util.numbers import LARGEST, whole_number
 if TYPE_CHECKING:  # scripts answer --help and wrong flags before torch is imported
     import torch
 
-
 LARGEST_COUNT = 10**6  # what is counted is kept in memory
 BACKBONE_CHOICES = f"{', '.join(BACKBONES)}, timm:NAME, or FILE.py:CLASS of your own"  # what --backbone takes
 METHOD_CHOICES = f"{', '.join(METHODS)}, or FILE.py:CLASS of your own"  # what --method takes
@@ -57,7 +56,7 @@ def parse_flags(parser: argparse.ArgumentParser, argv: list[str] | None) -> Any:
 
 
 def make_parser(description: str, known: str = "") -> argparse.ArgumentParser:
-    """A parser with the flags that main.py and test.py share. A default of None is resolved later.
+    """A parser with the flags that main.py and test.py share; a default of None is resolved later.
 
     known: for the help, what comes before the defaults, such as "the checkpoint's, else ".
     """
@@ -248,18 +247,14 @@ def resolve_setting(
             raise UserError(f"--features belongs to --backbone timm:NAME, not to {values['backbone']}")
         timm = timm._replace(stages=features)
     values["backbone"] = timm.spelled if timm else values["backbone"]
-    fold, order = values["fold"], values["class_order"]
-    if fold not in benchmark.folds:
-        says = "has no folds, its test classes are a list; leave the flag out"
-        if benchmark.folds != (None,):
-            says = f"has the folds {', '.join(map(str, benchmark.folds))}"
-        raise UserError(f"--fold {fold}: {benchmark.name} {says}")
-    if order not in benchmark.class_orders and order is None:
-        raise UserError(
-            f"--dataset {benchmark.name} needs --class-order: contiguous (the paper's own) or interleaved (HSNet's)"
-        )
+    fold, order, name = values["fold"], values["class_order"], benchmark.name
+    if fold not in benchmark.folds:  # which the flag has checked for datasets with folds
+        raise UserError(f"--fold {fold}: {name} has no folds, its test classes are a list; leave the flag out")
     if order not in benchmark.class_orders:
-        raise UserError(f"--class-order {order} belongs to --dataset coco, {benchmark.name} has but one order")
+        if order is not None:
+            raise UserError(f"--class-order {order} belongs to --dataset coco, {name} has but one order")
+        orders = "contiguous (the paper's own) or interleaved (HSNet's)"
+        raise UserError(f"--dataset {name} needs --class-order: {orders}")
     try:
         return Setting.of(values)
     except ValueError as error:

@@ -64,10 +64,8 @@ def is_recorded(folder: Path, name: str) -> bool:
         return False
     found = fingerprint(path)
     if found != {field: known[field] for field in found}:
-        raise UserError(
-            f"{path}: has changed since it was fetched and checked ({folder / RECORD}); remove it and fetch it again "
-            f"with prepare.py checkpoints"
-        )
+        changed = f"has changed since it was fetched and checked ({folder / RECORD})"
+        raise UserError(f"{path}: {changed}; remove it and fetch it again with prepare.py checkpoints")
     return True
 
 

@@ -13,11 +13,11 @@ from model import check_refine
 from model.names import custom_class, in_file_names, is_papers
 
 WEIGHTS_FROM = OWN, AUTHORS = ("own", "authors")  # who trained a network
-SUFFIX = ".ckpt"  # of our own files of weights; plain state dicts are .pth
-ENGINES = ("planned", "plain")  # of evaluation
-CACHE_GB = 1.0  # of evaluation: features of about 80 images of VOC's size
-# Of images of one's own, pixels: the longer side at most (6,400 features, 160 MB to compare each with each), and the
-# shorter side at least (4 x 4 features, about what the matching's fallback of 12 pixels needs).
+SUFFIX = ".ckpt"  # our own files of weights; plain state dicts are .pth
+ENGINES = ("planned", "plain")  # the ways to evaluate
+CACHE_GB = 1.0  # holds the features of about 80 images of VOC's size
+# Sides in pixels of a user's own images: the longer one at most (6,400 features, 160 MB to compare each with each), the
+# shorter one at least (4 x 4 features, about what the matching's fallback of 12 pixels needs).
 MAX_SIDE, MIN_SIDE = 640, 32
 
 
@@ -54,7 +54,7 @@ class Setting:
 
     @property
     def is_papers(self) -> bool:
-        """Tell whether the network is one of the paper's, of which the release has weights too."""
+        """Tell whether the release has weights of the network too."""
         return is_papers(self.method, self.backbone)
 
     @property
@@ -113,9 +113,9 @@ class Schedule:
         return self.lr * 0.1 ** sum(iteration >= step for step in self.drops)
 
 
-RANDOM = "none"  # of main.py's --pretrained: random weights instead of a file of ImageNet weights
-FROM_TIMM = "timm"  # of the same flag: timm's own weights of a network of timm
-RELEASED_ORDER = 2  # GPUs of the published trainings of several supports (docs/reproduce.md)
+RANDOM = "none"  # --pretrained none: random weights instead of a file of ImageNet weights
+FROM_TIMM = "timm"  # --pretrained timm: timm's own weights of a network of timm
+RELEASED_ORDER = 2  # the GPUs of the published trainings of several supports (docs/reproduce.md)
 RECIPE = Schedule(episodes=24000, snapshot=1200, batch_size=4, lr=1e-3)  # the paper's; crop sizes are the datasets'
 
 

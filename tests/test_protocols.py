@@ -168,15 +168,6 @@ def test_outputs_over_inputs(toy: Path, checkpoint: Path, tmp_path: Path, one_li
     assert not (tmp_path / "x").exists()
 
 
-def test_a_variable_of_torchrun_that_was_left(
-    toy: Path, checkpoint: Path, one_line_error: OneLine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "old")
-    line = one_line_error(testing.main, flags(toy, checkpoint, "--episodes", 1, "--seeds", 1))
-    assert line.startswith("error: TORCHELASTIC_RUN_ID is set, but not by torchrun (")
-    assert line.endswith("; start with torchrun, or unset it")
-
-
 def paint(path: Path, array: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(array).save(path)

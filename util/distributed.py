@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
-from util.errors import UserError, first_line, printable
+from util.errors import UserError, printable
 
 if TYPE_CHECKING:  # what needs no torch, such as --help, does not wait for it
     import torch
@@ -35,25 +35,21 @@ def start(device: torch.device) -> torch.device:
 
     On CUDA each process takes the GPU of its local rank. Raises UserError if this machine lacks that GPU.
     """
-    if launched() and not group():
-        global has_joined
-        has_joined = True
-        import torch
-        import torch.distributed as dist
+    if not launched() or group():
+        return device
+    global has_joined
+    has_joined = True
+    import torch
 
-        if device.type == "cuda":
-            local, gpus = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
-            if device.index is not None and int(os.environ.get("WORLD_SIZE", 1)) > 1:
-                raise UserError(f"--device {device} is one GPU for all processes; leave the number out")
-            if local >= gpus:
-                raise UserError(f"only {gpus} GPUs, none for process {local}; lower --nproc-per-node, or --device cpu")
-            device = torch.device("cuda", local)
-            torch.cuda.set_device(device)
-        try:
-            dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-        except ValueError as error:  # a variable that torchrun sets is missing
-            line = f"TORCHELASTIC_RUN_ID is set, but not by torchrun ({first_line(error)})"
-            raise UserError(f"{line}; start with torchrun, or unset it") from error
+    if device.type == "cuda":
+        local, gpus = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
+        if device.index is not None and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+            raise UserError(f"--device {device} is one GPU for all processes; leave the number out")
+        if local >= gpus:
+            raise UserError(f"only {gpus} GPUs, none for process {local}; lower --nproc-per-node, or --device cpu")
+        device = torch.device("cuda", local)
+        torch.cuda.set_device(device)
+    torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     return device
 
 
@@ -123,36 +119,21 @@ def mute(stream: TextIO) -> None:
 
 def any_process(yes: bool) -> bool:
     """Whether ``yes`` is true in any of the processes."""
-    if not (dist := group()):
-        return yes
-    import torch
-
-    device = torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else "cpu"
-    return bool(sum_over_processes(torch.tensor(int(yes), device=device)).item())
+    return first_known(yes)
 
 
-def spread_from_first(x: Tensor) -> Tensor:
-    """Give a tensor the values of the first process's, in place; returns it."""
+def spread_from_first(x: Tensor) -> None:
+    """Give a tensor the values of the first process's, in place."""
     if dist := group():
         dist.broadcast(x, 0)
-    return x
 
 
 def first_known(value: Any) -> Any:
-    """The value of the first process whose value is not empty, returned in every process; small plain values."""
-    if not (dist := group()):
-        return value
-    values: list[Any] = [None] * world()
-    dist.all_gather_object(values, value)
-    return next((each for each in values if each), value)
-
-
-def from_first(value: str) -> str:
-    """The value of the first process, returned in every process."""
-    values = [value]
+    """The value of the first process whose value is not empty, in every process; small plain values."""
+    values = [value] * world()
     if dist := group():
-        dist.broadcast_object_list(values)
-    return values[0]
+        dist.all_gather_object(values, value)
+    return next(filter(None, values), value)
 
 
 @contextmanager

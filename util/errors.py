@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-REMEDIES = {  # of what the operating system refuses
+REMEDIES = {  # ways out of what the operating system refuses
     errno.EACCES: "give yourself the right, or name another",
     errno.EPERM: "give yourself the right, or name another",
     errno.EROFS: "it can only be read; name another place",

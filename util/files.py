@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import io
 import json
@@ -19,7 +18,7 @@ from typing import Any, BinaryIO
 
 from util.errors import UserError
 
-JSON_BYTES = 2**24  # of a JSON; files of datasets and episodes may have more
+JSON_BYTES = 2**24  # the largest JSON; files of datasets and episodes may have more
 
 # Other machines that share a folder have the same numbers for other processes.
 HOST = hashlib.sha256(os.uname().nodename.encode()).hexdigest()[:8]
@@ -46,21 +45,16 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     left in the folder is removed. Raises UserError, and removes the temporary file, if the folder is not writable or
     the disk is full. The file has no fileno.
     """
-    if is_device(path):
-        try:
-            with _WithoutDescriptor(io.FileIO(path, "wb")) as file:
-                yield file
-        except OSError as error:
-            raise UserError(f"cannot write {path}: {error.strerror or error}") from error
-        return
     target = Path(os.path.realpath(path))
     temporary = target.with_name(temporary_name(target.name, os.getpid()))
     try:
+        if is_device(path):
+            with _WithoutDescriptor(io.FileIO(path, "wb")) as file:
+                yield file
+            return
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers_once(target.parent)
         with _WithoutDescriptor(io.FileIO(temporary, "wb")) as file:
-            with suppress(OSError):  # file systems that have no locks
-                fcntl.flock(file.raw, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield file
             file.flush()
             os.fsync(file.raw.fileno())
@@ -126,16 +120,12 @@ def read_within(path: str | Path, most: int) -> bytes:
 
 
 def read_json(path: str | Path, most: int = JSON_BYTES) -> Any:
-    """The content of a JSON file, UTF-8 with or without a byte order mark, of at most so many bytes.
+    """The content of a JSON file of at most so many bytes, else TooLarge.
 
-    Raises:
-        OSError: it cannot be read.
-        TooLarge: it has more bytes.
-        ValueError: it is no JSON, or nested too deeply.
+    Raises OSError if it cannot be read, ValueError if it is no JSON or nested too deeply.
     """
-    content = read_within(path, most)
     try:
-        return json.loads(content)
+        return json.loads(read_within(path, most))
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
 
@@ -144,24 +134,12 @@ def remove_leftovers(folder: Path) -> None:
     """Remove the temporary files of :func:`atomic_write` whose process has ended, and nothing else."""
     for path in folder.glob(".*.ssp-tmp"):
         made = LEFTOVER.fullmatch(path.name)
-        if made and path.is_file() and not path.is_symlink() and not (_is_running(int(made[1])) or _is_written(path)):
+        if made and path.is_file() and not path.is_symlink() and not _is_running(int(made[1])):
             with suppress(OSError):  # another user's, perhaps
                 path.unlink()
 
 
 _remove_leftovers_once = cache(remove_leftovers)
-
-
-def _is_written(path: Path) -> bool:
-    """Whether a process holds the lock of a temporary file; one in another container has a number of its own there."""
-    try:
-        with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
 
 
 def _is_running(process: int) -> bool:
@@ -171,8 +149,6 @@ def _is_running(process: int) -> bool:
         return False
     except PermissionError:  # another user's
         return True
-    with suppress(OSError):  # a process that has ended but was not waited for still has its number: state Z
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return True
 
 
@@ -185,14 +161,7 @@ def check_file(path: str | Path) -> None:
 
 
 def check_apart(outputs: Mapping[str, str | Path | None], inputs: Iterable[str | Path | None]) -> None:
-    """Check that what is written is neither what is read nor written twice.
-
-    Arguments:
-        outputs: files, by the flags that name them; None: not given.
-        inputs: files.
-    Raises:
-        UserError: names the flag.
-    """
+    """Raise UserError if a file that is written, by its flag, is one that is read, or is written twice."""
     taken = {os.path.realpath(path): path for path in inputs if path is not None}
     for flag, path in outputs.items():
         if path is None or is_device(path):

@@ -44,7 +44,8 @@ def interrupts() -> Iterator[Interrupts]:
     A SIGHUP that is ignored, as under nohup, stays so.
     """
     asked = Interrupts()
-    former = {number: signal.signal(number, asked.handle) for number in SIGNALS if not _outlives(number)}
+    taken = [each for each in SIGNALS if each != signal.SIGHUP or signal.getsignal(each) != signal.SIG_IGN]
+    former = {number: signal.signal(number, asked.handle) for number in taken}
     try:
         yield asked
     except BaseException:
@@ -54,10 +55,6 @@ def interrupts() -> Iterator[Interrupts]:
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
-
-
-def _outlives(number: int) -> bool:
-    return number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN
 
 
 @contextmanager
@@ -71,10 +68,7 @@ def no_interrupts() -> Iterator[None]:
 
 
 def leave_interrupts_to_parent(terminate: Callable[..., object] | signal.Handlers = signal.SIG_IGN) -> None:
-    """In a process that was forked under :func:`no_interrupts`: signals reach all, the parent acts on them.
-
-    terminate: what to do on SIGTERM.
-    """
+    """Signals reach all: one forked under no_interrupts ignores them, or answers SIGTERM with ``terminate``."""
     for number in SIGNALS:
         signal.signal(number, terminate if number == signal.SIGTERM else signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)

@@ -1,11 +1,9 @@
 """The edge of every program: errors become one line and an exit code.
 
-Scripts run their ``main`` under :func:`command`. A :class:`UserError` is printed to stderr as one line, with exit
-code 2, and so is what the operating system refuses. Any other exception is a defect of this project: one line with its
-kind and place, and exit code 3; with SSP_TRACEBACK=1 in the environment it keeps its traceback.
-
-Scripts import this module first: until :func:`command` takes over, while the other modules are imported, Ctrl-C ends
-them with one word and a missing package with one line.
+Scripts run their ``main`` under :func:`command`. What the user can mend is one line on stderr and exit code 2; any
+other exception is a defect of this project: one line with its kind and place, and exit code 3; SSP_TRACEBACK=1 in the
+environment keeps its traceback. Scripts import this module first: while they import the others, Ctrl-C ends them with
+one word and a missing package with one line.
 """
 
 from __future__ import annotations
@@ -46,14 +44,11 @@ def command(main: Callable[[], object]) -> None:
         mute(sys.stdout)  # or Python itself would complain at its end
     elif code and _speaks(is_cause):
         with suppress(OSError):  # a terminal that was closed
-            print(printable(_shortened(line)), file=sys.stderr)
+            half = LONGEST // 2
+            shown = line if len(line) <= LONGEST else f"{line[:half]} ... {line[-half:]}"
+            print(printable(shown), file=sys.stderr)
     if code:
         sys.exit(code)
-
-
-def _shortened(line: str) -> str:
-    half = LONGEST // 2
-    return line if len(line) <= LONGEST else f"{line[:half]} ... {line[-half:]}"
 
 
 def _run(main: Callable[[], object]) -> tuple[int, str, bool]:

@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from util.errors import UserError, printable
 
-NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # of a file system that has none
+NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # errors of a file system without locks
 
 
 @contextmanager
@@ -22,7 +22,6 @@ def only_one(path: Path, what: str, waits: bool = False) -> Iterator[None]:
     """Hold a lock for the block, in a hidden file beside a path, which is removed at the end.
 
     Arguments:
-        path: what only one program may write; its folder is made.
         what: is done there, for messages, such as "a training".
         waits: for the end of another process's work, which is a short one.
     Raises:
@@ -38,7 +37,7 @@ def only_one(path: Path, what: str, waits: bool = False) -> Iterator[None]:
         yield
     finally:
         with suppress(OSError):
-            if file.writable() and _is_at(file, lock):
+            if _is_at(file, lock):
                 lock.unlink()
         file.close()
 

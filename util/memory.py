@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 
-TRIM_THRESHOLD, MMAP_MAX = -1, -4  # of glibc's mallopt
+TRIM_THRESHOLD, MMAP_MAX = -1, -4  # names in glibc's mallopt
 
 
 def keep_freed_memory() -> bool:
@@ -15,6 +15,6 @@ def keep_freed_memory() -> bool:
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):  # of musl and macOS, and of Windows
+    except (AttributeError, OSError, TypeError):  # musl, macOS and Windows
         return False
     return bool(mallopt(MMAP_MAX, 0) and mallopt(TRIM_THRESHOLD, 2**31 - 1))

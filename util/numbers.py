@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-LARGEST = 1e30  # of a number that is computed with
+LARGEST = 1e30  # the largest number that is computed with
 
 
 def is_whole(text: str) -> bool:

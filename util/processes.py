@@ -27,8 +27,7 @@ def map_files(
     The first error ends it; so does Ctrl-C, without a word from the processes, which never outlive this one.
 
     Arguments:
-        work: called with one of each of the arguments, iterables of equal length.
-        count: files in all.
+        work: called with one of each of the arguments, iterables of equal length ``count``.
         what, unit: words for the bar.
         workers: processes, all cores by default; none but this one for 0, or for few files.
     """

@@ -13,10 +13,9 @@ from util.distributed import rank
 def progress(
     items: Iterable[Any] | None, what: str, total: int, unit: str, initial: int = 0, scale: bool = False
 ) -> tqdm:
-    """Give the items, of which ``initial`` are done already, under a bar that vanishes when it is done.
+    """Give the items, ``initial`` of them done already, under a bar that vanishes when it is done.
 
-    None for the items is a bar that the caller moves. There is no bar if stderr is a file, or if this is not the first
-    process.
+    None for the items: the caller moves the bar. Only the first process has one, and only on a terminal.
     """
     hidden = None if rank() == 0 else True
     return tqdm(items, what, total, unit=unit, initial=initial, unit_scale=scale, leave=False, delay=1, disable=hidden)

@@ -12,8 +12,8 @@ from engine.evaluation.protocol import PAPER, EvaluationOptions, Protocol
 from model import FewShotNetwork
 from util.distributed import world
 
-TIMED_EPISODES = 2  # of each process
-LONG = 2000  # units of cost: half a minute on two cores, of ResNet-50 and images of VOC's size
+TIMED_EPISODES = 2  # what each process times
+LONG = 2000  # units of cost: half a minute on two cores, with ResNet-50 and images of VOC's size
 
 
 def describe_duration(

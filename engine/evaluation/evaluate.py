@@ -51,7 +51,7 @@ def evaluate(
         options: what to compute with. The planned engine passes each image through the backbone once, or twice if the
             features of the query images exceed the cache; the plain one passes all images of each episode.
     Returns:
-        "seeds" (for each seed its number, metrics and the "episode_iou" of each target, IoUs in percent), the means
+        "seeds" (for each its number, metrics and the "episode_iou" of each target, IoUs in percent), the means
         "miou" and "fb_iou" over the seeds, "miou_std" (population), "seconds", "images" (distinct), "trunk_passes" and
         "peak_memory_gb" (of the process, on CUDA of the device).
     """
@@ -95,8 +95,8 @@ def count_plainly(
 
     Arguments as of evaluate; the episodes are those of all seeds.
     """
-    predictions = _segmented(net, images, episodes, workers, protocol=protocol)
-    return torch.stack([count_pixels(prediction, mask).cpu() for prediction, mask in predictions])
+    segmented = _segment(net, images, episodes, workers, protocol=protocol)
+    return torch.stack([count_pixels(prediction, mask).cpu() for prediction, mask in segmented])
 
 
 @torch.inference_mode()
@@ -107,23 +107,20 @@ def segment(
 
     Arguments as of evaluate; the episodes are those of all seeds.
     """
-    return [
-        prediction.to("cpu", torch.uint8)
-        for prediction, _ in _segmented(net, images, episodes, workers, protocol=protocol)
-    ]
+    segmented = _segment(net, images, episodes, workers, protocol=protocol)
+    return [prediction.to("cpu", torch.uint8) for prediction, _ in segmented]
 
 
-def _segmented(
+def _segment(
     net: FewShotNetwork, images: ImageSet, episodes: Sequence[Episode], workers: int, protocol: Protocol
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Each episode's predicted and true mask (H, W), on the network's device."""
     training = net.training
     net.eval()
-    device = net.device
     samples = batches(EvaluationEpisodes(images, episodes, protocol.side, protocol.ignored_is_background), 1, workers)
     try:
         for episode, sample in zip(episodes, progress(samples, "evaluating", len(episodes), "episode"), strict=True):
-            support_images, support_masks, query_image, query_mask = to_device(sample, device)
+            support_images, support_masks, query_image, query_mask = to_device(sample, net.device)
             try:
                 out = net(support_images, support_masks, query_image)
             except ValueError as error:  # an image that is too small for the backbone
@@ -142,24 +139,19 @@ def peak_memory_gb(device: torch.device) -> float:
 
 
 def result_table(result: Mapping[str, Any], class_names: Mapping[int, str], classes: Collection[int] = ()) -> str:
-    """A table of a result: a line for each class with its IoUs, seeds side by side, then the means and the cost.
+    """A table of what evaluate returned: a line for each class, seeds side by side, then the means and the cost.
 
-    Arguments:
-        result: what evaluate returned.
-        class_names: by number.
-        classes: the test classes; those without an episode are called missing.
+    Test classes (``classes``) without an episode are called missing.
     """
     seeds = result["seeds"]
     drawn = {cls for seed in seeds for cls in seed["class_iou"]}
-    lines = {
-        "background" if cls == 0 else f"{cls} {class_names.get(cls, '')}".strip(): [
-            seed["class_iou"].get(cls) for seed in seeds
-        ]
-        for cls in sorted({*drawn, *classes})
-    }
-    lines |= {"mIoU": [seed["miou"] for seed in seeds], "FB-IoU": [seed["fb_iou"] for seed in seeds]}
+    lines = []
+    for cls in sorted({*drawn, *classes}):
+        name = f"{cls} {class_names.get(cls, '')}".strip() if cls else "background"
+        lines.append((name, [seed["class_iou"].get(cls) for seed in seeds]))
+    lines += [("mIoU", [seed["miou"] for seed in seeds]), ("FB-IoU", [seed["fb_iou"] for seed in seeds])]
     rows = [("", *(f"seed {seed['seed']}" for seed in seeds), "mean")]
-    for name, values in lines.items():
+    for name, values in lines:
         known = [value for value in values if value is not None]
         mean = f"{np.mean(known):.2f}" if known else "missing"
         rows.append((name, *("-" if value is None else f"{value:.2f}" for value in values), mean))

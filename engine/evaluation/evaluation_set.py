@@ -16,7 +16,7 @@ from util.errors import UserError
 
 
 class EvaluationSet(NamedTuple):
-    """Images, the episodes of each seed, the test classes, and what is known of the data."""
+    """What is tested."""
 
     images: ImageSet
     plans: Plans
@@ -26,14 +26,15 @@ class EvaluationSet(NamedTuple):
     @property
     def missing(self) -> dict[int, str]:
         """The test classes that no episode of any seed shows, by number, with their names."""
-        return missing_classes(self.classes, self.plans, self.images.class_names)
+        drawn = {episode.cls for some in self.plans.values() for episode in some}
+        return {cls: self.images.class_names.get(cls, "") for cls in self.classes if cls not in drawn}
 
 
 class EpisodesWanted(NamedTuple):
     """Which episodes are tested."""
 
-    seeds: Sequence[int]  # of the paper's own protocol
-    episodes: int | None = None  # of a seed; None: the protocol's, or all that are saved
+    seeds: Sequence[int]  # those of the paper's own protocol
+    episodes: int | None = None  # how many a seed has; None: the protocol's, or all that are saved
     saved: SavedEpisodes | None = None  # taken in place of drawn ones
 
 
@@ -45,14 +46,7 @@ def open_evaluation_set(
     hsnet_lists: str | None = None,
     workers: int = 0,
 ) -> EvaluationSet:
-    """Open the images and plan the episodes: saved ones, HSNet's, or those that the authors draw.
-
-    Arguments:
-        setting, protocol, wanted: what is tested, how, and with which episodes.
-        root: the dataset's folder, or the one that holds it.
-        hsnet_lists: HSNet's data/splits, or None.
-        workers: processes that read masks.
-    """
+    """Open the images and plan the episodes: saved ones, HSNet's (of its data/splits), or those the authors draw."""
     fold, benchmark = setting.fold, setting.benchmark(root, hsnet_lists)
     seeds, episodes, saved = wanted
     if not saved and protocol == PAPER:
@@ -72,21 +66,13 @@ def open_evaluation_set(
     return EvaluationSet(images, plans, [cls for cls in sorted(classes) if cls in images.class_names], data)
 
 
-def missing_classes(classes: Sequence[int], plans: Plans, names: Mapping[int, str]) -> dict[int, str]:
-    """The classes that no planned episode shows, by number, with their names."""
-    drawn = {episode.cls for some in plans.values() for episode in some}
-    return {cls: names.get(cls, "") for cls in classes if cls not in drawn}
-
-
 def describe_missing_classes(tested: EvaluationSet, protocol: Protocol) -> list[str]:
     """A line for each test class without an episode: why, and what that does to the mean."""
-    if not tested.missing:
-        return []
-    images = tested.images
-    drawn_from = class_index(images).values() if protocol == PAPER else ()
+    images, missing = tested.images, tested.missing
+    drawn_from = class_index(images).values() if missing and protocol == PAPER else ()
     then = "it counts as 0" if protocol.over_all_classes else "the mean is over the other classes"
     lines = []
-    for cls, name in tested.missing.items():
+    for cls, name in missing.items():
         is_shown = protocol != PAPER or any(cls in found for found in drawn_from)
         why = "no episode drew it" if is_shown else f"no image of {images.name} shows it"
         lines.append(f"class {cls}{f' ({name})' if name else ''} is missing: {why}; {then}")
@@ -103,9 +89,7 @@ def describe_evaluation(
 ) -> list[str]:
     """A line that says what will be tested, and notes on it.
 
-    Arguments:
-        info, path: the training of the weights, as far as it is known, and their file.
-        source: the file of the episodes, if they were saved.
+    info, path: what is known of the training of the weights, and their file; source: the file of saved episodes.
     """
     seeds = list(tested.plans)
     counts = {len(some) for some in tested.plans.values()}

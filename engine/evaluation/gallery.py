@@ -40,19 +40,17 @@ class Shown(NamedTuple):
 
 
 def choose(plans: Plans, result: Mapping[str, Any], count: int) -> list[Shown]:
-    """Choose at most so many episodes of a result of evaluate: best, worst and random ones.
+    """Choose at most so many episodes of a result of evaluate, none twice: best, worst and random ones.
 
     The best and the worst of each class come first, then thirds are filled: the best and the worst of all, random ones.
-    A count below two for each class keeps a third for random ones. The rest then holds the best and the worst of all,
-    and both ends of as many classes as fit, those with the worst episodes first.
-    None twice, whatever seed drew it; the only one of its class counts as one of the worst, unless it is the best of
-    all. The same ones for the same result.
+    A count below two for each class keeps a third for random ones; the rest holds the best and the worst of all, and
+    both ends of as many classes as fit, those with the worst episodes first. The only episode of a class counts as one
+    of the worst, unless it is the best of all. The same result gives the same ones.
     """
     different: dict[Episode, tuple[int, int, float]] = {}
-    for of_seed in result["seeds"]:
-        seed = of_seed["seed"]
-        for number, (episode, iou) in enumerate(zip(plans[seed], of_seed["episode_iou"], strict=True)):
-            different.setdefault(episode, (seed, number, iou))
+    for tested in result["seeds"]:
+        for number, (episode, iou) in enumerate(zip(plans[tested["seed"]], tested["episode_iou"], strict=True)):
+            different.setdefault(episode, (tested["seed"], number, iou))
     ranked = sorted(different, key=lambda episode: -different[episode][2])
     count = min(count, len(ranked))
     rising = ranked[::-1]
@@ -91,12 +89,7 @@ def headline(setting: Setting, protocol: Protocol, plans: Plans, result: Mapping
 
 
 def write_gallery(
-    folder: Path,
-    title: str,
-    net: FewShotNetwork,
-    images: ImageSet,
-    shown: Sequence[Shown],
-    protocol: Protocol = PAPER,
+    folder: Path, title: str, net: FewShotNetwork, images: ImageSet, shown: Sequence[Shown], protocol: Protocol = PAPER
 ) -> Path:
     """Segment the episodes again, draw a panel of each and write them with FOLDER/index.html, which it returns.
 
@@ -155,6 +148,5 @@ def html_page(
     )
     kinds = "".join(f"<option>{kind}</option>" for kind in KINDS)
     page = Template(PAGE.read_text(encoding="utf-8"))
-    return page.substitute(
-        title=escape(title), width=f"{width}px", options=options, kinds=kinds, figures="\n".join(figures)
-    )
+    values = {"options": options, "kinds": kinds, "figures": "\n".join(figures)}
+    return page.substitute(values, title=escape(title), width=f"{width}px")

@@ -40,7 +40,7 @@ def metrics(counts: Mapping[int, Tensor], classes: Collection[int] | None = None
     totals = {cls: counts.get(cls, none) for cls in sorted(counts if classes is None else classes)}
     class_iou = {cls: foreground_iou(total) for cls, total in totals.items()}
     overall = torch.stack(list(totals.values())).sum(0)
-    background = _background_iou(overall)
+    background = foreground_iou(overall.flip(0))  # true negatives are its hits
     return {
         "miou": sum(class_iou.values()) / len(class_iou),
         "fb_iou": (background + foreground_iou(overall)) / 2,
@@ -49,16 +49,6 @@ def metrics(counts: Mapping[int, Tensor], classes: Collection[int] | None = None
 
 
 def foreground_iou(total: Tensor) -> float:
-    """The target's IoU in percent, from pixel counts (4,)."""
+    """The target's IoU in percent, from pixel counts (4,); a union of nothing counts as one pixel."""
     tp, fp, fn, _ = total.tolist()
-    return _iou(tp, fp, fn)
-
-
-def _background_iou(total: Tensor) -> float:
-    _, fp, fn, tn = total.tolist()
-    return _iou(tn, fn, fp)
-
-
-def _iou(tp: int, fp: int, fn: int) -> float:
-    """Intersection over union in percent; a union of nothing counts as one pixel."""
     return 100 * tp / max(tp + fp + fn, 1)

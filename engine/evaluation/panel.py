@@ -11,7 +11,7 @@ from dataset.images import IGNORE
 from engine.drawing import Colour, Key, Tile, colour_regions, draw_legend, draw_row, outline_region, tint_image
 
 PANEL_SIDE = 192  # pixels, of a panel's tiles
-PANEL_TINT = 0.55  # of a colour, the rest is the image in grey
+PANEL_TINT = 0.55  # the colour's share, the rest is the image in grey
 RIGHT, MISSED, WRONG, IGNORED = (0, 190, 80), (255, 215, 0), (230, 40, 40), (235, 235, 235)
 MEANINGS: dict[str, Colour] = {"right": RIGHT, "missed": MISSED, "too much": WRONG, "ignored": IGNORED}
 

@@ -1,13 +1,12 @@
 """Planned evaluation: every image through the backbone once, whatever the number of its episodes (docs/method.md, 8).
 
-The episodes of all seeds are known before the first image is opened. A support enters an episode only
-through two prototypes, so a first pass turns every support image into the prototypes of its classes. A
-second pass takes the queries one by one and matches all the episodes of each together. The features of
-images that are both are kept from the first to the second pass while they fit the memory budget; the
-others pass the backbone again. The reference is engine.evaluation.evaluate.count_plainly.
+A support enters an episode only through two prototypes, so a first pass turns every support image into the prototypes
+of its classes. A second pass takes the queries one by one and matches all the episodes of each together. The features
+of images that are both are kept between the passes while they fit the memory budget. The reference is
+engine.evaluation.evaluate.count_plainly.
 
-Under torchrun every image belongs to one process, which encodes it as a support and matches it as a
-query; prototypes after the first pass and pixel counts after the second are summed over the processes.
+Under torchrun every image belongs to one process, which encodes it as a support and matches it as a query; prototypes
+and pixel counts are summed over the processes.
 """
 
 from __future__ import annotations
@@ -44,16 +43,10 @@ def count_planned(
     protocol: Protocol = PAPER,
     options: EvaluationOptions = DEFAULT_OPTIONS,
 ) -> tuple[Tensor, int]:
-    """Count the pixels of each episode, every image once through the backbone if memory allows.
+    """Count the pixels of each of E episodes, every image once through the backbone if memory allows.
 
-    Arguments:
-        net: the network, in any mode.
-        images: the images that the episodes name.
-        episodes: E episodes, of all seeds.
-        protocol: the size of images and the meaning of 255 in a support's mask.
-        options: workers, the cache for features that are kept between the passes, and bfloat16.
-    Returns:
-        Counts (E, 4), int64, and the number of backbone passes, each in all processes.
+    Arguments as of evaluate; the episodes are those of all seeds.
+    Returns counts (E, 4), int64, and the number of backbone passes, each in all processes.
     """
     device = net.device
     net = fold_batch_norms(net).to(memory_format=torch.channels_last)
@@ -75,7 +68,7 @@ def count_planned(
     rows = {pair: row for row, pair in enumerate(sorted((x, cls) for x, found in of_support.items() for cls in found))}
     prototypes = Prototypes(len(rows), device)
     kept: dict[str, tuple[Tensor, Tensor]] = {}
-    cache_bytes = options.cache_bytes
+    cache_bytes = int(options.cache_gb * 2**30)
     supports = sorted(mine & of_support.keys())
     for image, (features, labels) in zip(supports, encoded(supports, "encoding supports"), strict=True):
         for cls in of_support[image]:
@@ -95,7 +88,8 @@ def count_planned(
         features, labels = kept.pop(image) if image in kept else next(fresh)
         numbers = sorted(of_query[image], key=lambda number: episodes[number].cls)
         of_shots = [[rows[support, episodes[n].cls] for support in episodes[n].supports] for n in numbers]
-        fg, bg = map(net.over_shots, prototypes.of(torch.tensor(of_shots, device=device).t()))
+        shots = torch.tensor(of_shots, device=device).t()
+        fg, bg = (net.over_shots(kind[shots]) for kind in prototypes.kinds)
         predictions = _masks(net.match_episodes(features, fg, bg, scratch), labels.shape)
         masks = {cls: target_mask(labels, images.label_of(cls)) for cls in {episodes[n].cls for n in numbers}}
         for number, prediction in zip(numbers, predictions, strict=True):
@@ -112,36 +106,31 @@ class Prototypes:
 
     def __init__(self, rows: int, device: torch.device) -> None:
         self.rows, self.device = rows, device
-        self.shapes: list[torch.Size] = []
-        self.values: Tensor | None = None  # (rows, numbers of a pair)
+        self.kinds: list[Tensor] = []  # foreground and background, (rows, ...), float32
 
     def add(self, row: int, *pair: Tensor) -> None:
-        """Keep the pair, (1, ...) each, of a row, in float32."""
+        """Keep the pair, (1, ...) each, of a row."""
         shapes = [x.shape[1:] for x in pair]
-        if self.values is None:
-            self._allocate(shapes)
-        if shapes != self.shapes:
-            found, before = (" and ".join(str(tuple(shape)) for shape in each) for each in (shapes, self.shapes))
+        before = self._allocate(shapes)
+        if shapes != before:
+            found, known = (" and ".join(str(tuple(shape)) for shape in each) for each in (shapes, before))
             raise UserError(
-                f"prototypes of shapes {found} after {before}: --engine planned needs the same of all supports"
+                f"prototypes of shapes {found} after {known}: --engine planned needs the same of all supports"
             )
-        self.values[row] = torch.cat([x.flatten() for x in pair])
+        for kind, x in zip(self.kinds, pair, strict=True):
+            kind[row] = x[0]
 
-    def _allocate(self, shapes: Sequence[torch.Size]) -> None:
-        self.shapes = list(shapes)
-        self.values = torch.zeros(self.rows, sum(shape.numel() for shape in shapes), device=self.device)
+    def _allocate(self, shapes: Sequence[torch.Size]) -> list[torch.Size]:
+        """Make room for the first pair; returns its shapes."""
+        if not self.kinds:
+            self.kinds = [torch.zeros(self.rows, *shape, device=self.device) for shape in shapes]
+        return [kind.shape[1:] for kind in self.kinds]
 
     def share(self) -> None:
         """Give every process the rows of all."""
-        shapes = first_known(self.shapes)  # a process may have no support
-        if self.values is None:
-            self._allocate(shapes)
-        sum_over_processes(self.values)
-
-    def of(self, numbers: Tensor) -> Iterator[Tensor]:
-        """Foreground, then background prototypes (*numbers.shape, ...) of these rows."""
-        parts = self.values[numbers].split([shape.numel() for shape in self.shapes], -1)
-        return (part.reshape(*numbers.shape, *shape) for part, shape in zip(parts, self.shapes, strict=True))
+        self._allocate(first_known([kind.shape[1:] for kind in self.kinds]))  # a process may have no support
+        for kind in self.kinds:
+            sum_over_processes(kind)
 
 
 def group(episodes: Sequence[Episode]) -> tuple[dict[str, list[int]], dict[str, set[int]]]:

@@ -18,7 +18,7 @@ from util.files import atomic_write, is_name, read_json
 from util.numbers import whole_number
 
 EPISODES_FORMAT = "ssp-episodes-1"
-EPISODES_BYTES = 2**28  # of a file of episodes: a million of 5 shots
+EPISODES_BYTES = 2**28  # the largest file of episodes: a million of 5 shots
 MOST_PLANNED = 10**7  # episodes of all seeds, which lie in memory
 MOST_CLASSES = 1000  # FSS-1000 counts as far
 
@@ -27,10 +27,10 @@ MOST_CLASSES = 1000  # FSS-1000 counts as far
 class Protocol:
     """How a network is evaluated, but for the episodes themselves."""
 
-    name: str  # of the flag --protocol
+    name: str  # as the flag --protocol takes it
     title: str
     seeds: int
-    side: int | None  # of the square that images are resized to, in pixels; None: they keep their size
+    side: int | None  # pixels of the square that images are resized to; None: they keep their size
     ignored_is_background: bool  # whether a support's pixels labelled 255 count as background
     over_all_classes: bool  # the mean is over all classes of the fold, else over those that were drawn
 
@@ -54,10 +54,6 @@ class EvaluationOptions:
     cache_gb: float = CACHE_GB  # memory of a process for features, in 2**30 bytes
     amp: bool = False  # the backbone runs in bfloat16
 
-    @property
-    def cache_bytes(self) -> int:
-        return int(self.cache_gb * 2**30)
-
 
 DEFAULT_OPTIONS = EvaluationOptions()
 
@@ -77,16 +73,10 @@ class SavedEpisodes(NamedTuple):
 def plan_seeds(
     split: Split, shot: int, seeds: Iterable[int], episodes: int, workers: int | None = None
 ) -> dict[int, list[Episode]]:
-    """Plan the episodes of each seed, as the authors draw them (docs/method.md, section 5).
+    """Plan so many episodes of each seed, as the authors draw them (docs/method.md, section 5).
 
-    Arguments:
-        split: images and test classes.
-        shot: supports of an episode.
-        seeds: which to plan.
-        episodes: of a seed.
-        workers: processes that read masks, all cores by default.
-    Raises:
-        UserError: a class has too few images for the shot, or these are too many episodes to plan.
+    workers: processes that read masks, all cores by default.
+    Raises UserError if a class has too few images for the shot, or these are too many episodes to plan.
     """
     seeds = list(seeds)
     if len(seeds) * episodes > MOST_PLANNED:
@@ -99,26 +89,16 @@ def plan_seeds(
 def save_episodes(
     path: str | Path, setting: Setting, protocol: Protocol, plans: Plans, data: Provenance | None = None
 ) -> None:
-    """Write the episodes of each seed, [QUERY, CLASS, [SUPPORT, ...]], as JSON, atomically.
-
-    With them it keeps what they belong to, and what they were drawn from (None: unknown).
-    """
+    """Write the episodes of each seed, [QUERY, CLASS, [SUPPORT, ...]], and what they belong to, as JSON, atomically."""
     content = {
         "format": EPISODES_FORMAT,
-        "dataset": setting.dataset,
-        "class_order": setting.class_order,
-        "fold": setting.fold,
-        "shot": setting.shot,
+        **{name: getattr(setting, name) for name in ("dataset", "class_order", "fold", "shot")},
         "protocol": protocol.name,
         "data": data and data._asdict(),
         "seeds": {seed: [list(episode) for episode in episodes] for seed, episodes in plans.items()},
     }
-    text = json.dumps(content).encode()
-    if len(text) > EPISODES_BYTES:
-        limit = f"{EPISODES_BYTES >> 20} MB"
-        raise UserError(f"{path}: more than the {limit} that are read again; fewer --seeds or --episodes")
     with atomic_write(path) as file:
-        file.write(text)
+        file.write(json.dumps(content).encode())
 
 
 def load_episodes(path: str | Path) -> SavedEpisodes:
@@ -138,17 +118,18 @@ def load_episodes(path: str | Path) -> SavedEpisodes:
         }
         check_fields(content, rules)
         plans = {
-            read_seed(seed): [Episode(query, cls, tuple(supports)) for query, cls, supports in episodes]
+            whole_number(seed): [Episode(query, cls, tuple(supports)) for query, cls, supports in episodes]
             for seed, episodes in content["seeds"].items()
         }
-        if {len(episode.supports) for episodes in plans.values() for episode in episodes} != {content["shot"]}:
-            raise ValueError("its episodes have other shots")
+        shots = {len(episode.supports) for episodes in plans.values() for episode in episodes}
+        if shots != {content["shot"]} or not all(0 <= seed < 2**32 for seed in plans):
+            raise ValueError
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {refusal(error)}") from error
     except ValueError as error:
         raise UserError(f"{path}: not a list of episodes that --save-episodes wrote") from error
-    known = {name: content.get(name) for name in ("dataset", "class_order", "fold", "shot", "protocol")}
-    return SavedEpisodes(**known, plans=plans, data=from_dict(content.get("data")))
+    known = {name: content.get(name) for name in SavedEpisodes._fields}
+    return SavedEpisodes(**{**known, "plans": plans, "data": from_dict(content.get("data"))})
 
 
 def is_episode(value: Any) -> bool:
@@ -162,10 +143,3 @@ def is_episode(value: Any) -> bool:
 def is_image(value: Any) -> bool:
     """Tell whether a value is an image's id, of fss with its folder; none leads out of the dataset's folder."""
     return type(value) is str and all(map(is_name, value.split("/")))
-
-
-def read_seed(text: str) -> int:
-    """Read a seed out of a file. Raises ValueError for what is none."""
-    if not 0 <= (seed := whole_number(text)) < 2**32:
-        raise ValueError("not a seed")
-    return seed

@@ -23,7 +23,7 @@ from util.errors import UserError, one_line, refusal
 from util.fields import Rule, check_fields, dict_of, list_of, number, one_of, optional, scalar, text, whole, with_fields
 from util.files import TooLarge, atomic_write, blocks, read_json
 
-RESULT_BYTES = 2**28  # which hold the IoU of each episode
+RESULT_BYTES = 2**28  # results hold the IoU of each episode
 # Flags of main.py that a result keeps.
 TRAINED_WITH = ("episode", "batch_size", "lr", "crop_size", "pretrained", "frozen", "seed", "amp", "released_order")
 # A JSON with all of these is a result; older ones lack others.
@@ -32,7 +32,7 @@ NEEDED = "dataset fold shot backbone method refine protocol episodes seeds miou 
 MEASURED = ("seeds", "miou", "miou_std", "fb_iou", "seconds", "images", "trunk_passes", "peak_memory_gb")
 PERCENT = number(0, 100)
 SEED = with_fields({"seed": whole(0), "miou": PERCENT})
-NUMBER_LISTS = re.compile(r"\[\n[-\d.,\s]+\]")  # in indented JSON; no text holds a bare line break
+NUMBER_LISTS = re.compile(r"\[\n[-\d.,\s]+\]")  # spread over lines by indented JSON; no text holds a bare line break
 
 
 def is_name_of(is_known: Callable[[str], bool]) -> Rule:
@@ -67,7 +67,7 @@ class EvaluationResult:
     protocol: Protocol
     measured: Mapping[str, Any]  # what evaluate returned
     checkpoint: str  # the file of the weights
-    episodes: int  # of a seed
+    episodes: int  # how many a seed has
     training: Mapping[str, Any] = field(default_factory=dict)  # what is known of it, as a checkpoint's info
     engine: str = "planned"
     amp: bool = False
@@ -75,7 +75,7 @@ class EvaluationResult:
     data: Provenance | None = None  # what it was evaluated on; None: unknown
     missing_classes: Mapping[Any, str] = field(default_factory=dict)  # those without an episode, with their names
     episodes_from: str | None = None  # the file of the episodes, if they were saved
-    file: Path = Path()  # that it was read from
+    file: Path = Path()  # the one it was read from
     written: float = 0.0  # when that was written, in seconds since the epoch
 
     @property
@@ -201,10 +201,7 @@ def check_result(content: Mapping[str, Any]) -> None:
 def result_path(
     folder: str | Path, setting: Setting, protocol: Protocol, choices: Mapping[str, Any], files: Sequence[str | Path]
 ) -> Path:
-    """Name the file that keeps a result: another name for whatever could give another result.
-
-    That is the setting, the protocol, further choices, and the content of some files.
-    """
+    """Name the file that keeps a result by all that could give another one: choices, and the content of files too."""
     inputs = {**setting.as_dict(), "protocol": protocol.name, **choices}
     digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode())
     for path in files:

@@ -22,21 +22,13 @@ def describe_training(info: Mapping[str, Any]) -> str:
     refine = ", refine" if info.get("refine") else ""
     whose = "by the authors " if info.get("weights") == AUTHORS else ""
     said = ", as --trained-on says" if info.get("declared") else ""
-    data = f" ({label})" if (label := other_data(info)) else ""
+    data = f" ({label})" if (label := label_of(from_dict(info.get("data")))) else ""
     return one_line(f"trained {whose}on {info['dataset']}{fold}{order}{data}{shot}{refine}{said}")
-
-
-def other_data(info: Mapping[str, Any]) -> str:
-    """Which other data than the benchmark's weights were trained on, "" for the benchmark's own or if nobody knows."""
-    try:
-        return label_of(from_dict(info.get("data")))
-    except ValueError:
-        return ""
 
 
 def other_data_note(info: Mapping[str, Any]) -> str:
     """What to say of weights that were trained on other data than the benchmark's; "" of others."""
-    label = other_data(info)
+    label = label_of(from_dict(info.get("data")))
     return f"the weights were trained on {label}: what they find in other images means little" if label else ""
 
 
@@ -46,12 +38,10 @@ def state_training(
     """What is known of weights that do not say it themselves, with what --trained-on says of their training.
 
     Arguments:
-        info: what the file itself tells.
+        info, path: what the file of the weights tells itself, and where it is.
         text: such as contiguous:0, pascal:2 or fss.
-        path: of the weights.
-        dataset: that is tested, None for the one that they were trained on.
-        root: the dataset's folder, or the one that holds it; the lists of fss there tell the classes.
-        hsnet_lists: HSNet's data/splits, for fss without lists of its own.
+        dataset: what is tested, None for the one that they were trained on.
+        root, hsnet_lists: the dataset's folder and HSNet's data/splits; the lists of fss there tell the classes.
     Raises:
         UserError: the text names no training, or the file tells another.
     """
@@ -103,17 +93,15 @@ def leakage_warnings(
     """Say why a result may mean nothing: lists that are not HSNet's own, classes that were trained on.
 
     Arguments:
-        setting, classes, names: what is tested, the test classes, and their names by number.
+        classes, names: the test classes, and their names by number.
         info, path: what the checkpoint knows of its training, which may be nothing, and its file.
         hsnet_lists: HSNet's data/splits, if the episodes are drawn from there.
-    Returns:
-        Lines for people; none if nothing is wrong.
     """
+    warnings = training_leakage(setting, classes, names, info, path=path)
     lists = None if hsnet_lists is None else setting.benchmark.hsnet_list(hsnet_lists, setting.fold)
     if lists and hsnet.is_generated(lists):
-        line = f"{lists} was {hsnet.GENERATED}: its episodes are not HSNet's"
-        return [line, *training_leakage(setting, classes, names, info, path=path)]
-    return training_leakage(setting, classes, names, info, path=path)
+        return [f"{lists} was {hsnet.GENERATED}: its episodes are not HSNet's", *warnings]
+    return warnings
 
 
 def training_leakage(
@@ -139,9 +127,8 @@ def training_leakage(
                 line += f"; one trained on fold {setting.fold} in {other} order has SEEN {len(seen)} of them: "
                 line += name_classes(seen)
         return [line]
-    if info.get("dataset") != setting.dataset:
-        other = f"was trained on {info.get('dataset')}, whose classes may be among those of {setting.dataset}"
-        return [f"{path} {other}"]
+    if (other := info.get("dataset")) != setting.dataset:
+        return [f"{path} was trained on {other}, whose classes may be among those of {setting.dataset}"]
     if benchmark.counted == "classes":  # the lists say which classes there are: another list gives other numbers
         trained, chosen = set(info.get("base_names", ())), set(info.get("selection_names", ()))
         seen = {"TRAINED on": [c for c in classes if names[c] in trained]}

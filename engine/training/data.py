@@ -15,10 +15,11 @@ from torch.utils.data import Subset, default_collate
 from dataset import Fold, Plans, open_fold, open_pool
 from dataset.loader import batches
 from dataset.samples import Sample, TrainingSamples, as_input
+from engine.evaluation.evaluation_set import EvaluationSet
 from engine.evaluation.protocol import PAPER, plan_seeds
 from engine.setting import Schedule, Setting
-from engine.training.flags import ComputeOptions, TrainingOptions
 from engine.training.state import Training
+from engine.training.trainer import ComputeOptions
 from util.distributed import first_process_first, rank, world
 from util.interrupts import Interrupts
 
@@ -31,36 +32,35 @@ class Run(NamedTuple):
     fold: Fold
     samples: TrainingSamples
     selection: Plans  # the episodes of the evaluation after a snapshot
-    final: Plans  # the episodes of the last evaluation
+    test: EvaluationSet  # what the last evaluation is about
 
 
-def open_run(options: TrainingOptions) -> Run:
+def open_run(flags: Any) -> Run:
     """Find the images of a run, plan its evaluations, and prepare to draw its samples (docs/method.md, section 5).
 
-    Raises UserError if something is missing or damaged.
+    flags: of main.py, resolved. Raises UserError if something is missing or damaged.
     """
-    setting, schedule, workers = options.setting, options.schedule, options.workers
-    fold = open_fold(setting.dataset, options.data_root, setting.fold, setting.class_order, options.splits)
-    seeds = range(options.seed, options.seed + options.seeds)
-    episodes = options.test_episodes or PAPER.episodes(setting.dataset)
+    setting, workers = Setting.of(vars(flags)), flags.workers
+    schedule = Schedule(flags.episode, flags.snapshot, flags.batch_size, flags.lr)
+    fold = open_fold(setting.dataset, flags.data_root, setting.fold, setting.class_order, flags.splits)
+    seeds = range(flags.seed, flags.seed + flags.seeds)
+    episodes = flags.test_episodes or PAPER.episodes(setting.dataset)
     with first_process_first():
         selection = plan_seeds(fold.val, setting.shot, seeds[:1], episodes, workers)
-        final = plan_seeds(fold.test, setting.shot, seeds, episodes, workers)
+        plans = plan_seeds(fold.test, setting.shot, seeds, episodes, workers)
         pool = open_pool(fold.train, setting.shot, workers)
     samples = TrainingSamples(
-        fold.train.images, pool, setting.shot, options.crop_size, length=schedule.snapshot, seed=options.seed
+        fold.train.images, pool, setting.shot, flags.crop_size, length=schedule.snapshot, seed=flags.seed
     )
-    samples.cache_bytes = int(options.cache_gb * 2**30) // max(workers, 1)
-    return Run(setting, schedule, fold, samples, selection, final)
+    samples.cache_bytes = int(flags.cache_gb * 2**30) // max(workers, 1)
+    test = EvaluationSet(fold.test.images, plans, fold.test.classes, fold.test.provenance)
+    return Run(setting, schedule, fold, samples, selection, test)
 
 
 def own_samples(samples: TrainingSamples, batch_size: int, first_step: int, steps: int) -> Subset:
-    """This process's part of the batches of some steps.
+    """This process's part of the batches of some steps, which are counted over the whole run.
 
-    Arguments:
-        samples: of a snapshot; those of later ones follow.
-        batch_size: of all processes together.
-        first_step, steps: which, counted over the whole run.
+    The samples are of a snapshot; those of later ones follow. The batch size is that of all processes together.
     """
     per_snapshot = samples.length // batch_size
     share = batch_size // world()
@@ -81,7 +81,7 @@ def training_batches(run: Run, state: Training, compute: ComputeOptions, asked: 
     try:
         yield from batches(own, share, compute.workers, pin_memory=compute.device.type == "cuda")
     except RuntimeError:  # a loader process ended
-        if asked.asked:  # by the same signal; the state that was saved last is whole
+        if asked.asked:  # the same signal ended it; the state that was saved last is whole
             raise KeyboardInterrupt from None
         raise
 

@@ -19,10 +19,10 @@ class Forecast:
     """How long a run still takes. A cost is of engine.evaluation.estimate."""
 
     schedule: Schedule
-    snapshot_cost: int  # of the evaluation after a snapshot
-    final_cost: int  # of the last evaluation
+    snapshot_cost: int  # the evaluation after a snapshot
+    final_cost: int  # the last evaluation
     step_seconds: float = 0.0
-    unit_seconds: float = 0.0  # of a unit of cost
+    unit_seconds: float = 0.0  # the time that a unit of cost takes
 
     def note_steps(self, seconds: float, steps: int) -> None:
         """Note how long some steps took; there are none if a run goes on with the evaluation."""
@@ -44,7 +44,7 @@ class Forecast:
 
 def make_forecast(run: Run, trainer: Trainer, state: Training, engine: str) -> Forecast:
     """Time two steps and a few episodes, which change nothing, and say how long the run takes, unless it is short."""
-    forecast = Forecast(run.schedule, cost(run.selection, engine), cost(run.final, engine))
+    forecast = Forecast(run.schedule, cost(run.selection, engine), cost(run.test.plans, engine))
     is_long = forecast.final_cost > LONG
     if forecast.steps_left(state) > (0 if is_long else MANY_STEPS):
         forecast.step_seconds = trainer.time_step(first_batch(run.samples, run.schedule.batch_size, trainer.device))

@@ -29,7 +29,6 @@ def train(
     """Train a snapshot, evaluate the network, keep the best weights, until the last snapshot is done.
 
     Arguments:
-        trainer, files: compute a step, and keep what came of it.
         batches: this process's part of the batch of each step that is left.
         evaluate: gives the result of the network, with its "miou", "fb_iou" and "seconds".
         forecast: is told how long steps and evaluations took.

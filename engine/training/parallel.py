@@ -38,13 +38,8 @@ def released_masks(masks: Sequence[Tensor], replicas: int) -> list[Tensor]:
     """The masks that the release's loss compares each support's self-score with, under DataParallel.
 
     It gathers the scores replica after replica, and compares them with the masks, shot after shot: with two or more
-    supports mostly those of other images (docs/reproduce.md).
-
-    Arguments:
-        masks: K of (B, H, W), of the whole batch.
-        replicas: among which DataParallel divides the batch.
-    Returns:
-        K of (B, H, W): at [k][b] the mask for the score of support k of episode b.
+    supports mostly those of other images (docs/reproduce.md). The masks are K of (B, H, W), of the whole batch, which
+    DataParallel divides among the replicas. The result has at [k][b] the mask for the score of support k of episode b.
     """
     shot, batch = len(masks), len(masks[0])
     parts = [len(part) for part in torch.arange(batch).chunk(replicas)]
@@ -61,7 +56,7 @@ def wrap_parallel(net: FewShotNetwork, device: torch.device, may_leave_out: bool
         if may_leave_out:
             warnings.filterwarnings("ignore", "find_unused_parameters=True was specified")  # though none is unused
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # of a new name, which PyTorch 2.4 does not know
+            warnings.simplefilter("ignore", FutureWarning)  # for a new name, which PyTorch 2.4 does not know
             return DistributedDataParallel(
                 net,
                 device_ids=[device] if device.type == "cuda" else None,

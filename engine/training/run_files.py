@@ -7,49 +7,26 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from dataset.provenance import label_of
-from engine.evaluation.evaluation_set import missing_classes
+from engine.checkpoint import Checkpoint, save_checkpoint, save_weights
 from engine.evaluation.protocol import PAPER
 from engine.evaluation.result import EvaluationResult
-from engine.setting import SUFFIX
+from engine.setting import SUFFIX, Setting
 from engine.training.data import Run
 from engine.training.history import draw_history, tensorboard_log, write_history
-from engine.training.state import (
-    Training,
-    check_counts,
-    check_same,
-    keep_finished,
-    load_training,
-    previous_of,
-    save_training,
-)
+from engine.training.state import Training, check_counts, keep_finished, previous_of, save_training
 from engine.training.trainer import Trainer
-from engine.training.weight_files import free_stem, save_run, suffixes
 from model import FewShotNetwork
 from util import distributed
 from util.errors import UserError
 from util.files import check_writable, remove_leftovers
 from util.locks import only_one
-
-
-def find_training(last: Path, flags: Mapping[str, Any], resume: bool) -> Training | None:
-    """The state of an earlier run to go on from, or of a finished one; None to start a run.
-
-    Raises UserError if it had other flags, the state is damaged, or an unfinished run is not to be resumed.
-    """
-    state = load_training(last)
-    if not resume:
-        if state and not state.finished:
-            raise UserError(f"{last}: an unfinished run; go on with --resume, or remove it, or choose another --out")
-        return None
-    if state is not None:
-        check_same(last, state.arguments, flags)
-    elif any(last.parent.glob(f"{glob.escape(last.stem)}_*")):  # of a first run nothing need be said
-        distributed.say(f"{last}: is gone, so there is no run to resume; starting one")
-    return state
 
 
 def finished_checkpoint(last: Path, state: Training) -> Path:
@@ -62,6 +39,36 @@ def finished_checkpoint(last: Path, state: Training) -> Path:
             previous_of(last).unlink(missing_ok=True)
     distributed.say(f"finished before: {best}")
     return best
+
+
+def weight_suffixes(setting: Setting) -> tuple[str, ...]:
+    """The files of weights: a plain state dict, as the release has, is that of one of the paper's networks."""
+    return (".pth", SUFFIX) if setting.is_papers else (SUFFIX,)
+
+
+def free_stem(stem: Path, own: Path | None = None) -> Path:
+    """The stem, with _2, _3 ... if files of an earlier run have it. ``own``, a stem of this run, counts as free.
+
+    The state of a run that is not finished does not count as a file of an earlier run.
+    """
+
+    def is_taken(x: Path) -> bool:
+        return any(".last" not in path.suffixes for path in stem.parent.glob(f"{glob.escape(x.name)}.*"))
+
+    candidates = (stem if number == 1 else stem.with_name(f"{stem.name}_{number}") for number in count(1))
+    return next(x for x in candidates if x == own or not is_taken(x))
+
+
+def save_run(
+    stem: Path, setting: Setting, state: Mapping[str, Tensor], info: dict[str, Any], former: Path | None
+) -> None:
+    """Write STEM.ckpt, and STEM.pth of one of the paper's networks; then remove the files of the former stem."""
+    if setting.is_papers:
+        save_weights(f"{stem}.pth", state)
+    save_checkpoint(f"{stem}{SUFFIX}", Checkpoint(dict(state), info))
+    if former not in (None, stem):
+        for suffix in weight_suffixes(setting):
+            Path(f"{former}{suffix}").unlink(missing_ok=True)
 
 
 @contextmanager
@@ -80,13 +87,11 @@ def open_files(run: Run, last: Path, state: Training, tensorboard: bool) -> Iter
 
 
 class RunFiles:
-    """The files of a run and the state that is kept in one of them. All processes call it, the first one writes.
-
-    Arguments as of open_files.
-    """
+    """The files of a run, with its state: all processes call it, the first one writes. Arguments as of open_files."""
 
     def __init__(self, run: Run, last: Path, state: Training, tensorboard: bool) -> None:
         self.run, self.last, self.folder, self.state = run, last, last.parent, state
+        self.suffix = weight_suffixes(run.setting)[0]
         self.is_first = distributed.rank() == 0
         self.is_new = not state.name  # nothing is saved of it yet
         if self.is_new:
@@ -96,19 +101,18 @@ class RunFiles:
         self.log = tensorboard_log(self.folder / f"{state.name}.tensorboard") if is_logged else None
 
     def _name_files(self) -> None:
-        name, suffix = self.run.setting.name, suffixes(self.run.setting)[0]
-        earlier = sorted(path.name for path in self.folder.glob(f"{name}_*{suffix}"))
-        self.state.name = distributed.from_first(free_stem(self.folder / name).name)
+        name = self.run.setting.name
+        earlier = sorted(path.name for path in self.folder.glob(f"{name}_*{self.suffix}"))
+        self.state.name = distributed.first_known(free_stem(self.folder / name).name)
         if earlier:
-            distributed.say(
-                f"note: {self.folder} keeps {', '.join(earlier)} of an earlier run; test.py will need --checkpoint"
-            )
+            kept = ", ".join(earlier)
+            distributed.say(f"note: {self.folder} keeps {kept} of an earlier run; test.py will need --checkpoint")
 
     @property
     def best_file(self) -> Path | str:
         """The file of the best weights so far, for people."""
         name = self.state.best_name
-        return self.folder / f"{name}{suffixes(self.run.setting)[0]}" if name else "none"
+        return self.folder / f"{name}{self.suffix}" if name else "none"
 
     def save(self, trainer: Trainer) -> None:
         """Write the state of the run."""
@@ -124,12 +128,10 @@ class RunFiles:
 
         The state is written before their files are: a run that is killed in between knows these as its own.
         """
-        state = self.state
-        own = self.folder / state.best_name if state.best_name else None
-        stem = free_stem(self.folder / f"{self.run.setting.name}_{miou:.2f}", own)
+        state, before = self.state, self.state.best_name
+        stem = free_stem(self.folder / f"{self.run.setting.name}_{miou:.2f}", self.folder / before)
         state.best_state = {key: value.detach().cpu().clone() for key, value in trainer.net.state_dict().items()}
-        before, state.best_name = state.best_name, distributed.from_first(stem.name)
-        state.best_miou = miou
+        state.best_name, state.best_miou = distributed.first_known(stem.name), miou
         if before != state.best_name:
             state.former = before
         self.save(trainer)
@@ -146,7 +148,7 @@ class RunFiles:
     def _restore_best(self) -> None:
         """Write the best weights again if someone has removed them, or their folder, or if a kill came in between."""
         stem = self.folder / self.state.best_name
-        are_there = all(Path(f"{stem}{suffix}").is_file() for suffix in suffixes(self.run.setting))
+        are_there = all(Path(f"{stem}{suffix}").is_file() for suffix in weight_suffixes(self.run.setting))
         if not are_there and not self.state.former:
             distributed.say(f"note: {stem}{SUFFIX} had vanished, it is written again", file=sys.stderr)
         if self.state.former or not are_there:
@@ -195,7 +197,7 @@ class RunFiles:
 
     def finish(self, trainer: Trainer, result: Mapping[str, Any], engine: str) -> Path:
         """Write the result of the best weights, the curve and the last state. Returns the best weights' .ckpt."""
-        setting, schedule, fold, *_, final = self.run
+        setting, schedule, *_, test = self.run
         state = self.state
         if not schedule.snapshots:
             self.keep_best(trainer, result["miou"])
@@ -206,18 +208,11 @@ class RunFiles:
         if schedule.snapshots:
             self._restore_best()
             rates = {step: schedule.learning_rate(step) for step in (0, *schedule.drops)}
-            title = ", ".join(filter(None, (state.name, setting.describe(), label_of(fold.test.provenance))))
+            title = ", ".join(filter(None, (state.name, setting.describe(), label_of(test.data))))
             draw_history(state.history, self.folder / f"{state.name}.history.png", rates, title)
         EvaluationResult(
-            setting,
-            PAPER,
-            result,
-            str(checkpoint),
-            episodes=len(next(iter(final.values()))),
-            training=self._info(),
-            engine=engine,
-            data=fold.test.provenance,
-            missing_classes=missing_classes(fold.test.classes, final, fold.test.images.class_names),
-        ).write(f"{best}.json")
+            setting, PAPER, result, str(checkpoint), episodes=len(next(iter(test.plans.values()))),
+            training=self._info(), engine=engine, data=test.data, missing_classes=test.missing,
+        ).write(f"{best}.json")  # fmt: skip
         save_training(self.last, replace(state, optimizer={}, best_state={}, finished=True))
         return checkpoint

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import torch
 
@@ -11,12 +12,11 @@ from dataset.samples import TrainingSamples
 from dataset.transform import crop, normalise
 from engine.checkpoint import GET_PRETRAINED, OTHER_PRETRAINED, find_pretrained, load_pretrained
 from engine.custom import build_network
-from engine.evaluation.evaluation_set import EvaluationSet, describe_missing_classes
+from engine.evaluation.evaluation_set import describe_missing_classes
 from engine.evaluation.protocol import PAPER
 from engine.setting import FROM_TIMM, RANDOM, Setting, spans
 from engine.training.data import Run
-from engine.training.flags import TrainingOptions
-from engine.training.trainer import DTYPES, Trainer, make_optimizer
+from engine.training.trainer import DTYPES, ComputeOptions, Trainer, make_optimizer
 from model import FewShotNetwork, calibrate_batch_norms
 from model.names import custom_class, timm_name
 from util import distributed
@@ -37,18 +37,16 @@ def start_network(
     """Build the network that a run starts from.
 
     Arguments:
-        setting: method, backbone and refinement.
         samples: the run's samples; the random weights follow from their seed.
         pretrained: a file of the backbone's weights; "timm" for timm's own; "none" for random weights with batch norms
             calibrated on training crops; None for what is usual: pretrained/BACKBONE.pth of a ResNet, timm's own of
             timm's, and a custom backbone as it is made.
-        device: where the network goes.
         frozen: keep the backbone as it is.
         resumed: whether all weights come from a run's state.
     """
     torch.manual_seed(samples.seed)
     net = build_network(setting.method, setting.backbone, setting.refine)
-    is_timm, is_own = timm_name(setting.backbone) is not None, custom_class(setting.backbone) is not None
+    is_timm, is_own = bool(timm_name(setting.backbone)), bool(custom_class(setting.backbone))
     if resumed:
         pretrained = None
     elif pretrained == FROM_TIMM or (pretrained is None and is_timm):
@@ -100,52 +98,50 @@ def calibrate(net: FewShotNetwork, samples: TrainingSamples, device: torch.devic
 def compile_backbone(net: FewShotNetwork, images: int, crop_size: int) -> None:
     """Compile the backbone for training at once, for batches of so many images; raises UserError if that fails."""
     net.compiled_features = torch.compile(net.features)
-    device = net.device
     try:
-        net.train().training_features(torch.zeros(images, 3, crop_size, crop_size, device=device))
+        net.train().training_features(torch.zeros(images, 3, crop_size, crop_size, device=net.device))
     except Exception as error:  # whatever is missing to compile with
         reason = first_line(error)
         raise UserError(f"--compile: the backbone cannot be compiled here ({reason}); leave the flag out") from error
 
 
-def start_trainer(options: TrainingOptions, samples: TrainingSamples, resumed: bool) -> Trainer:
+def start_trainer(flags: Any, run: Run, compute: ComputeOptions, resumed: bool) -> Trainer:
     """The network that a run starts from, with its optimizer. Raises UserError if there is nothing to train."""
-    setting, schedule, compute = options.setting, options.schedule, options.compute
-    device, frozen = compute.device, bool(options.frozen)
-    if options.released_order:
-        distributed.say(f"supports are compared with masks in the release's order on {options.released_order} GPUs")
-    net = start_network(setting, samples, options.pretrained, device, frozen, resumed)
+    setting, schedule, samples = run.setting, run.schedule, run.samples
+    device, frozen = compute.device, bool(flags.frozen)
+    if flags.released_order:
+        distributed.say(f"supports are compared with masks in the release's order on {flags.released_order} GPUs")
+    net = start_network(setting, samples, flags.pretrained, device, frozen, resumed)
     if schedule.snapshots and not any(p.requires_grad for p in net.parameters()):
         what = f"--frozen: {setting.method} has nothing else" if frozen else f"{setting.backbone} has nothing"
         raise UserError(f"{what} to train; --episode 0 tests it as it is")
     if device.type == "cpu":
         keep_freed_memory()
     if device.type == "cpu" or compute.amp:
-        net.to(memory_format=torch.channels_last)  # in which convolutions are faster there
+        net.to(memory_format=torch.channels_last)  # convolutions are faster in it there
     net.backbone_dtype = DTYPES[compute.amp]
     if compute.compiled:
         episodes = schedule.batch_size // distributed.world() // compute.accumulate
         compile_backbone(net, (1 + setting.shot) * episodes, samples.crop_size)
     optimizer = make_optimizer(net, schedule.lr) if schedule.snapshots else None
-    return Trainer(net, optimizer, compute, options.released_order, setting.is_custom)
+    return Trainer(net, optimizer, compute, flags.released_order, setting.is_custom)
 
 
 def what_will_run(run: Run, net: FewShotNetwork, done: int) -> list[str]:
     """A line that says what will run, and notes on it; ``done`` snapshots are finished."""
-    setting, schedule, fold, samples, selection, final = run
-    device = net.device
+    setting, schedule, fold, samples, selection, test = run
     trained = sum(p.numel() for p in net.parameters() if p.requires_grad) / 1e6
-    where = f"{distributed.world()} processes on {device.type}" if distributed.world() > 1 else str(device)
+    processes = distributed.world()
+    where = f"{processes} processes on {net.device.type}" if processes > 1 else str(net.device)
     episodes = schedule.snapshots * schedule.steps * schedule.batch_size
-    short = episodes < schedule.episodes
-    unused = f" (of {schedule.episodes}, the others make no whole snapshot)" if short else ""
+    is_short = episodes < schedule.episodes
+    unused = f" (of {schedule.episodes}, the others make no whole snapshot)" if is_short else ""
     what = f"{setting.describe()}, {setting.shot}-shot{', refine' if setting.refine else ''}"
     backbone = f"{setting.backbone}{' (frozen)' if net.backbone_is_frozen else ''}"
-    test = EvaluationSet(fold.test.images, final, fold.test.classes, fold.test.provenance)
     others = list(filter(None, dict.fromkeys(label_of(part.provenance) for part in (fold.train, fold.test))))
     data = f" ({', '.join(others)}, not the benchmark)" if others else ""
     notes = describe_missing_classes(test, PAPER)
-    evaluated, tested = (sum(map(len, plans.values())) for plans in (selection, final))
+    evaluated, tested = (sum(map(len, plans.values())) for plans in (selection, test.plans))
     if setting.method == "ssp" and not setting.refine:
         notes.append("note: without --refine; the SSP rows of the paper's tables are trained with it")
     line = (

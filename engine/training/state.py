@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -20,12 +21,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FORMAT = "ssp-training-1"
-NAMES = ("name", "best_name", "former")  # of files, by which these are written and removed
-COUNTED = ("snapshot", "steps", "loss", "lr", "miou", "fb_iou")  # in a line of the history
+NAMES = ("name", "best_name", "former")  # files are written and removed by these names
+COUNTED = ("snapshot", "steps", "loss", "lr", "miou", "fb_iou")  # the numbers in a line of the history
 
 
 def _are_weights(value: Any) -> bool:
-    """Tell whether a value is a state dict of dense tensors."""
     from model.weights import is_dense
 
     return isinstance(value, dict) and all(type(x) is str and is_dense(y) for x, y in value.items())
@@ -57,16 +57,16 @@ class Training:
 
     arguments: dict[str, Any]
     snapshot: int = 0  # finished ones
-    losses: list[float] = field(default_factory=list)  # of the steps of the snapshot under way
+    losses: list[float] = field(default_factory=list)  # the steps of the snapshot under way
     state_dict: dict[str, Tensor] = field(default_factory=dict)
     optimizer: dict[str, Any] = field(default_factory=dict)
     scaler: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
-    name: str = ""  # of the files of this run, such as resnet50_1shot, or resnet50_1shot_2
+    name: str = ""  # what the files of this run begin with, such as resnet50_1shot_2
     best_miou: float = -1.0
-    best_name: str = ""  # of the best weights' files
+    best_name: str = ""  # the files of the best weights
     best_state: dict[str, Tensor] = field(default_factory=dict)
-    former: str = ""  # of the best weights' files before, which are still to be removed
+    former: str = ""  # the files of the best weights before, still to be removed
     finished: bool = False
 
 
@@ -85,6 +85,23 @@ def plain_values(flags: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v if isinstance(v, (bool, int, float, type(None))) else str(v) for k, v in flags.items()}
 
 
+def find_training(last: Path, flags: Mapping[str, Any], resume: bool) -> Training | None:
+    """The state of an earlier run to go on from, or of a finished one; None to start a run.
+
+    Raises UserError if it had other flags, the state is damaged, or an unfinished run is not to be resumed.
+    """
+    state = load_training(last)
+    if not resume:
+        if state and not state.finished:
+            raise UserError(f"{last}: an unfinished run; go on with --resume, or remove it, or choose another --out")
+        return None
+    if state is not None:
+        check_same(last, state.arguments, flags)
+    elif any(last.parent.glob(f"{glob.escape(last.stem)}_*")):  # a first run needs no word
+        say(f"{last}: is gone, so there is no run to resume; starting one")
+    return state
+
+
 def save_training(path: Path, training: Training) -> None:
     """Write the state atomically; the one before it is kept as PATH.previous until the run is finished."""
     fresh = path.with_name(f"{path.name}.new")
@@ -97,14 +114,13 @@ def save_training(path: Path, training: Training) -> None:
 
 
 def previous_of(path: Path) -> Path:
-    """The file of the state before the one at ``path``."""
     return path.with_name(f"{path.name}.previous")
 
 
 def keep_finished(path: Path) -> None:
     """Make room for a new run's state: that of a finished one is kept as PATH.1, the next as PATH.2, and so on."""
     if path.is_file():
-        previous_of(path).unlink(missing_ok=True)  # of the finished one too, if a kill has left it
+        previous_of(path).unlink(missing_ok=True)  # the finished run's too, if a kill has left it
         numbered = (path.with_name(f"{path.name}.{number}") for number in count(1))
         path.replace(next(each for each in numbered if not each.exists()))
 
@@ -122,39 +138,36 @@ def load_training(path: Path) -> Training | None:
             if isinstance(error.__cause__, OSError):  # nobody knows whether it is damaged
                 raise
             damage = damage or error
-        else:
-            if damage:
-                say(f"note: {damage}; going on from {file.name}", file=sys.stderr)
-            return training
+            continue
+        if damage:
+            say(f"note: {damage}; going on from {file.name}", file=sys.stderr)
+        return training
     if damage:
         raise UserError(f"{damage}; remove it, and {path.name}.previous, to start anew") from damage
     return None
 
 
 def _candidates(path: Path) -> list[Path]:
-    """The files that hold the state, the newest first."""
-    # A folder in its place is not passed over.
-    return [file for file in (path, previous_of(path)) if file.is_file() or file.is_dir()]
+    """The files that hold the state, the newest first; a folder in its place is not passed over."""
+    return [file for file in (path, previous_of(path)) if file.exists()]
 
 
 def _load(path: Path) -> Training:
-    content = read(path)
-    content.setdefault("former", "")  # the version before did not write it
+    content = {"former": "", **read(path)}  # the version before did not write it
     try:
         check_fields(content, STATE_RULES)
     except ValueError as error:
         raise UserError(f"{path}: not the state of a training run") from error
-    known = {each.name: content[each.name] for each in fields(Training)}
-    for name in (known[each] for each in NAMES):
-        if name and not is_name(name):
+    for name in filter(None, (content[each] for each in NAMES)):
+        if not is_name(name):
             raise UserError(f"{path}: names a file outside its folder: {name!r:.40}; somebody has edited it")
-    return Training(**known)
+    return Training(**{each.name: content[each.name] for each in fields(Training)})
 
 
 def check_counts(path: Path, state: Training, schedule: Schedule) -> None:
     """Raise UserError if a state has more snapshots or steps than its run, or another number than its history."""
     is_within = state.snapshot <= schedule.snapshots and len(state.losses) <= schedule.steps
-    if not (is_within and len(state.history) == state.snapshot):
+    if not is_within or len(state.history) != state.snapshot:
         what = "its counts contradict each other or the flags"
         raise UserError(f"{path}: not the state of this run: {what}; remove it to start anew")
 
@@ -163,17 +176,12 @@ def check_same(path: Path, saved: Mapping[str, Any], given: Mapping[str, Any]) -
     """Raise UserError, naming the flags, if a resumed run was started with other ones."""
     if saved.get("code") != given.get("code"):
         raise UserError(f"{path}: was started with other custom code; choose another --out")
-    method = "method_code"  # which runs of the version before do not know
-    if saved.get(method) not in (None, given.get(method)):
+    if saved.get("method_code") not in (None, given.get("method_code")):  # None: a run of the version before
         raise UserError(f"{path}: the method's code in model/ has changed since; undo that, or choose another --out")
-
-    def shown(value: object) -> object:
-        return "not given" if value is None else value
-
-    other = [
-        f"--{name.replace('_', '-')} {shown(given.get(name))} (was {shown(saved.get(name))})"
-        for name in sorted({*saved, *given} - {*FREE, method})
-        if saved.get(name) != given.get(name)
-    ]
+    other = []
+    for name in sorted({*saved, *given} - {*FREE, "method_code"}):
+        now, before = ("not given" if flags.get(name) is None else flags[name] for flags in (given, saved))
+        if now != before:
+            other.append(f"--{name.replace('_', '-')} {now} (was {before})")
     if other:
         raise UserError(f"{path}: was started with other flags: {', '.join(other)}; give the same, or another --out")

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from torch.nn.parallel import DistributedDataParallel
 
 from dataset.samples import Sample
 from engine.checkpoint import errors_name, load_network
-from engine.training.flags import ComputeOptions
 from engine.training.parallel import released_masks, wrap_parallel
 from engine.training.state import Training
 from model import FewShotNetwork
@@ -25,16 +25,24 @@ from util.distributed import from_all, rank, spread_from_first, sum_over_process
 from util.errors import UserError
 
 MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
-DTYPES = {None: None, "bf16": torch.bfloat16, "fp16": torch.float16}  # of --amp
+DTYPES = {None: None, "bf16": torch.bfloat16, "fp16": torch.float16}  # what --amp takes
+
+
+@dataclass(frozen=True)
+class ComputeOptions:
+    """What a run computes with; it changes results by rounding only."""
+
+    device: torch.device
+    workers: int = 0  # loader processes
+    accumulate: int = 1  # parts that a batch is taken in
+    amp: str | None = None  # None, "bf16" or "fp16"
+    compiled: bool = False
 
 
 class Trainer:
-    """A network in training with its optimizer, on all devices of a run.
+    """A network in training with its optimizer (None if nothing is trained), on all devices of a run.
 
     Arguments:
-        net: on its device.
-        optimizer: of the network's parameters; None if nothing is trained.
-        compute: what the run computes with.
         released_order: None, or compare the supports' self-scores with the masks with which the release compares them
             on so many GPUs (engine.training.parallel.released_masks).
         may_leave_out: as of wrap_parallel.
@@ -65,9 +73,7 @@ class Trainer:
             UserError: the loss is not finite; no step was taken.
         """
         self.net.zero_grad()
-        compared = batch.support_masks
-        if self.released_order is not None:
-            compared = masks_of_release(batch, self.released_order)
+        compared = masks_of_release(batch, self.released_order) if self.released_order else batch.support_masks
         pixels = valid_pixels(batch.query_mask, batch.support_masks)
         counts = {name: sum_over_processes(count) for name, count in pixels.items()}
         total = torch.zeros((), device=batch.query_mask.device)
@@ -133,18 +139,15 @@ def make_optimizer(net: nn.Module, lr: float) -> torch.optim.Optimizer:
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     """Put an optimizer's saved momenta back. Raises ValueError unless each has its parameter's shape."""
-    own = optimizer.state_dict()  # its groups hold what flags and the paper say, not what a file does
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    momenta, groups = state.get("state"), state.get("param_groups")
-    is_own = type(groups) is list and [type(x) is dict and x.get("params") for x in groups] == [
-        group["params"] for group in own["param_groups"]
-    ]
-    if not is_own or type(momenta) is not dict or not momenta.keys() <= set(range(len(parameters))):
+    momenta = state.get("state")
+    if type(momenta) is not dict or not momenta.keys() <= set(range(len(parameters))):
         raise ValueError("its optimizer is not that of this network")
     for number, known in momenta.items():
         if not _is_momentum(known, parameters[number]):
             raise ValueError(f"no momentum of a parameter of {tuple(parameters[number].shape)}")
-    optimizer.load_state_dict({**own, "state": momenta})
+    # Rates and the like are those of the flags and of the paper, whatever the file says.
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": momenta})
 
 
 def _is_momentum(known: Any, parameter: Tensor) -> bool:
@@ -166,9 +169,7 @@ def masks_of_release(batch: Sample, replicas: int) -> list[Tensor]:
 def parts(batch: Sample, count: int) -> list[Sample]:
     """A batch in equal parts."""
 
-    def split(x: Tensor | Sequence[Tensor]) -> list:
-        if isinstance(x, Tensor):
-            return list(x.chunk(count))
-        return list(zip(*(split(one) for one in x), strict=True))
+    def split(x: Tensor | Sequence[Tensor]) -> Sequence:
+        return x.chunk(count) if isinstance(x, Tensor) else list(zip(*map(split, x), strict=True))
 
     return [Sample(*part) for part in zip(*(split(x) for x in batch), strict=True)]

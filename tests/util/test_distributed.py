@@ -15,7 +15,7 @@ def test_alone(capsys: pytest.CaptureFixture[str]) -> None:
     x = torch.tensor([1.0, 2.0])
     assert distributed.sum_over_processes(x) is x
     assert [distributed.any_process(yes) for yes in (False, True)] == [False, True]
-    assert distributed.from_first("name") == "name"
+    assert distributed.first_known("name") == "name"
     with distributed.first_process_first():
         distributed.say("a line")
     assert capsys.readouterr().out == "a line\n"

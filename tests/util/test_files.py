@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from engine.checkpoint import save_weights
-from engine.training.weight_files import free_stem
+from engine.training.run_files import free_stem
 from tests.files import CHECKOUT
 from util.errors import UserError
 from util.files import (

@@ -15,7 +15,6 @@ from engine.evaluation.evaluation_set import (
     EvaluationSet,
     describe_evaluation,
     describe_missing_classes,
-    missing_classes,
     open_evaluation_set,
 )
 from engine.evaluation.protocol import HSNET, PAPER, load_episodes, save_episodes
@@ -56,11 +55,6 @@ def test_the_line() -> None:
     assert "HSNet's protocol, 1 seed (0) x 2 episodes of e.json; toy data, not the benchmark; weights w.pth" in line
     many = tested._replace(plans=dict.fromkeys(range(7), PLANS[0]))
     assert "7 seeds (0 to 6) x 2 episodes" in describe_evaluation(SETTING, PAPER, many, {}, Path("w.pth"))[0]
-
-
-def test_missing_classes() -> None:
-    assert missing_classes([1, 2, 3], PLANS, {3: "bird"}) == {3: "bird"}
-    assert missing_classes([1, 2], PLANS, {}) == {}
 
 
 def test_classes_without_images_are_named(boatless: Path) -> None:

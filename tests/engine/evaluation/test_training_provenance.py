@@ -96,7 +96,6 @@ def test_the_authors_class_order_can_be_declared() -> None:
             {"dataset": "pascal", "fold": 0, "data": {"name": "toy", "counted": "x", "count": 1, "published": 2}},
             "trained on pascal fold 0 (toy data)",
         ),
-        ({"dataset": "pascal", "fold": 0, "data": [1]}, "trained on pascal fold 0"),
         ({"dataset": "a\nb", "fold": 0}, "trained on a b fold 0"),
     ],
 )

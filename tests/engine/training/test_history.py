@@ -76,7 +76,7 @@ def test_main_writes_them_when_asked(toy: Path, tmp_path: Path, quick: list[str]
 def test_its_absence_is_one_line(
     toy: Path, tmp_path: Path, quick: list[str], one_line_error: OneLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.training.history.find_spec", lambda _: None)
+    monkeypatch.setattr("main.find_spec", lambda _: None)
     flags = [*quick, "--data-root", str(toy), "--out", str(tmp_path), "--tensorboard"]
     assert "pip install tensorboard" in one_line_error(training.main, flags)
     assert not any(tmp_path.iterdir())

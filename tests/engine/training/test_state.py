@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from engine.setting import Setting
+from engine.training.run_files import save_run
 from engine.training.state import FORMAT, Training, check_same, load_training, plain_values, save_training
-from engine.training.weight_files import save_run
 from util.errors import UserError
 
 STATE = Training({"lr": 0.5, "resume": False}, snapshot=2, losses=[1.5], state_dict={"weight": torch.ones(3)})
