@@ -21,6 +21,7 @@ After Ctrl-C, SIGTERM or SIGHUP the program saves the state and ends.
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -30,15 +31,15 @@ from dataset import ImageSet, Plans
 from engine.custom import code_digest, method_digest
 from engine.evaluation.protocol import EvaluationOptions
 from engine.options import add_schedule, add_start, check_engine, default_device, make_parser, resolve_setting, whole
-from engine.setting import Setting
+from engine.training.flags import TrainingOptions
 from engine.training.state import Training, find_training, how_to_go_on, plain_values, state_of
 from util import distributed
 from util.errors import UserError
 from util.interrupts import Interrupts, interrupts
 
 
-def parse(argv: list[str] | None) -> Any:
-    """The flags; those of the setting are resolved. A run's files keep them under these names."""
+def parse(argv: list[str] | None) -> TrainingOptions:
+    """The flags; those of the setting are resolved."""
     parser = make_parser(__doc__)
     add = parser.add_argument
     add_start(parser)
@@ -50,43 +51,42 @@ def parse(argv: list[str] | None) -> Any:
     add("--compile", action="store_true", help="compile the backbone with torch.compile")
     add("--released-order", type=whole(2, 64), metavar="N", help="train as the release on N GPUs, fault included")
     add("--tensorboard", action="store_true", help="also write events for TensorBoard")
-    flags = parser.parse_args(argv)
-    setting = resolve_setting(vars(flags))
-    del flags.features  # it is in the backbone
-    flags.crop_size = flags.crop_size or setting.benchmark.crop_size
-    vars(flags).update(setting.as_dict())
-    check(flags)
-    return flags
+    flags = vars(parser.parse_args(argv))
+    setting = resolve_setting(flags)
+    del flags["features"]  # it is in the backbone
+    flags["crop_size"] = flags["crop_size"] or setting.benchmark.crop_size
+    options = TrainingOptions(**{**flags, **setting.as_dict()})
+    check(options)
+    return options
 
 
-def check(flags: Any) -> None:
+def check(options: TrainingOptions) -> None:
     """Raise UserError if flags contradict each other or ask for what this machine lacks."""
-    check_engine(flags.engine)
-    if flags.tensorboard and find_spec("tensorboard") is None:
+    check_engine(options.engine)
+    if options.tensorboard and find_spec("tensorboard") is None:
         raise UserError("--tensorboard needs the package tensorboard (pip install tensorboard)")
-    if flags.released_order and (flags.method != "ssp" or flags.shot == 1):
+    if options.released_order and (options.method != "ssp" or options.shot == 1):
         raise UserError("--released-order belongs to --method ssp and --shot 2 or more; without it nothing changes")
-    if flags.snapshot > flags.episode > 0:
-        raise UserError(f"--snapshot {flags.snapshot} is larger than --episode {flags.episode}")
-    if flags.batch_size > flags.snapshot:
-        raise UserError(f"--batch-size {flags.batch_size} is larger than --snapshot {flags.snapshot}")
-    if flags.amp == "fp16" and (device := flags.device or default_device()).type != "cuda":
+    if options.snapshot > options.episode > 0:
+        raise UserError(f"--snapshot {options.snapshot} is larger than --episode {options.episode}")
+    if options.batch_size > options.snapshot:
+        raise UserError(f"--batch-size {options.batch_size} is larger than --snapshot {options.snapshot}")
+    if options.amp == "fp16" and (device := options.device or default_device()).type != "cuda":
         raise UserError(f"--amp fp16 needs CUDA, the device is {device}; --amp bf16 runs everywhere")
 
 
 def main(argv: list[str] | None = None) -> Path:
     """Train as the flags say; returns the best weights' .ckpt."""
-    flags = parse(argv)
-    setting = Setting.of(vars(flags))
-    setting.benchmark(flags.data_root)  # a folder that is missing is met here
-    with interrupts() as asked, distributed.joined(flags.device or default_device()) as flags.device:
+    options = parse(argv)
+    options.setting.benchmark(options.data_root)  # a folder that is missing is met here
+    with interrupts() as asked, distributed.joined(options.device or default_device()) as device:
         try:
-            return train(flags, asked)
+            return train(replace(options, device=device), asked)
         except KeyboardInterrupt as error:
-            raise KeyboardInterrupt(str(error) or how_to_go_on(state_of(setting, flags.out))) from None
+            raise KeyboardInterrupt(str(error) or how_to_go_on(state_of(options.setting, options.out))) from None
 
 
-def train(flags: Any, asked: Interrupts) -> Path:
+def train(options: TrainingOptions, asked: Interrupts) -> Path:
     """Train on the base classes, snapshot by snapshot, and test the best weights on the novel ones."""
     # Here, so that --help and wrong flags need not wait for torch.
     from engine.evaluation.evaluate import evaluate, result_table, summary
@@ -95,37 +95,35 @@ def train(flags: Any, asked: Interrupts) -> Path:
     from engine.training.forecast import make_forecast
     from engine.training.run_files import finished_checkpoint, open_files, weight_suffixes
     from engine.training.start import start_trainer, what_will_run
-    from engine.training.trainer import ComputeOptions
 
-    if flags.batch_size % (distributed.world() * flags.accumulate):
-        among = f"{distributed.world()} processes x --accumulate {flags.accumulate}"
-        raise UserError(f"--batch-size {flags.batch_size} cannot be divided among {among}")
+    setting, schedule, compute = options.setting, options.schedule, options.compute
+    if schedule.batch_size % (distributed.world() * compute.accumulate):
+        among = f"{distributed.world()} processes x --accumulate {compute.accumulate}"
+        raise UserError(f"--batch-size {schedule.batch_size} cannot be divided among {among}")
 
     # A run that was finished, or one to go on with.
-    setting = Setting.of(vars(flags))
-    last = state_of(setting, flags.out)
+    last = state_of(setting, options.out)
     code = {"code": code_digest(setting.method, setting.backbone), "method_code": method_digest()}
-    arguments = plain_values(vars(flags)) | code
-    earlier = find_training(last, arguments, flags.resume)
+    flags = plain_values(vars(options)) | code
+    earlier = find_training(last, flags, options.resume)
     if earlier and earlier.finished:
         return finished_checkpoint(last, earlier)
 
     # The data, the network and its optimizer, the files.
-    run = open_run(flags)
-    compute = ComputeOptions(flags.device, flags.workers, flags.accumulate, flags.amp, flags.compile)
-    trainer = start_trainer(flags, run, compute, resumed=earlier is not None)
+    run = open_run(options)
+    trainer = start_trainer(options, run, resumed=earlier is not None)
     select, test = run.fold.val, run.test
 
     def evaluation(images: ImageSet, plans: Plans) -> dict[str, Any]:
-        options = EvaluationOptions(flags.workers, flags.engine, flags.cache_gb)
-        return evaluate(trainer.net, images, plans, options=options)
+        with_options = EvaluationOptions(options.workers, options.engine, options.cache_gb)
+        return evaluate(trainer.net, images, plans, options=with_options)
 
-    with open_files(run, last, earlier or Training(arguments), flags.tensorboard) as files:
+    with open_files(run, last, earlier or Training(flags), options.tensorboard) as files:
         if earlier:
             trainer.restore(earlier, last)
         state = files.state
         distributed.say(*what_will_run(run, trainer.net, state.snapshot))
-        forecast = make_forecast(run, trainer, state, flags.engine)
+        forecast = make_forecast(run, trainer, state, options.engine)
 
         # Train a snapshot, evaluate it on one seed, keep the best weights (section 4).
         with closing(training_batches(run, state, compute, asked)) as batches:
@@ -134,7 +132,7 @@ def train(flags: Any, asked: Interrupts) -> Path:
         # Test the best weights on all seeds (section 6).
         files.load_best(trainer.net)
         result = evaluation(test.images, test.plans)
-        best = files.finish(trainer, result, flags.engine)
+        best = files.finish(trainer, result, options.engine)
     distributed.say(*result_table(result, test.images.class_names, test.classes).splitlines())
     distributed.say(f"{summary(result)}: {best.with_suffix(weight_suffixes(setting)[0])}")
     return best

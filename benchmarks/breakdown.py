@@ -25,7 +25,8 @@ from engine.evaluation import planned
 from engine.evaluation.planned import count_planned
 from engine.evaluation.protocol import EvaluationOptions
 from engine.options import OneLineParser, default_device, positive, whole
-from engine.training.trainer import ComputeOptions, Trainer, make_optimizer
+from engine.training.flags import ComputeOptions
+from engine.training.trainer import Trainer, make_optimizer
 from model import matching
 from model.fast import evaluation
 from model.fast.evaluation import Query, Sums

@@ -20,8 +20,9 @@ from benchmarks.training import both_ways
 from dataset.loader import to_device
 from dataset.samples import Sample
 from engine.options import default_device
+from engine.training.flags import ComputeOptions
 from engine.training.parallel import FewShotDataParallel
-from engine.training.trainer import ComputeOptions, Trainer
+from engine.training.trainer import Trainer
 from model import FewShotNetwork, build_model, fold_batch_norms
 from model.matching import resize
 from tests.model import recipe

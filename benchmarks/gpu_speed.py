@@ -19,7 +19,8 @@ from engine.evaluation.evaluate import count_plainly
 from engine.evaluation.planned import count_planned
 from engine.evaluation.protocol import EvaluationOptions
 from engine.options import default_device
-from engine.training.trainer import DTYPES, ComputeOptions, Trainer, make_optimizer
+from engine.training.flags import ComputeOptions
+from engine.training.trainer import DTYPES, Trainer, make_optimizer
 from model import FewShotNetwork
 
 COMPARED = 4  # losses, those of the first steps

@@ -33,7 +33,8 @@ from dataset.loader import batches
 from dataset.samples import TrainingSamples, as_input
 from engine.evaluation.evaluate import peak_memory_gb
 from engine.options import OneLineParser, default_device, positive, whole
-from engine.training.trainer import MOMENTUM, WEIGHT_DECAY, ComputeOptions, Trainer, make_optimizer
+from engine.training.flags import ComputeOptions
+from engine.training.trainer import MOMENTUM, WEIGHT_DECAY, Trainer, make_optimizer
 from model import build_model
 from util.launch import command
 from util.memory import keep_freed_memory

@@ -16,8 +16,9 @@ from engine.evaluation.estimate import cost, unit_seconds
 from engine.evaluation.protocol import HSNET, PAPER, Protocol, plan_seeds
 from engine.setting import RANDOM, RECIPE, Schedule, Setting
 from engine.training.data import first_batch
+from engine.training.flags import ComputeOptions
 from engine.training.start import start_network
-from engine.training.trainer import ComputeOptions, Trainer
+from engine.training.trainer import Trainer
 from model import build_model, calibrate_batch_norms
 from tables.commands import Folders
 from tables.experiment import Experiment

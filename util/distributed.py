@@ -119,7 +119,12 @@ def mute(stream: TextIO) -> None:
 
 def any_process(yes: bool) -> bool:
     """Whether ``yes`` is true in any of the processes."""
-    return first_known(yes)
+    if not (dist := group()):
+        return yes
+    import torch
+
+    device = torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else "cpu"
+    return bool(sum_over_processes(torch.tensor(int(yes), device=device)).item())  # each step: no objects
 
 
 def spread_from_first(x: Tensor) -> None:

@@ -18,8 +18,8 @@ from dataset.samples import Sample, TrainingSamples, as_input
 from engine.evaluation.evaluation_set import EvaluationSet
 from engine.evaluation.protocol import PAPER, plan_seeds
 from engine.setting import Schedule, Setting
+from engine.training.flags import ComputeOptions, TrainingOptions
 from engine.training.state import Training
-from engine.training.trainer import ComputeOptions
 from util.distributed import first_process_first, rank, world
 from util.interrupts import Interrupts
 
@@ -35,24 +35,23 @@ class Run(NamedTuple):
     test: EvaluationSet  # what the last evaluation is about
 
 
-def open_run(flags: Any) -> Run:
+def open_run(options: TrainingOptions) -> Run:
     """Find the images of a run, plan its evaluations, and prepare to draw its samples (docs/method.md, section 5).
 
-    flags: of main.py, resolved. Raises UserError if something is missing or damaged.
+    Raises UserError if something is missing or damaged.
     """
-    setting, workers = Setting.of(vars(flags)), flags.workers
-    schedule = Schedule(flags.episode, flags.snapshot, flags.batch_size, flags.lr)
-    fold = open_fold(setting.dataset, flags.data_root, setting.fold, setting.class_order, flags.splits)
-    seeds = range(flags.seed, flags.seed + flags.seeds)
-    episodes = flags.test_episodes or PAPER.episodes(setting.dataset)
+    setting, schedule, workers = options.setting, options.schedule, options.workers
+    fold = open_fold(setting.dataset, options.data_root, setting.fold, setting.class_order, options.splits)
+    seeds = range(options.seed, options.seed + options.seeds)
+    episodes = options.test_episodes or PAPER.episodes(setting.dataset)
     with first_process_first():
         selection = plan_seeds(fold.val, setting.shot, seeds[:1], episodes, workers)
         plans = plan_seeds(fold.test, setting.shot, seeds, episodes, workers)
         pool = open_pool(fold.train, setting.shot, workers)
     samples = TrainingSamples(
-        fold.train.images, pool, setting.shot, flags.crop_size, length=schedule.snapshot, seed=flags.seed
+        fold.train.images, pool, setting.shot, options.crop_size, length=schedule.snapshot, seed=options.seed
     )
-    samples.cache_bytes = int(flags.cache_gb * 2**30) // max(workers, 1)
+    samples.cache_bytes = int(options.cache_gb * 2**30) // max(workers, 1)
     test = EvaluationSet(fold.test.images, plans, fold.test.classes, fold.test.provenance)
     return Run(setting, schedule, fold, samples, selection, test)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from typing import Any
 
 import torch
 
@@ -16,7 +15,8 @@ from engine.evaluation.evaluation_set import describe_missing_classes
 from engine.evaluation.protocol import PAPER
 from engine.setting import FROM_TIMM, RANDOM, Setting, spans
 from engine.training.data import Run
-from engine.training.trainer import DTYPES, ComputeOptions, Trainer, make_optimizer
+from engine.training.flags import TrainingOptions
+from engine.training.trainer import DTYPES, Trainer, make_optimizer
 from model import FewShotNetwork, calibrate_batch_norms
 from model.names import custom_class, timm_name
 from util import distributed
@@ -105,13 +105,13 @@ def compile_backbone(net: FewShotNetwork, images: int, crop_size: int) -> None:
         raise UserError(f"--compile: the backbone cannot be compiled here ({reason}); leave the flag out") from error
 
 
-def start_trainer(flags: Any, run: Run, compute: ComputeOptions, resumed: bool) -> Trainer:
+def start_trainer(options: TrainingOptions, run: Run, resumed: bool) -> Trainer:
     """The network that a run starts from, with its optimizer. Raises UserError if there is nothing to train."""
-    setting, schedule, samples = run.setting, run.schedule, run.samples
-    device, frozen = compute.device, bool(flags.frozen)
-    if flags.released_order:
-        distributed.say(f"supports are compared with masks in the release's order on {flags.released_order} GPUs")
-    net = start_network(setting, samples, flags.pretrained, device, frozen, resumed)
+    setting, schedule, samples, compute = run.setting, run.schedule, run.samples, options.compute
+    device, frozen = compute.device, bool(options.frozen)
+    if options.released_order:
+        distributed.say(f"supports are compared with masks in the release's order on {options.released_order} GPUs")
+    net = start_network(setting, samples, options.pretrained, device, frozen, resumed)
     if schedule.snapshots and not any(p.requires_grad for p in net.parameters()):
         what = f"--frozen: {setting.method} has nothing else" if frozen else f"{setting.backbone} has nothing"
         raise UserError(f"{what} to train; --episode 0 tests it as it is")
@@ -124,7 +124,7 @@ def start_trainer(flags: Any, run: Run, compute: ComputeOptions, resumed: bool) 
         episodes = schedule.batch_size // distributed.world() // compute.accumulate
         compile_backbone(net, (1 + setting.shot) * episodes, samples.crop_size)
     optimizer = make_optimizer(net, schedule.lr) if schedule.snapshots else None
-    return Trainer(net, optimizer, compute, flags.released_order, setting.is_custom)
+    return Trainer(net, optimizer, compute, options.released_order, setting.is_custom)
 
 
 def what_will_run(run: Run, net: FewShotNetwork, done: int) -> list[str]:

@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from dataset.samples import Sample
 from engine.checkpoint import errors_name, load_network
+from engine.training.flags import ComputeOptions
 from engine.training.parallel import released_masks, wrap_parallel
 from engine.training.state import Training
 from model import FewShotNetwork
@@ -26,17 +26,6 @@ from util.errors import UserError
 
 MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
 DTYPES = {None: None, "bf16": torch.bfloat16, "fp16": torch.float16}  # what --amp takes
-
-
-@dataclass(frozen=True)
-class ComputeOptions:
-    """What a run computes with; it changes results by rounding only."""
-
-    device: torch.device
-    workers: int = 0  # loader processes
-    accumulate: int = 1  # parts that a batch is taken in
-    amp: str | None = None  # None, "bf16" or "fp16"
-    compiled: bool = False
 
 
 class Trainer:

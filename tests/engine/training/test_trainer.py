@@ -7,7 +7,8 @@ import torch
 
 from benchmarks.plain import PlainSSP, plain_step
 from dataset.samples import Sample
-from engine.training.trainer import ComputeOptions, Trainer, make_optimizer, parts
+from engine.training.flags import ComputeOptions
+from engine.training.trainer import Trainer, make_optimizer, parts
 from model import FewShotNetwork, build_model, calibrate_batch_norms
 from model.matching import product
 

@@ -16,7 +16,8 @@ from dataset import open_fold, open_pool
 from dataset.samples import Sample, TrainingSamples, as_input
 from engine.setting import Schedule
 from engine.training.data import own_samples
-from engine.training.trainer import ComputeOptions, Trainer, make_optimizer
+from engine.training.flags import ComputeOptions
+from engine.training.trainer import Trainer, make_optimizer
 from model import FewShotNetwork, build_model
 from tests.real_data import REAL_DATA
 
