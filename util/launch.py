@@ -5,7 +5,7 @@ code 2, and so is what the operating system refuses. Any other exception is a de
 kind and place, and exit code 3; with SSP_TRACEBACK=1 in the environment it keeps its traceback.
 
 Scripts import this module first: until :func:`command` takes over, while the other modules are imported, Ctrl-C ends
-them with one word and a missing package with one line.
+them with one word and a missing package with one line; --help needs no package.
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ import sys
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
 from io import TextIOWrapper
 from pathlib import Path
-from types import TracebackType
+from types import ModuleType, TracebackType
+from typing import Any
 
 from util import distributed
 from util.distributed import launched, mute
@@ -29,6 +32,7 @@ TRACEBACK = "SSP_TRACEBACK"  # 1: defects keep their traceback, as in tests
 CLOSED_PIPE = 141  # the exit code of a program whose reader has gone, as a shell gives it
 LONGEST = 2000  # letters of the last line: what it quotes may be a whole file
 ROOT = Path(__file__).parents[1]
+PACKAGES = ("numpy", "PIL", "torch", "torchvision", "tqdm", "pycocotools")  # of requirements.txt
 SCRIPTS = ("main", "test", "predict", "prepare", "report", "reproduce", "app", "demo")
 
 
@@ -135,6 +139,22 @@ def _end_early(_kind: type[BaseException], error: BaseException, _trace: Traceba
     command(again)
 
 
+class _StandIn(MetaPathFinder, Loader):
+    """Gives an empty module in place of a package that is not installed, so that --help can be answered."""
+
+    def find_spec(self, name: str, *_: object) -> ModuleSpec | None:
+        return ModuleSpec(name, self, is_package=True) if name.partition(".")[0] in PACKAGES else None
+
+    def create_module(self, _spec: ModuleSpec) -> Any:
+        from unittest.mock import MagicMock
+
+        as_no_base = {"__mro_entries__": lambda _self, _bases: ()}  # classes are derived from what is missing
+        return type("Blank", (MagicMock,), as_no_base)(__path__=[])
+
+    def exec_module(self, module: ModuleType) -> None:
+        pass
+
+
 def _is_of_script() -> bool:
     """Whether the process was started as one of this project's scripts, rather than imports some of it."""
     started = Path(getattr(sys.modules["__main__"], "__file__", None) or "")
@@ -142,5 +162,7 @@ def _is_of_script() -> bool:
 
 
 if _is_of_script():
+    if {"-h", "--help"} & set(sys.argv):
+        sys.meta_path.append(_StandIn())  # the last that is asked
     sys.excepthook = _end_early
     leave_at_once()
