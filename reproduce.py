@@ -112,7 +112,9 @@ def wanted_jobs(args: argparse.Namespace) -> list[Job]:
         setting = replace(row.setting, backbone=row.setting.backbone or BACKBONES[0])
         names = ("dataset", "method", "shot", "backbone")
         folds = setting.benchmark.folds
-        for fold in folds if args.folds is None or folds == (None,) else [f for f in folds if f in args.folds]:
+        if args.folds and folds != (None,):
+            folds = [fold for fold in folds if fold in args.folds]
+        for fold in folds:
             published = choose((fold,), **{name: getattr(setting, name) for name in names})
             if args.train or published:
                 experiment = Experiment(row.protocol, setting).on_fold(fold)
