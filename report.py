@@ -67,10 +67,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> list[Table]:
     """Report as the flags say; returns the tables."""
     args = parse(argv)
+    results = []
     if args.paths or Path(args.out).exists():
         results = find_results(args.paths or [args.out])
     else:
-        results = []
         say(f"{args.out}: no such folder, nothing is measured yet", file=sys.stderr)
     outputs = {"--markdown": args.markdown, "--csv": args.csv, "--picture": args.picture}
     check_apart(outputs, [*(result.file for result in results), *map(Path, args.paths)])

@@ -183,7 +183,7 @@ def measure(job: Job, args: argparse.Namespace) -> None:
 
 
 def parse_budget(more: Sequence[str]) -> Budget:
-    """Those of further flags of test.py and main.py that the time depends on."""
+    """How much is evaluated and trained, by the flags after --; the time depends on it."""
     from tables.cost import Budget
 
     parser = OneLineParser("", add_help=False)

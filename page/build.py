@@ -73,7 +73,7 @@ class Outputs(NamedTuple):
     zip_file: Any
 
     def list_components(self) -> list[Any]:
-        """Those that show_results gives a value, in its order."""
+        """The components that show_results gives a value, in its order."""
         return [self.message, *self.galleries, self.zip_button, self.zip_file]
 
 
@@ -231,7 +231,7 @@ def connect_search(backend: Backend, inputs: Inputs, outputs: Outputs) -> None:
               "concurrency_limit": 1, "concurrency_id": "network", "show_progress_on": outputs.message,
               **PRIVATE}  # fmt: skip
     changes = [inputs.go.click, inputs.refine.input, inputs.queries.change]
-    for support in inputs.supports:  # of what is pasted the change comes before it was sent
+    for support in inputs.supports:  # a pasted image tells its change before it was sent
         changes += [support.mask.change, support.editor.change, support.editor.upload]
     gr.on(changes, trigger_mode="always_last", **search)
     for name, tab in outputs.tabs.items():

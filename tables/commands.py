@@ -30,7 +30,7 @@ class Folders(NamedTuple):
     splits: str | None = None
 
     def of_training(self, setting: Setting) -> Folders:
-        """Those of a training: SSP without refinement has a folder in ``out``."""
+        """The folders of a training: SSP without refinement has one in ``out``."""
         is_unrefined = setting.method != "baseline" and not setting.refine
         return self._replace(out=str(Path(self.out) / UNREFINED)) if is_unrefined else self
 

@@ -15,7 +15,7 @@ from util.locks import only_one
 from util.progress import progress
 
 TIMEOUT = (20.0, 60.0)  # seconds to connect, and between two pieces
-RETRIES = 2  # of a connection that fails; each goes on where it was
+RETRIES = 2  # retries of a failed connection; each goes on where it was
 AGAIN = "run the same command again, it goes on from there"
 ELSEWHERE = "fetch it with a browser, or from a --mirror"
 

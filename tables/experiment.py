@@ -80,8 +80,10 @@ def data_of(result: EvaluationResult) -> str:
 
 def training_flags(result: EvaluationResult) -> dict[str, str]:
     """The flags of a result's training that are not the usual ones, by name, each as it is typed."""
-    usual = {"episode": RECIPE.episodes, "batch_size": RECIPE.batch_size, "lr": RECIPE.lr, "seed": 0,
-             "crop_size": result.setting.benchmark.crop_size, "pretrained": FROM_TIMM}  # fmt: skip
+    usual = {
+        "episode": RECIPE.episodes, "batch_size": RECIPE.batch_size, "lr": RECIPE.lr, "seed": 0,
+        "crop_size": result.setting.benchmark.crop_size, "pretrained": FROM_TIMM,
+    }  # fmt: skip
     given = {name: value for name, value in result.trained.items() if value not in (None, usual.get(name))}
     if Path(str(given.get("pretrained"))).stem == result.setting.backbone:
         del given["pretrained"]

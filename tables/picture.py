@@ -40,7 +40,7 @@ def draw_tables(tables: Sequence[Table], path: str | Path) -> None:
     """Write a PNG with a panel for each table, a line for each row and the notes under it, atomically."""
     wrap = textwrap.TextWrapper(NOTE_LETTERS, subsequent_indent="    ").wrap
     notes = [[line for note in table.lines for line in wrap(note)] for table in tables]
-    heights = []  # of each panel and of its notes, inches
+    heights = []  # inches: each panel, then its notes
     for table, lines in zip(tables, notes, strict=True):
         rows = sum(LONG_ROW if len(_name(row).splitlines()) > 1 else 1 for row in table.rows)
         heights += [rows * ROW + AROUND, (len(lines) + 1) * NOTE]

@@ -35,7 +35,7 @@ class Cell(NamedTuple):
     std: float | None = None  # over the seeds
     fb_iou: float | None = None
     seeds: int | None = None  # how many
-    episodes: int | None = None  # of each seed
+    episodes: int | None = None  # episodes per seed
     checkpoint: str = ""
     file: str = ""
     caveats: tuple[str, ...] = ()  # why the measured value may not compare
