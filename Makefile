@@ -40,8 +40,11 @@ pictures: $(VENV_APP)/.installed outdir_demo/table.md
 	$(VENV_APP)/bin/pip install --quiet playwright
 	$(VENV_APP)/bin/python -m docs.make_pictures
 
-app: $(VENV_APP)/.installed
+app: | outdir_demo/ssp/models/pascal/fold_0 $(VENV_APP)/.installed
 	$(VENV_APP)/bin/python app.py
+
+outdir_demo/ssp/models/pascal/fold_0:
+	@echo "there are no weights of the demo; run make demo first" >&2; exit 2
 
 test: install
 	$(RUN) -m pytest -n $(JOBS) --dist loadfile

@@ -64,11 +64,11 @@ def prepare_gradio(folder: Path) -> None:
 def main(argv: list[str] | None = None) -> None:
     """Serve the page until Ctrl-C, SIGTERM or SIGHUP."""
     args = parse(argv)
+    if args.checkpoint is None and not DEMO.is_dir():
+        raise UserError("there are no weights of the demo; run make demo, or pass --checkpoint")
     with interrupts(), tempfile.TemporaryDirectory(prefix="ssp_page_") as name:
         folder = Path(name).resolve()
         prepare_gradio(folder)
-        if args.checkpoint is None and not DEMO.is_dir():
-            raise UserError("there are no weights of the demo; run make demo, or pass --checkpoint")
         from prediction.load import load_predictor  # here, so that --help and wrong flags need not wait for torch
 
         with memory_errors(args.max_side):

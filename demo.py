@@ -55,9 +55,8 @@ def build_untrained(flags: list[str]) -> FewShotNetwork:
     """SSP with the random weights, and calibrated batch norms, that all training starts from."""
     args = training.parse([*flags, "--method", "ssp", "--refine"])
     part = open_split(args.dataset, args.data_root, "train", args.fold)
-    samples = TrainingSamples(
-        part.images, open_pool(part, args.shot), args.shot, args.crop_size, length=1, seed=args.seed
-    )
+    pool = open_pool(part, args.shot)
+    samples = TrainingSamples(part.images, pool, args.shot, args.crop_size, length=1, seed=args.seed)
     return start_network(Setting.of(vars(args)), samples, args.pretrained, device("cpu"))
 
 
@@ -99,9 +98,10 @@ def draw_episodes(
         for number, episode in enumerate(episodes)
     ]
     why = [*["median gain of its class"] * (len(episodes) - 2), "largest gain of all", "largest loss of all"]
-    names = [f"{images.class_names[episode.cls]}: {told}" for episode, told in zip(episodes, why, strict=True)]
-    rows = [row for name, line in zip(names, lines, strict=True) for row in (draw_line(name), line)]
-    save_png(stack_rows([draw_panel_legend(lines[0].width), *rows]), path)
+    rows = [draw_panel_legend(lines[0].width)]
+    for episode, told, line in zip(episodes, why, lines, strict=True):
+        rows += [draw_line(f"{images.class_names[episode.cls]}: {told}"), line]
+    save_png(stack_rows(rows), path)
 
 
 def draw_inside(path: Path, images: ImageSet, episode: Episode, net: FewShotNetwork) -> None:
@@ -183,13 +183,10 @@ def what_to_open(out: Path) -> str:
         "look/index.html": "the best, the worst and other episodes of SSP + refine, in a browser",
     }
     pictures |= {str(path.relative_to(out)): "losses and mIoU of a training" for path in out.rglob("*.history.png")}
-    lines = [f"  {out.relative_to(HERE) / name}  {tells}" for name, tells in pictures.items()]
-    return "\n".join(
-        [
-            *("to look at:", *lines, "to paint an object of your own: make app"),
-            "for the commands of README.md: source .venv/bin/activate; for real data: docs/start.md",
-        ]
-    )
+    lines = ["to look at:", *(f"  {out.relative_to(HERE) / name}  {tells}" for name, tells in pictures.items())]
+    lines.append("to paint an object of your own: make app")
+    lines.append("for the commands of README.md: source .venv/bin/activate; for real data: docs/start.md")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -48,10 +48,9 @@ from engine.options import OneLineParser, whole
 from model import BACKBONES, METHODS, build_model
 from model.weights import adapt_pretrained, flat_key, unwrap
 from tables.authors import FOLDER as AUTHORS_FOLDER
-from tables.authors import choose
+from tables.authors import choose, fetch_imagenet, provide
 from tables.download import need_gdown
-from tables.paper import DRIVE
-from tables.provide import fetch_imagenet, provide
+from tables.paper import DRIVE, drive_link
 from util.distributed import say
 from util.errors import UserError, first_line
 from util.files import atomic_write, check_file, check_writable, is_name, remove_leftovers
@@ -281,7 +280,7 @@ def prepare_checkpoints(args: argparse.Namespace) -> None:
     if not chosen:
         raise UserError("the authors published no such checkpoint; --list without other flags prints all")
     if args.list:
-        say(*(f"{weights.name} {weights.link}" for weights in chosen))
+        say(*(f"{weights.name} {drive_link(weights.drive)}" for weights in chosen))
         return
     if not args.source:
         need_gdown()

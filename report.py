@@ -1,13 +1,15 @@
 """Print measured results beside the published ones, or the commands that measure what is missing.
 
     python report.py                                      all results below outdir
+    python report.py --all                                and every row of the paper
     python report.py outdir old/resnet50_1shot_61.40.json --csv report.csv --picture report.png
     python report.py --commands --dataset coco --backbone resnet50 > missing.sh
 
-The program reads the JSON files of main.py and test.py. The newest result of a cell counts. A result that may not
-compare with the paper's (fewer episodes or seeds, --amp, test classes that were trained on) gets a mark and a note.
-Tables of their own have networks with another backbone or head than the paper's, or whose backbone was not trained, and
-results on other data than the benchmark's, such as a toy dataset; --commands prints nothing for them.
+The program reads the JSON files of main.py and test.py. Results of one setting that were trained or tested with other
+flags, or by other code of the method, have a row each; of equal ones the newest counts. A result that may not compare
+with the paper's (fewer episodes or seeds, --amp, test classes that were trained on) gets a mark and a note. Tables of
+their own have networks with another backbone or head than the paper's, or whose backbone was not trained, and results
+on other data than the benchmark's, such as a toy dataset; --commands prints nothing for them.
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--method", type=method_name, metavar="METHOD", help=f"only this method: {METHOD_CHOICES}")
     add("--backbone", type=backbone_name, metavar="BACKBONE", help=f"only this backbone: {BACKBONE_CHOICES}")
     add("--weights", choices=WEIGHTS_FROM, help="only trainings of your own, or only the authors' weights")
-    add("--markdown", metavar="FILE", help="write the tables to a file")
+    add("--all", action="store_true", help="list also rows of the paper of which nothing is measured")
+    add("--markdown", metavar="FILE", help="write what is printed to a file")
     add("--csv", metavar="FILE", help="write a line for each cell")
     add("--picture", metavar="FILE.png", help="draw the tables (needs matplotlib)")
     add("--commands", action="store_true", help="print the shell commands for what is missing instead of the tables")
@@ -64,10 +67,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> list[Table]:
     """Report as the flags say; returns the tables."""
     args = parse(argv)
+    results = []
     if args.paths or Path(args.out).exists():
         results = find_results(args.paths or [args.out])
     else:
-        results = []
         say(f"{args.out}: no such folder, nothing is measured yet", file=sys.stderr)
     outputs = {"--markdown": args.markdown, "--csv": args.csv, "--picture": args.picture}
     check_apart(outputs, [*(result.file for result in results), *map(Path, args.paths)])
@@ -77,11 +80,12 @@ def main(argv: list[str] | None = None) -> list[Table]:
         flags = "--dataset, --shot, --method, --backbone and --weights"
         raise UserError(f"nothing is measured or published for these {flags}; leave some out")
     folders = Folders(args.data_root, args.out, args.splits)
-    print(missing_commands(tables, folders, args.torchrun) if args.commands else to_markdown(tables), end="")
-    for file, text in ((args.markdown, to_markdown), (args.csv, to_csv)):
+    text = to_markdown(tables, args.all)
+    print(missing_commands(tables, folders, args.torchrun) if args.commands else text, end="")
+    for file, content in ((args.markdown, text), (args.csv, to_csv(tables))):
         if file:
             with atomic_write(file) as written:
-                written.write(text(tables).encode())
+                written.write(content.encode())
     if args.picture:
         draw_tables(tables, args.picture)
     return tables

@@ -31,7 +31,7 @@ from engine.setting import AUTHORS, OWN, RECIPE, RELEASED_ORDER, Schedule, Setti
 from model.names import BACKBONES, METHODS
 from tables import shell
 from tables.authors import FOLDER as AUTHORS_FOLDER
-from tables.authors import AuthorsWeights, choose
+from tables.authors import AuthorsWeights, choose, provide
 from tables.commands import (
     Folders,
     is_of_other,
@@ -43,7 +43,6 @@ from tables.commands import (
 from tables.download import need_gdown
 from tables.experiment import Experiment
 from tables.paper import PUBLISHED
-from tables.provide import provide
 from tables.shell import HERE, run_program
 from tables.tables import Table, make_tables
 from tables.text import verdicts
@@ -79,7 +78,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--method", choices=METHODS, help="only this method")
     add("--backbone", choices=BACKBONES, help="only this backbone")
     add("--shot", type=whole(1, 5), choices=(1, 5), help="only this number of supports")
-    add("--folds", type=whole(0, 3), nargs="+", default=list(FOLDS), help="only these folds (default 0 1 2 3)")
+    add("--folds", type=int, choices=FOLDS, nargs="+", help="only these folds (default: all of a dataset)")
     add("--protocol", choices=tuple(PROTOCOLS), help="only rows in this protocol")
     add("--splits", metavar="DIR", help="HSNet's data/splits, for the rows in its protocol")
     add("--authors", metavar="DIR", default=str(AUTHORS_FOLDER), help="their weights (default pretrained/authors)")
@@ -112,7 +111,10 @@ def wanted_jobs(args: argparse.Namespace) -> list[Job]:
             continue
         setting = replace(row.setting, backbone=row.setting.backbone or BACKBONES[0])
         names = ("dataset", "method", "shot", "backbone")
-        for fold in args.folds if row.folds else (None,):
+        folds = setting.benchmark.folds
+        if args.folds and folds != (None,):
+            folds = [fold for fold in folds if fold in args.folds]
+        for fold in folds:
             published = choose((fold,), **{name: getattr(setting, name) for name in names})
             if args.train or published:
                 experiment = Experiment(row.protocol, setting).on_fold(fold)
@@ -181,7 +183,7 @@ def measure(job: Job, args: argparse.Namespace) -> None:
 
 
 def parse_budget(more: Sequence[str]) -> Budget:
-    """Those of further flags of test.py and main.py that the time depends on."""
+    """How much is evaluated and trained, by the flags after --; the time depends on it."""
     from tables.cost import Budget
 
     parser = OneLineParser("", add_help=False)

@@ -80,10 +80,9 @@ def main(argv: list[str] | None = None) -> None:
         for fold in args.folds:
             cells = (miou[name, way, fold] for way in WAYS)
             print(f"| {name}, fold {fold} | {' | '.join(f'{fmean(x):.1f} ±{pstdev(x):.1f}' for x in cells)} |")
-        of_seeds = [
-            [fmean(x) for x in zip(*(miou[name, way, fold] for fold in args.folds), strict=True)] for way in WAYS
-        ]
-        print(f"| {name}, mean | {' | '.join(f'{fmean(x):.1f} ±{pstdev(x):.1f}' for x in of_seeds)} |")
+        folds = ([miou[name, way, fold] for fold in args.folds] for way in WAYS)
+        means = ([fmean(seed) for seed in zip(*found, strict=True)] for found in folds)
+        print(f"| {name}, mean | {' | '.join(f'{fmean(x):.1f} ±{pstdev(x):.1f}' for x in means)} |")
 
 
 if __name__ == "__main__":

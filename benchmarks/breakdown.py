@@ -34,7 +34,7 @@ from model.ssp import SSP
 from util.launch import command
 from util.memory import keep_freed_memory
 
-STEPS = {  # of a planned evaluation; none of these functions calls another one
+STEPS = {  # steps of a planned evaluation; none of these functions calls another one
     "backbone": [(SSP, "features")],
     "prototypes of the supports": [(SSP, "prototypes")],
     "kernel of the query": [(evaluation, "kernel")],
@@ -43,7 +43,7 @@ STEPS = {  # of a planned evaluation; none of these functions calls another one
     "other cosines and means": [(Query, "cosine"), (Query, "mean")],
     "resizing and counting": [(matching, "resize"), (planned, "count_pixels")],
 }
-KINDS = {  # of operations of a training step
+KINDS = {  # kinds of operations in a training step
     "convolutions, forward": ["aten::mkldnn_convolution", "aten::cudnn_convolution"],
     "convolutions, backward": ["aten::convolution_backward"],
     "matching, forward": ["_Match"],

@@ -37,13 +37,12 @@ SEEDS = 5
 def network(backbone: str, checkpoint: str | None, images: ImageSet) -> FewShotNetwork:
     """The network of a checkpoint, or random weights calibrated on the first image; it refines."""
     torch.manual_seed(0)
-    if checkpoint is None:
-        net = build_model("ssp", backbone, refine=True).eval()
+    loaded = checkpoint and load_checkpoint(checkpoint)
+    net = build_model("ssp", loaded.info["backbone"] if loaded else backbone, refine=True).eval()
+    if loaded:
+        load_network(net, loaded.state_dict, checkpoint)
+    else:
         calibrate_batch_norms(net, Pictures(images, images.ids)[0][0][None])
-        return net
-    loaded = load_checkpoint(checkpoint)
-    net = build_model("ssp", loaded.info["backbone"], refine=True).eval()
-    load_network(net, loaded.state_dict, checkpoint)
     return net
 
 
@@ -72,10 +71,9 @@ def grow(args: argparse.Namespace, shot: int) -> None:
     generator = torch.Generator().manual_seed(0)
     shuffled = [episodes[number] for number in torch.randperm(len(episodes), generator=generator).tolist()]
     print()
+    options = EvaluationOptions(args.workers, cache_gb=args.cache_gb)
     for count in (len(episodes) // 4, len(episodes) // 2, len(episodes)):
-        options = EvaluationOptions(args.workers, cache_gb=args.cache_gb)
-        work = partial(count_planned, net, images, shuffled[:count], options=options)
-        seconds, (_, passes) = timed(work)
+        seconds, (_, passes) = timed(partial(count_planned, net, images, shuffled[:count], options=options))
         print(f"{shot}-shot: {count:6} episodes, {passes} backbone passes: {seconds:7.1f} s")
 
 
@@ -100,10 +98,8 @@ def compare(args: argparse.Namespace, shot: int) -> None:
         print(f"{name:8}{median(rounds):9.1f} ms an episode   (rounds: {', '.join(f'{ms:.1f}' for ms in rounds)})")
     gain = median(slow / fast for slow, fast in zip(plain, planned, strict=True))
     share = median(whole / bare for whole, bare in zip(planned, backbone, strict=True))
-    print(
-        f"planned is {gain:.1f} times as fast as plain, and takes {share:.2f} times its bare backbone passes; decoding,"
-    )
-    print(f"which the loader processes do ahead, would be {1000 * decoding / len(episodes):.1f} ms in one")
+    print(f"planned is {gain:.1f} times as fast as plain, and takes {share:.2f} times its bare backbone passes")
+    print(f"decoding, which the loader processes do ahead, would be {1000 * decoding / len(episodes):.1f} ms in one")
     print(f"pixels predicted otherwise in {len(some)} episodes: {other}; peak memory {memory:.2f} GB")
 
 

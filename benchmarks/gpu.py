@@ -130,16 +130,10 @@ def about(args: argparse.Namespace, job: Job) -> dict[str, Any]:
     """The device, the versions and the settings."""
     device = default_device()
     settings = {name: value for name, value in job._asdict().items() if name not in ("data_root", "checkpoint")}
-    return {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
-        "torch": torch.__version__,
-        "cuda": torch.version.cuda,
-        "settings": {
-            **settings,
-            "data": "given" if args.data_root else "painted",
-            "weights": "given" if args.checkpoint else "random",
-        },
-    }
+    settings["data"] = "given" if args.data_root else "painted"
+    settings["weights"] = "given" if args.checkpoint else "random"
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    return {"device": name, "torch": torch.__version__, "cuda": torch.version.cuda, "settings": settings}
 
 
 if __name__ == "__main__":

@@ -23,13 +23,13 @@ NOTES = ("skipped", "failed")  # what a row has in place of numbers: the reason
 class Job(NamedTuple):
     """What is measured, and how much; its first four fields are what benchmarks.training.both_ways reads."""
 
-    crop_size: int  # of a training step
+    crop_size: int  # side of training crops, pixels
     batch_size: int
-    steps: int  # of each way to train, after one that warms up
-    episodes: int  # of the planned engine
-    plain: int  # of these, those of the plain engine
-    rounds: int  # of either engine, after one that warms up
-    side: int  # of painted images, pixels
+    steps: int  # steps of each way to train, after one that warms up
+    episodes: int  # episodes that the planned engine runs
+    plain: int  # how many of them the plain engine runs
+    rounds: int  # rounds of either engine, after one that warms up
+    side: int  # side of painted images, pixels
     workers: int  # loader processes
     data_root: str = ""
     checkpoint: str | None = None

@@ -48,6 +48,9 @@ def both_engines(net: FewShotNetwork, images: ImageSet, episodes: Sequence[Episo
     )
     plain, expected, of_plain = measured(lambda _: count_plainly(net, images, some, job.workers), job.rounds)
 
+    loaded = [picture[None].to(net.device) for picture, _ in Pictures(images, images_of(episodes))]
+    bare, _, _ = measured(lambda _: bare_passes(net, loaded), 1)
+
     def otherwise(found: torch.Tensor) -> float:
         return ((found[: len(some)] - expected[-1]).abs().sum() / 2 / expected[-1].sum()).item()
 
@@ -60,19 +63,12 @@ def both_engines(net: FewShotNetwork, images: ImageSet, episodes: Sequence[Episo
         "ratio": theirs / ours,
         "bfloat16 backbone, ms": 1000 * in_bfloat16 / len(episodes),
         "backbone passes": passes / len(episodes),
-        "bare backbone, ms": 1000 * bare_backbone(net, images, episodes) / len(episodes),
+        "bare backbone, ms": 1000 * bare / len(episodes),
         "pixels predicted otherwise": otherwise(counts),
         "with a bfloat16 backbone": otherwise(others[-1][0]),
         "plain, GB": of_plain,
         "planned, GB": memory,
     }
-
-
-def bare_backbone(net: FewShotNetwork, images: ImageSet, episodes: Sequence[Episode]) -> float:
-    """Seconds of passing each image of the episodes once through the backbone as planned evaluation does."""
-    device = net.device
-    loaded = [picture[None].to(device) for picture, _ in Pictures(images, images_of(episodes))]
-    return measured(lambda _: bare_passes(net, loaded), 1)[0]
 
 
 def training(job: Job) -> list[Row]:

@@ -60,14 +60,9 @@ def main() -> None:
     grouped = time.perf_counter() - started - planned
     added = 2**10 * (peak_memory_gb(torch.device("cpu")) - before)
     pairs = sum(map(len, of_support.values()))
-    print(
-        f"{IMAGES} images: {len(episodes)} episodes of {SHOT} shots planned in {planned:.2f} s, "
-        f"grouped in {grouped:.2f} s"
-    )
-    print(
-        f"{len(of_query)} queries, {len(of_support)} supports, {pairs} (image, class) pairs; "
-        f"{added:.0f} MiB for the plan"
-    )
+    print(f"{IMAGES} images: {len(episodes)} episodes of {SHOT} shots planned in {planned:.2f} s,")
+    print(f"grouped in {grouped:.2f} s: {len(of_query)} queries, {len(of_support)} supports,")
+    print(f"{pairs} (image, class) pairs; {added:.0f} MiB for the plan")
     height, width = (-(-side // ResNet.stride) for side in SIDE)
     print(f"memory bound beyond the program itself: {memory_bound(pairs, height * width) / 2**30:.2f} GiB")
 

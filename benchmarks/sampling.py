@@ -34,20 +34,16 @@ BASE, NOVEL = range(21, 81), range(1, 21)
 PLAIN_DRAWS, DRAWS = 200, 20000
 
 
-def plain_lists(
-    index: dict[str, dict[int, int]], classes: range
-) -> tuple[dict[str, dict[int, int]], list[str], dict[int, list[str]]]:
+Lists = tuple[dict[str, dict[int, int]], list[str], dict[int, list[str]]]
+
+
+def plain_lists(index: dict[str, dict[int, int]], classes: range) -> Lists:
     """The index, kept images in list order, and the images of each class."""
     kept = [image for image, found in index.items() if any(found.get(cls, 0) >= MIN_PIXELS for cls in classes)]
     return index, kept, {cls: [image for image in kept if cls in index[image]] for cls in classes}
 
 
-def plain_episode(
-    lists: tuple[dict[str, dict[int, int]], list[str], dict[int, list[str]]],
-    classes: range,
-    shot: int,
-    rng: random.Random,
-) -> Episode:
+def plain_episode(lists: Lists, classes: range, shot: int, rng: random.Random) -> Episode:
     """One episode as docs/method.md, section 5, says it, word by word."""
     index, kept, members = lists
     query = rng.choice(kept)

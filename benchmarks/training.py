@@ -17,6 +17,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from statistics import median
@@ -99,19 +100,15 @@ def take_steps(args: argparse.Namespace) -> None:
     drawn, plain, ours = both_ways(args)
     if args.only == "method":
         ours.trace = ours.trace  # a trace of its own: no fast form takes its place
-    net = plain if args.only == "plain" else ours
-    device = next(net.parameters()).device
+    device = default_device()
     if args.only == "plain":
-        of_plain = plain_optimizer(plain)
-        steps = (lambda batch=batch: plain_step(plain, of_plain, batch) for batch in cycle(drawn))
+        step = partial(plain_step, plain, plain_optimizer(plain))
     else:
-        trainer = Trainer(ours, make_optimizer(ours, LR), ComputeOptions(device))
-        steps = (lambda batch=batch: trainer.step(batch, LR) for batch in cycle(drawn))
-    for _, step in zip(sys.stdin, steps, strict=False):
-        seconds, loss = timed(step)
-        print(
-            json.dumps([seconds, loss, peak_memory_gb(device) if device.type == "cuda" else own_peak_gb()]), flush=True
-        )
+        step = partial(Trainer(ours, make_optimizer(ours, LR), ComputeOptions(device)).step, lr=LR)
+    for _, batch in zip(sys.stdin, cycle(drawn), strict=False):
+        seconds, loss = timed(partial(step, batch))
+        peak = peak_memory_gb(device) if device.type == "cuda" else own_peak_gb()
+        print(json.dumps([seconds, loss, peak]), flush=True)
 
 
 def own_peak_gb() -> float:
@@ -157,12 +154,8 @@ def main() -> None:
     add("--samples", type=whole(1), default=1000, help="of the loader (default %(default)s)")
     add("--workers", type=whole(0), default=2, help="of the loader (default %(default)s)")
     add("--cache-gb", type=positive, default=1.0, help="of the loader (default %(default)s)")
-    add(
-        "--against",
-        choices=("plain", "method"),
-        default="plain",
-        help="the release's way, or ours by the method itself",
-    )
+    against_help = "the release's way, or ours by the method itself"
+    add("--against", choices=("plain", "method"), default="plain", help=against_help)
     add("--only", choices=("plain", "method", "ours"), help="steps of one way, one for each line of the input")
     args = parser.parse_args()
     if args.only:

@@ -23,7 +23,7 @@ footer {display: none !important}
 .gradio-container {max-width: 1200px !important; margin: auto}
 #toys .grid-container {grid-template-columns: repeat(4, minmax(0, 1fr)) !important}
 #toys .grid-wrap {min-height: 0 !important}
-#look_inside, #look_inside .grid-wrap {height: auto !important; max-height: none !important}
+.results, .results .grid-wrap {height: auto !important; max-height: none !important}
 #look_inside button {aspect-ratio: auto !important; height: auto !important}
 #look_inside img {height: auto !important; width: 100% !important}
 """
@@ -73,7 +73,7 @@ class Outputs(NamedTuple):
     zip_file: Any
 
     def list_components(self) -> list[Any]:
-        """Those that show_results gives a value, in its order."""
+        """The components that show_results gives a value, in its order."""
         return [self.message, *self.galleries, self.zip_button, self.zip_file]
 
 
@@ -100,7 +100,7 @@ def build_page(finder: Finder, folder: Path, max_side: int) -> Any:
                                   interactive=False, buttons=[])  # fmt: skip
             with gr.Column():
                 gr.Markdown("### 2. Queries: drop the images to segment")
-                queries = gr.File(label="Queries", file_count="multiple", height=140, elem_id="queries")
+                queries = gr.File(label="Queries", file_count="multiple", elem_id="queries")
                 with gr.Row():
                     threshold = gr.Slider(0.01, 0.99, value=0.5, step=0.01, label="Threshold", elem_id="threshold")
                     refine = gr.Checkbox(finder.refines, label="Refinement", visible=finder.can_refine)
@@ -127,10 +127,9 @@ def add_support(number: int, paintings: Paintings) -> SupportInputs:
             size = {"height": 130, "min_width": 140}
             file = gr.File(label=f"Image {number}", elem_id=f"image_{number}", **size)
             mask = gr.File(label="Mask (optional)", elem_id=f"mask_{number}", **size)
-        colour = f"rgba{(*BRUSH[:3], BRUSH[3] / 255)}"
         editor = gr.ImageEditor(
-            label=f"Support {number}", type="pil", format="png", image_mode="RGBA", transforms=(),
-            brush=gr.Brush(colors=[colour], color_mode="fixed"), layers=False, height=420,
+            label=f"Support {number} (brush size: the lowest tool)", type="pil", format="png", image_mode="RGBA",
+            transforms=(), brush=make_brush(500), layers=False, height=420,
             sources=("upload", "webcam", "clipboard"),  # without the first none of them works
             buttons=[], elem_id=f"support_{number}",
             placeholder="Drop an image above or here, paste one, or use the camera",
@@ -141,6 +140,12 @@ def add_support(number: int, paintings: Paintings) -> SupportInputs:
     return SupportInputs(group, file, mask, editor)
 
 
+def make_brush(side: int) -> gr.Brush:
+    """A brush as wide as a twelfth of an image's shorter side, pixels."""
+    colour = f"rgba{(*BRUSH[:3], BRUSH[3] / 255)}"
+    return gr.Brush(colors=[colour], color_mode="fixed", default_size=max(2, side // 24))  # which is its radius
+
+
 def add_outputs() -> Outputs:
     """Put the message, a tab for each view, and the zip on the page."""
     message = gr.Markdown("Paint a support and drop a query, or choose a toy image.", elem_id="message")
@@ -148,9 +153,9 @@ def add_outputs() -> Outputs:
     with gr.Tabs():
         for name in VIEWS:
             with gr.Tab(name, render_children=True) as tabs[name]:
-                size = {"columns": 1, "height": None} if name == INSIDE else {"columns": 2, "height": 320}
-                gallery = gr.Gallery(show_label=False, format="jpeg", interactive=False, buttons=[],
-                                     object_fit="contain", elem_id=name.lower().replace(" ", "_"), **size)  # fmt: skip
+                gallery = gr.Gallery(show_label=False, format="jpeg", interactive=False, buttons=[], height=None,
+                                     columns=1 if name == INSIDE else 2, object_fit="contain",
+                                     elem_id=name.lower().replace(" ", "_"), elem_classes="results")  # fmt: skip
                 galleries.append(gallery)
     zip_button = gr.Button("Pack the results into a zip", visible=False, size="sm", elem_id="pack")
     zip_file = gr.File(label="Results", interactive=False, visible=False, elem_id="zip")
@@ -184,7 +189,9 @@ def connect_supports(backend: Backend, supports: list[SupportInputs], more: Any,
         try:
             if file is None:
                 return [None, gr.skip()]
-            return [read_picture(Path(file), backend.max_side), "Now paint the object, or drop its mask."]
+            image = read_picture(Path(file), backend.max_side)
+            editor = gr.update(value=image, brush=make_brush(min(image.size)))
+            return [editor, "Now paint the object, or drop its mask."]
         except UserError as error:
             return [None, str(error)]
 
@@ -224,7 +231,7 @@ def connect_search(backend: Backend, inputs: Inputs, outputs: Outputs) -> None:
               "concurrency_limit": 1, "concurrency_id": "network", "show_progress_on": outputs.message,
               **PRIVATE}  # fmt: skip
     changes = [inputs.go.click, inputs.refine.input, inputs.queries.change]
-    for support in inputs.supports:  # of what is pasted the change comes before it was sent
+    for support in inputs.supports:  # a pasted image tells its change before it was sent
         changes += [support.mask.change, support.editor.change, support.editor.upload]
     gr.on(changes, trigger_mode="always_last", **search)
     for name, tab in outputs.tabs.items():
@@ -259,7 +266,8 @@ def connect_toys(backend: Backend, inputs: Inputs, gallery: Any, page: Any) -> N
             query.save(paths[-1])
         layer = paint_layer(toy.mask, BRUSH)
         composite = Image.alpha_composite(toy.support.convert("RGBA"), layer)
-        return [None, None, {"background": toy.support, "layers": [layer], "composite": composite}, paths]
+        painting = {"background": toy.support, "layers": [layer], "composite": composite}
+        return [None, None, gr.update(value=painting, brush=make_brush(min(toy.support.size))), paths]
 
     first = inputs.supports[0]
     gallery.select(choose, None, [first.file, first.mask, first.editor, inputs.queries], **QUIET)

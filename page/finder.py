@@ -29,7 +29,7 @@ Report = Callable[[int, int, str], object]  # what is done, of how many, and wha
 class Found(NamedTuple):
     """Where the object is in a query."""
 
-    name: str  # of the files that are packed, unique in any case of letters
+    name: str  # the start of packed file names, unique in any case of letters
     image: Image.Image
     probability: np.ndarray  # (H, W) float32
     inside: Image.Image | None = None  # the figure of what each step found, if it was asked for

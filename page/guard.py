@@ -11,10 +11,10 @@ from typing import Any
 
 from page.uploads import MAX_BYTES, MAX_QUERIES
 
-MAX_REQUEST = MAX_QUERIES * MAX_BYTES  # bytes, of uploads
-MAX_PAINTINGS = 8  # that wait to be read
-MAX_LAYERS = 4  # of a painting
-MAX_MESSAGE = 1_000_000  # bytes, of other requests: they name uploads, and hold no image
+MAX_REQUEST = MAX_QUERIES * MAX_BYTES  # bytes of all uploads together
+MAX_PAINTINGS = 8  # paintings that wait to be read
+MAX_LAYERS = 4  # layers of one painting
+MAX_MESSAGE = 1_000_000  # bytes of any other request: these name uploads, and hold no image
 ADDRESSES = ("http:", "https:", "ftp:", "file:")
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 from engine.evaluation.result import EvaluationResult
-from engine.setting import AUTHORS, FROM_TIMM, RANDOM, RECIPE, RELEASED_ORDER
-from tables.experiment import FROZEN, UNKNOWN_DATA, UNTRAINED, Experiment, row_name, weights_of
+from engine.setting import AUTHORS, RANDOM, RELEASED_ORDER
+from tables.experiment import FROZEN, UNKNOWN_DATA, UNTRAINED, Experiment, row_name, training_flags, weights_of
 from tables.paper import SOURCES, Published, mean_of_folds
 from util.errors import one_line
 
@@ -51,28 +50,17 @@ def find_caveats(result: EvaluationResult) -> list[str]:
         found.append(f"no episode of class {', '.join(result.missing)}")
     if len(result.seeds) < seeds:
         found.append(f"{len(result.seeds)} of the protocol's {seeds} seeds")
-    found += _training_caveats(result)
+    weights = weights_of(result)
+    if weights == FROZEN:
+        found.append("the backbone was frozen")
+    names = {"episode"} if weights == UNTRAINED else {"episode", "batch_size", "lr", "crop_size", "amp"}
+    if result.trained.get("pretrained") == RANDOM:
+        names.add("pretrained")
+    if flags := " ".join(word for name, word in training_flags(result).items() if name in names):
+        found.append(f"not trained ({flags})" if weights == UNTRAINED else f"trained with {flags}")
     if result.amp:
         found.append("the backbone in bfloat16 (--amp)")
     return [one_line(line) for line in found]  # whatever the file of a result holds
-
-
-def _training_caveats(result: EvaluationResult) -> list[str]:
-    """Say how the training differs from the paper's."""
-    weights = weights_of(result)
-    usual = {"episode": RECIPE.episodes}
-    if weights != UNTRAINED:  # where the others changed nothing
-        crop_size = result.setting.benchmark.crop_size
-        usual |= {"batch_size": RECIPE.batch_size, "lr": RECIPE.lr, "amp": None, "crop_size": crop_size}
-    flags = " ".join(
-        f"--{name.replace('_', '-')} {value}"
-        for name, value in result.trained.items()
-        if (name in usual and value != usual[name]) or (name == "pretrained" and value == RANDOM)
-    )
-    if weights == UNTRAINED:
-        return [f"not trained ({flags})"]
-    frozen = ["the backbone was frozen"] if weights == FROZEN else []
-    return [*frozen, *([f"trained with {flags}"] if flags else [])]
 
 
 def find_notes(result: EvaluationResult) -> list[str]:
@@ -85,7 +73,7 @@ def find_notes(result: EvaluationResult) -> list[str]:
     if result.declared:
         found.append("what the weights were trained on is what --trained-on says")
     start = result.trained.get("pretrained")
-    if start not in (None, RANDOM, FROM_TIMM) and Path(str(start)).stem != result.setting.backbone:
+    if start != RANDOM and "pretrained" in training_flags(result):
         found.append(f"the backbone started from {start}")
     is_trained = result.trained and weights_of(result) != UNTRAINED
     if result.setting.method == "ssp" and result.setting.shot > 1 and is_trained:
@@ -93,8 +81,9 @@ def find_notes(result: EvaluationResult) -> list[str]:
         if replicas is None:
             found.append("trained with the right order of masks; the published models were not, see docs/reproduce.md")
         else:
-            published = f"as the published models were (N = {RELEASED_ORDER})"
-            found.append(f"trained with --released-order {replicas}, {published}")
+            found.append(
+                f"trained with --released-order {replicas}, as the published models were (N = {RELEASED_ORDER})"
+            )
     return [one_line(line) for line in found]
 
 

@@ -30,7 +30,7 @@ class Folders(NamedTuple):
     splits: str | None = None
 
     def of_training(self, setting: Setting) -> Folders:
-        """Those of a training: SSP without refinement has a folder in ``out``."""
+        """The folders of a training: SSP without refinement has one in ``out``."""
         is_unrefined = setting.method != "baseline" and not setting.refine
         return self._replace(out=str(Path(self.out) / UNREFINED)) if is_unrefined else self
 
@@ -146,9 +146,17 @@ def missing_commands(tables: Iterable[Table], folders: Folders, processes: int |
 
 
 def _open_cells(tables: Iterable[Table]) -> Iterator[tuple[Experiment, Cell]]:
-    """What was not measured, or has a caveat, in the order of the paper's tables; a mean follows from its folds."""
+    """What no row has measured without a caveat, in the order of the paper's tables; a mean follows from its folds."""
+    best: dict[Experiment, Cell] = {}
     for row in (row for table in tables for row in table.rows):
+        if row.experiment.data or row.experiment.is_other:
+            continue
         for cell in row.cells[:-1] or row.cells:  # the last one of several is their mean
-            is_open = cell.measured is None or cell.caveats
-            if is_open and not (row.experiment.data or row.experiment.is_other):
-                yield row.experiment.on_fold(cell.fold), cell
+            experiment = row.experiment.on_fold(cell.fold)
+            best[experiment] = max(best.get(experiment, cell), cell, key=_standing)
+    return ((experiment, cell) for experiment, cell in best.items() if _standing(cell) < (True, True))
+
+
+def _standing(cell: Cell) -> tuple[bool, bool]:
+    """Whether a cell is measured, and without a caveat."""
+    return cell.measured is not None, not cell.caveats

@@ -33,7 +33,7 @@ class Budget:
 
     device: torch.device
     seeds: int = PAPER.seeds
-    episodes: int | None = None  # of each seed; None: the protocol's
+    episodes: int | None = None  # episodes per seed; None: the protocol's
     schedule: Schedule = RECIPE
     crop_size: int | None = None  # None: the dataset's
 

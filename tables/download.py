@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +15,18 @@ from util.locks import only_one
 from util.progress import progress
 
 TIMEOUT = (20.0, 60.0)  # seconds to connect, and between two pieces
-RETRIES = 2  # of a connection that fails; each goes on where it was
+RETRIES = 2  # retries of a failed connection; each goes on where it was
 AGAIN = "run the same command again, it goes on from there"
 ELSEWHERE = "fetch it with a browser, or from a --mirror"
 
 
 def need_gdown() -> Callable[..., Any]:
-    """gdown's download. Raises UserError, one sentence, where the package is missing or too old."""
+    """gdown's download. Raises UserError where the package is missing."""
     try:
-        import gdown
+        from gdown import download
     except ImportError as error:
         raise UserError("to download, install gdown (pip install gdown), or pass files of yours with --from") from error
-    if not {"progress", "resume", "retries", "timeout"} <= inspect.signature(gdown.download).parameters.keys():
-        raise UserError(f"gdown {gdown.__version__} is too old; update it (pip install --upgrade gdown)")
-    return gdown.download
+    return download
 
 
 def fetch(path: Path, check: Callable[[Path], object], url: str) -> None:
@@ -72,21 +70,23 @@ def fetch(path: Path, check: Callable[[Path], object], url: str) -> None:
 
 def _download(download: Callable[..., Any], incoming: Path, url: str) -> None:
     """Download to ``incoming``, under a bar; the part of an interrupted download is gone on with."""
-    bar = progress(None, incoming.name, 0, "B", scale=True)
+    with progress(None, incoming.name, 0, "B", scale=True) as bar:
 
-    def move(received: int, total: int | None) -> None:
-        bar.total = total
-        bar.update(received - bar.n)
+        def move(received: int, total: int | None) -> None:
+            bar.total = total
+            bar.update(received - bar.n)
 
-    options = {"resume": True, "use_cookies": False, "progress": move, "timeout": TIMEOUT, "retries": RETRIES}
-    with bar:
+        again = partial(
+            download, url=url, output=str(incoming), quiet=True, resume=True, use_cookies=False, progress=move,
+            timeout=TIMEOUT, retries=RETRIES,
+        )  # fmt: skip
         try:
-            download(url=url, output=str(incoming), quiet=True, **options)
+            again()
         except Exception as error:
             if "byte range" not in str(error):
                 raise
             _discard(incoming)  # a server that cannot go on in the middle
-            download(url=url, output=str(incoming), quiet=True, **options)
+            again()
 
 
 def _discard(incoming: Path) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 from dataset.provenance import label_of
 from engine.evaluation.protocol import Protocol
 from engine.evaluation.result import EvaluationResult
-from engine.setting import OWN, Setting
+from engine.setting import FROM_TIMM, OWN, RECIPE, Setting
 from model.names import BACKBONES
+from util.errors import one_line
 
 FROZEN, UNTRAINED = "frozen", "untrained"  # weights of main.py --frozen, and of its --episode 0
 UNKNOWN_DATA = "data not recorded"
@@ -74,6 +76,33 @@ def data_of(result: EvaluationResult) -> str:
     if trained in ("", tested):
         return tested
     return f"{tested}, trained on {trained}" if tested else f"trained on {trained}"
+
+
+def training_flags(result: EvaluationResult) -> dict[str, str]:
+    """The flags of a result's training that are not the usual ones, by name, each as it is typed."""
+    usual = {
+        "episode": RECIPE.episodes, "batch_size": RECIPE.batch_size, "lr": RECIPE.lr, "seed": 0,
+        "crop_size": result.setting.benchmark.crop_size, "pretrained": FROM_TIMM,
+    }  # fmt: skip
+    given = {name: value for name, value in result.trained.items() if value not in (None, usual.get(name))}
+    if Path(str(given.get("pretrained"))).stem == result.setting.backbone:
+        del given["pretrained"]
+    return {
+        name: f"--{name.replace('_', '-')}{'' if value is True else f' {one_line(value)}'}"
+        for name, value in given.items()
+    }
+
+
+def variation_of(result: EvaluationResult) -> tuple[str, ...]:
+    """What tells results of one experiment apart: flags of training and test, and the method's code, in words."""
+    words = [*training_flags(result).values(), f"{result.episodes} episodes", f"{len(result.seeds)} seeds"]
+    if result.amp:
+        words.append("tested with --amp")
+    if result.episodes_from:
+        words.append(f"episodes of {result.episodes_from}")
+    if result.code:
+        words.append(f"code {result.code[:8]}")
+    return tuple(words)
 
 
 def labels(setting: Setting) -> tuple[str, str, str, str]:

@@ -18,7 +18,7 @@ class Published(NamedTuple):
     """A row of a published table."""
 
     protocol: Protocol
-    setting: Setting  # of all folds: its fold is None
+    setting: Setting  # what all folds share: its fold is None
     folds: tuple[float, ...]  # fold 0 to 3; none of fss
     mean: float
 

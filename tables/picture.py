@@ -9,14 +9,14 @@ from typing import Any
 
 from dataset import FOLDS
 from engine.setting import OWN
-from tables.experiment import Experiment, labels, row_name
-from tables.tables import Cell, Table
+from tables.experiment import labels, row_name
+from tables.tables import Cell, Row, Table
 from tables.text import shown_difference
 from util.errors import UserError
 from util.files import atomic_write
 
 WIDTH, ROW, AROUND = 12.4, 0.3, 1.0  # inches: the picture; a row; title, header and axis of a table
-OTHERS_ROW = 1.5  # rows that another network takes, whose name has two lines
+LONG_ROW = 1.5  # rows that a name of two lines takes
 NOTE = 0.17  # inches that a line of the notes takes
 NOTE_LETTERS, NAME_LETTERS, NUMBER_LETTERS = 170, 44, 7  # the longest line of a note and of a name, a column of numbers
 DPI = 120
@@ -40,9 +40,9 @@ def draw_tables(tables: Sequence[Table], path: str | Path) -> None:
     """Write a PNG with a panel for each table, a line for each row and the notes under it, atomically."""
     wrap = textwrap.TextWrapper(NOTE_LETTERS, subsequent_indent="    ").wrap
     notes = [[line for note in table.lines for line in wrap(note)] for table in tables]
-    heights = []  # of each panel and of its notes, inches
+    heights = []  # inches: each panel, then its notes
     for table, lines in zip(tables, notes, strict=True):
-        rows = sum(OTHERS_ROW if row.experiment.is_other else 1 for row in table.rows)
+        rows = sum(LONG_ROW if len(_name(row).splitlines()) > 1 else 1 for row in table.rows)
         heights += [rows * ROW + AROUND, (len(lines) + 1) * NOTE]
     figure = figure_class()(figsize=(WIDTH, sum(heights) + 0.6), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.15)
@@ -78,7 +78,7 @@ def _draw_table(axes: Any, table: Table) -> None:
     axes.grid(color="0.9")
     axes.set_axisbelow(True)
     right = axes.twinx()
-    names, (header, *numbers) = [_name(row.experiment) for row in table.rows], _numbers(table)
+    names, (header, *numbers) = [_name(row) for row in table.rows], _numbers(table)
     right.set_yticks([-1, *lines], [header, *numbers], family="monospace")
     axes.set_yticks(lines, names, parse_math=False)  # a name may hold dollars
     for side in (axes, right):
@@ -87,15 +87,18 @@ def _draw_table(axes: Any, table: Table) -> None:
         side.spines[:].set_visible(False)
 
 
-def _name(experiment: Experiment) -> str:
-    """A row in words; another network in two lines, its backbone in the second."""
-    _, setting, whose, _ = experiment
-    weights = "" if whose == OWN else f", {whose}"
-    if not experiment.is_other:
-        return f"{row_name(setting)}{weights}"
+def _name(row: Row) -> str:
+    """A row in words; in a second line the backbone of another network, and the row's variation."""
+    setting, weights = row.experiment.setting, row.experiment.weights
     method, shot, backbone, _ = labels(setting)
-    end = f" {shot}{' refine' if setting.refine else ''}{weights}"
-    return f"{_shorten(method, NAME_LETTERS - len(end))}{end}\n{_shorten(backbone, NAME_LETTERS)}"
+    end = f"{' refine' if setting.refine else ''}{'' if weights == OWN else f', {weights}'}"
+    second = [row.variation]
+    if row.experiment.is_other:
+        end, second = f" {shot}{end}", [_shorten(backbone, NAME_LETTERS), row.variation]
+    else:
+        method = row_name(setting).removesuffix(" refine")
+    lines = _shorten(method, NAME_LETTERS - len(end)) + end, ", ".join(filter(None, second))
+    return "\n".join(line[:NAME_LETTERS] for line in lines if line)
 
 
 def _shorten(name: str, letters: int) -> str:

@@ -15,7 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from dataset import DATASETS, FOLDS
+from dataset import DATASETS
+from dataset.pascal import Pascal
 from engine.evaluation.protocol import PAPER
 from util.errors import UserError
 from util.interrupts import SIGNALS
@@ -65,7 +66,7 @@ SETTINGS = (  # name, scripts, and what it is, with the default in brackets
     ("CLASS_ORDER", (ALL,), "of coco: contiguous or interleaved"),
     ("CLASS_ORDER", (TEST,), "of coco: contiguous or interleaved (in HSNet's protocol interleaved)"),
     ("SPLITS", SCRIPTS, "HSNet's data/splits, for its protocol, and for fss without lists"),
-    ("FOLDS", SCRIPTS, '("0 1 2 3")'),
+    ("FOLDS", SCRIPTS, 'such as "0 2" (all of the dataset)'),
     ("PROTOCOL", (TEST,), "ssp, the paper's own, or hsnet (ssp)"),
     ("PROTOCOL", TABLES, "ssp, the paper's own, or hsnet (both)"),
     ("CHECKPOINT", (TEST,), "a file, or a folder that holds one, with {fold} for the number (the run's own below OUT)"),
@@ -78,12 +79,7 @@ SETTINGS = (  # name, scripts, and what it is, with the default in brackets
     ("PYTHON", SCRIPTS, "a file, or a command with its flags, that runs main.py and test.py (python)"),
 )
 READ_HERE = ("REFINE", "FOLDS", "TRAIN", "VERIFY", "PYTHON")
-DEFAULTS = {
-    "DATA_ROOT": "../Datasets_SSP",
-    "FOLDS": " ".join(map(str, FOLDS)),
-    "OUT": "outdir",
-    "PYTHON": sys.executable,
-}
+DEFAULTS = {"DATA_ROOT": "../Datasets_SSP", "OUT": "outdir", "PYTHON": sys.executable}
 
 
 def settings_of(script: str) -> dict[str, str]:
@@ -133,16 +129,19 @@ def table_flags(settings: Mapping[str, str], more: Sequence[str]) -> list[str]:
     """The flags of reproduce.py for the settings of reproduce.sh."""
     train = ["--train"] if settings.get("TRAIN", "0") != "0" else []
     verify = ["--no-verify"] if settings.get("VERIFY") == "0" else []
-    python = ["--python", settings["PYTHON"]]
-    return [*_flags(settings), *train, *verify, *python, "--folds", *settings["FOLDS"].split(), "--", *more]
+    folds = ["--folds", *settings["FOLDS"].split()] if "FOLDS" in settings else []
+    return [*_flags(settings), *train, *verify, "--python", settings["PYTHON"], *folds, "--", *more]
 
 
 def fold_commands(script: str, settings: Mapping[str, str], more: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
     """The trainings of all.sh, or the tests of test.sh: for each fold a headline and the command."""
-    benchmark = DATASETS.get(settings.get("DATASET", "pascal"))  # of an unknown dataset the program tells
-    has_folds = benchmark is None or benchmark.folds != (None,)
+    folds = DATASETS.get(settings.get("DATASET"), Pascal).folds  # of an unknown dataset the program tells
     refine = {"1": ["--refine"], "0": ["--no-refine"]}.get(settings.get("REFINE", ""), [])
-    for fold in settings["FOLDS"].split() if has_folds else [""]:
+    if folds == (None,):
+        folds = [""]
+    elif "FOLDS" in settings:
+        folds = settings["FOLDS"].split()
+    for fold in map(str, folds):
         of_fold = f", fold {fold}" if fold else ""
         of_each = {name: value.replace("{fold}", fold) for name, value in settings.items()}
         flags = [*_flags(of_each), *refine, *(["--fold", fold] if fold else [])]

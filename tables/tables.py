@@ -7,7 +7,7 @@ by their backbone, head or training, have a table of their own after it, and so 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from itertools import groupby
 from statistics import fmean, pstdev
@@ -19,7 +19,7 @@ from engine.evaluation.result import EvaluationResult
 from engine.setting import AUTHORS
 from model.names import BACKBONES, METHODS
 from tables.caveats import find_caveats, find_notes, table_notes
-from tables.experiment import Experiment, experiment_of
+from tables.experiment import Experiment, experiment_of, variation_of
 from tables.paper import DRIVE, PUBLISHED, Published
 from util.errors import one_line
 
@@ -35,7 +35,7 @@ class Cell(NamedTuple):
     std: float | None = None  # over the seeds
     fb_iou: float | None = None
     seeds: int | None = None  # how many
-    episodes: int | None = None  # of each seed
+    episodes: int | None = None  # episodes per seed
     checkpoint: str = ""
     file: str = ""
     caveats: tuple[str, ...] = ()  # why the measured value may not compare
@@ -53,10 +53,15 @@ class Cell(NamedTuple):
 
 
 class Row(NamedTuple):
-    """The cells of an experiment: fold 0 to 3 and the mean; without folds the mean alone."""
+    """The cells of an experiment: its folds and the mean; without folds the mean alone."""
 
     experiment: Experiment
     cells: tuple[Cell, ...]
+    variation: str = ""  # what differs from other rows of the same experiment
+
+    @property
+    def is_measured(self) -> bool:
+        return any(cell.measured is not None for cell in self.cells)
 
 
 class Table(NamedTuple):
@@ -81,28 +86,27 @@ class Table(NamedTuple):
 def make_tables(results: Iterable[EvaluationResult], weights: str | None = None, **wanted: Any) -> list[Table]:
     """The tables of all published and measured settings.
 
-    Results of the authors' weights and of trainings here are in rows of their own, and so are those of a backbone that
-    was not trained.
+    Results of the authors' weights, of trainings here and of a backbone that was not trained are in rows of their own,
+    and so are those of one setting that were trained or tested with other flags, or by other code of the method.
 
     Arguments:
-        results: what was measured; the newest result of a cell counts.
+        results: what was measured; of equal ones the newest counts.
         weights: "own", trained here or not, or "authors", to limit the rows to these. Without it the authors' rows
             are those measured.
         wanted: values of a Setting's fields that limit the rows, such as shot=1; None for any.
     """
     found: dict[Experiment, list[EvaluationResult]] = {}
     for result in sorted(results, key=lambda result: (-result.written, str(result.file))):
-        found.setdefault(experiment_of(result), []).append(result)
-    measured = {experiment.on_fold(None) for experiment in found}
-    published = _published_experiments(measured, wanted.get("backbone"))
+        found.setdefault(experiment_of(result).on_fold(None), []).append(result)
+    published = _published_experiments(found, wanted.get("backbone"))
     rows, places = [], {}  # where the first row of each benchmark and protocol stands
-    for experiment in (*published, *sorted(measured - published.keys(), key=_order)):
+    for experiment in (*published, *sorted(found.keys() - published.keys(), key=_order)):
         if weights is None:
-            is_wanted = experiment in measured or experiment.weights != AUTHORS
+            is_wanted = experiment in found or experiment.weights != AUTHORS
         else:
             is_wanted = (weights == AUTHORS) == (experiment.weights == AUTHORS)
         if is_wanted and experiment.setting.matches(**wanted):
-            rows.append(Row(experiment, _cells(found, experiment, published.get(experiment))))
+            rows += _make_rows(experiment, found.get(experiment, ()), published.get(experiment))
             places.setdefault(experiment.benchmark, len(places))
     rows.sort(key=lambda row: (places[row.experiment.benchmark], row.experiment.data, row.experiment.is_other))
     tables = []
@@ -139,17 +143,25 @@ def _order(experiment: Experiment) -> tuple:
     return *group, *method, setting.refine, setting.shot, place, setting.backbone, weights, data
 
 
-def _cells(
-    found: Mapping[Experiment, Sequence[EvaluationResult]], experiment: Experiment, row: Published | None
-) -> tuple[Cell, ...]:
-    """The cells of a row; found: the results of each fold, newest first."""
-    mean = row and row.mean
-    if experiment.setting.benchmark.folds == (None,):
-        return (_fold_cell(None, mean, found.get(experiment, ())),)
-    folds = experiment.setting.benchmark.folds
-    measured = [found.get(experiment.on_fold(fold), ()) for fold in folds]
-    cells = [_fold_cell(fold, row and row.folds[fold], results) for fold, results in zip(folds, measured, strict=True)]
-    return (*cells, _mean_cell(mean, [results[0] for results in measured if results], len(folds)))
+def _make_rows(experiment: Experiment, results: Sequence[EvaluationResult], row: Published | None) -> list[Row]:
+    """A row for each variation of an experiment, and one that is empty if there is none; results: newest first."""
+    variations: dict[tuple[str, ...], list[EvaluationResult]] = {}
+    for result in results:
+        variations.setdefault(variation_of(result), []).append(result)
+    shared = set.intersection(*map(set, variations)) if variations else set()
+    return [
+        Row(experiment, _make_cells(experiment, some, row), ", ".join(word for word in words if word not in shared))
+        for words, some in (variations or {(): []}).items()
+    ]
+
+
+def _make_cells(experiment: Experiment, results: Sequence[EvaluationResult], row: Published | None) -> tuple[Cell, ...]:
+    folds, mean = experiment.setting.benchmark.folds, row and row.mean
+    if folds == (None,):
+        return (_fold_cell(None, mean, results),)
+    measured = [[result for result in results if result.setting.fold == fold] for fold in folds]
+    cells = [_fold_cell(fold, row and row.folds[fold], some) for fold, some in zip(folds, measured, strict=True)]
+    return (*cells, _mean_cell(mean, [some[0] for some in measured if some], len(folds)))
 
 
 def _fold_cell(fold: int | None, paper: float | None, results: Sequence[EvaluationResult]) -> Cell:

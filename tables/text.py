@@ -19,7 +19,7 @@ LEGEND = (
 )
 CSV_FIELDS = (
     "dataset,protocol,class_order,method,refine,shot,backbone,fold,paper,measured,std,difference,fb_iou,seeds,episodes,"
-    "checkpoint,file,note,weights,data"
+    "checkpoint,file,note,weights,data,variation"
 ).split(",")
 
 
@@ -33,9 +33,16 @@ def shown_difference(cell: Cell) -> str:
     return signed(cell._replace(measured=round(cell.measured, 1)).difference)
 
 
-def to_markdown(tables: Sequence[Table]) -> str:
-    """All tables with their notes."""
-    return "\n\n".join([LEGEND, *map(_markdown, tables)]) + "\n"
+def to_markdown(tables: Sequence[Table], with_missing: bool = True) -> str:
+    """All tables with their notes; or the rows alone of which something is measured, and how many others there are."""
+    if with_missing:
+        return "\n\n".join([LEGEND, *map(_markdown, tables)]) + "\n"
+    measured = [table._replace(rows=tuple(row for row in table.rows if row.is_measured)) for table in tables]
+    missing = sum(len(table.rows) for table in tables) - sum(len(table.rows) for table in measured)
+    parts = [LEGEND, *(_markdown(table) for table in measured if table.rows)]
+    if missing:
+        parts.append(f"{missing} rows of the paper are missing: --all lists them, --commands how to measure them.")
+    return "\n\n".join(parts) + "\n"
 
 
 def _markdown(table: Table) -> str:
@@ -44,7 +51,8 @@ def _markdown(table: Table) -> str:
     marks = table.marks
     for row in table.rows:
         words = [_literal(word) for word in labels(row.experiment.setting)]
-        lines.append([*words, row.experiment.weights, *(cell_text(cell, marks) for cell in row.cells)])
+        weights = _literal(", ".join(filter(None, (row.experiment.weights, row.variation))))
+        lines.append([*words, weights, *(cell_text(cell, marks) for cell in row.cells)])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     lines.insert(1, [":" + "-" * (width - 1) for width in widths])
     shown = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines]
@@ -80,6 +88,7 @@ def to_csv(tables: Sequence[Table]) -> str:
             notes = [cell.gap, *cell.footnotes] if cell.measured is None else cell.footnotes
             fields = {
                 **setting.as_dict(), "protocol": protocol.name, "weights": weights, "data": data,
+                "variation": row.variation,
                 "fold": "mean" if cell.fold is None else cell.fold,
                 **{name: value if value is None else round(value, 4) for name, value in numbers.items()},
                 "seeds": cell.seeds, "episodes": cell.episodes, "checkpoint": cell.checkpoint, "file": cell.file,
@@ -102,7 +111,7 @@ def verdict(cell: Cell) -> str:
         return ""
     if signed(cell.measured) == signed(cell.paper):
         return "same"
-    # what was published is rounded to a tenth
+    # 0.05: what was published is rounded to a tenth
     return "within" if cell.std is not None and abs(cell.difference) <= cell.std + 0.05 else "outside"
 
 
@@ -114,8 +123,10 @@ def verdicts(tables: Sequence[Table]) -> str:
     lines = [("", "fold", "paper", "measured", "difference", "spread", "verdict")]
     for row in (row for table in tables for row in table.rows):
         protocol, setting, _, data = row.experiment
+        name = f"{setting.benchmark.title} {protocol.name} {row_name(setting)}"
+        if beside := ", ".join(filter(None, (data, row.variation))):
+            name = f"{name} ({beside})"
         is_published = any(cell.paper is not None for cell in row.cells)
-        name = f"{setting.benchmark.title} {protocol.name} {row_name(setting)}{f' ({data})' if data else ''}"
         for cell in row.cells:
             if is_published or (data and cell.measured is not None):
                 lines.append((name, *_verdict_line(cell, is_other_data=bool(data))))

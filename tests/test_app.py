@@ -47,7 +47,6 @@ def test_without_gradio(one_line_error: OneLine, calibrated: Path, monkeypatch: 
     assert line == 'error: the page needs the package gradio (pip install gradio); "make app" installs it'
 
 
-@needs_gradio
 def test_without_weights(one_line_error: OneLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(app, "DEMO", tmp_path / "nothing")
     line = one_line_error(app.main, [])

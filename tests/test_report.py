@@ -57,7 +57,7 @@ def lines_of(printed: str, start: str) -> list[list[str]]:
 
 def test_nothing_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """All of the paper's rows, in its order, every cell missing."""
-    tables = tables_of("--out", tmp_path / "none")
+    tables = tables_of("--out", tmp_path / "none", "--all")
     assert {title: len(table.rows) for title, table in tables.items()} == {
         PASCAL: 8, COCO: 4, COCO_BY_HSNET: 4, FSS: 2,
     }  # fmt: skip
@@ -72,6 +72,19 @@ def test_nothing_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     ]
     assert "SSP 5-shot ResNet-101: the published mean is 50.2, that of the published folds 50.5." in printed.out
     assert printed.out.count("share only five of the twenty test classes") == 2
+
+
+def test_missing_rows_are_summed_up(four_folds: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One's own row stands alone, with a line for the others at the end."""
+    assert len(tables_of(four_folds)[PASCAL].rows) == 8
+    printed = capsys.readouterr().out
+    (row,) = lines_of(printed, "SSP")
+    assert row[5] == "61.2 ±0.2 (paper 61.4, -0.2)"
+    assert [line for line in printed.splitlines() if line.startswith("##")] == [f"## {PASCAL}"]
+    last = printed.splitlines()[-1]
+    assert last == "17 rows of the paper are missing: --all lists them, --commands how to measure them."
+    tables_of(four_folds, "--all")
+    assert len(lines_of(capsys.readouterr().out, "SSP")) == 14
 
 
 def test_flags_limit_the_rows(four_folds: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,8 +20,7 @@ import test as testing
 from engine.evaluation.result import find_results
 from engine.recorded import RECORD
 from model import build_model
-from tables.authors import choose
-from tables.provide import provide
+from tables.authors import choose, provide
 from tables.tables import make_tables
 from tables.text import verdicts
 from tests.files import CHECKOUT, OneLine
@@ -167,6 +166,7 @@ def test_a_cell_that_fails_does_not_stop_the_others(
         (["--dataset", "coco"], "rows in HSNet's protocol need --splits"),
         (["--dataset", "fss"], "no such row is published with weights; leave some flags out, or pass --train"),
         (["--data-root", "."], ".: holds none of VOC2012, COCO2014, FSS-1000"),
+        (["--folds", "0", "7"], "argument --folds: invalid choice: 7"),
     ],
 )
 def test_what_cannot_be_done_is_one_line_at_once(

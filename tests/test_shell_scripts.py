@@ -13,6 +13,7 @@ import pytest
 import main as training
 import prepare
 import reproduce
+from dataset.pascal import Pascal
 from tests.files import CHECKOUT, OneLine
 
 STAND_IN = """#!/usr/bin/env bash
@@ -101,6 +102,13 @@ def test_no_refinement_of_the_baseline_and_no_folds_of_fss() -> None:
     (command,) = commands("all.sh", "METHOD=baseline", "DATASET=fss")
     args = training.parse(command[1:])
     assert (args.method, args.refine, args.fold) == ("baseline", False, None)
+
+
+@pytest.mark.parametrize("folds", [(0, 1), (0, 1, 2, 3, 4)])
+def test_the_folds_are_the_datasets(folds: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Pascal, "folds", folds)
+    for script in ("all.sh", "test.sh"):
+        assert [values(command, "--fold") for command in commands(script)] == [(str(fold),) for fold in folds]
 
 
 @pytest.mark.parametrize("script", ["all.sh", "test.sh"])

@@ -11,6 +11,7 @@ import pytest
 import model
 from model.resnet import BLOCKS
 from tests.files import CHECKOUT
+from util import launch
 
 WITHOUT_TORCH = """
 import runpy, sys
@@ -36,6 +37,22 @@ def test_help(script: str) -> None:
     done = run(script, "--help")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"usage: {script}")
+
+
+@pytest.mark.parametrize("script", [f"{name}.py" for name in launch.SCRIPTS])
+def test_help_without_packages(script: str) -> None:
+    """In a Python that has none but its own; -S leaves those of the project out."""
+    command = [sys.executable, "-S", script, "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=CHECKOUT, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"usage: {script}")
+
+
+def test_other_commands_name_the_package_that_is_missing() -> None:
+    command = [sys.executable, "-S", "report.py"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=CHECKOUT, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: the package numpy is missing in ")
 
 
 @pytest.mark.parametrize("script", NEEDED)

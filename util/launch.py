@@ -3,7 +3,7 @@
 Scripts run their ``main`` under :func:`command`. What the user can mend is one line on stderr and exit code 2; any
 other exception is a defect of this project: one line with its kind and place, and exit code 3; SSP_TRACEBACK=1 in the
 environment keeps its traceback. Scripts import this module first: while they import the others, Ctrl-C ends them with
-one word and a missing package with one line.
+one word and a missing package with one line; --help needs no package.
 """
 
 from __future__ import annotations
@@ -14,9 +14,12 @@ import sys
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
 from io import TextIOWrapper
 from pathlib import Path
-from types import TracebackType
+from types import ModuleType, TracebackType
+from typing import Any
 
 from util import distributed
 from util.distributed import launched, mute
@@ -27,6 +30,7 @@ TRACEBACK = "SSP_TRACEBACK"  # 1: defects keep their traceback, as in tests
 CLOSED_PIPE = 141  # the exit code of a program whose reader has gone, as a shell gives it
 LONGEST = 2000  # letters of the last line: what it quotes may be a whole file
 ROOT = Path(__file__).parents[1]
+PACKAGES = ("numpy", "PIL", "torch", "torchvision", "tqdm", "pycocotools")  # of requirements.txt
 SCRIPTS = ("main", "test", "predict", "prepare", "report", "reproduce", "app", "demo")
 
 
@@ -130,6 +134,22 @@ def _end_early(_kind: type[BaseException], error: BaseException, _trace: Traceba
     command(again)
 
 
+class _StandIn(MetaPathFinder, Loader):
+    """Gives an empty module in place of a package that is not installed, so that --help can be answered."""
+
+    def find_spec(self, name: str, *_: object) -> ModuleSpec | None:
+        return ModuleSpec(name, self, is_package=True) if name.partition(".")[0] in PACKAGES else None
+
+    def create_module(self, _spec: ModuleSpec) -> Any:
+        from unittest.mock import MagicMock
+
+        as_no_base = {"__mro_entries__": lambda _self, _bases: ()}  # classes are derived from what is missing
+        return type("Blank", (MagicMock,), as_no_base)(__path__=[])
+
+    def exec_module(self, module: ModuleType) -> None:
+        pass
+
+
 def _is_of_script() -> bool:
     """Whether the process was started as one of this project's scripts, rather than imports some of it."""
     started = Path(getattr(sys.modules["__main__"], "__file__", None) or "")
@@ -137,5 +157,7 @@ def _is_of_script() -> bool:
 
 
 if _is_of_script():
+    if {"-h", "--help"} & set(sys.argv):
+        sys.meta_path.append(_StandIn())  # the last that is asked
     sys.excepthook = _end_early
     leave_at_once()

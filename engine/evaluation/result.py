@@ -75,6 +75,7 @@ class EvaluationResult:
     data: Provenance | None = None  # what it was evaluated on; None: unknown
     missing_classes: Mapping[Any, str] = field(default_factory=dict)  # those without an episode, with their names
     episodes_from: str | None = None  # the file of the episodes, if they were saved
+    code: str = ""  # the digest of the method's code; "": not recorded
     file: Path = Path()  # the one it was read from
     written: float = 0.0  # when that was written, in seconds since the epoch
 
@@ -181,6 +182,7 @@ class EvaluationResult:
             data=from_dict(content.get("data")),
             missing_classes=content.get("missing_classes") or {},
             episodes_from=one_line(source) if (source := content.get("episodes_from")) else None,
+            code=one_line(content.get("code") or ""),
             file=path,
             written=written,
         )

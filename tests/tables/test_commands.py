@@ -206,6 +206,11 @@ def test_what_is_measured_on_other_data_is_missing(make_result: MakeResult, comm
     assert lines[0][1] == f"{PASCAL}: SSP 2-shot ResNet-50 refine, fold 0 (not in the paper)"
 
 
+def test_a_variation_of_what_is_measured_leaves_nothing_open(make_result: MakeResult, commands: Commands) -> None:
+    folds = [make_result(60.0, fold=fold, shot=2) for fold in range(4)]
+    assert commands(*folds, make_result(61.0, shot=2, trained_with={"lr": 1.0}), shot=2) == NOTHING
+
+
 def test_there_are_none_for_other_networks(make_result: MakeResult, commands: Commands) -> None:
     """Neither for their missing folds nor for results with marks; those of the paper's rows stay the same."""
     others = [

@@ -95,13 +95,38 @@ def test_the_newest_result_counts(make_result: MakeResult) -> None:
 
 
 def test_a_mean_has_the_footnotes_of_its_folds(four_folds: list[EvaluationResult], make_result: MakeResult) -> None:
-    few = [make_result(68.0, fold=1, episodes=10), make_result(66.5, fold=2, episodes=10, amp=True)]
-    table = by_title(make_tables([four_folds[0], *few, four_folds[3]]))[PASCAL]
+    odd = [make_result(68.0, fold=1, warnings=["a"]), make_result(66.5, fold=2, warnings=["a", "b"])]
+    table = by_title(make_tables([four_folds[0], *odd, four_folds[3]]))[PASCAL]
     row = row_of(table, **SSP_1SHOT)
-    assert row.cells[4].caveats == ("10 of the protocol's 1000 episodes", "the backbone in bfloat16 (--amp)")
-    assert (row.cells[4].seeds, row.cells[4].episodes) == (5, None)
+    assert row.cells[4].caveats == ("may mean nothing: a", "may mean nothing: b")
+    assert (row.cells[4].seeds, row.cells[4].episodes) == (5, 1000)
     texts = [cell_text(cell, table.marks) for cell in row.cells]
     assert [text.partition(") ")[2] for text in texts] == ["", "[1]", "[1] [2]", "", "[1] [2]"]
+
+
+def test_results_of_other_flags_or_code_have_a_row_each(make_result: MakeResult) -> None:
+    """Beside the same published values; one fold is there of each, and no mean is taken over them."""
+    usual = {"episode": 24000, "lr": 1e-3, "seed": 0, "pretrained": "x/resnet50.pth"}
+    ways = (
+        ({"trained_with": usual}, ""),
+        ({"trained_with": {**usual, "lr": 0.01}}, "--lr 0.01"),
+        ({"trained_with": {**usual, "seed": 1}, "fold": 1}, "--seed 1"),
+        ({"trained_with": {**usual, "pretrained": "x/mine.pth"}}, "--pretrained x/mine.pth"),
+        ({"episodes": 10}, "10 episodes"),
+        ({"amp": True}, "tested with --amp"),
+        ({"code": "0123456789abcdef"}, "code 01234567"),
+    )
+    results = [make_result(60.0 + number, **fields) for number, (fields, _) in enumerate(ways)]
+    rows = measured_rows(by_title(make_tables(results))[PASCAL])
+    found = {tuple(cell.measured for cell in row.cells): row.variation for row in rows}
+    none = (None, None, None, None)
+    for result, (_, words) in zip(results, ways, strict=True):
+        place = (None, result.miou) if result.setting.fold else (result.miou, None)
+        told = found[(*place, *none[:3])].split(", ")
+        assert [word for word in told if word not in ("1000 episodes", "")] == ([words] if words else [])
+    assert len(rows) == len(ways)
+    assert {row.cells[0].paper for row in rows} == {61.4}
+    assert rows[0].variation == "1000 episodes, code 01234567"  # the newest first
 
 
 def test_rows_and_tables_that_are_not_in_the_paper(make_result: MakeResult) -> None:
@@ -213,9 +238,9 @@ def test_frozen_trained_and_untrained_are_never_one_cell(make_result: MakeResult
     tables = by_title(make_tables([trained, old, new]))
     (row,) = measured_rows(tables[PASCAL])
     assert row.cells[0][:3] == (0, 61.4, 61.0)
-    (row,) = tables[PASCAL + OTHERS].rows
-    passed_over = f"the newest result, {new.file}; passed over: {old.file} (44.00)"
-    assert (row.cells[0].measured, row.cells[0].caveats) == (45.0, ("not trained (--episode 0)", passed_over))
+    found = [(row.variation, row.cells[0].measured, row.cells[0].caveats) for row in tables[PASCAL + OTHERS].rows]
+    untrained = ("not trained (--episode 0)",)
+    assert found == [("--frozen", new.miou, untrained), ("", old.miou, untrained)]
     ways = {1.0: {"frozen": True}, 2.0: {"episode": 0}, 3.0: {"episode": 24000}}
     results = [make_result(miou, method=HEAD, trained_with=way) for miou, way in ways.items()]
     rows = by_title(make_tables(results))[PASCAL + OTHERS].rows

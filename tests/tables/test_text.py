@@ -78,7 +78,7 @@ def test_markdown(make_result: MakeResult) -> None:
 
 def test_csv(make_result: MakeResult) -> None:
     results = [
-        make_result(68.0, fold=1, episodes=10, amp=True, checkpoint='a, "b".ckpt'),
+        make_result(68.0, fold=1, warnings=["w", "x"], checkpoint='a, "b".ckpt'),
         *(make_result(60.0, fold=fold) for fold in (0, 2)),
         make_result(55.0, data=TOY),
         make_result(50.04, method=HEAD, backbone=DINO, trained_with={"frozen": True}),
@@ -86,7 +86,7 @@ def test_csv(make_result: MakeResult) -> None:
     lines = list(csv.DictReader(to_csv(make_tables(results)).splitlines()))
     assert ",".join(lines[0]) == (
         "dataset,protocol,class_order,method,refine,shot,backbone,fold,paper,measured,std,difference,fb_iou,seeds,"
-        "episodes,checkpoint,file,note,weights,data"
+        "episodes,checkpoint,file,note,weights,data,variation"
     )
     assert len(lines) == 16 * 5 + 2 + 5 + 5
     ours, toy, other = (
@@ -98,8 +98,8 @@ def test_csv(make_result: MakeResult) -> None:
     assert ours[1] == {
         "dataset": "pascal", "protocol": "ssp", "class_order": "", "method": "ssp", "refine": "True", "shot": "1",
         "backbone": "resnet50", "fold": "1", "paper": "67.8", "measured": "68.0", "std": "0.2", "difference": "0.2",
-        "fb_iou": "70.0", "seeds": "5", "episodes": "10", "checkpoint": 'a, "b".ckpt', "file": str(results[0].file),
-        "note": "10 of the protocol's 1000 episodes; the backbone in bfloat16 (--amp)", "weights": "own", "data": "",
+        "fb_iou": "70.0", "seeds": "5", "episodes": "1000", "checkpoint": 'a, "b".ckpt', "file": str(results[0].file),
+        "note": "may mean nothing: w; may mean nothing: x", "weights": "own", "data": "", "variation": "",
     }  # fmt: skip
     assert [line["note"] for line in ours[2:]] == ["", "missing", "3 of 4 folds"]
     assert [(ours[4][name], ours[3][name]) for name in ("paper", "measured")] == [("61.7", "50.9"), ("", "")]
@@ -109,6 +109,20 @@ def test_csv(make_result: MakeResult) -> None:
         "50.04", "", "the backbone was frozen", "frozen",
     ]  # fmt: skip
     assert [line["note"] for line in other[1:]] == ["missing"] * 3 + ["1 of 4 folds"]
+
+
+def test_a_variation_is_named(make_result: MakeResult) -> None:
+    results = [make_result(60.0), make_result(61.4, trained_with={"lr": 0.5})]
+    tables = make_tables(results, dataset="pascal")
+    cells = [
+        [cell.strip() for cell in line.split("|")] for line in to_markdown(tables, with_missing=False).splitlines()
+    ]
+    assert [line[5:7] for line in cells if "SSP" in line] == [
+        ["own, --lr 0.5", "61.4 ±0.2 (paper 61.4, +0.0) [1]"], ["own", "60.0 ±0.2 (paper 61.4, -1.4)"],
+    ]  # fmt: skip
+    assert "Pascal-5i ssp SSP 1-shot ResNet-50 refine (--lr 0.5) " in verdicts(tables)
+    rows = [row for row in csv.DictReader(to_csv(tables).splitlines()) if row["measured"]]
+    assert [(row["measured"], row["variation"]) for row in rows] == [("61.4", "'--lr 0.5"), ("60.0", "")]
 
 
 def test_a_file_cannot_write_html_or_formulas(make_result: MakeResult) -> None:
