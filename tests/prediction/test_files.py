@@ -71,7 +71,7 @@ def test_left_out_files_are_meant_by_their_own_name_only(tmp_path: Path) -> None
     left_out = [tmp_path / "a.png"]
     assert names(find_images([str(tmp_path)], "--query", left_out)) == ["a.jpg"]
     assert names(find_images([str(tmp_path / "a.png")], "--query", left_out)) == ["a.png"]
-    with pytest.raises(UserError, match=r"--query .*/\*\.png: holds nothing but masks of supports; name other images$"):
+    with pytest.raises(UserError, match=r"--query .*/\*\.png: holds nothing but masks; name other images$"):
         find_images([f"{tmp_path}/*.png"], "--query", left_out)
 
 
@@ -80,7 +80,7 @@ def test_left_out_files_are_meant_by_their_own_name_only(tmp_path: Path) -> None
     [
         ("nothing.jpg", r"nothing\.jpg: no such file or folder$"),
         ("*.gif", r"\*\.gif: matches no image"),
-        ("empty", r"empty: a folder without images \(\.bmp"),
+        ("empty", r"empty: a folder without images \(JPEG, PNG, "),
     ],
 )
 def test_names_that_mean_no_image(tmp_path: Path, name: str, says: str) -> None:
@@ -137,7 +137,7 @@ def test_images_are_upright(tmp_path: Path, orientation: int) -> None:
     assert turn == TURNS.get(orientation)
     with Image.open(path) as image:
         assert np.array(ImageOps.exif_transpose(image)).tolist() == SHOWN
-    assert sorted(check_image(path)) == [2, 3]
+    assert sorted(check_image(path).size) == [2, 3]
 
 
 @pytest.mark.parametrize("exif", [b"Exif\0\0nonsense", b"Exif\0\0II*\0\xff\xff\xff\xff"])
@@ -196,7 +196,7 @@ def test_broken_files_are_named(tmp_path: Path) -> None:
         whole = tmp_path / f"whole.{suffix}"
         noise.save(whole)
         (tmp_path / f"half.{suffix}").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
-        assert check_image(whole) == (64, 64)
+        assert check_image(whole) == ((64, 64), ())
     Image.new("F", (40, 40)).save(tmp_path / "float.tiff")
     says = {
         "text.jpg": r"not an image, or damaged; replace it",
