@@ -13,7 +13,7 @@ from engine.drawing import Tile, draw_line, draw_row, find_edge, fit_size, short
 SHEET_SIDE = 320  # pixels, of a sheet's tile
 FEWEST_COLUMNS, MOST_COLUMNS = 5, 12  # of a sheet: it grows wider before it grows long
 TINT = np.array((255, 0, 120), np.float32)  # magenta, the rarest in photographs: one colour in all pictures
-OBJECT_TINT = 0.3  # of the tint, the rest is the object's own colours
+OBJECT_TINT = 0.2  # of the tint, the rest is the object's own colours
 
 
 def highlight_object(image: Image.Image, mask: np.ndarray) -> Image.Image:
