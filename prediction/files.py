@@ -14,7 +14,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 import dataset.images
 from dataset.formats import HEIF_SUFFIXES, INSTALL_HEIF, NAMES, SUFFIXES, list_suffixes
-from dataset.images import DEPTHS, check_pixels, count_bits, to_rgb
+from dataset.images import DEPTHS, LOSSY, check_pixels, count_bits, to_rgb
 from util.distributed import say
 from util.errors import UserError
 
@@ -200,7 +200,8 @@ def check_image(path: str | Path) -> Checked:
     """Look at an image. Raises what :func:`read_image` would, for less work."""
     with open_picture(path) as image:
         size = image.size
-        image.draft("L", (1, 1))  # of a JPEG file all is read, but little is computed
+        if image.format in LOSSY:  # of a JPEG all is read, but little is computed; a HEIC would give its thumbnail
+            image.draft("L", (1, 1))
         image.load()
         remarks = []
         if (bits := count_bits(image)) < DEPTHS[-1] and image.mode.startswith("I"):
