@@ -27,7 +27,8 @@ HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"
 INSTALL_HEIF = "pip install pillow-heif"
 HEAD = 512  # bytes that tell a file's kind
 TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-CHANNELS, BITS, SAMPLE_FORMAT, SUBFILE, DNG_VERSION = 277, 258, 339, 254, 50706  # a TIFF's tags
+CHANNELS, BITS, COMPRESSION, SAMPLE_FORMAT = 277, 258, 259, 339  # a TIFF's tags
+SUBFILE, DNG_VERSION = 254, 50706
 FLOATS = 3  # a TIFF's SAMPLE_FORMAT
 
 SAVE, FRAME = "save it as PNG or JPEG", "save a frame of it as PNG or JPEG"
@@ -72,7 +73,11 @@ KINDS = (
 def list_suffixes() -> tuple[str, ...]:
     """The suffixes of images that are read here."""
     heif = HEIF_SUFFIXES if importlib.util.find_spec("pillow_heif") else ()
-    return (*SUFFIXES, *((".avif",) if AVIF and features.check("avif") else ()), *heif)
+    return (*SUFFIXES, *((".avif",) if _reads_avif() else ()), *heif)
+
+
+def _reads_avif() -> bool:
+    return bool(AVIF) and features.check("avif")
 
 
 def open_known(path: str | Path | BytesIO) -> Image.Image:
@@ -106,7 +111,7 @@ def describe_kind(path: str | Path | BytesIO, head: bytes) -> str:
     if suffix in RAW_SUFFIXES:
         return _say(*RAW)
     if head[4:8] == b"ftyp" and b"avif" in head[8:64]:
-        return _say("AVIF", f"pip install --upgrade pillow, or {SAVE}")
+        return "" if _reads_avif() else _say("AVIF", f"pip install --upgrade pillow, or {SAVE}")
     lower = head.removeprefix(b"\xef\xbb\xbf").lower()
     if b"<svg" in lower:
         return _say("an SVG drawing", SAVE)
@@ -133,8 +138,11 @@ def _describe_tiff(path: str | Path | BytesIO) -> str:
             file.seek(tags.next)
             tags.load(file)
             channels, bits, kinds = tags.get(CHANNELS, 1), max(tags[BITS]), tags.get(SAMPLE_FORMAT, ())
+            packed = tags.get(COMPRESSION, 1)
     except Exception:  # damage, which is said elsewhere
         return ""
+    if packed not in TiffImagePlugin.COMPRESSION_INFO:
+        return _say(f"a TIFF of compression {packed}", "save it without compression")
     floats = ", floating-point" if FLOATS in kinds else ""
     what = f"a TIFF with {channels} channel{'s' * (channels != 1)} of {bits} bits{floats}"
     return _say(what, "save it as RGB or grey of 8 bits")

