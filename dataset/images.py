@@ -23,6 +23,8 @@ from util.files import check_regular
 IGNORE = 255  # label of pixels that count for nothing
 NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ENXIO)  # nothing there, or a pipe
 FLOATS = "floating-point pixels; save it with 8 or 16 bits"
+UNDECODED = ("-2", "decoder error -2")  # as Pillow says where libtiff fails
+LIBTIFF = "damaged, or packed in a way that this Pillow does not read"
 PHOTOMETRIC, WHITE_IS_ZERO, YCBCR = 262, 0, 6  # a TIFF's tag and two of its values
 DEPTHS = (8, 10, 12, 14, 16)  # bits of what cameras and scanners write into 16
 LOSSY = ("JPEG", "MPO")
@@ -206,7 +208,7 @@ def open_image_file(
     except UnfitPixelsError as error:
         raise UserError(f"{path}: {error}") from error
     except Exception as error:  # a damaged file can fail anywhere in the decoder
-        what = describe(error)
+        what = f"{LIBTIFF}; save it without compression" if str(error) in UNDECODED else describe(error)
         if isinstance(error, OSError) and error.strerror:
             what = f"no such {kind}" if error.errno in NO_FILE else f"cannot be read: {refusal(error)}"
         raise UserError(f"{path}: {what}") from error
