@@ -5,13 +5,15 @@
     python predict.py --checkpoint ... --support marked_images --query photos new.png --out found
 
 One to five supports are usual; more are better. The program finds a mask beside its image, as NAME.png, NAME_mask.png
-or NAME.json. --mask names masks elsewhere, in the order of the supports. A mask is one of two:
+or NAME.json, in any case of letters. --mask names masks elsewhere, in the order of the supports. A mask is one of two:
   PNG     every non-zero pixel belongs to the object (in RGB, every pixel that is not black); with --label N the pixels
           of value N do, and 255 is neither object nor background
   JSON    LabelMe's: polygons, rectangles and circles; with --label NAME only those of this label (PNG masks of other
           supports then keep all their pixels)
-Images may have an EXIF orientation, be grey or have 16 bits; transparent ones are put on white. A query is a file, a
-folder (all its images but the supports' masks) or a quoted pattern. All files are opened before the first is segmented.
+Images are JPEG, PNG, TIFF, WebP, AVIF, BMP, GIF, JPEG 2000 or PPM, and HEIC after pip install pillow-heif. They may
+have an EXIF orientation, be grey or have 16 bits; transparent ones are put on white. A query is a file, a folder (all
+its images but masks) or a quoted pattern; a note counts what is passed over. All files are opened before the first is
+segmented.
 
 For each query NAME the program writes NAME_mask.png (255 the object, 0 background, in the size of the image as it is
 shown) and NAME_overlay.jpg to --out. sheet.png shows supports and queries together. With --explain, NAME_explained.png

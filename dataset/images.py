@@ -15,18 +15,24 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from dataset.formats import open_known
 from dataset.lists import is_listable
 from util.errors import UserError, refusal
 from util.files import check_regular
 
 IGNORE = 255  # label of pixels that count for nothing
-# What is opened, whatever a file is called: those that Pillow decodes by itself. An EPS would start another program.
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ENXIO)  # nothing there, or a pipe
 FLOATS = "floating-point pixels; save it with 8 or 16 bits"
-PHOTOMETRIC, YCBCR = 262, 6  # a TIFF's tag and its value
+UNDECODED = ("-2", "decoder error -2")  # as Pillow says where libtiff fails
+LIBTIFF = "damaged, or packed in a way that this Pillow does not read"
+PHOTOMETRIC, WHITE_IS_ZERO, YCBCR = 262, 0, 6  # a TIFF's tag and two of its values
+DEPTHS = (8, 10, 12, 14, 16)  # bits of what cameras and scanners write into 16
 LOSSY = ("JPEG", "MPO")
 BLURRED = "JPEG blurs a mask's values; save the mask as PNG"
+
+
+class UnfitPixelsError(ValueError):
+    """Pixels of which it is not known what is black and what is white; says what to save them as."""
 
 
 @dataclass(frozen=True)
@@ -140,11 +146,11 @@ def open_image(path: str | Path | BytesIO, kind: str = "image", most: float | No
     """An image file, not yet decoded, without Pillow's warnings of odd metadata.
 
     Arguments:
-        path: a file of FORMATS, or its content.
+        path: a file of dataset.formats.FORMATS, or its content.
         kind: what it is, for the message.
         most: pixels that it may have, as its header says; None for most_pixels().
     Raises:
-        UserError: it has more pixels than are read.
+        UserError: it has more pixels than are read, or is known to be of another kind.
         OSError: it is missing, or a pipe (check_regular).
         Exception: whatever Pillow raises on a file that is damaged.
     """
@@ -154,10 +160,12 @@ def open_image(path: str | Path | BytesIO, kind: str = "image", most: float | No
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(path, formats=FORMATS) as image:
+            with open_known(path) as image:
                 if image.width * image.height > most:
                     raise Image.DecompressionBombError
                 _mend_ycbcr(image)
+                if image.mode.startswith(("RGB", "LA")) and any(";16" in str(tile[3]) for tile in image.tile):
+                    image.is_deep = True  # for count_bits: of the colours Pillow keeps the upper 8 bits
                 yield image
     except Image.DecompressionBombError as error:
         limit = f"{most_pixels() / 1e6:.3g} million pixels"
@@ -197,8 +205,10 @@ def open_image_file(
             yield image
     except (UserError, MemoryError):
         raise
+    except UnfitPixelsError as error:
+        raise UserError(f"{path}: {error}") from error
     except Exception as error:  # a damaged file can fail anywhere in the decoder
-        what = describe(error)
+        what = f"{LIBTIFF}; save it without compression" if str(error) in UNDECODED else describe(error)
         if isinstance(error, OSError) and error.strerror:
             what = f"no such {kind}" if error.errno in NO_FILE else f"cannot be read: {refusal(error)}"
         raise UserError(f"{path}: {what}") from error
@@ -222,21 +232,47 @@ def _grey(image: Image.Image, path: str | Path) -> Image.Image:
     return image.convert("L")
 
 
+def count_bits(image: Image.Image) -> int:
+    """The bits that the values of a decoded image need, one of DEPTHS.
+
+    Raises UnfitPixelsError: floats, values beyond 16 bits, or 16-bit colours that fill fewer.
+    """
+    if image.mode == "F":
+        raise UnfitPixelsError(FLOATS)
+    if image.mode.startswith("I"):  # older Pillows open a PNG of 16 bits as 32
+        values = np.asarray(image)
+        low, high = int(values.min()), int(values.max())
+        if low < 0 or high >= 2**16:
+            raise UnfitPixelsError(f"grey values from {low} to {high}; save it with 8 or 16 bits")
+        return next(bits for bits in DEPTHS if high < 2**bits)
+    if getattr(image, "is_deep", False):
+        upper = max(high for _, high in image.convert("RGB").getextrema())
+        bits = next(bits for bits in DEPTHS if upper < 2 ** (bits - 8))
+        if bits < 16:
+            raise UnfitPixelsError(f"colours of 16 bits that fill at most {bits}; save it with 8 bits")
+        return bits
+    return 8
+
+
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """16-bit grey scaled to 8 bits, which Pillow would clip; an image of another mode as it is."""
-    if not image.mode.startswith("I"):  # older Pillows open a PNG of 16 bits as 32
+    """Grey of 16 bits, or of the fewer that its values need, scaled to 8; an image of another mode as it is.
+
+    Raises UnfitPixelsError.
+    """
+    bits = count_bits(image)
+    if not image.mode.startswith("I"):
         return image
-    grey = np.asarray(image).astype(np.float32) / 257
+    grey = np.asarray(image).astype(np.float32) / ((2**bits - 1) / 255)
+    if getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == WHITE_IS_ZERO:  # which Pillow heeds in 8 bits alone
+        grey = 255 - grey
     return Image.fromarray(grey.round().clip(0, 255).astype(np.uint8))
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """An image of any mode as RGB: transparency on white, 16-bit grey scaled to 8. Raises ValueError for floats."""
+    """An image of any mode as RGB: transparency on white, 16-bit grey scaled to 8. Raises UnfitPixelsError."""
+    image = _eight_bits(image)
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
-    if image.mode == "F":
-        raise ValueError(FLOATS)
-    image = _eight_bits(image)
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")

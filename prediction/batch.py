@@ -14,7 +14,7 @@ from tqdm import tqdm
 from engine.drawing import Tile, save_png
 from prediction.explain import Explanation
 from prediction.explain_figure import draw_explanation
-from prediction.files import check_image, name_outputs, read_image
+from prediction.files import check_image, join_names, name_outputs, read_image
 from prediction.masks import read_support
 from prediction.predictor import Predictor
 from prediction.sheet import SHEET_SIDE, draw_sheet, draw_thumbnail, highlight_object
@@ -66,11 +66,18 @@ def segment_files(
         UserError: a file cannot be used, or the folder not be written.
     """
     supports = load_supports(pairs, label, predictor.max_side)
-    for path in progress(queries, "opening queries", len(queries), "image"):
-        check_size(path, check_image(path), predictor.max_side)
-    paths, images, masks = zip(*supports, strict=True)
+    remarks: dict[str, list[str]] = {}
+    images = [*(path for path, _ in pairs), *queries]
+    for path in progress(images, "opening images", len(images), "image"):
+        size, noticed = check_image(path)
+        check_size(path, size, predictor.max_side)
+        for remark in noticed:
+            remarks.setdefault(remark, []).append(path.name)
+    for remark, names in remarks.items():
+        say(f"note: {remark}: {join_names(list(dict.fromkeys(names)))}")
+    paths, pictures, masks = zip(*supports, strict=True)
     try:
-        predictor.set_support(images, masks, map(str, paths))
+        predictor.set_support(pictures, masks, map(str, paths))
     except ValueError as error:  # an object that is too small
         raise UserError(str(error)) from error
     check_writable(output.folder)

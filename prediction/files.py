@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 import dataset.images
-from dataset.images import check_pixels, to_rgb
+from dataset.formats import HEIF_SUFFIXES, INSTALL_HEIF, NAMES, SUFFIXES, list_suffixes
+from dataset.images import DEPTHS, LOSSY, check_pixels, count_bits, to_rgb
+from util.distributed import say
 from util.errors import UserError
 
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")  # of images in folders
+PREVIEWED = ("MPO", "HEIF")  # formats of cameras whose other pictures are previews
 MOST_NAMED = 5  # names that a message lists
-MASK_NAMES = ("{}.png", "{}_mask.png", "{}.json")  # beside an image, with its stem
+MASK_NAMES = ("NAME.png", "NAME_mask.png", "NAME.json")  # beside an image, for messages
+# The same for an image of STEM.SUFFIX, which is FULL, in any case of letters
+MASK_FORMS = ("{stem}.png", "{stem}.json", "{full}.png", "{full}.json", *("{stem}_mask" + x for x in SUFFIXES))
+# What lies beside images and is none: passed over without a word
+SIDECARS = (
+    ".aae", ".csv", ".db", ".ini", ".json", ".md", ".pp3", ".thm", ".toml", ".tsv", ".txt", ".xml", ".xmp", ".yaml",
+    ".yml",
+)  # fmt: skip
 Turn = Image.Transpose
 TURNS = {  # what makes an image upright, by its EXIF orientation
     2: Turn.FLIP_LEFT_RIGHT, 3: Turn.ROTATE_180, 4: Turn.FLIP_TOP_BOTTOM, 5: Turn.TRANSPOSE,
@@ -30,24 +41,38 @@ TURNS = {  # what makes an image upright, by its EXIF orientation
 def find_images(names: Sequence[str], flag: str, left_out: Collection[Path] = ()) -> list[Path]:
     """The image files that are named: files, all images of folders (not of folders in them), quoted patterns.
 
-    Each file once, in the order of the names, folders and patterns sorted. left_out: files, such as the masks
-    of supports, that folders and patterns do not mean. Raises UserError if a name means none.
+    Each file once, in the order of the names, folders and patterns sorted. What else lies there is passed over, and
+    a note says so: what is no image, and masks of images, by MASK_FORMS. A file that is named by itself is passed
+    over only where its image is named too. left_out: files, such as the masks of supports, of which no note is made.
+    Raises UserError if a name means none.
     """
-    unwanted = {os.path.abspath(path) for path in left_out}
+    unwanted = set(map(os.path.abspath, left_out))
+    suffixes = list_suffixes()
+    given = [Path(name) for name in names if os.path.isfile(name)]
+    masks_given = find_masks(given, given)
     found: dict[str, Path] = {}
+    masks: dict[str, Path] = {}
     for name in names:
-        files = [Path(name)]
-        if not os.path.isfile(name):
-            files = [path for path in _list_images(name, flag) if os.path.abspath(path) not in unwanted]
-        if not files:
-            raise UserError(f"{flag} {name}: holds nothing but masks of supports; name other images")
-        for path in files:
-            found.setdefault(os.path.abspath(path), path)
+        if os.path.isfile(name):
+            images, its_masks = [Path(name)], masks_given
+        else:
+            images = [path for path in _list_images(name, flag) if os.path.abspath(path) not in unwanted]
+            beside = _list_beside(images)
+            its_masks = find_masks([path for path in beside if path.suffix.lower() in suffixes], beside)
+        masks_here = {mask for found_masks in its_masks.values() for mask in found_masks}
+        kept = [path for path in images if path not in masks_here]
+        if not kept and not os.path.isfile(name):
+            raise UserError(f"{flag} {name}: holds nothing but masks; name other images")
+        found.update({os.path.abspath(path): path for path in kept if os.path.abspath(path) not in found})
+        masks.update({os.path.abspath(path): path for path in images if path in masks_here})
+    if flag == "--query" and masks:
+        count = "1 file is the mask" if len(masks) == 1 else f"{len(masks)} files are masks"
+        say(f"note: {count} of an image beside it, by name, and no query: {join_names(list(masks.values()))}")
     return list(found.values())
 
 
 def find_supports(names: Sequence[str], masks: Sequence[str] | None = None) -> list[tuple[Path, Path]]:
-    """Each support's image and mask: the masks as given, in order, or found beside the images (MASK_NAMES).
+    """Each support's image and mask: the masks as given, in order, or found beside the images (MASK_FORMS).
 
     names: as for :func:`find_images`, but with masks files only. A file that is another one's mask is no support.
     Raises UserError naming what is missing or ambiguous.
@@ -63,15 +88,15 @@ def find_supports(names: Sequence[str], masks: Sequence[str] | None = None) -> l
             raise UserError(f"--mask names {len(masks)} files for {len(names)} of --support; name one mask for each")
         return [(Path(image), Path(mask)) for image, mask in zip(names, masks, strict=True)]
     images = find_images(names, "--support")
-    pairs = [(path, _find_masks(path)) for path in images]
-    taken = {mask for _, found in pairs for mask in found}
-    pairs = [(path, found) for path, found in pairs if path not in taken]
+    pairs = list(find_masks(images, _list_beside(images)).items())
     if missing := [str(path) for path, found in pairs if not found]:
-        forms = ", ".join(form.format("NAME") for form in MASK_NAMES)
-        raise UserError(f"no mask beside {_join(missing)}: it is looked for as {forms}; or name it with --mask")
+        forms = ", ".join(MASK_NAMES)
+        raise UserError(f"no mask beside {join_names(missing)}: it is looked for as {forms}; or name it with --mask")
     for path, found in pairs:
         if len(found) > 1:
-            raise UserError(f"{path}: {len(found)} masks beside it: {_join(found)}; name the right one with --mask")
+            raise UserError(
+                f"{path}: {len(found)} masks beside it: {join_names(found)}; name the right one with --mask"
+            )
     return [(path, found[0]) for path, found in pairs]
 
 
@@ -88,7 +113,7 @@ def name_outputs(paths: Sequence[Path]) -> list[str]:
 
 
 def _list_images(name: str, flag: str) -> list[Path]:
-    """The images in a folder, or that match a pattern, sorted."""
+    """The images in a folder, or that match a pattern, sorted; a note counts what else is there."""
     try:
         if os.path.isdir(name):
             paths = list(Path(name).iterdir())
@@ -100,22 +125,51 @@ def _list_images(name: str, flag: str) -> list[Path]:
             raise UserError(f"{flag} {name}: no such file or folder")
     except OSError as error:
         raise UserError(f"{flag} {name}: cannot be read: {error.strerror}; name images that can") from error
-    images = [x for x in paths if x.suffix.lower() in SUFFIXES and not x.name.startswith(".") and x.is_file()]
+    read = list_suffixes()
+    files = [path for path in paths if not path.name.startswith(".") and path.is_file()]
+    images = sorted(path for path in files if path.suffix.lower() in read)
+    others = Counter(path.suffix.lower() for path in files if path.suffix.lower() not in (*read, *SIDECARS))
     if not images:
         what = "a folder without images" if os.path.isdir(name) else "matches no image"
-        raise UserError(f"{flag} {name}: {what} ({' '.join(SUFFIXES)})")
-    return sorted(images)
+        raise UserError(f"{flag} {name}: {what} ({_describe_others(others) if others else NAMES})")
+    if others:
+        count = "1 file" if others.total() == 1 else f"{others.total()} files"
+        say(f"note: {name}: {count} passed over: {_describe_others(others)}")
+    return images
 
 
-def _find_masks(image: Path) -> list[Path]:
-    candidates = (image.with_name(form.format(image.stem)) for form in MASK_NAMES)
-    return [path for path in candidates if path.is_file() and not path.samefile(image)]
+def _describe_others(others: Mapping[str, int]) -> str:
+    """How many files there are of each suffix, and how to have them read."""
+    heif = f" ({INSTALL_HEIF})"
+    ordered = sorted(others.items(), key=lambda item: (-item[1], item[0]))
+    counts = [f"{n} {suffix or 'without suffix'}{heif if suffix in HEIF_SUFFIXES else ''}" for suffix, n in ordered]
+    return join_names(counts, 2 * MOST_NAMED)
 
 
-def _join(items: Sequence[object]) -> str:
+def _list_beside(images: Sequence[Path]) -> list[Path]:
+    """All that lies in the folders of images."""
+    return [path for folder in {image.parent: None for image in images} for path in sorted(folder.iterdir())]
+
+
+def find_masks(images: Sequence[Path], files: Sequence[Path]) -> dict[Path, list[Path]]:
+    """For each image the files that are its mask by name: MASK_FORMS, in any case of letters."""
+    by_name: dict[tuple[Path, str], list[Path]] = {}
+    for path in files:
+        by_name.setdefault((path.parent, path.name.casefold()), []).append(path)
+    found: dict[Path, list[Path]] = {}
+    for image in images:
+        forms = {form.format(stem=image.stem, full=image.name).casefold(): None for form in MASK_FORMS}
+        paths = [
+            path for form in forms if form != image.name.casefold() for path in by_name.get((image.parent, form), ())
+        ]
+        found[image] = [path for path in paths if path.is_file() and not path.samefile(image)]
+    return found
+
+
+def join_names(items: Sequence[object], most: int = MOST_NAMED) -> str:
     """A list for people, cut short."""
-    more = f" and {len(items) - MOST_NAMED} more" if len(items) > MOST_NAMED else ""
-    return ", ".join(map(str, items[:MOST_NAMED])) + more
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return ", ".join(map(str, items[:most])) + more
 
 
 # What is in them
@@ -135,13 +189,26 @@ def read_with_turn(path: str | Path) -> tuple[Image.Image, Turn | None]:
     return (picture.transpose(turn) if turn is not None else picture), turn
 
 
-def check_image(path: str | Path) -> tuple[int, int]:
-    """The two sides of an image, in pixels, not turned. Raises what :func:`read_image` would, for less work."""
+class Checked(NamedTuple):
+    """What is known of an image that can be read."""
+
+    size: tuple[int, int]  # (width, height), not turned
+    remarks: tuple[str, ...]  # what is not taken as the file has it
+
+
+def check_image(path: str | Path) -> Checked:
+    """Look at an image. Raises what :func:`read_image` would, for less work."""
     with open_picture(path) as image:
         size = image.size
-        image.draft("L", (1, 1))  # of a JPEG file all is read, but little is computed
+        if image.format in LOSSY:  # of a JPEG all is read, but little is computed; a HEIC would give its thumbnail
+            image.draft("L", (1, 1))
         image.load()
-    return size
+        remarks = []
+        if (bits := count_bits(image)) < DEPTHS[-1] and image.mode.startswith("I"):
+            remarks.append(f"{bits} bits in files of 16, stretched to the whole range")
+        if image.format not in PREVIEWED and getattr(image, "is_animated", False):
+            remarks.append("several pictures in one file, of which the first is taken")
+    return Checked(size, tuple(remarks))
 
 
 @contextmanager

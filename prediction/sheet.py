@@ -12,39 +12,20 @@ from engine.drawing import Tile, draw_line, draw_row, find_edge, fit_size, short
 
 SHEET_SIDE = 320  # pixels, of a sheet's tile
 FEWEST_COLUMNS, MOST_COLUMNS = 5, 12  # of a sheet: it grows wider before it grows long
-TINTS = np.array([(255, 0, 120), (0, 210, 255), (255, 225, 0)], np.float32)  # magenta, cyan, yellow
-OBJECT_TINT = 0.5  # of a tint, the rest is the image in grey
-DARKEST = 50  # what black becomes in that grey, so that a tint shows on it
+TINT = np.array((255, 0, 120), np.float32)  # magenta, the rarest in photographs: one colour in all pictures
+OBJECT_TINT = 0.2  # of the tint, the rest is the object's own colours
 
 
 def highlight_object(image: Image.Image, mask: np.ndarray) -> Image.Image:
-    """An RGB image with a boolean region (H, W) in one tint, and its outline in the tint on white."""
+    """An RGB image with a boolean region (H, W) lightly tinted, and its outline in the tint and, around it, white."""
     if not mask.any():
         return image.copy()
-    plain = np.array(image)
-    # In grey first: a tint over the complementary colour would be mud.
-    grey = DARKEST + (1 - DARKEST / 255) * np.array(image.convert("L"), np.float32)[mask]
-    tint = choose_tint(plain, mask, float(grey.mean(dtype=np.float64)))
-    pixels = plain.astype(np.float32)
-    pixels[mask] = (1 - OBJECT_TINT) * grey[:, None] + OBJECT_TINT * tint
+    pixels = np.array(image, np.float32)
+    pixels[mask] = (1 - OBJECT_TINT) * pixels[mask] + OBJECT_TINT * TINT
     width = math.ceil(max(image.size) / 300)
     pixels[find_edge(~mask, width)] = 255
-    pixels[find_edge(mask, width)] = tint
+    pixels[find_edge(mask, width)] = TINT
     return Image.fromarray(pixels.round().astype(np.uint8))
-
-
-def choose_tint(pixels: np.ndarray, mask: np.ndarray, grey: float) -> np.ndarray:
-    """The tint that takes a region farthest from what it was, and from what is around it.
-
-    Arguments:
-        pixels: of the image, (H, W, 3) uint8.
-        mask: (H, W) bool, the region.
-        grey: the mean of the greys under the tint.
-    """
-    means = np.stack([pixels[part].mean(0) for part in (mask, ~mask) if part.any()])
-    tinted = (1 - OBJECT_TINT) * grey + OBJECT_TINT * TINTS
-    distances = np.linalg.norm(tinted[:, None] - means, axis=2)  # (tints, means)
-    return TINTS[distances.min(1).argmax()]
 
 
 def draw_thumbnail(image: Image.Image, mask: np.ndarray) -> Image.Image:

@@ -121,7 +121,7 @@ FILES: dict[str, tuple[bytes, Sequence[str]]] = {
     "a page": (b"<!DOCTYPE html><html>", READERS),
 }
 DAMAGED_PIXELS = ("cut PNG", "cut JPEG", "PNG with a changed byte")  # but a whole header
-GREY_BY_16_BITS = {"16 bits": 156, "16 bits, up to 255": 1, "16 bits of a TIFF": 156, "16 bits, highest first": 156}
+GREY_BY_16_BITS = {"16 bits": 156, "16 bits, up to 255": 200, "16 bits of a TIFF": 156, "16 bits, highest first": 156}
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +72,7 @@ def test_left_out_files_are_meant_by_their_own_name_only(tmp_path: Path) -> None
     left_out = [tmp_path / "a.png"]
     assert names(find_images([str(tmp_path)], "--query", left_out)) == ["a.jpg"]
     assert names(find_images([str(tmp_path / "a.png")], "--query", left_out)) == ["a.png"]
-    with pytest.raises(UserError, match=r"--query .*/\*\.png: holds nothing but masks of supports; name other images$"):
+    with pytest.raises(UserError, match=r"--query .*/\*\.png: holds nothing but masks; name other images$"):
         find_images([f"{tmp_path}/*.png"], "--query", left_out)
 
 
@@ -80,7 +81,7 @@ def test_left_out_files_are_meant_by_their_own_name_only(tmp_path: Path) -> None
     [
         ("nothing.jpg", r"nothing\.jpg: no such file or folder$"),
         ("*.gif", r"\*\.gif: matches no image"),
-        ("empty", r"empty: a folder without images \(\.bmp"),
+        ("empty", r"empty: a folder without images \(JPEG, PNG, "),
     ],
 )
 def test_names_that_mean_no_image(tmp_path: Path, name: str, says: str) -> None:
@@ -137,13 +138,48 @@ def test_images_are_upright(tmp_path: Path, orientation: int) -> None:
     assert turn == TURNS.get(orientation)
     with Image.open(path) as image:
         assert np.array(ImageOps.exif_transpose(image)).tolist() == SHOWN
-    assert sorted(check_image(path)) == [2, 3]
+    assert sorted(check_image(path).size) == [2, 3]
 
 
 @pytest.mark.parametrize("exif", [b"Exif\0\0nonsense", b"Exif\0\0II*\0\xff\xff\xff\xff"])
 def test_damaged_exif_is_no_hindrance(tmp_path: Path, exif: bytes) -> None:
     Image.new("RGB", (4, 3), "red").save(tmp_path / "a.png", exif=exif)
     assert read_image(tmp_path / "a.png").size == (4, 3)
+
+
+@pytest.mark.parametrize("suffix", [".heic", ".jpg"])  # whatever it is called
+def test_heic_is_upright(suffix: str, tmp_path: Path) -> None:
+    pillow_heif = pytest.importorskip("pillow_heif")
+    pillow_heif.register_heif_opener()
+    shown = np.zeros((48, 64, 3), np.uint8)
+    shown[:, :16] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.rot90(shown)).save(tmp_path / "a", "HEIF", exif=exif.tobytes(), quality=95)
+    path = (tmp_path / "a").rename(tmp_path / f"a{suffix}")
+    assert np.abs(np.array(read_image(path), int) - shown).mean() < 10
+    assert find_images([str(tmp_path)], "--query") == [path]
+
+
+def test_heic_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)  # as if it were not installed
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    for read in (check_image, read_image):
+        with pytest.raises(
+            UserError, match=r"a\.jpg: not read, it is HEIC; pip install pillow-heif, or save it as JPEG$"
+        ):
+            read(path)
+
+
+def test_only_what_is_stretched_or_cut_is_remarked(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (8, 6), colour) for colour in ("red", "blue")]
+    for name in ("a.gif", "b.tif", "c.webp"):
+        frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
+        assert check_image(tmp_path / name).remarks == ("several pictures in one file, of which the first is taken",)
+        assert read_image(tmp_path / name).getpixel((4, 3))[2] < 100  # the red one
+    frames[0].save(tmp_path / "d.jpg", "MPO", save_all=True, append_images=frames[1:])
+    assert check_image(tmp_path / "d.jpg").remarks == ()  # what follows is a preview
 
 
 def rgb(image: Image.Image) -> list[tuple[int, ...]]:
@@ -196,7 +232,7 @@ def test_broken_files_are_named(tmp_path: Path) -> None:
         whole = tmp_path / f"whole.{suffix}"
         noise.save(whole)
         (tmp_path / f"half.{suffix}").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
-        assert check_image(whole) == (64, 64)
+        assert check_image(whole) == ((64, 64), ())
     Image.new("F", (40, 40)).save(tmp_path / "float.tiff")
     says = {
         "text.jpg": r"not an image, or damaged; replace it",

@@ -320,7 +320,7 @@ def test_headers_alone_miss_a_truncated_image(
     assert_found(toy_copy, "pascal", [], capsys, "--shot", "1", "--quick")
     jpeg(toy_copy).unlink()
     jpeg(toy_copy, "toy_00001").write_text("<html>")
-    says = [rf"image: .*/{LAST}\.jpg: no such image$", r"image: .*/toy_00001\.jpg: damaged or not an image"]
+    says = [rf"image: .*/{LAST}\.jpg: no such image$", r"image: .*/toy_00001\.jpg: not read, it is a web page"]
     assert_found(toy_copy, "pascal", says, capsys, "--shot", "1", "--quick")
     truncate(toy_fss_copy / CLASS / "1.jpg")
     truncate(toy_fss_copy / CLASS / "2.png")
