@@ -16,8 +16,9 @@ import numpy as np
 
 from benchmarks.timing import timed
 from dataset.episodes import MIN_PIXELS, make_pool
-from dataset.images import ImageSet, read_mask
+from dataset.images import ImageSet
 from dataset.index import cache_path, class_index
+from dataset.labels import read_mask
 from engine.options import OneLineParser, whole
 from util.errors import UserError
 from util.launch import command

@@ -39,6 +39,7 @@ class ImageSet:
     masks: Path  # folder of ID.png, one label a pixel: 0 background, 1.. classes, 255 ignore
     class_names: dict[int, str]
     binary: bool = False  # masks tell object (128 and more) from background; the image's folder tells the class
+    voc_colours: bool = False  # in masks VOC's colours stand for their labels
 
     def listed(self, name: str, ids: Sequence[str], class_names: Mapping[int, str] | None = None) -> ImageSet:
         """The same folders with a list of images, and where they differ, its class names."""
@@ -66,8 +67,11 @@ class ImageSet:
 
     def load(self, image: str) -> tuple[Image.Image, np.ndarray]:
         """An image (RGB) and its labels (H, W) uint8. Raises UserError if they are not a pair."""
+        from dataset.labels import read_binary_mask, read_mask  # here: they open files by this module's means
+
         picture = read_rgb(self.image_path(image))
-        labels = read_binary_mask(self.mask_path(image)) if self.binary else read_mask(self.mask_path(image))
+        path = self.mask_path(image)
+        labels = read_binary_mask(path) if self.binary else read_mask(path, self.voc_colours)
         if picture.size != labels.shape[::-1]:
             raise UserError(
                 f"{self.mask_path(image)}: mask of {labels.shape[1]}x{labels.shape[0]} pixels beside an image of "
@@ -101,33 +105,6 @@ def read_size(path: str | Path) -> tuple[int, int]:
     with open_image_file(path, "image", whole=False) as image:
         check_pixels(image, path)
         return image.size
-
-
-def read_mask(path: str | Path) -> np.ndarray:
-    """A label mask as (H, W) uint8. Raises UserError naming the file if it cannot be one."""
-    with open_image_file(path, "mask") as image:
-        _check_labels(image, path)
-        return np.array(image, dtype=np.uint8)
-
-
-def read_binary_mask(path: str | Path) -> np.ndarray:
-    """A mask of one object as (H, W) uint8, 1 where it is at least 128 (of any mode; FSS-1000's are RGB)."""
-    with open_image_file(path, "mask") as image:
-        return (np.array(_grey(image, path)) >= 128).astype(np.uint8)
-
-
-def read_histogram(path: str | Path, binary: bool = False) -> tuple[tuple[int, int], dict[int, int]]:
-    """A mask's (width, height) and pixels of each label that occurs; errors as :func:`read_mask`.
-
-    binary: the mask is of one object, as for :func:`read_binary_mask`, and its labels are 0 and 1.
-    """
-    with open_image_file(path, "mask") as image:
-        if binary:
-            grey = _grey(image, path).histogram()
-            labels = [sum(grey[:128]), sum(grey[128:])]
-            return image.size, {label: pixels for label, pixels in enumerate(labels) if pixels}
-        _check_labels(image, path)
-        return image.size, {label: pixels for label, pixels in enumerate(image.histogram()) if pixels}
 
 
 def most_pixels() -> float:
@@ -207,19 +184,6 @@ def open_image_file(
 def check_pixels(image: Image.Image, path: str | Path) -> None:
     if image.mode == "F":
         raise UserError(f"{path}: {FLOATS}")
-
-
-def _check_labels(image: Image.Image, path: str | Path) -> None:
-    if image.mode not in ("L", "P"):
-        raise UserError(f"{path}: a mask holds one 8-bit label a pixel (grey or palette PNG), this one is {image.mode}")
-    if image.format in LOSSY:
-        raise UserError(f"{path}: {BLURRED}")
-
-
-def _grey(image: Image.Image, path: str | Path) -> Image.Image:
-    """The mask of an object as grey; 16 bits are clipped, so that 255 of them is the object too."""
-    check_pixels(image, path)
-    return image.convert("L")
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

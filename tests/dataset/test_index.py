@@ -14,8 +14,8 @@ from PIL import Image
 
 import dataset.index
 from dataset import ImageSet, class_index
-from dataset.images import read_histogram
 from dataset.index import cache_path
+from dataset.labels import read_histogram
 from tests.files import write
 from util.errors import UserError
 from util.processes import CHUNK
@@ -54,9 +54,9 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the masks that are opened from now on, in one process."""
     names: list[str] = []
 
-    def reader(path: str) -> tuple[tuple[int, int], dict[int, int]]:
+    def reader(path: str, **how: bool) -> tuple[tuple[int, int], dict[int, int]]:
         names.append(Path(path).stem)
-        return read_histogram(path)
+        return read_histogram(path, **how)
 
     monkeypatch.setattr(dataset.index, "read_histogram", reader)
     return names
@@ -202,8 +202,8 @@ def test_masks_that_changed_while_they_were_read_are_read_again(
     monkeypatch.setattr(dataset.index, "SETTLED_NS", 5 * 10**7)
     reader = dataset.index.read_histogram
 
-    def slow(path: str) -> tuple[tuple[int, int], dict[int, int]]:
-        content = reader(path)
+    def slow(path: str, **how: bool) -> tuple[tuple[int, int], dict[int, int]]:
+        content = reader(path, **how)
         time.sleep(0.05)
         return content
 
