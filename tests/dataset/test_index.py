@@ -228,9 +228,9 @@ BAD_MASKS: dict[str, tuple[Callable[[Path], object], str]] = {
     **{
         mode: (
             lambda path, mode=mode: Image.new(mode, (4, 4)).save(path),
-            f"a mask holds one 8-bit label a pixel (grey or palette PNG), this one is {mode}",
+            "a mask that is transparent in places; save it as a grey PNG of one label a pixel",
         )
-        for mode in ("RGB", "RGBA", "I;16", "1", "LA")
+        for mode in ("RGBA", "LA")
     },
 }
 
