@@ -40,7 +40,7 @@ def read_support(
         label: a pixel value, a colour (#rrggbb), a class by its labelmap.txt or of VOC's, or the label of LabelMe's
             shapes; None for all.
     Raises:
-        UserError: names the file that is missing, damaged, of another size, without object or background, or without the label.
+        UserError: names the file that is missing, damaged, of another size, without object, background or the label.
     """
     picture, turn = read_with_turn(image_path)
     mask, shapes = None, []
