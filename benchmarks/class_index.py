@@ -16,9 +16,8 @@ import numpy as np
 
 from benchmarks.timing import timed
 from dataset.episodes import MIN_PIXELS, make_pool
-from dataset.images import ImageSet
+from dataset.images import ImageSet, read_mask
 from dataset.index import cache_path, class_index
-from dataset.labels import read_mask
 from engine.options import OneLineParser, whole
 from util.errors import UserError
 from util.launch import command

@@ -15,18 +15,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from dataset.labels import find_labels
 from dataset.lists import is_listable
 from util.errors import UserError, refusal
 from util.files import check_regular
 
-IGNORE = 255  # label of pixels that count for nothing
 # What is opened, whatever a file is called: those that Pillow decodes by itself. An EPS would start another program.
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ENXIO)  # nothing there, or a pipe
 FLOATS = "floating-point pixels; save it with 8 or 16 bits"
 PHOTOMETRIC, YCBCR = 262, 6  # a TIFF's tag and its value
-LOSSY = ("JPEG", "MPO")
-BLURRED = "JPEG blurs a mask's values; save the mask as PNG"
 
 
 @dataclass(frozen=True)
@@ -67,8 +65,6 @@ class ImageSet:
 
     def load(self, image: str) -> tuple[Image.Image, np.ndarray]:
         """An image (RGB) and its labels (H, W) uint8. Raises UserError if they are not a pair."""
-        from dataset.labels import read_binary_mask, read_mask  # here: they open files by this module's means
-
         picture = read_rgb(self.image_path(image))
         path = self.mask_path(image)
         labels = read_binary_mask(path) if self.binary else read_mask(path, self.voc_colours)
@@ -105,6 +101,62 @@ def read_size(path: str | Path) -> tuple[int, int]:
     with open_image_file(path, "image", whole=False) as image:
         check_pixels(image, path)
         return image.size
+
+
+def read_mask(path: str | Path, voc_colours: bool = False) -> np.ndarray:
+    """A label mask as (H, W) uint8. Raises UserError naming the file if it cannot be one, or is ambiguous.
+
+    voc_colours: VOC's colours stand for their labels, wherever they are in a palette, and in RGB.
+    """
+    with _open_labels(path, voc_colours) as labels:
+        return np.array(labels, dtype=np.uint8)
+
+
+def read_binary_mask(path: str | Path) -> np.ndarray:
+    """A mask of one object as (H, W) uint8, 1 where it is at least 128 (of any mode; FSS-1000's are RGB)."""
+    with open_image_file(path, "mask") as image:
+        return (np.array(_grey(image, path)) >= 128).astype(np.uint8)
+
+
+def read_histogram(
+    path: str | Path, binary: bool = False, voc_colours: bool = False
+) -> tuple[tuple[int, int], dict[int, int]]:
+    """A mask's (width, height) and pixels of each label that occurs; errors as :func:`read_mask`.
+
+    binary: the mask is of one object, as for :func:`read_binary_mask`, and its labels are 0 and 1.
+    """
+    if binary:
+        with open_image_file(path, "mask") as image:
+            grey = _grey(image, path).histogram()
+            labels = [sum(grey[:128]), sum(grey[128:])]
+            return image.size, {label: pixels for label, pixels in enumerate(labels) if pixels}
+    with _open_labels(path, voc_colours) as image:
+        return image.size, {label: pixels for label, pixels in enumerate(image.histogram()) if pixels}
+
+
+def read_converted(path: str | Path) -> np.ndarray | None:
+    """The labels (H, W) uint8 of a mask of VOC whose pixels are not its labels; None where they are.
+
+    Errors as :func:`read_mask`, but for those of pixels that are labels: of these only the header is read.
+    """
+    with open_image_file(path, "mask", whole=False) as image:
+        check_pixels(image, path)
+        labels = find_labels(image, path, voc_colours=True)
+        return None if labels is image else np.array(labels)
+
+
+@contextmanager
+def _open_labels(path: str | Path, voc_colours: bool) -> Iterator[Image.Image]:
+    """A label mask as an image of mode L or P, whose numbers are the labels."""
+    with open_image_file(path, "mask", whole=False) as image:
+        check_pixels(image, path)
+        yield find_labels(image, path, voc_colours)
+
+
+def _grey(image: Image.Image, path: str | Path) -> Image.Image:
+    """The mask of an object as grey; 16 bits are clipped, so that 255 of them is the object too."""
+    check_pixels(image, path)
+    return image.convert("L")
 
 
 def most_pixels() -> float:

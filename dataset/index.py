@@ -21,8 +21,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dataset.images import IGNORE, ImageSet
-from dataset.labels import read_histogram
+from dataset.images import ImageSet, read_histogram
+from dataset.labels import IGNORE
 from util.distributed import say
 from util.errors import UserError, refusal
 from util.files import atomic_write

@@ -6,16 +6,16 @@ masks alone may hold their labels as colours, in RGB or in a palette that anothe
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from dataset.images import BLURRED, IGNORE, LOSSY, check_pixels, open_image_file
 from util.errors import UserError
 
+IGNORE = 255  # label of pixels that count for nothing
+LOSSY = ("JPEG", "MPO")
+BLURRED = "JPEG blurs a mask's values; save the mask as PNG"
 VOC_LABELS = (*range(21), IGNORE)
 OPAQUE = (255, 255)  # lowest and highest alpha
 AS_GREY = "save it as a grey PNG of one label a pixel"
@@ -33,57 +33,16 @@ VOC_PALETTE = bytes(value for label in range(256) for value in voc_colour(label)
 LABEL_OF = {voc_colour(label): label for label in VOC_LABELS}
 
 
-def read_mask(path: str | Path, voc_colours: bool = False) -> np.ndarray:
-    """A label mask as (H, W) uint8. Raises UserError naming the file if it cannot be one, or is ambiguous.
+def find_labels(image: Image.Image, path: str | Path, voc_colours: bool) -> Image.Image:
+    """An image of mode L or P whose numbers are labels: the mask itself, not yet decoded, where its own are.
 
-    voc_colours: VOC's colours stand for their labels, wherever they are in a palette, and in RGB.
+    Arguments:
+        image: the mask, not yet decoded.
+        path: of it, for messages.
+        voc_colours: VOC's colours stand for their labels, wherever they are in a palette, and in RGB.
+    Raises:
+        UserError: its pixels are no labels, or it is ambiguous which.
     """
-    with _open_labels(path, voc_colours) as labels:
-        return np.array(labels, dtype=np.uint8)
-
-
-def read_binary_mask(path: str | Path) -> np.ndarray:
-    """A mask of one object as (H, W) uint8, 1 where it is at least 128 (of any mode; FSS-1000's are RGB)."""
-    with open_image_file(path, "mask") as image:
-        return (np.array(_grey(image, path)) >= 128).astype(np.uint8)
-
-
-def read_histogram(
-    path: str | Path, binary: bool = False, voc_colours: bool = False
-) -> tuple[tuple[int, int], dict[int, int]]:
-    """A mask's (width, height) and pixels of each label that occurs; errors as :func:`read_mask`.
-
-    binary: the mask is of one object, as for :func:`read_binary_mask`, and its labels are 0 and 1.
-    """
-    if binary:
-        with open_image_file(path, "mask") as image:
-            grey = _grey(image, path).histogram()
-            labels = [sum(grey[:128]), sum(grey[128:])]
-            return image.size, {label: pixels for label, pixels in enumerate(labels) if pixels}
-    with _open_labels(path, voc_colours) as image:
-        return image.size, {label: pixels for label, pixels in enumerate(image.histogram()) if pixels}
-
-
-def read_converted(path: str | Path) -> np.ndarray | None:
-    """The labels (H, W) uint8 of a mask of VOC whose pixels are not its labels; None where they are.
-
-    Errors as :func:`read_mask`, but for those of pixels that are labels: of these only the header is read.
-    """
-    with open_image_file(path, "mask", whole=False) as image:
-        labels = _find_labels(image, path, voc_colours=True)
-        return None if labels is image else np.array(labels)
-
-
-@contextmanager
-def _open_labels(path: str | Path, voc_colours: bool) -> Iterator[Image.Image]:
-    """A label mask as an image of mode L or P, whose numbers are the labels."""
-    with open_image_file(path, "mask", whole=False) as image:
-        yield _find_labels(image, path, voc_colours)
-
-
-def _find_labels(image: Image.Image, path: str | Path, voc_colours: bool) -> Image.Image:
-    """An image of mode L or P whose numbers are labels: the mask itself, not yet decoded, where its own are."""
-    check_pixels(image, path)
     if image.format in LOSSY:
         raise UserError(f"{path}: {BLURRED}")
     if image.mode == "1":
@@ -147,9 +106,3 @@ def _find_colour_labels(pixels: np.ndarray, path: str | Path, voc_colours: bool)
     if voc_colours:
         raise UserError(f"{path}: holds the colour #{strange[0]:06x}, which is none of VOC's; {AS_GREY}")
     raise UserError(f"{path}: a mask in colours; {AS_GREY}")
-
-
-def _grey(image: Image.Image, path: str | Path) -> Image.Image:
-    """The mask of an object as grey; 16 bits are clipped, so that 255 of them is the object too."""
-    check_pixels(image, path)
-    return image.convert("L")

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dataset.images import IGNORE
-from dataset.labels import voc_colour
+from dataset.labels import IGNORE, voc_colour
 from dataset.lists import read_lines
 from dataset.pascal import Pascal
 from prediction.object_masks import are_vocs, colour_codes
@@ -96,10 +95,10 @@ def read_labelmap(mask: Path) -> dict[str, int]:
         return {}
     classes: dict[str, int] = {}
     for line in read_lines(path, "export it again"):
-        name, _, rest = line.partition(":")
+        name, colon, rest = line.partition(":")
         colour = rest.partition(":")[0].replace(" ", "")
         values = [int(value) for value in colour.split(",") if is_whole(value)] if colour else voc_colour(len(classes))
-        if len(values) != 3 or max(values) > 255:
+        if not colon or len(values) != 3 or max(values) > 255:
             raise UserError(f"{path}: {line!r:.60} is not name:red,green,blue:parts:actions; export it again")
         classes[name.strip()] = int(colour_codes(np.array(values)))
     return classes

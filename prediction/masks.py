@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from dataset.images import BLURRED, LOSSY
+from dataset.labels import BLURRED, LOSSY
 from prediction.files import Turn, find_turn, open_picture, read_with_turn
 from prediction.mask_labels import find_label
 from prediction.object_masks import find_object

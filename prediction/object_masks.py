@@ -13,8 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dataset.images import BLURRED, IGNORE
-from dataset.labels import LABEL_OF
+from dataset.labels import BLURRED, IGNORE, LABEL_OF
 from util.distributed import say
 from util.errors import UserError
 
@@ -129,7 +128,7 @@ def _find_in_numbers(values: np.ndarray, path: str | Path, are_labels: bool, hav
         if low == 0:
             return _separate(values != 0, (values == IGNORE) & (high == IGNORE) & (len(labels) > 0), path)
     share = (values.astype(np.float64) - low) / (float(high) - low)
-    if len(found) > FEW and ((share > 0.25) & (share < 0.75)).mean() > 0.5:
+    if len(found) > FEW and ((share > 0.25) & (share < 0.75)).mean() > 0.4:
         raise UserError(f"{path}: most of its pixels are neither dark nor bright; is it a photograph? name a mask")
     if len(found) > 2:
         middle = (float(low) + float(high)) / 2

@@ -12,7 +12,8 @@ from PIL import Image
 
 import prepare
 import test as testing
-from dataset.labels import VOC_PALETTE, read_mask, voc_colour
+from dataset.images import read_mask
+from dataset.labels import VOC_PALETTE, voc_colour
 
 
 def reorder_palette(path: Path, seed: int) -> None:

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from dataset import Benchmark
 from dataset.episodes import make_pool
-from dataset.images import IGNORE, ImageSet, read_rgb, read_size
+from dataset.images import ImageSet, read_histogram, read_rgb, read_size
 from dataset.index import ClassIndex, count_classes
-from dataset.labels import read_histogram
+from dataset.labels import IGNORE
 from dataset.provenance import read_counts
 from util.errors import UserError
 from util.processes import map_files

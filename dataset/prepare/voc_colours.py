@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dataset.labels import read_converted
+from dataset.images import read_converted
 from util.errors import UserError
 from util.files import atomic_write, check_writable, remove_leftovers
 from util.processes import map_files

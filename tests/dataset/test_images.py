@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dataset.images import FORMATS, read_rgb
-from dataset.labels import read_mask
+from dataset.images import FORMATS, read_mask, read_rgb
 from prediction.files import read_image
 from util.errors import UserError
 

@@ -14,8 +14,8 @@ from PIL import Image
 
 import dataset.index
 from dataset import ImageSet, class_index
+from dataset.images import read_histogram
 from dataset.index import cache_path
-from dataset.labels import read_histogram
 from tests.files import write
 from util.errors import UserError
 from util.processes import CHUNK

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dataset.labels import VOC_PALETTE, read_binary_mask, read_converted, read_histogram, read_mask, voc_colour
+from dataset.images import read_binary_mask, read_converted, read_histogram, read_mask
+from dataset.labels import VOC_PALETTE, voc_colour
 from util.errors import UserError
 
 LABELS = np.array([[0, 0, 7], [15, 255, 7]], np.uint8)

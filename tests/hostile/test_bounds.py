@@ -19,8 +19,7 @@ import predict
 import reproduce
 import test as testing
 from dataset import Episode, hsnet
-from dataset.images import most_pixels, read_rgb, read_size
-from dataset.labels import read_binary_mask, read_histogram, read_mask
+from dataset.images import most_pixels, read_binary_mask, read_histogram, read_mask, read_rgb, read_size
 from dataset.prepare import coco_masks
 from dataset.provenance import EXPECTED, read_name
 from engine.checkpoint import load_checkpoint

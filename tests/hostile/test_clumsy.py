@@ -22,8 +22,8 @@ import prepare
 from dataset import Coco, Fss, Pascal, open_fold, open_split
 from dataset.episodes import Episode
 from dataset.hsnet import read_class_lists, read_pairs
-from dataset.images import BLURRED, FLOATS, ImageSet, list_stems, read_rgb
-from dataset.labels import read_binary_mask, read_histogram, read_mask
+from dataset.images import FLOATS, ImageSet, list_stems, read_binary_mask, read_histogram, read_mask, read_rgb
+from dataset.labels import BLURRED
 from dataset.lists import read_ids
 from dataset.prepare.verify import examine, survey
 from dataset.prepare.write_lists import read_official_list

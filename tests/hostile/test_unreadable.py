@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dataset.hsnet import read_class_lists
-from dataset.labels import read_mask
+from dataset.images import read_mask
 from dataset.lists import read_lines
 from dataset.prepare.verify import examine
 from dataset.provenance import read_name

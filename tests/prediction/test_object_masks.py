@@ -141,7 +141,7 @@ def test_a_label_is_a_name_of_the_labelmap(
     [
         (LABELMAP, "cow", "labelmap.txt has no --label cow; it has background, cat, the dog, none"),
         (LABELMAP, "#000001", "no pixel has --label #000001; it holds #000000, #ff0000"),
-        ("cat;255,0,0\n", "cat", r"'cat;255,0,0' is not name:red,green,blue:parts:actions"),
+        ("cat 255\n", "cat", r"'cat 255' is not name:red,green,blue:parts:actions"),
         ("cat:1,2\n", "cat", r"'cat:1,2' is not name:red,green,blue:parts:actions"),
         ("", "cat", "labelmap.txt: the list is empty"),
     ],

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import prepare
-from dataset.labels import read_mask
+from dataset.images import read_mask
 from tests.dataset.layouts import save_labels
 from tests.files import write
 
