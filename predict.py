@@ -6,8 +6,11 @@
 
 One to five supports are usual; more are better. The program finds a mask beside its image, as NAME.png, NAME_mask.png
 or NAME.json, in any case of letters. --mask names masks elsewhere, in the order of the supports. A mask is one of two:
-  PNG     every non-zero pixel belongs to the object (in RGB, every pixel that is not black); with --label N the pixels
-          of value N do, and 255 is neither object nor background
+  PNG     of labels: every non-zero pixel belongs to the object (in colours, every pixel that is not black), and 255
+          beside other labels is neither object nor background; of shades, which is more than 32 values or one above
+          127 beside the brightest: cut half way between the darkest and the brightest; what is opaque, where parts are
+          transparent; with --label N the pixels of value N, with '#rrggbb' of a colour, with a name those of a class
+          by the labelmap.txt beside the mask's folder, or of VOC's colours
   JSON    LabelMe's: polygons, rectangles and circles; with --label NAME only those of this label (PNG masks of other
           supports then keep all their pixels)
 Images are JPEG, PNG, TIFF, WebP, AVIF, BMP, GIF, JPEG 2000 or PPM, and HEIC after pip install pillow-heif. They may
@@ -43,7 +46,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--support", required=True, nargs="+", metavar="PATH", help="images with a mask: files, folders, patterns")
     add("--query", required=True, nargs="+", metavar="PATH", help="images to segment: files, folders, quoted patterns")
     add("--mask", nargs="+", metavar="FILE", help="the supports' masks, in order (default: found beside the images)")
-    add("--label", metavar="LABEL", help="which label of the masks is the object: a number (PNG) or a name (JSON)")
+    add("--label", metavar="LABEL", help="which label of the masks is the object: a number, '#rrggbb' or a name")
     add("--out", default="outdir/predict", metavar="DIR", help="folder for masks and pictures (default %(default)s)")
     add_max_side(parser)
     add(

@@ -36,6 +36,7 @@ from dataset.pascal import Pascal
 from dataset.prepare.coco_masks import make_masks, read_instances
 from dataset.prepare.toy import LAYOUTS, make_toy
 from dataset.prepare.verify import Survey, survey
+from dataset.prepare.voc_colours import convert_masks, examine_masks
 from dataset.prepare.write_lists import (
     derive_fss_lists,
     generate_lists,
@@ -89,7 +90,9 @@ def add_dataset_commands(subcommand: Callable[..., AddFlag]) -> None:
     add("--split", choices=Coco.lists, help="only this split")
     add("--again", action="store_true", help="replace masks and lists that exist")
     add("--authors", choices=("link", "copy"), help="also build train_coco and val_coco, the authors' layout")
-    subcommand(prepare_pascal, "lists of images; checks that the masks are the augmented ones", workers=False)
+    add = subcommand(prepare_pascal, "lists of images; looks at the masks, and counts them")
+    text = "write masks in VOC's colours anew, as labels; the old files are kept in FOLDER_colours"
+    add("--from-colours", action="store_true", help=text)
     add = subcommand(prepare_fss, "lists, and a check of all images and masks")
     add("--splits", metavar="DIR", help="take HSNet's lists, from its data/splits")
     add("--test-list", metavar="FILE", help="or the official list of 240 test classes")
@@ -191,17 +194,34 @@ def copy_folder(source: Path, target: Path) -> None:
 
 
 def prepare_pascal(args: argparse.Namespace) -> None:
-    """Write ImageSets/{train,val}.txt of VOC2012 where they are missing; count the masks."""
+    """Write ImageSets/{train,val}.txt of VOC2012 where they are missing; look at the masks, and count them."""
     pascal = Pascal(args.data_root)
     for split in ("val", "train"):
         write_list(pascal.list_path(split), partial(pascal.derive_list, split))
     folder = pascal.mask_folder()
-    count = len(list_stems(folder, ".png"))
+    masks = list_stems(folder, ".png")
+    count = len(masks)
+    examine_labels([folder / f"{name}.png" for name in masks], folder, args)
     kinds = {
         sum(pascal.counts.values()): "the augmented masks",
         2913: "WARNING: VOC's own masks only; the paper trains on the 12,031 augmented ones (SegmentationClassAug)",
     }
     say(f"{folder}: {count} masks, {kinds.get(count, 'neither the 12,031 augmented ones nor the 2,913 of VOC')}")
+
+
+def examine_labels(paths: Sequence[Path], folder: Path, args: argparse.Namespace) -> None:
+    """Say which masks hold their labels as colours, or convert them; say which cannot be read."""
+    in_colours, unreadable = examine_masks(paths, args.workers)
+    if in_colours and args.from_colours:
+        kept = folder.with_name(f"{folder.name}_colours")
+        convert_masks(in_colours, kept, args.workers)
+        say(f"{folder}: {len(in_colours)} masks written anew as labels; the old files are in {kept}")
+    elif in_colours:
+        what = f"hold their labels as colours or the like, {in_colours[0].name} the first"
+        say(f"{folder}: {len(in_colours)} masks {what}; they are read, --from-colours writes them as labels")
+    if unreadable:
+        what = f"WARNING: {len(unreadable)} of {len(paths)} masks cannot be read (verify lists them)"
+        say(f"{what}: {unreadable[0]}", file=sys.stderr)
 
 
 def prepare_fss(args: argparse.Namespace) -> None:

@@ -16,19 +16,17 @@ import numpy as np
 from PIL import Image
 
 from dataset.formats import open_known
+from dataset.labels import find_labels
 from dataset.lists import is_listable
 from util.errors import UserError, refusal
 from util.files import check_regular
 
-IGNORE = 255  # label of pixels that count for nothing
 NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ENXIO)  # nothing there, or a pipe
 FLOATS = "floating-point pixels; save it with 8 or 16 bits"
 UNDECODED = ("-2", "decoder error -2")  # as Pillow says where libtiff fails
 LIBTIFF = "damaged, or packed in a way that this Pillow does not read"
 PHOTOMETRIC, WHITE_IS_ZERO, YCBCR = 262, 0, 6  # a TIFF's tag and two of its values
 DEPTHS = (8, 10, 12, 14, 16)  # bits of what cameras and scanners write into 16
-LOSSY = ("JPEG", "MPO")
-BLURRED = "JPEG blurs a mask's values; save the mask as PNG"
 
 
 class UnfitPixelsError(ValueError):
@@ -45,6 +43,7 @@ class ImageSet:
     masks: Path  # folder of ID.png, one label a pixel: 0 background, 1.. classes, 255 ignore
     class_names: dict[int, str]
     binary: bool = False  # masks tell object (128 and more) from background; the image's folder tells the class
+    voc_colours: bool = False  # in masks VOC's colours stand for their labels
 
     def listed(self, name: str, ids: Sequence[str], class_names: Mapping[int, str] | None = None) -> ImageSet:
         """The same folders with a list of images, and where they differ, its class names."""
@@ -73,7 +72,8 @@ class ImageSet:
     def load(self, image: str) -> tuple[Image.Image, np.ndarray]:
         """An image (RGB) and its labels (H, W) uint8. Raises UserError if they are not a pair."""
         picture = read_rgb(self.image_path(image))
-        labels = read_binary_mask(self.mask_path(image)) if self.binary else read_mask(self.mask_path(image))
+        path = self.mask_path(image)
+        labels = read_binary_mask(path) if self.binary else read_mask(path, self.voc_colours)
         if picture.size != labels.shape[::-1]:
             raise UserError(
                 f"{self.mask_path(image)}: mask of {labels.shape[1]}x{labels.shape[0]} pixels beside an image of "
@@ -109,11 +109,13 @@ def read_size(path: str | Path) -> tuple[int, int]:
         return image.size
 
 
-def read_mask(path: str | Path) -> np.ndarray:
-    """A label mask as (H, W) uint8. Raises UserError naming the file if it cannot be one."""
-    with open_image_file(path, "mask") as image:
-        _check_labels(image, path)
-        return np.array(image, dtype=np.uint8)
+def read_mask(path: str | Path, voc_colours: bool = False) -> np.ndarray:
+    """A label mask as (H, W) uint8. Raises UserError naming the file if it cannot be one, or is ambiguous.
+
+    voc_colours: VOC's colours stand for their labels, wherever they are in a palette, and in RGB.
+    """
+    with _open_labels(path, voc_colours) as labels:
+        return np.array(labels, dtype=np.uint8)
 
 
 def read_binary_mask(path: str | Path) -> np.ndarray:
@@ -122,18 +124,45 @@ def read_binary_mask(path: str | Path) -> np.ndarray:
         return (np.array(_grey(image, path)) >= 128).astype(np.uint8)
 
 
-def read_histogram(path: str | Path, binary: bool = False) -> tuple[tuple[int, int], dict[int, int]]:
+def read_histogram(
+    path: str | Path, binary: bool = False, voc_colours: bool = False
+) -> tuple[tuple[int, int], dict[int, int]]:
     """A mask's (width, height) and pixels of each label that occurs; errors as :func:`read_mask`.
 
     binary: the mask is of one object, as for :func:`read_binary_mask`, and its labels are 0 and 1.
     """
-    with open_image_file(path, "mask") as image:
-        if binary:
+    if binary:
+        with open_image_file(path, "mask") as image:
             grey = _grey(image, path).histogram()
             labels = [sum(grey[:128]), sum(grey[128:])]
             return image.size, {label: pixels for label, pixels in enumerate(labels) if pixels}
-        _check_labels(image, path)
+    with _open_labels(path, voc_colours) as image:
         return image.size, {label: pixels for label, pixels in enumerate(image.histogram()) if pixels}
+
+
+def read_converted(path: str | Path) -> np.ndarray | None:
+    """The labels (H, W) uint8 of a mask of VOC whose pixels are not its labels; None where they are.
+
+    Errors as :func:`read_mask`, but for those of pixels that are labels: of these only the header is read.
+    """
+    with open_image_file(path, "mask", whole=False) as image:
+        check_pixels(image, path)
+        labels = find_labels(image, path, voc_colours=True)
+        return None if labels is image else np.array(labels)
+
+
+@contextmanager
+def _open_labels(path: str | Path, voc_colours: bool) -> Iterator[Image.Image]:
+    """A label mask as an image of mode L or P, whose numbers are the labels."""
+    with open_image_file(path, "mask", whole=False) as image:
+        check_pixels(image, path)
+        yield find_labels(image, path, voc_colours)
+
+
+def _grey(image: Image.Image, path: str | Path) -> Image.Image:
+    """The mask of an object as grey; 16 bits are clipped, so that 255 of them is the object too."""
+    check_pixels(image, path)
+    return image.convert("L")
 
 
 def most_pixels() -> float:
@@ -217,19 +246,6 @@ def open_image_file(
 def check_pixels(image: Image.Image, path: str | Path) -> None:
     if image.mode == "F":
         raise UserError(f"{path}: {FLOATS}")
-
-
-def _check_labels(image: Image.Image, path: str | Path) -> None:
-    if image.mode not in ("L", "P"):
-        raise UserError(f"{path}: a mask holds one 8-bit label a pixel (grey or palette PNG), this one is {image.mode}")
-    if image.format in LOSSY:
-        raise UserError(f"{path}: {BLURRED}")
-
-
-def _grey(image: Image.Image, path: str | Path) -> Image.Image:
-    """The mask of an object as grey; 16 bits are clipped, so that 255 of them is the object too."""
-    check_pixels(image, path)
-    return image.convert("L")
 
 
 def count_bits(image: Image.Image) -> int:

@@ -21,7 +21,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dataset.images import IGNORE, ImageSet, read_histogram
+from dataset.images import ImageSet, read_histogram
+from dataset.labels import IGNORE
 from util.distributed import say
 from util.errors import UserError, refusal
 from util.files import atomic_write
@@ -29,7 +30,7 @@ from util.processes import map_files
 
 ClassIndex = dict[str, dict[int, int]]
 
-VERSION = 1
+VERSION = 2
 SETTLED_NS = 2 * 10**9  # a mask changed this shortly before it was read may change again within one tick
 
 
@@ -73,7 +74,7 @@ def mask_contents(images: ImageSet, workers: int | None = None) -> list[Mask]:
         if image not in cached or cached[image].stamp != stamp
     ]
     if stale:
-        read = partial(read_histogram, binary=True) if images.binary else read_histogram
+        read = partial(read_histogram, binary=images.binary, voc_colours=images.voc_colours)
         paths = [images.mask_path(image) for image, _ in stale]
         fresh = map_files(
             read, paths, count=len(paths), what=f"reading masks, {images.name}", unit="mask", workers=workers

@@ -29,7 +29,7 @@ class Pascal(Benchmark):
         if not images.is_dir():
             way_out = f"the data root must be {self.folder} or the folder that holds it"
             raise UserError(f"{self.root}: no folder {images.name}; {way_out}")
-        return ImageSet(self.name, (), images, self.mask_folder(), self.read_class_names())
+        return ImageSet(self.name, (), images, self.mask_folder(), self.read_class_names(), voc_colours=True)
 
     def mask_folder(self) -> Path:
         """SegmentationClassAug, or if there is none SegmentationClass."""

@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dataset.episodes import Episode, Pool, draw_episode
-from dataset.images import IGNORE, ImageSet
+from dataset.images import ImageSet
+from dataset.labels import IGNORE
 from dataset.transform import crop, mirror, normalise, pixels, small_mask, square, target_mask
 
 

@@ -215,7 +215,8 @@ def check_image(path: str | Path) -> Checked:
 def open_picture(path: str | Path, kind: str = "image") -> Iterator[Image.Image]:
     """A user's image file, not yet decoded; errors as those of dataset.images.open_image_file."""
     with dataset.images.open_image_file(path, kind, whole=False, describe=_describe_damage) as image:
-        check_pixels(image, path)
+        if kind == "image":  # a mask may be of floats
+            check_pixels(image, path)
         yield image
 
 

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from dataset.images import BLURRED, IGNORE, LOSSY
+from dataset.labels import BLURRED, LOSSY
 from prediction.files import Turn, find_turn, open_picture, read_with_turn
+from prediction.mask_labels import find_label
+from prediction.object_masks import find_object
 from util.errors import UserError, refusal
 from util.files import read_json
 
 SIDEWAYS = (Turn.TRANSPOSE, Turn.ROTATE_270, Turn.TRANSVERSE, Turn.ROTATE_90)
-ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 OTHER_COLOURS = ("CMYK", "HSV", "LAB", "YCbCr")  # in which black is not 0
 LABELME_BYTES = 2**28  # of a LabelMe file, which may hold the image
 FURTHEST = 1e6  # pixels, of a point that anybody drew
@@ -28,16 +29,18 @@ def read_support(
 ) -> tuple[Image.Image, np.ndarray]:
     """A support: its image, RGB and upright, and its mask (H, W) uint8, 1 the object, 0 background, 255 neither.
 
-    In a mask image every non-zero pixel belongs to the object (in RGB, every pixel that is not black). With a label
-    the pixels of that number do, and 255 is neither object nor background. In a LabelMe JSON all shapes belong to the
-    object, or those of the label.
+    In a mask image of few values every non-zero pixel belongs to the object (in RGB, every pixel that is not black);
+    shades are cut at half; prediction.object_masks has the rule. With a label the pixels of that number, colour or name
+    do, and 255 is neither object nor background. In a LabelMe JSON all shapes belong to the object, or those of the
+    label.
 
     Arguments:
         image_path: the image; its EXIF turn is applied.
         mask_path: the mask, which fits the image as it is shown or as it is stored.
-        label: a pixel value, or the label of LabelMe's shapes; None for all.
+        label: a pixel value, a colour (#rrggbb), a class by its labelmap.txt or of VOC's, or the label of LabelMe's
+            shapes; None for all.
     Raises:
-        UserError: names the file that is missing, damaged, of another size, without object, or without the label.
+        UserError: names the file that is missing, damaged, of another size, without object, background or the label.
     """
     picture, turn = read_with_turn(image_path)
     mask, shapes = None, []
@@ -57,6 +60,8 @@ def read_support(
     mask = np.array(mask if turn is None else mask.transpose(turn))
     if not (mask == 1).any():
         raise UserError(f"{mask_path}: marks no object; mark it, or leave the support out")
+    if not (mask == 0).any():
+        raise UserError(f"{mask_path}: leaves no background; mark the object alone, or leave the support out")
     return picture, mask
 
 
@@ -67,49 +72,13 @@ def read_object(path: str | Path, label: str | None) -> Image.Image:
     """A mask image, upright, of mode L with 1 the object, 0 background, 255 neither."""
     with open_picture(path, "mask") as image:
         image.load()
-        kind, turn = image.format, find_turn(image)
-        image = image.convert("RGB") if image.mode in OTHER_COLOURS else image
-        mode, values = image.mode, np.array(image)
-    if kind in LOSSY:
+        is_blurred, turn = image.format in LOSSY, find_turn(image)
+        image = image.convert("RGB") if image.mode in OTHER_COLOURS else image.copy()
+    if label is not None and is_blurred:
         raise UserError(f"{path}: {BLURRED}")
-    mask = find_objects(values, mode) if label is None else find_label(values, mode, label, path)
-    mask = Image.fromarray(mask.astype(np.uint8))
+    found = find_object(image, path, is_blurred) if label is None else find_label(image, path, label)
+    mask = Image.fromarray(found)
     return mask if turn is None else mask.transpose(turn)
-
-
-def find_objects(values: np.ndarray, mode: str) -> np.ndarray:
-    """Where pixels (H, W) or (H, W, channels) are not 0, in any channel, nor transparent: (H, W) bool."""
-    if mode in ALPHA:
-        return values[..., :-1].any(-1) & (values[..., -1] > 0)
-    return values.any(-1) if values.ndim == 3 else values != 0
-
-
-def find_label(values: np.ndarray, mode: str, label: str, path: str | Path) -> np.ndarray:
-    """Find the pixels of a label.
-
-    Arguments:
-        values: (H, W) or (H, W, channels) of the mask.
-        mode: Pillow's, of the mask.
-        label: the number, as text.
-        path: of the mask, for messages.
-    Returns:
-        (H, W) uint8: 1 for the label, 255 for 255, else 0.
-    Raises:
-        UserError: the mask has colours, or no pixel of the label.
-    """
-    if values.ndim == 3:
-        colours = values[..., :-1] if mode in ALPHA else values
-        if (colours != colours[..., :1]).any():
-            raise UserError(
-                f"{path}: a mask in colours has no labels; leave --label out, or save it as grey or palette"
-            )
-        values = colours[..., 0]
-    found = np.unique(values).astype(int).tolist()
-    if label not in map(str, found):
-        listed = ", ".join(map(str, found[:20])) + (" ..." if len(found) > 20 else "")
-        raise UserError(f"{path}: no pixel has --label {label}; it holds {listed}")
-    chosen = values == int(label)
-    return np.where(chosen, 1, np.where(values == IGNORE, IGNORE, 0)).astype(np.uint8)
 
 
 # LabelMe

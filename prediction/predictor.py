@@ -19,7 +19,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dataset.images import IGNORE, to_rgb
+from dataset.images import to_rgb
+from dataset.labels import IGNORE
 from dataset.transform import normalise
 from engine.setting import MAX_SIDE, MIN_SIDE
 from model.matching import resize

@@ -95,8 +95,8 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         rf"SegmentationClassAug/{LAST}\.png: damaged or not an image, fetch it again",
     ),
     "mask in colour": (
-        lambda root: Image.new("RGB", (129, 129)).save(root / "SegmentationClassAug" / f"{LAST}.png"),
-        rf"SegmentationClassAug/{LAST}\.png: a mask holds one 8-bit label a pixel .* this one is RGB",
+        lambda root: Image.new("RGB", (129, 129), "#010203").save(root / "SegmentationClassAug" / f"{LAST}.png"),
+        rf"SegmentationClassAug/{LAST}\.png: holds the colour #010203, which is none of VOC's",
     ),
     "other sizes": (
         lambda root: shrink_all(root / "JPEGImages"),

@@ -32,7 +32,7 @@ from pycocotools import mask as mask_coding
 
 from dataset.episodes import MIN_PIXELS
 from dataset.fss import CLASS_LISTS, IMAGES, Fss
-from dataset.images import IGNORE
+from dataset.labels import IGNORE
 from dataset.lists import write_lines
 from dataset.provenance import EXPECTED, read_counts
 from util.errors import UserError

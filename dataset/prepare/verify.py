@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 from dataset import Benchmark
 from dataset.episodes import make_pool
-from dataset.images import IGNORE, ImageSet, read_histogram, read_rgb, read_size
+from dataset.images import ImageSet, read_histogram, read_rgb, read_size
 from dataset.index import ClassIndex, count_classes
+from dataset.labels import IGNORE
 from dataset.provenance import read_counts
 from util.errors import UserError
 from util.processes import map_files
@@ -106,7 +107,8 @@ def _survey_list(
     """A table row, and the class index as far as masks can be read."""
     paths = [images.image_path(image) for image in images.ids], [images.mask_path(image) for image in images.ids]
     labels = (0, 1) if images.binary else (0, *images.class_names, IGNORE)
-    work = partial(examine, binary=images.binary, labels=frozenset(labels), quick=quick)
+    how = {"binary": images.binary, "voc_colours": images.voc_colours}
+    work = partial(examine, labels=frozenset(labels), quick=quick, **how)
     what = f"opening {images.name}"
     pairs = list(map_files(work, *paths, count=len(images.ids), what=what, unit="pair", workers=workers))
     for pair in pairs:
@@ -125,8 +127,13 @@ def _survey_list(
     return row, count_classes(images, (pair.pixels for pair in pairs))
 
 
-def examine(image_path: str, mask_path: str, binary: bool, labels: frozenset[int], quick: bool) -> Pair:
-    """Open one image and its mask. binary, quick: as of read_histogram and survey; labels: that the mask may hold."""
+def examine(
+    image_path: str, mask_path: str, binary: bool, labels: frozenset[int], quick: bool, voc_colours: bool = False
+) -> Pair:
+    """Open one image and its mask.
+
+    binary, voc_colours: as of read_histogram; quick: as of survey; labels: that the mask may hold.
+    """
     found = []
     image_size = mask_size = None
     pixels: dict[int, int] = {}
@@ -135,7 +142,7 @@ def examine(image_path: str, mask_path: str, binary: bool, labels: frozenset[int
     except UserError as error:
         found.append(Finding("image", str(error)))
     try:
-        mask_size, pixels = read_histogram(mask_path, binary)
+        mask_size, pixels = read_histogram(mask_path, binary, voc_colours)
     except UserError as error:
         found.append(Finding("mask", str(error)))
     if image_size and mask_size and image_size != mask_size:

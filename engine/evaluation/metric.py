@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dataset.images import IGNORE
+from dataset.labels import IGNORE
 
 # Pixels of a class's episodes, (4,) int64: true positives, false positives, false negatives, true negatives.
 Counts = dict[int, Tensor]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from dataset.images import IGNORE
+from dataset.labels import IGNORE
 from engine.drawing import Colour, Key, Tile, colour_regions, draw_legend, draw_row, outline_region, tint_image
 
 PANEL_SIDE = 192  # pixels, of a panel's tiles

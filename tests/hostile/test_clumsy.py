@@ -22,7 +22,8 @@ import prepare
 from dataset import Coco, Fss, Pascal, open_fold, open_split
 from dataset.episodes import Episode
 from dataset.hsnet import read_class_lists, read_pairs
-from dataset.images import BLURRED, FLOATS, ImageSet, list_stems, read_binary_mask, read_histogram, read_mask, read_rgb
+from dataset.images import FLOATS, ImageSet, list_stems, read_binary_mask, read_histogram, read_mask, read_rgb
+from dataset.labels import BLURRED
 from dataset.lists import read_ids
 from dataset.prepare.verify import examine, survey
 from dataset.prepare.write_lists import read_official_list
@@ -94,7 +95,7 @@ FILES: dict[str, tuple[bytes, Sequence[str]]] = {
         (),
     ),
     "BMP": (saved(Image.fromarray(GREY), "BMP"), ()),
-    "1 bit": (saved(Image.fromarray(GREY).convert("1"), "PNG"), MODES),
+    "1 bit": (saved(Image.fromarray(GREY).convert("1"), "PNG"), ()),
     "RGB": (saved(RGB, "PNG"), MODES),
     "16 bits of RGB": (raw_png(16, 2, [struct.pack(">48H", *np.repeat(row, 3)) for row in WIDE]), MODES),
     "RGBA": (saved(RGB.convert("RGBA"), "PNG"), MODES),
@@ -102,15 +103,15 @@ FILES: dict[str, tuple[bytes, Sequence[str]]] = {
     "CMYK TIFF": (saved(RGB.convert("CMYK"), "TIFF"), MODES),
     "LAB TIFF": (saved(Image.frombytes("LAB", (16, 12), RGB.tobytes()), "TIFF"), (LABELS, OBJECTS)),
     "16 bits": (saved(Image.fromarray(WIDE), "PNG"), MODES),
-    "16 bits, up to 255": (saved(Image.fromarray(GREY.astype(np.uint16)), "PNG"), MODES),
+    "16 bits, up to 255": (saved(Image.fromarray(GREY.astype(np.uint16)), "PNG"), ()),
     "16 bits of a TIFF": (saved(Image.fromarray(WIDE), "TIFF"), MODES),
     "16 bits, highest first": (
         saved(Image.frombytes("I;16B", (16, 12), WIDE.astype(">u2").tobytes()), "TIFF"),
         MODES,
     ),
-    "floats": (saved(Image.fromarray(OBJECT.astype(np.float32)), "TIFF"), READERS),
-    "JPEG": (saved(RGB, "JPEG"), (LABELS, SUPPORT)),
-    "grey JPEG": (saved(Image.fromarray(GREY), "JPEG"), (LABELS, SUPPORT)),
+    "floats": (saved(Image.fromarray(OBJECT.astype(np.float32)), "TIFF"), READERS[:-1]),
+    "JPEG": (saved(RGB, "JPEG"), (LABELS,)),
+    "grey JPEG": (saved(Image.fromarray(GREY), "JPEG"), (LABELS,)),
     "turned JPEG": (saved(RGB, "JPEG", exif=TURNED), (LABELS, SUPPORT)),
     "turned PNG": (saved(Image.fromarray(GREY), "PNG", exif=TURNED), (SUPPORT,)),
     "another size": (saved(Image.new("L", (15, 12), 200), "PNG"), (SUPPORT,)),
@@ -147,7 +148,7 @@ def test_images_and_masks(name: str, tmp_path: Path) -> None:
     if name == "floats":
         assert lines[COLOUR] == lines[OBJECTS] == lines[QUERY] == f"{path}: {FLOATS}"
     if name == "grey JPEG":
-        assert lines[LABELS] == lines[SUPPORT] == f"{path}: {BLURRED}"
+        assert lines[LABELS] == f"{path}: {BLURRED}"
     if name in GREY_BY_16_BITS:
         assert read_rgb(path).getpixel((5, 5)) == (GREY_BY_16_BITS[name],) * 3 == read_image(path).getpixel((5, 5))
 

@@ -49,7 +49,7 @@ def evaluated(toy: Path, weights: Path, out: Path) -> list[object]:
 
 PHASES = {
     "flags": Phase(training.main, trained, "main:resolve_setting"),
-    "masks read by processes": Phase(training.main, trained, "dataset.images:_check_labels", 5),
+    "masks read by processes": Phase(training.main, trained, "dataset.images:find_labels", 5),
     "images read by processes": Phase(training.main, trained, "dataset.samples:TrainingSamples.__getitem__", 2),
     "step": Phase(training.main, trained, "engine.training.trainer:Trainer.step", 3),
     "state": Phase(training.main, trained, "engine.training.run_files:save_training", 2),
@@ -59,7 +59,7 @@ PHASES = {
     "prepare's processes": Phase(
         prepare.main,
         lambda toy, _, out: ["splits", "--dataset", "pascal", "--data-root", toy, "--out", out, "--workers", "2"],
-        "dataset.images:_check_labels",
+        "dataset.images:find_labels",
         5,
     ),
 }

@@ -199,7 +199,7 @@ def test_masks_that_cannot_be_used(tmp_path: Path, mask: Any, label: str, size: 
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("mask.jpg", "JPEG blurs a mask's values; save the mask as PNG"),
+        ("mask.jpg", "has the value 255 everywhere, so no background; mark the object alone"),
         ("nothing.png", "no such mask"),
         ("nothing.json", "no such mask"),
         ("text.png", "not an image, or damaged; replace it"),
