@@ -30,7 +30,7 @@ import util.launch
 from dataset import DATASETS
 from dataset.coco import Coco
 from dataset.fss import Fss
-from dataset.images import list_stems
+from dataset.images import MASKS, list_stems
 from dataset.lists import read_ids, write_lines
 from dataset.pascal import Pascal
 from dataset.prepare.coco_masks import make_masks, read_instances
@@ -136,9 +136,10 @@ def add_weights_commands(subcommand: Callable[..., AddFlag]) -> None:
 
 def prepare_coco(args: argparse.Namespace) -> None:
     """Label masks 1..80 of COCO 2014, annotations/{train,val}2014/*.png, from annotations/instances_*2014.json."""
-    root = Coco(args.data_root).root
+    coco = Coco(args.data_root)
+    root = coco.root
     for split in (args.split,) if args.split else Coco.lists:
-        source, folder = root / "annotations" / f"instances_{split}2014.json", root / "annotations" / f"{split}2014"
+        source, folder = coco.instances_path(split), root / "annotations" / f"{split}2014"
         if source.is_file():
             say(f"reading {source} ({source.stat().st_size / 2**20:.0f} MB)")
         instances = read_instances(source)
@@ -197,7 +198,7 @@ def prepare_pascal(args: argparse.Namespace) -> None:
     for split in ("val", "train"):
         write_list(pascal.list_path(split), partial(pascal.derive_list, split))
     folder = pascal.mask_folder()
-    count = len(list_stems(folder, ".png"))
+    count = len(list_stems(folder, MASKS))
     kinds = {
         sum(pascal.counts.values()): "the augmented masks",
         2913: "WARNING: VOC's own masks only; the paper trains on the 12,031 augmented ones (SegmentationClassAug)",

@@ -149,11 +149,11 @@ PASCAL: dict[str, tuple[Damage, list[str]]] = {
     ),
     "no images": (
         lambda root: shutil.rmtree(root / "JPEGImages"),
-        [r"list or folder: .*: no folder JPEGImages; "] * 2,
+        [r"list or folder: .*: no folder JPEGImages; .*; it holds ImageSets/, "] * 2,
     ),
     "no masks": (
         lambda root: shutil.rmtree(root / "SegmentationClassAug"),
-        [r"list or folder: .*: no folder SegmentationClassAug \(or SegmentationClass\) with the masks$"] * 2,
+        [r"list or folder: .*: no folder SegmentationClassAug \(or SegmentationClass\) with the masks; it holds "] * 2,
     ),
     "no lists": (lambda root: shutil.rmtree(root / "ImageSets"), [r"list or folder: .*/val\.txt: no such list, "] * 2),
     "no image of a class": (
