@@ -343,6 +343,7 @@ def report_survey(root: Path, found: Survey, json_file: str | None = None) -> No
         findings = [finding._asdict() for finding in found.findings]
         with atomic_write(json_file) as file:
             file.write(json.dumps({"root": str(root.resolve()), **found._asdict(), "findings": findings}).encode())
+    say(*(f"note: {note}" for note in found.notes))
     for kind, count in Counter(finding.kind for finding in found.findings).items():
         texts = [finding.text for finding in found.findings if finding.kind == kind]
         say(*(f"{kind}: {text}" for text in texts[:FINDINGS_SHOWN]))

@@ -48,6 +48,10 @@ def relabel(path: Path, old: int, new: int) -> None:
     Image.fromarray(labels).save(path)
 
 
+def binarise(path: Path, value: int = 255) -> None:
+    Image.fromarray((read_mask(path) > 0).astype("uint8") * value).save(path)
+
+
 def remove_class(folder: Path, cls: int) -> None:
     for path in folder.iterdir():
         relabel(path, cls, 0)
@@ -129,6 +133,18 @@ PASCAL: dict[str, tuple[Damage, list[str]]] = {
     "unknown label": (
         lambda root: relabel(mask(root), 0, 21),
         [rf"labels: .*/{LAST}\.png: holds \[21\], which is no class, background or 255$"],
+    ),
+    "binary masks": (
+        lambda root: [binarise(path) for path in (root / "SegmentationClassAug").iterdir()],
+        [r"labels: .*/SegmentationClassAug: no mask of the list holds another value than 0 and 255: these tell an "],
+    ),
+    "binary masks of another value": (
+        lambda root: [binarise(path, 128) for path in (root / "SegmentationClassAug").iterdir()],
+        [r"labels: .*/SegmentationClassAug: no mask of the list holds another value than 0 and 128: these tell an "],
+    ),
+    "empty masks": (
+        lambda root: [binarise(path, 0) for path in (root / "SegmentationClassAug").iterdir()],
+        [r"labels: .*/SegmentationClassAug: no mask of the list holds another value than 0: these tell an "],
     ),
     "empty list": (lambda root: rewrite(listed(root), []), [r"list or folder: .*/val\.txt: the list is empty$"]),
     "listed twice": (
@@ -332,7 +348,7 @@ def test_the_json(toy_copy: Path, tmp_path: Path) -> None:
     out = tmp_path / "new folder" / "found.json"
     assert verify(toy_copy, "pascal", "--shot", "1", "--json", str(out)) == 1
     found = json.loads(out.read_text())
-    assert found.keys() == {"root", "splits", "folds", "findings"}
+    assert found.keys() == {"root", "splits", "folds", "findings", "notes"}
     assert found["root"] == str(toy_copy.resolve())
     assert found["splits"][1] == {
         "split": "val", "listed": 40, "images": 40, "masks": 40, "pairs": 40, "sides": "129-129", "faults": 1,
