@@ -143,6 +143,7 @@ def prepare_coco(args: argparse.Namespace) -> None:
         if source.is_file():
             say(f"reading {source} ({source.stat().st_size / 2**20:.0f} MB)")
         instances = read_instances(source)
+        say(*(f"note: {note}" for note in instances.notes))
         check_writable(folder)
         for written in (folder, root / "ImageSets"):
             remove_leftovers(written)
