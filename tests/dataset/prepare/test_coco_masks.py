@@ -279,7 +279,10 @@ WRONG: dict[str, tuple[Any, str]] = {
     "a category twice": (changed("categories", 1, id=90), "only 79 categories have an id of their own"),
     "no height": (without("images", "height"), "damaged .*height"),
     "height of text": (changed("images", 0, height="tall"), "damaged .*tall"),
-    "a path for a name": (changed("images", 0, file_name=".."), "damaged .*image 70: its file_name leads out of its folder"),
+    "a path for a name": (
+        changed("images", 0, file_name=".."),
+        "damaged .*image 70: its file_name leads out of its folder",
+    ),
     "endless height": (changed("images", 0, height=float("inf")), "damaged"),
 }
 
