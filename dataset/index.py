@@ -40,7 +40,7 @@ ClassIndex = dict[str, dict[int, int]]
 VERSION = 2
 ARRAYS = ("names", "stamps", "sizes", "two_valued", "counts", "labels", "pixels")  # of a cache
 SETTLED_NS = 2 * 10**9  # a file changed this shortly before it was read may change again within one tick
-NEAR, MOST_BETWEEN = 32, 0.25  # a mask of two values has so few pixels that are not so near to one of them
+NEAR, MOST_BETWEEN = 16, 0.2  # of a mask of two grey values so few pixels differ more from the nearer one
 
 
 class Content(NamedTuple):

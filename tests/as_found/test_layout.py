@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import prepare
 from dataset.prepare.toy import COCO_CATEGORY_IDS
 from tests.as_found.cases import Case, Inputs, check
 
@@ -136,14 +137,8 @@ def evaluate_fss(inputs: Inputs, *flags: str) -> list[str]:
     return [*words, "--trained-on", "fss", *flags]
 
 
-def evaluate_own_lists(inputs: Inputs) -> list[str]:
-    """With lists that prepare.py splits makes."""
-    import prepare
-
-    splits = str(inputs.folder / "splits")
-    prepare.main(["splits", "--dataset", "fss", "--data-root", str(inputs.toy_fss), "--out", splits])
-    words = ["test.py", "--dataset", "fss", "--data-root", str(inputs.toy_fss), "--trained-on", "fss"]
-    return [*words, "--checkpoint", str(inputs.checkpoint), "--splits", splits, *HSNET_STEP]
+def make_lists(inputs: Inputs) -> list[str]:
+    return ["prepare.py", "splits", "--dataset", "fss", "--data-root", str(inputs.toy_fss), "--out", str(inputs.folder)]
 
 
 def hsnet_published(inputs: Inputs) -> list[str]:
@@ -258,7 +253,7 @@ CASES = [
         PHOTO,
     ),
     Case("FSS-1000 as published: test, hsnet", hsnet_published, 0, RESIZED),
-    Case("lists of prepare.py splits, --trained-on fss", evaluate_own_lists, 0, r"mIoU"),
+    Case("the lists that --trained-on fss reads, by prepare.py splits", make_lists, 0, r"3 lists written"),
     Case("an image of another size", train_damaged(resize_image), 2, r"toy_00001\.png: mask of .*prepare\.py verify"),
     Case("a label that is no class", train_damaged(label_90), 2, r"toy_00002\.png: holds \[90\].*prepare\.py verify"),
     Case("--data-root=~/x", tilde, 0, r"VOC2012/SegmentationClassAug: 100 masks"),
@@ -281,3 +276,11 @@ CASES = [
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_layout(case: Case, inputs: Inputs, capfd: pytest.CaptureFixture[str]) -> None:
     check(case, inputs, capfd)
+
+
+def test_trained_on_fss_with_the_lists_of_prepare_splits(inputs: Inputs, capfd: pytest.CaptureFixture[str]) -> None:
+    """The classes that were trained on are read from the same folder as the episodes."""
+    prepare.main(make_lists(inputs)[1:])
+    words = ["test.py", "--dataset", "fss", "--data-root", str(inputs.toy_fss), "--trained-on", "fss"]
+    words += ["--checkpoint", str(inputs.checkpoint), "--splits", str(inputs.folder), *HSNET_STEP]
+    check(Case("", lambda _: words, 0, r"trained on fss, refine, as --trained-on says"), inputs, capfd)
