@@ -71,6 +71,10 @@ def nest_masks(inputs: Inputs, root: Path) -> None:
     place(inputs.toy, root / "VOC2012", SegmentationClassAug="SegmentationClassAug/SegmentationClassAug")
 
 
+def nest_images(inputs: Inputs, root: Path) -> None:
+    place(inputs.toy, root / "VOC2012", JPEGImages="JPEGImages/JPEGImages")
+
+
 def empty_aug(inputs: Inputs, root: Path) -> None:
     place(inputs.toy, root / "VOC2012", SegmentationClassAug="SegmentationClass")
     (root / "VOC2012" / "SegmentationClassAug").mkdir()
@@ -200,6 +204,22 @@ def keys(where: str, *names: str) -> dict[str, list[dict[str, int]]]:
     return {"images": [], "annotations": [], where: [dict.fromkeys(names, 1)]}
 
 
+def place_json(folder: str, year: int = 2014) -> Callable[[Inputs], list[str]]:
+    """prepare.py coco on the toy's JSON in another folder, or of another year."""
+
+    def make(inputs: Inputs) -> list[str]:
+        source = inputs.toy_coco / "annotations" / "instances_val2014.json"
+        link(source, inputs.folder / folder / f"instances_val{year}.json")
+        return ["prepare.py", "coco", "--data-root", str(inputs.folder), "--split", "val", "--workers", "0"]
+
+    return make
+
+
+def capital_masks(inputs: Inputs, root: Path) -> None:
+    for path in (copy_voc(inputs, root) / "SegmentationClassAug").iterdir():
+        path.rename(path.with_suffix(".PNG"))
+
+
 CLEAN, RESIZED = r"nothing is wrong$", r"note: .*masks? of another size, resized .*HSNet: \w+/\d"
 PHOTO = r"note: .*1 mask with many grey values, as of a photograph.*: \w+/2"
 CASES = [
@@ -232,6 +252,8 @@ CASES = [
     Case("JPEGImages: x.JPG", verify_found(lambda inputs, root: spell_images(inputs, root, ".JPG")), 0, CLEAN),
     Case("JPEGImages: x.jpeg", verify_found(lambda inputs, root: spell_images(inputs, root, ".jpeg")), 0, CLEAN),
     Case("JPEGImages: x.png", verify_found(lambda inputs, root: spell_images(inputs, root, ".png")), 0, CLEAN),
+    Case("SegmentationClassAug: x.PNG", verify_found(capital_masks), 0, CLEAN),
+    Case("JPEGImages/JPEGImages", verify_found(nest_images), 0, CLEAN),
     Case("masks 0 and 255", verify_found(binary_masks), 1, r"VOC2012: 1 findings$"),
     Case("train2014/train2014, images/val2014", verify_found(nest_coco, "coco"), 0, CLEAN),
     Case("COCO 2017", verify_found(year_2017, "coco"), 1, r"train2017 is COCO 2017, COCO-20i is COCO 2014"),
@@ -257,6 +279,17 @@ CASES = [
     Case("an image of another size", train_damaged(resize_image), 2, r"toy_00001\.png: mask of .*prepare\.py verify"),
     Case("a label that is no class", train_damaged(label_90), 2, r"toy_00002\.png: holds \[90\].*prepare\.py verify"),
     Case("--data-root=~/x", tilde, 0, r"VOC2012/SegmentationClassAug: 100 masks"),
+    Case(
+        "annotations_trainval2014/annotations/instances_val2014.json",
+        place_json("annotations_trainval2014/annotations"),
+        0,
+        r"annotations/val2014: 40 masks made",
+    ),
+    Case("annotations/annotations", place_json("annotations/annotations"), 0, r"annotations/val2014: 40 masks made"),
+    Case("instances_val2014.json alone", place_json("."), 0, r"annotations/val2014: 40 masks made"),
+    Case(
+        "instances_val2017.json", place_json("annotations", 2017), 2, r"instances_val2017\.json is there, but COCO-20i"
+    ),
     Case("COCO: captions", coco_json(keys("annotations", "id", "image_id", "caption")), 2, r"COCO's captions, not"),
     Case("COCO: panoptic", coco_json(keys("annotations", "image_id", "segments_info")), 2, r"COCO's panoptic annot"),
     Case("COCO: keypoints", coco_json(keys("categories", "id", "keypoints")), 2, r"COCO's keypoints of persons"),
