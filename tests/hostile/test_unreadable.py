@@ -29,7 +29,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "fold.json": read_class_lists,
     "fold.pkl": read_class_lists,
     "mask.png": read_mask,
-    "header.png": lambda path: examine(str(path), str(path), False, frozenset((0,)), quick=True),
+    "header.png": lambda path: examine(str(path), str(path), False, quick=True),
     "list.txt": lambda path: read_lines(path, "make it"),
     "episodes.json": load_episodes,
 }
