@@ -30,7 +30,7 @@ import util.launch
 from dataset import DATASETS
 from dataset.coco import Coco
 from dataset.fss import Fss
-from dataset.images import list_stems
+from dataset.images import MASKS, list_stems
 from dataset.lists import read_ids, write_lines
 from dataset.pascal import Pascal
 from dataset.prepare.coco_masks import make_masks, read_instances
@@ -138,12 +138,14 @@ def add_weights_commands(subcommand: Callable[..., AddFlag]) -> None:
 
 def prepare_coco(args: argparse.Namespace) -> None:
     """Label masks 1..80 of COCO 2014, annotations/{train,val}2014/*.png, from annotations/instances_*2014.json."""
-    root = Coco(args.data_root).root
+    coco = Coco(args.data_root)
+    root = coco.root
     for split in (args.split,) if args.split else Coco.lists:
-        source, folder = root / "annotations" / f"instances_{split}2014.json", root / "annotations" / f"{split}2014"
+        source, folder = coco.instances_path(split), root / "annotations" / f"{split}2014"
         if source.is_file():
             say(f"reading {source} ({source.stat().st_size / 2**20:.0f} MB)")
         instances = read_instances(source)
+        say(*(f"note: {note}" for note in instances.notes))
         check_writable(folder)
         for written in (folder, root / "ImageSets"):
             remove_leftovers(written)
@@ -199,9 +201,9 @@ def prepare_pascal(args: argparse.Namespace) -> None:
     for split in ("val", "train"):
         write_list(pascal.list_path(split), partial(pascal.derive_list, split))
     folder = pascal.mask_folder()
-    masks = list_stems(folder, ".png")
+    masks = list_stems(folder, MASKS)
     count = len(masks)
-    examine_labels([folder / f"{name}.png" for name in masks], folder, args)
+    examine_labels([Path(pascal.open_folders().mask_path(name)) for name in masks], folder, args)
     kinds = {
         sum(pascal.counts.values()): "the augmented masks",
         2913: "WARNING: VOC's own masks only; the paper trains on the 12,031 augmented ones (SegmentationClassAug)",
@@ -361,6 +363,7 @@ def report_survey(root: Path, found: Survey, json_file: str | None = None) -> No
         findings = [finding._asdict() for finding in found.findings]
         with atomic_write(json_file) as file:
             file.write(json.dumps({"root": str(root.resolve()), **found._asdict(), "findings": findings}).encode())
+    say(*(f"note: {note}" for note in found.notes))
     for kind, count in Counter(finding.kind for finding in found.findings).items():
         texts = [finding.text for finding in found.findings if finding.kind == kind]
         say(*(f"{kind}: {text}" for text in texts[:FINDINGS_SHOWN]))

@@ -55,7 +55,8 @@ def painted(side: int) -> Iterator[str]:
         try:
             yield str(root)
         finally:
-            cache_path(masks).unlink(missing_ok=True)
+            for folder, kind in ((masks, "voc"), (root / "JPEGImages", "images")):
+                cache_path(folder, kind).unlink(missing_ok=True)
 
 
 def enlarge(path: Path, side: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dataset.benchmark import Benchmark, Fold, Split
+from dataset.check import checked_index
 from dataset.coco import Coco
 from dataset.episodes import Episode, Plans, Pool, check_pool, images_of, make_pool, plan_episodes
 from dataset.fss import Fss
@@ -27,6 +28,7 @@ __all__ = [
     "Plans",
     "Provenance",
     "Split",
+    "checked_index",
     "class_index",
     "images_of",
     "open_fold",
@@ -71,7 +73,10 @@ def open_split(
 
 
 def open_pool(split: Split, shot: int, workers: int | None = None) -> Pool:
-    """What the episodes of a split are drawn from. Raises UserError on a class with too few images for the shot."""
-    pool = make_pool(class_index(split.images, workers), split.classes, split.min_pixels)
+    """What the episodes of a split are drawn from.
+
+    Raises UserError on a file that does not fit (checked_index) and on a class with too few images for the shot.
+    """
+    pool = make_pool(checked_index(split.images, workers), split.classes, split.min_pixels)
     check_pool(pool, shot, split.images.name, split.images.class_names)
     return pool

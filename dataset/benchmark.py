@@ -10,10 +10,12 @@ import numpy as np
 
 from dataset import hsnet
 from dataset.episodes import MIN_PIXELS, Episode, images_of
+from dataset.folders import find_folder
 from dataset.images import ImageSet
 from dataset.index import class_index
 from dataset.lists import read_class_names, read_ids
 from dataset.provenance import Provenance, read_name
+from util.distributed import say_once
 from util.errors import UserError
 
 
@@ -68,11 +70,27 @@ class Benchmark:
     hsnet_suffix: ClassVar[str] = ".txt"  # what a list that prepare.py splits writes ends with
 
     def __init__(self, root: str | Path, hsnet_lists: str | Path | None = None) -> None:
-        root = Path(root)
-        if not root.is_dir():
-            raise UserError(f"{root}: no such folder; the data root must be {self.folder} or the folder that holds it")
-        self.root = root / self.folder if (root / self.folder).is_dir() else root
+        self.root = self.locate(Path(root))
         self.hsnet_lists = None if hsnet_lists is None else Path(hsnet_lists)
+
+    @classmethod
+    def locate(cls, root: Path) -> Path:
+        """The dataset's folder, which is root, in it, or as deep in it as archives unpack.
+
+        Raises UserError if root is not there, or several folders below it could be meant.
+        """
+        if not root.is_dir():
+            raise UserError(f"{root}: no such folder; the data root must be {cls.folder} or the folder that holds it")
+        usual = root / cls.folder if (root / cls.folder).is_dir() else root
+        found = find_folder(usual, cls.is_root, cls.folder) or find_folder(root, cls.is_root, cls.folder)
+        if found not in (None, usual):
+            say_once(f"note: {found}: the dataset's folder, found below {root}")
+        return found or usual
+
+    @classmethod
+    def is_root(cls, folder: Path) -> bool:
+        """Whether a folder looks like the dataset's; where nothing tells that, the data root is taken as it is."""
+        return False
 
     @classmethod
     def novel_classes(cls, fold: int | None, class_order: str | None = None) -> list[int]:
@@ -193,7 +211,19 @@ class Benchmark:
         count = len(self.read_hsnet_list(path))
         return Provenance(read_name(self.root), f"entries of {path.name}", count, self.hsnet_counts.get(fold, count))
 
-    def image_class_pairs(self, workers: int | None = None) -> list[tuple[str, int]]:
-        """Each test image with each class that is large enough in it, sorted. workers: processes that read masks."""
-        index = class_index(self.open_list(self.lists[-1]), workers)
-        return sorted((image, cls) for image, found in index.items() for cls, n in found.items() if n >= MIN_PIXELS)
+    def hsnet_lists_of_masks(self, out: Path, workers: int | None = None) -> dict[Path, list[str]]:
+        """The lines of each list that prepare.py splits makes from the masks, below the folder ``out``.
+
+        workers: processes that read masks. Raises UserError if a fold has no image.
+        """
+        images = self.open_list(self.lists[-1])
+        index, content = class_index(images, workers), {}
+        pairs = sorted((image, cls) for image, found in index.items() for cls, n in found.items() if n >= MIN_PIXELS)
+        for fold in self.folds:
+            novel = self.class_names if fold is None else self.novel_classes(fold, self.hsnet_order)
+            of_fold = [(image, cls) for image, cls in pairs if cls in novel]
+            if not of_fold and self.hsnet_suffix == ".txt":  # HSNet's reader and ours refuse an empty list
+                raise UserError(f"{images.masks}: no mask holds {MIN_PIXELS} pixels of a class of fold {fold}")
+            path = self.hsnet_list(out, fold).with_suffix(self.hsnet_suffix)
+            content[path] = self.hsnet_lines(of_fold, hsnet.GENERATED)
+        return content

@@ -7,6 +7,7 @@ prepare.py coco makes, and the authors' {train,val}_coco folders, each in VOC's 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -16,10 +17,12 @@ import numpy as np
 from dataset import hsnet
 from dataset.benchmark import Benchmark
 from dataset.episodes import Episode
-from dataset.images import ImageSet, list_stems
+from dataset.folders import describe_folder, find_folder, innermost
+from dataset.images import MASKS, PICTURES, ImageSet, list_stems
 from dataset.lists import number_classes
 from util.errors import UserError
 
+OTHER_YEAR = "COCO-20i is COCO 2014, whose lists are others: unpack train2014.zip, val2014.zip and its annotations"
 CONTIGUOUS, INTERLEAVED = CLASS_ORDERS = ("contiguous", "interleaved")
 
 
@@ -55,18 +58,42 @@ class Coco(Benchmark):
             return list(range(fold + 1, 81, 4))
         raise ValueError(f"class_order {class_order!r} is not one of {CLASS_ORDERS}")
 
+    @classmethod
+    def is_root(cls, folder: Path) -> bool:
+        """Whether it holds a folder of images, of another year too, or an instances JSON."""
+        names = [f"{where}{split}{year}" for where in ("", "images/") for split in cls.lists for year in (2014, 2017)]
+        return any((folder / name).is_dir() for name in [*names, *(f"{split}_coco" for split in cls.lists)]) or any(
+            (folder / "annotations" / instances_name(split)).is_file() for split in cls.lists
+        )
+
     def open_folders(self, image_list: str | None = None) -> ImageSet:
         image_list = image_list or "val"
         images, masks, _ = self._folders(image_list)
         return ImageSet(f"{self.name} {image_list}", (), images, masks, self.read_class_names())
+
+    def open_list(self, image_list: str) -> ImageSet:
+        images = super().open_list(image_list)
+        check_year(images)
+        return images
+
+    def open_images(self, episodes: Sequence[Episode]) -> ImageSet:
+        check_year(self.open_folders().listed(self.name, [episodes[0].query]))
+        return super().open_images(episodes)
+
+    def instances_path(self, image_list: str) -> Path:
+        """The instances JSON of a list, where the annotations are usually unpacked to or as deep as they may lie."""
+        name, usual = instances_name(image_list), self.root / "annotations"
+        found = find_folder(usual, lambda folder: (folder / name).is_file())
+        found = found or find_folder(self.root, lambda folder: (folder / name).is_file())
+        return (found or usual) / name
 
     def list_path(self, image_list: str) -> Path:
         return self._folders(image_list)[2]
 
     def derive_ids(self, image_list: str) -> tuple[str, ...]:
         images, masks, listed = self._folders(image_list)
-        ids = list_stems(images, ".jpg")
-        bare = set(ids) - set(list_stems(masks, ".png"))
+        ids = list_stems(images, PICTURES)
+        bare = set(ids) - set(list_stems(masks, MASKS))
         if bare or not ids:
             raise UserError(
                 f"{masks}: {len(bare)} of the {len(ids)} images in {images.name} have no mask there; "
@@ -77,19 +104,23 @@ class Coco(Benchmark):
     def _folders(self, image_list: str) -> tuple[Path, Path, Path]:
         """The folders of images and masks, and where the list would be."""
         root, year, theirs = self.root, f"{image_list}2014", self.root / f"{image_list}_coco"
+        ours = root / year if (root / year).is_dir() else root / "images" / year
         choices = [
-            (root / year, root / "annotations" / year, root),
+            (ours, root / "annotations" / year, root),
             (theirs / "JPEGImages", theirs / "SegmentationClassAug", theirs),
             (theirs / "JPEGImages", theirs / "SegmentationClass", theirs),
         ]
         for images, masks, folder in choices:
             if images.is_dir() and masks.is_dir():
-                return images, masks, folder / "ImageSets" / f"{image_list}.txt"
-        if (root / year).is_dir():
+                listed = folder / "ImageSets" / f"{image_list}.txt"
+                return innermost(images, PICTURES), innermost(masks, MASKS), listed
+        if ours.is_dir():
             way_out = f"make them: python prepare.py coco --data-root {root}"
             raise UserError(f"{root}: no masks in annotations/{year}; {way_out}")
         way_out = f"the data root must be {self.folder} or the folder that holds it"
-        raise UserError(f"{root}: no folder {year} (nor {theirs.name}); {way_out}")
+        if any((root / where / f"{image_list}2017").is_dir() for where in ("", "images")):
+            way_out = f"{image_list}2017 is COCO 2017, {OTHER_YEAR}"
+        raise UserError(f"{root}: no folder {year} (nor {theirs.name}); {way_out}; {describe_folder(root)}")
 
     @classmethod
     def hsnet_list(cls, hsnet_lists: str | Path, fold: int | None) -> Path:
@@ -128,6 +159,22 @@ class Coco(Benchmark):
             query = hsnet.draw_one(of_class[target], rng)
             episodes.append(Episode(query, target, hsnet.draw_supports(of_class[target], query, shot, rng)))
         return episodes
+
+
+def instances_name(image_list: str, year: int = 2014) -> str:
+    """The file of COCO's annotations of a list."""
+    return f"instances_{image_list}{year}.json"
+
+
+def check_year(images: ImageSet) -> None:
+    """Raise UserError if the images are named as in one year of COCO and the list as in the other."""
+    listed = images.ids[0]
+    number = listed.rpartition("_")[2]
+    other = f"COCO_{images.name.split()[-1]}2014_{number}" if listed == number else number
+    if not os.path.isfile(images.image_path(listed)) and os.path.isfile(found := images.image_path(other)):
+        named, list_named = (2017, 2014) if other == number else (2014, 2017)
+        line = f"the images are named as COCO {named}'s ({os.path.basename(found)}), in the list as {list_named}'s"
+        raise UserError(f"{images.images}: {line} ({listed}); {OTHER_YEAR}")
 
 
 def _class_lists_line(lists: Mapping[int, Sequence[str]], source: str) -> str:

@@ -15,7 +15,8 @@ import numpy as np
 from dataset import hsnet
 from dataset.benchmark import Benchmark
 from dataset.episodes import Episode
-from dataset.images import ImageSet
+from dataset.folders import find_file, subfolders
+from dataset.images import PHOTOS, ImageSet
 from dataset.lists import read_names
 
 CLASS_LISTS = {"train": "trn.txt", "val": "val.txt", "test": "test.txt"}  # named as in HSNet's checkout
@@ -42,10 +43,18 @@ class Fss(Benchmark):
         """The numbers of the test classes of the published lists; a smaller dataset's own lists hold fewer."""
         return list(range(FIRST_CLASSES["test"], FIRST_CLASSES["test"] + cls.counts["test"]))
 
+    @classmethod
+    def is_root(cls, folder: Path) -> bool:
+        """Whether it holds a class's folder."""
+        return any(find_file(str(below / NUMBERS[0]), PHOTOS) for below in subfolders(folder))
+
     @property
     def class_list_folder(self) -> Path:
-        """Where the three lists of classes are."""
-        return self.root / "splits" if self.hsnet_lists is None else self.hsnet_lists / self.name
+        """Where the three lists of classes are: beside the classes' folders, or where these lie one level deeper."""
+        if self.hsnet_lists is not None:
+            return self.hsnet_lists / self.name
+        places = [folder / "splits" for folder in (self.root, self.root.parent)]
+        return next((place for place in places if (place / CLASS_LISTS["test"]).is_file()), places[0])
 
     def read_class_list(self, split: str) -> list[str]:
         """The class names of a split, as listed. Raises UserError on a name that is listed twice, or that is a path."""
@@ -84,9 +93,8 @@ class Fss(Benchmark):
         return [(f"{name}/1", number) for number, name in enumerate(names, start=FIRST_CLASSES["test"])]
 
     @classmethod
-    def hsnet_lines(cls, pairs: Sequence[tuple[str, int]], source: str) -> list[str]:
-        """The classes, which are the folders of the images."""
-        return hsnet.add_source(dict.fromkeys(image.split("/")[0] for image, _ in pairs), source)
+    def copy_hsnet_list(cls, path: Path) -> list[str]:
+        return read_names(path, hsnet.MISSING)
 
     @classmethod
     def plan_hsnet(cls, hsnet_lists: str | Path, fold: int | None, shot: int) -> list[Episode]:
@@ -104,5 +112,9 @@ class Fss(Benchmark):
         """The classes of the list, which all are drawn."""
         return sorted({episode.cls for episode in episodes})
 
-    def image_class_pairs(self, workers: int | None = None) -> list[tuple[str, int]]:
-        return self.read_hsnet_list(self.class_list_folder / CLASS_LISTS["test"])
+    def hsnet_lists_of_masks(self, out: Path, workers: int | None = None) -> dict[Path, list[str]]:
+        """The dataset's own three lists of classes."""
+        return {
+            Path(out) / self.name / file: hsnet.add_source(self.read_class_list(split), hsnet.GENERATED)
+            for split, file in CLASS_LISTS.items()
+        }

@@ -15,13 +15,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from dataset.folders import find_file
 from dataset.formats import open_known
 from dataset.labels import find_labels
-from dataset.lists import is_listable
+from dataset.lists import SUFFIXES, is_listable
 from util.errors import UserError, refusal
 from util.files import check_regular
 
 NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ENXIO)  # nothing there, or a pipe
+PICTURES = tuple(cased for suffix in SUFFIXES for cased in (suffix, suffix.upper()))  # of images, in this order
+MASKS = (".png", ".PNG")
+PHOTOS = tuple(suffix for suffix in PICTURES if suffix not in MASKS)
 FLOATS = "floating-point pixels; save it with 8 or 16 bits"
 UNDECODED = ("-2", "decoder error -2")  # as Pillow says where libtiff fails
 LIBTIFF = "damaged, or packed in a way that this Pillow does not read"
@@ -39,7 +43,7 @@ class ImageSet:
 
     name: str  # for messages, such as "pascal val"
     ids: tuple[str, ...]  # in list order, which the random draws depend on
-    images: Path  # folder of ID.jpg
+    images: Path  # folder of ID.jpg, or another of PICTURES
     masks: Path  # folder of ID.png, one label a pixel: 0 background, 1.. classes, 255 ignore
     class_names: dict[int, str]
     binary: bool = False  # masks tell object (128 and more) from background; the image's folder tells the class
@@ -55,26 +59,41 @@ class ImageSet:
         return 1 if self.binary else cls
 
     def image_path(self, image: str) -> str:
-        return f"{self.images}{os.sep}{image}.jpg"
+        """The image's file: ID.jpg, or where it is not there ID in capitals or of another suffix."""
+        return self._find_image(image) or f"{self.images}{os.sep}{image}{PICTURES[0]}"
 
     def mask_path(self, image: str) -> str:
-        return f"{self.masks}{os.sep}{image}.png"
+        stem = f"{self.masks}{os.sep}{image}"
+        return find_file(stem, MASKS) or stem + MASKS[0]
+
+    def _find_image(self, image: str) -> str | None:
+        # A PNG beside the masks is one.
+        return find_file(f"{self.images}{os.sep}{image}", PHOTOS if self.images == self.masks else PICTURES)
 
     def check_images(self) -> None:
         """Raise UserError naming the first listed image whose file is missing; masks are met by the index."""
-        for image in self.ids:
-            if not os.path.isfile(self.image_path(image)):
-                way_out = "add it, or take it off the list"
-                raise UserError(
-                    f"{self.image_path(image)}: no such image, but the list of {self.name} names it; {way_out}"
-                )
+        missing = [image for image in self.ids if self._find_image(image) is None]
+        if missing:
+            others = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+            raise UserError(
+                f"{self.image_path(missing[0])}: no such image, but the list of {self.name} names it{others}; "
+                f"add it, or take it off the list"
+            )
 
     def load(self, image: str) -> tuple[Image.Image, np.ndarray]:
-        """An image (RGB) and its labels (H, W) uint8. Raises UserError if they are not a pair."""
+        """An image (RGB) and its labels (H, W) uint8. Raises UserError if they are not a pair.
+
+        A mask of an object that has another size is resized to its image's.
+        """
+        picture, labels = self.load_unfitted(image)
+        return picture, resize_labels(labels, picture.size)
+
+    def load_unfitted(self, image: str) -> tuple[Image.Image, np.ndarray]:
+        """As :meth:`load`, but a mask of an object keeps its size."""
         picture = read_rgb(self.image_path(image))
         path = self.mask_path(image)
         labels = read_binary_mask(path) if self.binary else read_mask(path, self.voc_colours)
-        if picture.size != labels.shape[::-1]:
+        if picture.size != labels.shape[::-1] and not self.binary:
             raise UserError(
                 f"{self.mask_path(image)}: mask of {labels.shape[1]}x{labels.shape[0]} pixels beside an image of "
                 f"{picture.width}x{picture.height}, {self.image_path(image)}; replace one of the two"
@@ -82,17 +101,32 @@ class ImageSet:
         return picture, labels
 
 
-def list_stems(folder: Path, suffix: str) -> tuple[str, ...]:
+def resize_labels(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Labels (H, W) resized to (width, height), each pixel the nearest one.
+
+    Nearest is torch's F.interpolate(mode="nearest"), which HSNet calls: it computes in float32.
+    """
+    if labels.shape[::-1] == size:
+        return labels
+    rows, columns = (
+        np.minimum(np.arange(side, dtype=np.float32) * (np.float32(length) / np.float32(side)), length - 1).astype(int)
+        for length, side in zip(labels.shape, size[::-1], strict=True)
+    )
+    return labels[rows[:, None], columns]
+
+
+def list_stems(folder: Path, suffixes: str | tuple[str, ...]) -> tuple[str, ...]:
     """The names, without their suffix, of a folder's files that end so, sorted (one scan: COCO has 82,783).
 
-    Hidden files, such as the ._ID.jpg that macOS makes, are left out. Raises UserError on a name that no list can hold.
+    The case of a suffix makes no difference. Hidden files, such as the ._ID.jpg that macOS makes, are left out. Raises
+    UserError on a name that no list can hold.
     """
     with os.scandir(folder) as entries:
-        names = (x.name for x in entries if x.name.endswith(suffix) and not x.name.startswith("."))
-        found = sorted(name.removesuffix(suffix) for name in names)
-    if strange := [name for name in found if not is_listable(name)]:
-        raise UserError(f"{folder}: the name {strange[0] + suffix!r} cannot stand in a list; rename the file")
-    return tuple(found)
+        names = [x.name for x in entries if x.name.lower().endswith(suffixes) and not x.name.startswith(".")]
+    found = {os.path.splitext(name)[0]: name for name in sorted(names)}
+    if strange := [name for stem, name in found.items() if not is_listable(stem)]:
+        raise UserError(f"{folder}: the name {strange[0]!r} cannot stand in a list; rename the file")
+    return tuple(sorted(found))
 
 
 def read_rgb(path: str | Path) -> Image.Image:

@@ -1,8 +1,9 @@
 """The class index: pixels of each class in each image, from one parallel pass over the masks, cached.
 
 Everything that is drawn at random depends on the masks only through this index. The cache lies in the
-user's cache folder (the dataset may be read-only), one file for each folder of masks. An entry holds for
-exactly as long as its mask keeps size, modification and change time.
+user's cache folder (the dataset may be read-only), one file for each folder of masks, and one for each folder of
+images, of which it keeps the sizes. An entry holds for exactly as long as its file keeps size, modification and change
+time.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -21,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dataset.images import ImageSet, read_histogram
+from dataset.images import ImageSet, open_image_file, read_binary_mask, read_histogram, read_size, resize_labels
 from dataset.labels import IGNORE
 from util.distributed import say
 from util.errors import UserError, refusal
@@ -29,17 +30,30 @@ from util.files import atomic_write
 from util.processes import map_files
 
 ClassIndex = dict[str, dict[int, int]]
+Values = tuple[tuple[int, int], dict[int, int], bool]  # a Content without its stamp
 
 VERSION = 2
-SETTLED_NS = 2 * 10**9  # a mask changed this shortly before it was read may change again within one tick
+ARRAYS = ("names", "stamps", "sizes", "two_valued", "counts", "labels", "pixels")  # of a cache
+SETTLED_NS = 2 * 10**9  # a file changed this shortly before it was read may change again within one tick
+NEAR, MOST_BETWEEN = 16, 0.2  # of a mask of two grey values so few pixels differ more from the nearer one
 
 
-class Mask(NamedTuple):
-    """What is kept of a mask: its file's stamp (bytes, mtime, ctime), size and pixels of each label."""
+class Content(NamedTuple):
+    """What is kept of a file: its stamp (bytes, mtime, ctime) and size; of a mask also the pixels of each label."""
 
     stamp: tuple[int, int, int]
     size: tuple[int, int]
     pixels: dict[int, int]
+    is_two_valued: bool  # False for a mask of one object that has many grey values, as a photograph has
+
+
+class Pair(NamedTuple):
+    """What is known of an image and its mask; a size is None where the file cannot be read."""
+
+    image_size: tuple[int, int] | None
+    mask_size: tuple[int, int] | None
+    pixels: dict[int, int]  # label -> pixels, as ImageSet.load gives them
+    is_two_valued: bool
 
 
 def class_index(images: ImageSet, workers: int | None = None) -> ClassIndex:
@@ -48,7 +62,32 @@ def class_index(images: ImageSet, workers: int | None = None) -> ClassIndex:
     workers: processes that read masks which are not in the cache, all cores by default; 0 for none but this.
     Raises UserError naming the mask that is missing, damaged or no mask.
     """
+    if images.binary:  # whose masks are resized to their images
+        return count_classes(images, (pair.pixels for pair in read_pairs(images, workers)))
     return count_classes(images, (mask.pixels for mask in mask_contents(images, workers)))
+
+
+def read_pairs(images: ImageSet, workers: int | None = None) -> list[Pair]:
+    """Each listed image with its mask. Arguments and errors as class_index's; an image's header is opened."""
+    sizes = read_contents(
+        images, images.images, images.image_path, kind="images", read=read_header, workers=workers, unit="image"
+    )
+    masks = mask_contents(images, workers)
+    return [
+        make_pair(images, image, picture.size, mask)
+        for image, picture, mask in zip(images.ids, sizes, masks, strict=True)
+    ]
+
+
+def make_pair(images: ImageSet, image: str, image_size: tuple[int, int] | None, mask: Content | None) -> Pair:
+    """What is known of an image and its mask; None of either: it cannot be read."""
+    if mask is None:
+        return Pair(image_size, None, {}, True)
+    pixels = mask.pixels
+    if images.binary and image_size not in (None, mask.size):
+        labels = resize_labels(read_binary_mask(images.mask_path(image)), image_size)
+        pixels = {label: count for label, count in enumerate(np.bincount(labels.ravel()).tolist()) if count}
+    return Pair(image_size, mask.size, pixels, mask.is_two_valued)
 
 
 def count_classes(images: ImageSet, labels: Iterable[Mapping[int, int]]) -> ClassIndex:
@@ -62,86 +101,136 @@ def count_classes(images: ImageSet, labels: Iterable[Mapping[int, int]]) -> Clas
     return index
 
 
-def mask_contents(images: ImageSet, workers: int | None = None) -> list[Mask]:
-    """The content of each mask of the list, from the cache where the file has not changed since."""
-    path = cache_path(images.masks, images.binary)
-    cached = _load(path) if path else {}
+def mask_contents(images: ImageSet, workers: int | None = None) -> list[Content]:
+    """The content of each mask of the list."""
+    kind = "binary" if images.binary else "voc" if images.voc_colours else ""
+    read = mask_reader(images)
+    return read_contents(images, images.masks, images.mask_path, kind=kind, read=read, workers=workers, unit="mask")
+
+
+def mask_reader(images: ImageSet) -> Callable[[str], Values]:
+    """What gives the content of a mask of the images, by its path."""
+    return read_object if images.binary else partial(read_labels, voc_colours=images.voc_colours)
+
+
+def read_labels(path: str, voc_colours: bool) -> Values:
+    """The content of a mask of labels. voc_colours: as read_mask's."""
+    return *read_histogram(path, voc_colours=voc_colours), True
+
+
+def read_object(path: str) -> Values:
+    """The content of a mask of one object."""
+    with open_image_file(path, "mask") as image:
+        grey = np.array(image.convert("L").histogram())
+    dark, bright = grey[:128].argmax(), 128 + grey[128:].argmax()
+    distance = np.abs(np.arange(256)[:, None] - [dark, bright]).min(1)
+    return *read_histogram(path, binary=True), bool(grey[distance > NEAR].sum() <= MOST_BETWEEN * grey.sum())
+
+
+def read_header(path: str) -> Values:
+    """The content of an image: its size."""
+    return read_size(path), {}, True
+
+
+def read_contents(
+    images: ImageSet,
+    folder: Path,
+    path_of: Callable[[str], str],
+    *,
+    kind: str,
+    read: Callable[[str], Values],
+    workers: int | None,
+    unit: str,
+) -> list[Content]:
+    """The content of a file of each image of the list, from the cache where the file has not changed since.
+
+    Arguments:
+        folder, kind: which cache is kept (cache_path).
+        path_of: an image's file.
+        read: the content of a file, by its path.
+        workers: as class_index's.
+        unit: what a file is called.
+    """
+    cache = cache_path(folder, kind)
+    cached = _load(cache) if cache else {}
     started = time.time_ns()
-    stamps = [_stamp(images.mask_path(image), images.name) for image in images.ids]
-    stale = [
-        (image, stamp)
-        for image, stamp in zip(images.ids, stamps, strict=True)
-        if image not in cached or cached[image].stamp != stamp
-    ]
+    paths = {image: path_of(image) for image in images.ids}
+    stamps = {image: _stamp(path, images.name, unit) for image, path in paths.items()}
+    stale = [image for image, stamp in stamps.items() if image not in cached or cached[image].stamp != stamp]
     if stale:
-        read = partial(read_histogram, binary=images.binary, voc_colours=images.voc_colours)
-        paths = [images.mask_path(image) for image, _ in stale]
-        fresh = map_files(
-            read, paths, count=len(paths), what=f"reading masks, {images.name}", unit="mask", workers=workers
-        )
-        for (image, stamp), (size, pixels) in zip(stale, fresh, strict=True):
-            cached[image] = Mask(stamp, size, pixels)
-        settled = {image: mask for image, mask in cached.items() if max(mask.stamp[1:]) < started - SETTLED_NS}
+        what = f"reading {unit}s, {images.name}"
+        fresh = map_files(read, map(paths.get, stale), count=len(stale), what=what, unit=unit, workers=workers)
+        for image, values in zip(stale, fresh, strict=True):
+            cached[image] = Content(stamps[image], *values)
+        settled = {image: kept for image, kept in cached.items() if max(kept.stamp[1:]) < started - SETTLED_NS}
         try:
-            if path is None:
+            if cache is None:
                 raise UserError("there is no home folder; set XDG_CACHE_HOME")
-            _save(path, settled)
+            _save(cache, settled)
         except UserError as error:
             say(f"note: the class index is not kept for the next run: {error}", file=sys.stderr)
     return [cached[image] for image in images.ids]
 
 
-def cache_path(masks: Path, binary: bool = False) -> Path | None:
-    """Where the index of a folder of masks, of labels or of one object each, is kept; None without a home folder."""
+def cache_path(folder: Path, kind: str = "") -> Path | None:
+    """Where what is known of a folder is kept; None without a home folder.
+
+    kind: "" for masks of labels, "binary" for masks of one object each, "images".
+    """
     try:
         root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     except RuntimeError:  # the user of a container may have none
         return None
-    name = hashlib.sha256(str(Path(masks).resolve()).encode()).hexdigest()[:24]
-    return Path(root) / "ssp" / f"index-{name}{'-binary' if binary else ''}.npz"
+    name = hashlib.sha256(str(Path(folder).resolve()).encode()).hexdigest()[:24]
+    return Path(root) / "ssp" / f"index-{name}{kind and '-'}{kind}.npz"
 
 
-def _stamp(path: str, name: str) -> tuple[int, int, int]:
+def _stamp(path: str, name: str, unit: str) -> tuple[int, int, int]:
     try:
         info = os.stat(path)
         if not stat.S_ISREG(info.st_mode):  # to read a pipe would last for ever
             raise FileNotFoundError(errno.ENOENT, "not a file", path)
     except (FileNotFoundError, NotADirectoryError) as error:
+        how = " (prepare.py)" if unit == "mask" else ""
         raise UserError(
-            f"{path}: no such mask, but the list of {name} names it; add it (prepare.py), or take it off the list"
+            f"{path}: no such {unit}, but the list of {name} names it; add it{how}, or take it off the list"
         ) from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {refusal(error)}") from error
     return info.st_size, info.st_mtime_ns, info.st_ctime_ns
 
 
-def _save(path: Path, masks: dict[str, Mask]) -> None:
-    labels = [np.fromiter(mask.pixels, np.uint8) for mask in masks.values()]
-    pixels = [np.fromiter(mask.pixels.values(), np.int64) for mask in masks.values()]
+def _save(path: Path, contents: dict[str, Content]) -> None:
+    labels = [np.fromiter(kept.pixels, np.uint8) for kept in contents.values()]
+    pixels = [np.fromiter(kept.pixels.values(), np.int64) for kept in contents.values()]
     with atomic_write(path) as file:
         np.savez(
             file,
             version=VERSION,
-            names=np.array(list(masks), dtype=np.str_),
-            stamps=np.array([mask.stamp for mask in masks.values()], np.int64).reshape(-1, 3),
-            sizes=np.array([mask.size for mask in masks.values()], np.int64).reshape(-1, 2),
+            names=np.array(list(contents), dtype=np.str_),
+            stamps=np.array([kept.stamp for kept in contents.values()], np.int64).reshape(-1, 3),
+            sizes=np.array([kept.size for kept in contents.values()], np.int64).reshape(-1, 2),
+            two_valued=np.array([kept.is_two_valued for kept in contents.values()], bool),
             counts=np.array([len(part) for part in labels], np.int64),
             labels=np.concatenate([np.empty(0, np.uint8), *labels]),
             pixels=np.concatenate([np.empty(0, np.int64), *pixels]),
         )
 
 
-def _load(path: Path) -> dict[str, Mask]:
+def _load(path: Path) -> dict[str, Content]:
     """The cache's entries; none if there is no cache or it is not whole."""
     try:
         with np.load(path, allow_pickle=False) as file:
             if file["version"] != VERSION:
                 return {}
-            arrays = [file[name] for name in ("names", "stamps", "sizes", "counts", "labels", "pixels")]
-        names, stamps, sizes, counts, labels, pixels = (array.tolist() for array in arrays)
+            arrays = [file[name] for name in ARRAYS]
+        names, stamps, sizes, two_valued, counts, labels, pixels = (array.tolist() for array in arrays)
         rows = iter(zip(labels, pixels, strict=True))
-        entries = zip(names, stamps, sizes, counts, strict=True)
-        masks = {name: Mask(tuple(stamp), tuple(size), dict(islice(rows, n))) for name, stamp, size, n in entries}
-        return masks if sum(counts) == len(labels) else {}
+        entries = zip(names, stamps, sizes, two_valued, counts, strict=True)
+        contents = {
+            name: Content(tuple(stamp), tuple(size), dict(islice(rows, n)), is_two_valued)
+            for name, stamp, size, is_two_valued, n in entries
+        }
+        return contents if sum(counts) == len(labels) else {}
     except Exception:  # what a damaged file can raise anywhere in the reader; it is built again
         return {}

@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import ClassVar
 
 from dataset.benchmark import Benchmark
-from dataset.images import ImageSet, list_stems
+from dataset.folders import describe_folder, holds_files, innermost
+from dataset.images import MASKS, PICTURES, ImageSet, list_stems
 from dataset.lists import number_classes, read_ids
-from util.distributed import say
+from util.distributed import say, say_once
 from util.errors import UserError
+
+MASK_FOLDERS = ("SegmentationClassAug", "SegmentationClass")
 
 
 class Pascal(Benchmark):
@@ -24,19 +27,30 @@ class Pascal(Benchmark):
     partial_downloads: ClassVar = {("train", 1464): "VOC's own 2,913 masks only, not the 12,031 augmented"}
     hsnet_counts: ClassVar = {0: 346, 1: 451, 2: 725, 3: 346}  # pairs of an image and a class
 
+    @classmethod
+    def is_root(cls, folder: Path) -> bool:
+        return (folder / "JPEGImages").is_dir()
+
     def open_folders(self, image_list: str | None = None) -> ImageSet:
         images = self.root / "JPEGImages"
         if not images.is_dir():
             way_out = f"the data root must be {self.folder} or the folder that holds it"
-            raise UserError(f"{self.root}: no folder {images.name}; {way_out}")
+            raise UserError(f"{self.root}: no folder {images.name}; {way_out}; {describe_folder(self.root)}")
+        images = innermost(images, PICTURES)
         return ImageSet(self.name, (), images, self.mask_folder(), self.read_class_names(), voc_colours=True)
 
     def mask_folder(self) -> Path:
-        """SegmentationClassAug, or if there is none SegmentationClass."""
-        for name in ("SegmentationClassAug", "SegmentationClass"):
-            if (self.root / name).is_dir():
-                return self.root / name
-        raise UserError(f"{self.root}: no folder SegmentationClassAug (or SegmentationClass) with the masks")
+        """SegmentationClassAug, or if there is none, or an empty one, SegmentationClass."""
+        folders = [folder for name in MASK_FOLDERS if (folder := self.root / name).is_dir()]
+        for folder in folders:
+            if holds_files(found := innermost(folder, MASKS), MASKS):
+                if folder != folders[0]:
+                    say_once(f"note: {folders[0]}: holds no mask (.png), those of {folder.name} are taken")
+                return found
+        if folders:
+            return folders[0]
+        there = describe_folder(self.root)
+        raise UserError(f"{self.root}: no folder SegmentationClassAug (or SegmentationClass) with the masks; {there}")
 
     def derive_ids(self, image_list: str) -> tuple[str, ...]:
         ids = self.derive_list(image_list)
@@ -52,7 +66,7 @@ class Pascal(Benchmark):
         if image_list == "val":
             return held_out
         masks = self.mask_folder()
-        ids = tuple(sorted(set(list_stems(masks, ".png")) - set(held_out)))
+        ids = tuple(sorted(set(list_stems(masks, MASKS)) - set(held_out)))
         if not ids:
             raise UserError(f"{masks}: holds no mask that is not in the val list, so no image is left to train on")
         return ids

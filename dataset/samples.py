@@ -151,10 +151,13 @@ class Pictures(Dataset):
 
 def whole_image(images: ImageSet, image: str, side: int | None) -> tuple[Tensor, np.ndarray]:
     """An image, normalised, and its labels, at their own size (side None) or resized to a square."""
-    picture, labels = images.load(image)
-    if side is not None:
-        picture, labels = square(picture, labels, side)
+    picture, labels = load_whole(images, image, side)
     return normalise(picture), labels
+
+
+def load_whole(images: ImageSet, image: str, side: int | None) -> tuple[Image.Image, np.ndarray]:
+    """:func:`whole_image` before it is normalised. A mask is resized once, as in HSNet, whatever its size."""
+    return images.load(image) if side is None else square(*images.load_unfitted(image), side)
 
 
 def support_mask(mask: Tensor, ignored_is_background: bool) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from dataset.images import resize_labels
 from dataset.labels import IGNORE
 
 MEAN = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
@@ -38,16 +39,8 @@ def small_mask(labels: np.ndarray | Tensor, label: int) -> Tensor:
 
 
 def square(image: Image.Image, labels: np.ndarray, side: int) -> tuple[Image.Image, np.ndarray]:
-    """Resized to a square, the image bilinearly, the labels to the nearest pixel.
-
-    Nearest is torch's F.interpolate(mode="nearest"), which HSNet calls: it computes in float32.
-    """
-    scales = (np.float32(length) / np.float32(side) for length in labels.shape)
-    rows, columns = (
-        np.minimum(np.arange(side, dtype=np.float32) * scale, length - 1).astype(int)
-        for scale, length in zip(scales, labels.shape, strict=True)
-    )
-    return image.resize((side, side), Image.Resampling.BILINEAR), labels[rows[:, None], columns]
+    """Resized to a square, the image bilinearly, the labels to the nearest pixel."""
+    return image.resize((side, side), Image.Resampling.BILINEAR), resize_labels(labels, (side, side))
 
 
 def crop(image: Image.Image, labels: np.ndarray, size: int, rng: random.Random) -> tuple[Image.Image, np.ndarray]:

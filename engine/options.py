@@ -35,8 +35,11 @@ class OneLineParser(argparse.ArgumentParser):
         super().__init__(description=description, formatter_class=raw, allow_abbrev=False, **options)
 
     def parse_args(self, argv: list[str] | None = None) -> argparse.Namespace:
-        """The flags. An empty value, such as that of a shell's variable that is not set, is never meant."""
-        argv = sys.argv[1:] if argv is None else argv
+        """The flags. An empty value, such as that of a shell's variable that is not set, is never meant.
+
+        A value that begins with ~ is a path in a home folder; shells expand it only where a word begins with it.
+        """
+        argv = [expand_home(word) for word in (sys.argv[1:] if argv is None else argv)]
         args = super().parse_args(argv)  # in which numbers and names have lines of their own
         flag = self.prog
         for word in argv:
@@ -47,6 +50,12 @@ class OneLineParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message} (see {self.prog} --help)")
+
+
+def expand_home(word: str) -> str:
+    """A word of a command line with the home folder in place of ~, also in --flag=~/folder."""
+    flag, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    return f"{flag}{equals}{os.path.expanduser(value)}"
 
 
 def parse_flags(parser: argparse.ArgumentParser, argv: list[str] | None) -> Any:

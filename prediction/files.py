@@ -14,7 +14,8 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 import dataset.images
 from dataset.formats import HEIF_SUFFIXES, INSTALL_HEIF, NAMES, SUFFIXES, list_suffixes
-from dataset.images import DEPTHS, LOSSY, check_pixels, count_bits, to_rgb
+from dataset.images import DEPTHS, check_pixels, count_bits, to_rgb
+from dataset.labels import LOSSY
 from util.distributed import say
 from util.errors import UserError
 

@@ -100,7 +100,8 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "other sizes": (
         lambda root: shrink_all(root / "JPEGImages"),
-        r"SegmentationClassAug/toy_\d+\.png: mask of 129x129 pixels beside an image of 100x90, .*JPEGImages/toy_\d+",
+        r"SegmentationClassAug/toy_\d+\.png: mask of 129x129 pixels, image of 100x90 \(and \d+ more findings\); mend "
+        r"it; prepare\.py verify lists all",
     ),
 }
 
@@ -121,8 +122,10 @@ def test_damaged_data(
 def test_images_that_only_the_evaluation_opens(
     toy_copy: Path, tmp_path: Path, quick: list[str], one_line_error: OneLine
 ) -> None:
+    """Headers are read before the run: whole ones of truncated images let it start."""
     for name in (toy_copy / "ImageSets" / "val.txt").read_text().split():
-        (toy_copy / "JPEGImages" / f"{name}.jpg").write_bytes(b"\xff\xd8\xff\xe0")
+        path = toy_copy / "JPEGImages" / f"{name}.jpg"
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     flags = ["--data-root", str(toy_copy), "--out", str(tmp_path / "out"), *quick]
     assert ".jpg: damaged or not an image" in one_line_error(training.main, flags)
     assert [path.name for path in (tmp_path / "out").rglob("*") if path.is_file()] == ["resnet50_1shot.last"]

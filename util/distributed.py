@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any, TextIO
 
 from util.errors import UserError, printable
@@ -109,6 +110,12 @@ def say(*lines: str, file: TextIO | None = None) -> None:
             if error.errno not in (errno.EPIPE, errno.EIO):
                 raise
             mute(file or sys.stdout)
+
+
+@cache
+def say_once(line: str) -> None:
+    """:func:`say` a line that was not said before."""
+    say(line)
 
 
 def mute(stream: TextIO) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coding
 
-from dataset.coco import Coco
+from dataset.coco import OTHER_YEAR, Coco
 from dataset.images import most_pixels
 from dataset.lists import image_id
 from util.errors import UserError, refusal
@@ -28,6 +28,7 @@ from util.files import atomic_write, is_name, read_json
 from util.processes import map_files
 
 INSTANCES_BYTES = 2**30  # an instances JSON may have so many; COCO's largest has 333 MB
+FIELDS = ("images", "annotations", "categories")  # of an instances JSON
 FARTHEST_POINT = 10**5  # coordinate of a polygon's point, pixels
 
 
@@ -37,37 +38,119 @@ class Instances(NamedTuple):
     sizes: dict[str, tuple[int, int]]  # image name without suffix -> (height, width), sorted by name
     annotations: dict[str, list[dict[str, Any]]]  # for each image that has some
     classes: dict[int, int]  # category id -> class 1..80
+    notes: list[str]  # annotations that are left out
 
 
 def read_instances(path: Path) -> Instances:
-    """Read instances_{train,val}2014.json. Raises UserError if it is missing, damaged or no such file."""
+    """Read instances_{train,val}2014.json. Raises UserError if it is missing, damaged or another kind of file.
+
+    As in COCO's own tools, annotations of images that the file does not list are left out, and those that enclose
+    nothing; notes count them.
+    """
     try:
         content = read_json(path, INSTANCES_BYTES)
-        categories = sorted({category["id"] for category in content["categories"]})
-        classes = {id_: cls for cls, id_ in enumerate(categories, start=1)}
-        names = {image["id"]: image_id(image["file_name"]) for image in content["images"]}
-        if not all(map(is_name, names.values())):
-            raise ValueError("a file_name leads out of its folder")
-        sizes = {names[image["id"]]: (int(image["height"]), int(image["width"])) for image in content["images"]}
-        annotations: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        for annotation in content["annotations"]:
-            if annotation["category_id"] not in classes:
-                raise ValueError(f"annotation {annotation['id']} is of category {annotation['category_id']}")
-            kept = {key: annotation[key] for key in ("id", "category_id", "segmentation")}
-            annotations[names[annotation["image_id"]]].append({**kept, "iscrowd": annotation.get("iscrowd", 0)})
     except FileNotFoundError as error:
+        other = path.with_name(path.name.replace("2014", "2017"))
+        there = f"; {other.name} is there, but {OTHER_YEAR}" if other.is_file() else ""
         raise UserError(
             f"{path}: no such file; unpack COCO's annotations_trainval2014.zip there, from the download page of COCO"
+            f"{there}"
         ) from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {refusal(error)}") from error
-    except (ValueError, KeyError, TypeError, OverflowError) as error:
-        raise UserError(f"{path}: damaged or not COCO's instances, unpack it again ({error!r})") from error
+    except ValueError as error:
+        raise UserError(f"{path}: damaged or not COCO's instances, unpack it again ({error})") from error
+    if other := other_kind(content):
+        raise UserError(f"{path}: {other}; COCO's instances are wanted, {path.name} of annotations_trainval2014.zip")
+    try:
+        return _sort_instances(content, path)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise UserError(f"{path}: damaged or not COCO's instances, unpack it again: {error}") from error
+
+
+def other_kind(content: Any) -> str:
+    """What a JSON is, if not instances in COCO's form; "" if it may be."""
+    if isinstance(content, list):
+        keys = content[0].keys() if content and isinstance(content[0], dict) else set()
+        is_result = "image_id" in keys and keys & {"score", "caption"}
+        return "a list of results, which a detector wrote" if is_result else "a list, not annotations of COCO"
+    if not isinstance(content, dict):
+        return "not annotations of COCO"
+    if not all(isinstance(content.get(name, []), list) for name in FIELDS):
+        return f"not annotations of COCO: one of {', '.join(FIELDS)} is no list"
+    annotations, categories = content.get("annotations", []), content.get("categories", [])
+    first = next(iter(annotations), {})
+    keys = first.keys() if isinstance(first, dict) else set()
+    if "segmentation" not in keys:  # which instances, keypoints and stuff have
+        kinds = {"caption": "COCO's captions", "segments_info": "COCO's panoptic annotations"}
+        if kind := next((kind for key, kind in kinds.items() if key in keys), ""):
+            return f"{kind}, not instances"
+    if "keypoints" in keys or any("keypoints" in category for category in categories if isinstance(category, dict)):
+        return "COCO's keypoints of persons, not instances of all categories"
+    if missing := [name for name in FIELDS if name not in content]:
+        return f"has no {' and no '.join(missing)}{', as a list of test images' if 'annotations' in missing else ''}"
     if len(categories) != len(Coco.class_names):
-        raise UserError(
-            f"{path}: {len(categories)} categories, COCO has {len(Coco.class_names)}; is it another dataset's?"
+        is_stuff = any(
+            isinstance(each, dict) and str(each.get("supercategory")).endswith("-stuff") for each in categories
         )
-    return Instances(dict(sorted(sizes.items())), dict(annotations), classes)
+        other = "COCO's stuff, not its objects" if is_stuff else "is it another dataset's?"
+        return f"{len(categories)} categories, COCO has {len(Coco.class_names)}; {other}"
+    if annotations and not any(isinstance(each, dict) and each.get("segmentation") for each in annotations):
+        return "boxes alone, without a segmentation"
+    return ""
+
+
+def _sort_instances(content: Mapping[str, list[Any]], path: Path) -> Instances:
+    """The annotations of each image. Raises ValueError naming the entry that is damaged."""
+    ids = sorted({_value(category, number, "category", "id") for number, category in enumerate(content["categories"])})
+    classes = {id_: cls for cls, id_ in enumerate(ids, start=1)}
+    if len(classes) != len(Coco.class_names):
+        raise ValueError(f"only {len(classes)} categories have an id of their own")
+    names: dict[int, str] = {}
+    sizes = {}
+    for number, image in enumerate(content["images"]):
+        id_, file, height, width = (
+            _value(image, number, "image", key) for key in ("id", "file_name", "height", "width")
+        )
+        names[id_] = image_id(str(file))
+        if not is_name(names[id_]):
+            raise ValueError(f"image {id_}: its file_name leads out of its folder")
+        sizes[names[id_]] = (int(height), int(width))
+    annotations: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    orphans, flat = [], []
+    for number, annotation in enumerate(content["annotations"]):
+        id_ = _value(annotation, number, "annotation", "id")
+        image, category, segmentation = (
+            _value(annotation, number, "annotation", key) for key in ("image_id", "category_id", "segmentation")
+        )
+        if category not in classes:
+            raise ValueError(f"annotation {id_} is of category {category}, which the file does not list")
+        if image not in names:
+            orphans.append(f"annotation {id_} of image {image}")
+            continue
+        if isinstance(segmentation, list) and all(isinstance(part, list) and len(part) < 6 for part in segmentation):
+            flat.append(f"annotation {id_}")
+        kept = {"id": id_, "category_id": category, "segmentation": segmentation}
+        annotations[names[image]].append({**kept, "iscrowd": annotation.get("iscrowd", 0)})
+    if orphans and not annotations:
+        raise ValueError(f"no annotation is of an image that the file lists, the first is {orphans[0]}")
+    left_out = {"of images that it does not list": orphans, "of fewer than three points, which enclose nothing": flat}
+    notes = [
+        f"{path}: {len(some)} annotations left out, {why}: {some[0]}{', ...' if len(some) > 1 else ''}"
+        for why, some in left_out.items()
+        if some
+    ]
+    return Instances(dict(sorted(sizes.items())), dict(annotations), classes, notes)
+
+
+def _value(entry: Any, number: int, kind: str, key: str) -> Any:
+    """A field of an image, a category or an annotation. Raises ValueError naming the entry where it has none."""
+    if not isinstance(entry, dict):
+        raise ValueError(f"{kind} number {number + 1} is no entry of COCO's")
+    if entry.get(key) is None:
+        which = f"{kind} {entry['id']}" if entry.get("id") is not None else f"{kind} number {number + 1}"
+        raise ValueError(f"{which} has no {key}")
+    return entry[key]
 
 
 def paint(annotations: Iterable[Mapping[str, Any]], size: tuple[int, int], classes: Mapping[int, int]) -> np.ndarray:
@@ -93,6 +176,8 @@ def paint(annotations: Iterable[Mapping[str, Any]], size: tuple[int, int], class
 def _encoded(segmentation: list | dict, size: tuple[int, int]) -> dict[str, Any]:
     """A segmentation as a run-length code. What pycocotools would take amiss is met by a ValueError before."""
     if isinstance(segmentation, list):
+        if segmentation and not any(isinstance(part, list) for part in segmentation):
+            raise ValueError("one flat list; a polygon is a list in a list of parts, [[x, y, x, y, x, y]]")
         parts = [np.asarray(part, float) for part in segmentation]
         for part in parts:
             if part.ndim != 1 or len(part) % 2 or not (np.abs(part) <= FARTHEST_POINT).all():

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from itertools import combinations, product
 from typing import Any, NamedTuple
 
 from dataset import Benchmark
+from dataset.check import Finding, find_faults, find_notes
 from dataset.episodes import make_pool
-from dataset.images import ImageSet, read_histogram, read_rgb, read_size
-from dataset.index import ClassIndex, count_classes
-from dataset.labels import IGNORE
+from dataset.images import ImageSet, read_rgb, read_size
+from dataset.index import ClassIndex, Content, Values, count_classes, make_pair, mask_reader
 from dataset.provenance import read_counts
 from util.errors import UserError
 from util.processes import map_files
-
-
-class Finding(NamedTuple):
-    """One thing that is wrong; findings of one kind are alike."""
-
-    kind: str
-    text: str
 
 
 class Survey(NamedTuple):
@@ -30,15 +23,7 @@ class Survey(NamedTuple):
     splits: list[dict[str, Any]]
     folds: list[dict[str, Any]]
     findings: list[Finding]
-
-
-class Pair(NamedTuple):
-    """What was found of one image and its mask."""
-
-    image_size: tuple[int, int] | None  # None where it cannot be read
-    mask_size: tuple[int, int] | None
-    pixels: dict[int, int]  # label -> pixels
-    findings: list[Finding]
+    notes: list[str]  # what is odd, but can be used
 
 
 def survey(benchmark: Benchmark, shot: int, quick: bool = False, workers: int | None = None) -> Survey:
@@ -51,6 +36,7 @@ def survey(benchmark: Benchmark, shot: int, quick: bool = False, workers: int | 
         workers: processes, all cores by default.
     """
     found: list[Finding] = []
+    notes: list[str] = []
     sets = _image_sets(benchmark, found)
     expected = _expected(benchmark, found)
     for (one, first), (other, second) in combinations(sets.items(), 2):
@@ -58,7 +44,7 @@ def survey(benchmark: Benchmark, shot: int, quick: bool = False, workers: int | 
         found += [Finding("lists overlap", f"{image} is in the lists of both {one} and {other}") for image in both]
     rows, indices = [], {}
     for name, images in sets.items():
-        row, indices[name] = _survey_list(name, images, quick, workers, found)
+        row, indices[name] = _survey_list(name, images, quick, workers, found, notes)
         count = row["listed"]
         if benchmark.counted == "classes":
             count = len(images.class_names)
@@ -70,7 +56,7 @@ def survey(benchmark: Benchmark, shot: int, quick: bool = False, workers: int | 
                 found.append(Finding("count", f"{images.masks}: {missing}"))
         rows.append(row)
     folds = list(_survey_folds(benchmark, sets, indices, shot, found))
-    return Survey(rows, folds, found)
+    return Survey(rows, folds, found, notes)
 
 
 def _image_sets(benchmark: Benchmark, found: list[Finding]) -> dict[str, ImageSet]:
@@ -102,57 +88,48 @@ def _expected(benchmark: Benchmark, found: list[Finding]) -> Mapping[str, Any]:
 
 
 def _survey_list(
-    name: str, images: ImageSet, quick: bool, workers: int | None, found: list[Finding]
+    name: str, images: ImageSet, quick: bool, workers: int | None, found: list[Finding], notes: list[str]
 ) -> tuple[dict[str, Any], ClassIndex]:
     """A table row, and the class index as far as masks can be read."""
     paths = [images.image_path(image) for image in images.ids], [images.mask_path(image) for image in images.ids]
-    labels = (0, 1) if images.binary else (0, *images.class_names, IGNORE)
-    how = {"binary": images.binary, "voc_colours": images.voc_colours}
-    work = partial(examine, labels=frozenset(labels), quick=quick, **how)
-    what = f"opening {images.name}"
-    pairs = list(map_files(work, *paths, count=len(images.ids), what=what, unit="pair", workers=workers))
-    for pair in pairs:
-        found += pair.findings
+    work, what = partial(examine, read=mask_reader(images), quick=quick), f"opening {images.name}"
+    examined = list(map_files(work, *paths, count=len(images.ids), what=what, unit="pair", workers=workers))
+    pairs = [make_pair(images, image, size, mask) for image, (size, mask, _) in zip(images.ids, examined, strict=True)]
+    of_list = [*(finding for *_, some in examined for finding in some), *find_faults(images, pairs)]
+    said = set(found)
+    found += [finding for finding in of_list if finding not in said]  # two lists may share a folder
+    notes += find_notes(images, pairs)
     sides = [side for pair in pairs if pair.image_size for side in pair.image_size]
-    whole = sum(pair.image_size is not None and pair.image_size == pair.mask_size for pair in pairs)
     row = {
         "split": name,
         "listed": len(pairs),
         "images": sum(pair.image_size is not None for pair in pairs),
         "masks": sum(pair.mask_size is not None for pair in pairs),
-        "pairs": whole,
+        "pairs": sum(pair.image_size is not None and pair.image_size == pair.mask_size for pair in pairs),
         "sides": f"{min(sides)}-{max(sides)}" if sides else "-",
-        "faults": sum(len(pair.findings) for pair in pairs),
+        "faults": len(of_list),
     }
     return row, count_classes(images, (pair.pixels for pair in pairs))
 
 
 def examine(
-    image_path: str, mask_path: str, binary: bool, labels: frozenset[int], quick: bool, voc_colours: bool = False
-) -> Pair:
-    """Open one image and its mask.
+    image_path: str, mask_path: str, read: Callable[[str], Values], quick: bool
+) -> tuple[tuple[int, int] | None, Content | None, list[Finding]]:
+    """Open one image and its mask: the image's size, the mask's content, and why one cannot be read (then it is None).
 
-    binary, voc_colours: as of read_histogram; quick: as of survey; labels: that the mask may hold.
+    read: gives what is in a mask (dataset.index.mask_reader). quick: as survey's.
     """
     found = []
-    image_size = mask_size = None
-    pixels: dict[int, int] = {}
+    image_size = mask = None
     try:
         image_size = read_size(image_path) if quick else read_rgb(image_path).size
     except UserError as error:
         found.append(Finding("image", str(error)))
     try:
-        mask_size, pixels = read_histogram(mask_path, binary, voc_colours)
+        mask = Content((0, 0, 0), *read(mask_path))
     except UserError as error:
         found.append(Finding("mask", str(error)))
-    if image_size and mask_size and image_size != mask_size:
-        sizes = f"mask of {mask_size[0]}x{mask_size[1]} pixels, image of {image_size[0]}x{image_size[1]}"
-        found.append(Finding("size", f"{mask_path}: {sizes}"))
-    if strange := sorted(pixels.keys() - labels):
-        found.append(Finding("labels", f"{mask_path}: holds {strange[:5]}, which is no class, background or 255"))
-    if binary and mask_size and 1 not in pixels:
-        found.append(Finding("labels", f"{mask_path}: shows no object, no value is 128 or more"))
-    return Pair(image_size, mask_size, pixels, found)
+    return image_size, mask, found
 
 
 def _survey_folds(
@@ -162,8 +139,12 @@ def _survey_folds(
     shot: int,
     found: list[Finding],
 ) -> Iterator[dict[str, Any]]:
-    """For each split of each fold: images in use, and the class with the fewest; classes with too few are findings."""
+    """For each split of each fold: images in use, and the class with the fewest; classes with too few are findings.
+
+    Where no mask shows any class, another finding says why.
+    """
     short: set[tuple[str, int]] = set()
+    some = [name for name, images in sets.items() if images.class_names.keys() & set().union(*indices[name].values())]
     for order, fold, (name, images) in product(benchmark.class_orders, benchmark.folds, sets.items()):
         pool = make_pool(indices[name], benchmark.classes_of(images, name, fold, order), benchmark.min_pixels)
         counts = {cls: int(large.sum()) for cls, large in pool.large.items()}
@@ -177,7 +158,7 @@ def _survey_folds(
             "fewest": "-" if fewest is None else f"{counts[fewest]} ({fewest} {images.class_names[fewest]})",
         }
         for cls, count in counts.items():
-            if count < shot + 1 and (images.name, cls) not in short:
+            if count < shot + 1 and (images.name, cls) not in short and name in some:
                 short.add((images.name, cls))
                 where = f"{images.name}{f', fold {title}' if title else ''}"
                 need = f"{shot}-shot episodes need {shot + 1}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from dataset import DATASETS, Benchmark
-from dataset.episodes import MIN_PIXELS
 from dataset.fss import CLASS_LISTS, Fss
 from dataset.hsnet import GENERATED, is_generated
 from dataset.lists import check_names, read_lines, write_lines
@@ -35,21 +34,11 @@ def import_lists(source: Path, out: Path) -> list[Path]:
 
 def generate_lists(benchmark: Benchmark, out: Path, workers: int | None = None) -> list[Path]:
     """Write lists made from a dataset's own masks: each test image with each class that is large enough in it.
+    Of FSS-1000, whose lists name classes, the dataset's own three.
 
     Their episodes are not HSNet's; every list says so at its start. Returns the files that were written.
     """
-    content = {}
-    pairs = benchmark.image_class_pairs(workers)
-    for fold in benchmark.folds:
-        novel = None if fold is None else benchmark.novel_classes(fold, benchmark.hsnet_order)
-        of_fold = [(image, cls) for image, cls in pairs if novel is None or cls in novel]
-        if not of_fold and benchmark.hsnet_suffix == ".txt":  # HSNet's reader and ours refuse an empty list
-            raise UserError(
-                f"{benchmark.open_folders().masks}: no mask holds {MIN_PIXELS} pixels of a class of fold {fold}"
-            )
-        path = benchmark.hsnet_list(out, fold).with_suffix(benchmark.hsnet_suffix)
-        content[path] = benchmark.hsnet_lines(of_fold, GENERATED)
-    return _write(content, out)
+    return _write(benchmark.hsnet_lists_of_masks(out, workers), out)
 
 
 def derive_fss_lists(test: list[str], everything: list[str]) -> dict[str, list[str]]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dataset import ImageSet, Plans, class_index
+from dataset import ImageSet, Plans, checked_index, class_index
 from dataset.provenance import Provenance, label_of
 from engine.evaluation.protocol import HSNET, PAPER, Protocol, SavedEpisodes, plan_seeds
 from engine.evaluation.training_provenance import describe_training
@@ -62,6 +62,8 @@ def open_evaluation_set(
     classes = benchmark.hsnet_classes(fold, everything) if over_fold else {episode.cls for episode in everything}
     plans = {seed: some[:episodes] for seed, some in plans.items()}
     images = benchmark.open_images([episode for some in plans.values() for episode in some])
+    with distributed.first_process_first():
+        checked_index(images, workers)
     data = saved.data if saved else benchmark.hsnet_provenance(fold)
     return EvaluationSet(images, plans, [cls for cls in sorted(classes) if cls in images.class_names], data)
 

@@ -14,7 +14,8 @@ from PIL import Image
 
 from dataset.episodes import Episode, Plans
 from dataset.images import ImageSet
-from dataset.transform import square, target_mask
+from dataset.samples import load_whole
+from dataset.transform import target_mask
 from engine.drawing import save_png
 from engine.evaluation.evaluate import segment
 from engine.evaluation.panel import draw_panel, draw_panel_legend
@@ -121,9 +122,7 @@ def write_gallery(
 
 def load_masked(images: ImageSet, image: str, cls: int, side: int | None = None) -> tuple[Image.Image, np.ndarray]:
     """An image, by its id, and its episode mask (H, W) of a class, in their size, or in a square of ``side`` pixels."""
-    picture, labels = images.load(image)
-    if side is not None:
-        picture, labels = square(picture, labels, side)
+    picture, labels = load_whole(images, image, side)
     return picture, target_mask(labels, images.label_of(cls)).numpy()
 
 

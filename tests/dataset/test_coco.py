@@ -134,5 +134,5 @@ def test_missing_folders_are_named(root: Path) -> None:
     expected = f"{root}: no masks in annotations/train2014; make them: python prepare.py coco --data-root {root}"
     assert failure("coco", root) == expected
     shutil.rmtree(root / "train2014")
-    way_out = "the data root must be COCO2014 or the folder that holds it"
+    way_out = "the data root must be COCO2014 or the folder that holds it; it holds annotations/, val2014/"
     assert failure("coco", root) == f"{root}: no folder train2014 (nor train_coco); {way_out}"

@@ -7,10 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
+from torch.nn.functional import interpolate
 
 from dataset import Fss, class_index, open_fold, open_pool, open_split
+from dataset.check import find_notes
 from dataset.fss import FILE_ORDER, FIRST_CLASSES
-from dataset.index import cache_path
+from dataset.images import resize_labels
+from dataset.index import cache_path, read_object, read_pairs
+from dataset.samples import whole_image
 from tests.dataset.layouts import FSS_NAMES, failure, lay_out_fss, save_object
 from tests.files import write
 from util.errors import UserError
@@ -60,17 +66,78 @@ def test_an_object_is_128_and_more(root: Path, mode: str) -> None:
     assert images.label_of(761) == 1
 
 
-def test_one_pixel_is_enough_for_a_support_and_none_is_never_drawn(root: Path) -> None:
+def test_one_pixel_is_enough_for_a_support(root: Path) -> None:
     for number in range(2, 11):
-        save_object(root / "cup" / f"{number}.png", 24, "L", values=(127, 0))  # no object
+        save_object(root / "cup" / f"{number}.png", 1, "L")
+    assert open_pool(open_split("fss", root, "test"), 1, workers=0).large[761].sum() == 10
+
+
+def test_a_mask_without_an_object(root: Path) -> None:
+    for number in (2, 3):
+        save_object(root / "cup" / f"{number}.png", 24, "L", values=(127, 0))
     split = open_split("fss", root, "test")
     assert class_index(split.images, workers=0)["cup/2"] == {}
-    with pytest.raises(UserError, match=r"class 761 \(cup\) has 1 images .* 1 pixels of it, 1-shot episodes need"):
+    with pytest.raises(UserError, match=r"cup/2\.png: shows no object, no value is .* \(and 1 more findings\)"):
         open_pool(split, 1, workers=0)
-    save_object(root / "cup" / "2.png", 1, "L")
-    pool = open_pool(split, 1, workers=0)
-    assert pool.large[761].sum() == 2
-    assert [name for name in pool.names if name.startswith("cup/")] == ["cup/1", "cup/2"]
+
+
+# Masks as published: of another size, or none
+
+
+def test_a_mask_of_another_size_is_resized(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """To 6x4 pixels from 3x2: each pixel becomes a square of four."""
+    Image.fromarray(np.array([[255, 255, 0], [255, 0, 0]], np.uint8)).save(root / "cup" / "1.png")
+    split = open_split("fss", root, "test")
+    for _ in range(2):
+        assert split.images.load("cup/1")[1].tolist() == [[1, 1, 1, 1, 0, 0]] * 2 + [[1, 1, 0, 0, 0, 0]] * 2
+        assert class_index(split.images, workers=0)["cup/1"] == {761: 12}
+        open_pool(split, 1, workers=0)
+    printed = capfd.readouterr().out.splitlines()
+    what = "1 mask of another size, resized to their images by the nearest pixel, as in HSNet: cup/1"
+    assert [line for line in printed if "another size" in line] == [f"note: {root}: {what}"]
+
+
+@pytest.mark.parametrize("size", [(6, 4), (5, 3), (11, 7), (300, 400), (1, 1)])
+@pytest.mark.parametrize("own", [(3, 2), (7, 11), (375, 500)])
+def test_labels_are_resized_as_by_torch(own: tuple[int, int], size: tuple[int, int]) -> None:
+    labels = np.random.RandomState(0).randint(0, 256, own, np.uint8)
+    expected = interpolate(torch.from_numpy(labels)[None, None].float(), size[::-1], mode="nearest")
+    assert np.array_equal(resize_labels(labels, size), expected[0, 0].numpy())
+
+
+def test_hsnets_square_is_of_the_masks_own_pixels(root: Path) -> None:
+    """Resized once, not by way of the image's size."""
+    labels = np.random.RandomState(0).randint(0, 2, (33, 47), np.uint8)
+    Image.fromarray(labels * 255).save(root / "cup" / "1.png")
+    images = open_split("fss", root, "test").images
+    expected = interpolate(torch.from_numpy(labels)[None, None].float(), (400, 400), mode="nearest")
+    assert np.array_equal(whole_image(images, "cup/1", 400)[1], expected[0, 0].numpy())
+
+
+GREYS = np.random.RandomState(0).randint(0, 256, (64, 64), np.uint8)
+RAMP = np.linspace(0, 255, 64 * 64).reshape(64, 64).astype(np.uint8)
+DISC = (np.hypot(*np.mgrid[-32:32, -32:32]) < 20).astype(np.uint8)
+MASKS = {
+    "photograph": (GREYS, False),
+    "ramp": (RAMP, False),
+    "0 and 255": (255 * DISC, True),
+    "16 and 235": (16 + 219 * DISC, True),
+    "1 and 128": (1 + 127 * DISC, True),
+    "noise of JPEG": (np.clip(255 * DISC.astype(int) + GREYS // 16 - 8, 0, 255).astype(np.uint8), True),
+    "soft edges": (np.clip(128 + 60 * (20 - np.hypot(*np.mgrid[-32:32, -32:32])), 0, 255).astype(np.uint8), True),
+    "only the object": (np.full((64, 64), 255, np.uint8), True),
+}
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_a_photograph_is_told_from_a_mask(name: str, root: Path) -> None:
+    grey, is_mask = MASKS[name]
+    path = root / "cup" / "1.png"
+    Image.fromarray(grey).save(path)
+    assert read_object(str(path))[2] == is_mask
+    images = open_split("fss", root, "test").images.listed("one", ["cup/1"])
+    notes = list(find_notes(images, read_pairs(images, 0)))
+    assert any("many grey values" in note and note.endswith(": cup/1") for note in notes) != is_mask
 
 
 def test_the_two_indices_of_a_folder_do_not_mix(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +148,7 @@ def test_the_two_indices_of_a_folder_do_not_mix(root: Path, monkeypatch: pytest.
     for _ in range(2):
         assert class_index(objects, workers=0)["cup/1"] == {761: 3}
         assert class_index(labels, workers=0)["cup/1"] == {200: 3, 9: 21}
-    assert cache_path(root, binary=True).is_file()
+    assert cache_path(root, "binary").is_file()
     assert cache_path(root).is_file()
 
 

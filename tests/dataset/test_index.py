@@ -14,8 +14,9 @@ from PIL import Image
 
 import dataset.index
 from dataset import ImageSet, class_index
-from dataset.images import read_histogram
-from dataset.index import cache_path
+from dataset.check import checked_index
+from dataset.images import read_histogram, read_size
+from dataset.index import cache_path, read_pairs
 from tests.files import write
 from util.errors import UserError
 from util.processes import CHUNK
@@ -123,6 +124,28 @@ def test_a_mask_of_another_folder_is_another_mask(images: ImageSet, tmp_path: Pa
     assert class_index(images) == EXPECTED
 
 
+@pytest.mark.usefixtures("settled")
+def test_headers_of_images_are_read_once(images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And again where an image changes; its mask is not."""
+    headers: list[str] = []
+    monkeypatch.setattr(dataset.index, "read_size", lambda path: (headers.append(Path(path).name), read_size(path))[1])
+    images.images.mkdir()
+    for name, labels in PAINTED.items():
+        Image.new("RGB", np.shape(labels)[::-1]).save(images.image_path(name))
+    time.sleep(0.02)
+    for seen in (["b.jpg", "a.jpg", "c.jpg"], []):
+        headers.clear()
+        assert [pair.image_size == pair.mask_size == (3, 2) for pair in read_pairs(images)] == [True] * 3
+        assert headers == seen
+    Image.new("RGB", (5, 4)).save(images.image_path("a"))
+    assert [pair.image_size for pair in read_pairs(images)] == [(3, 2), (5, 4), (3, 2)]
+    assert headers == ["a.jpg"]
+    with pytest.raises(
+        UserError, match=r"a\.png: mask of 3x2 pixels, image of 5x4; mend it; prepare\.py verify lists all"
+    ):
+        checked_index(images.listed("some", images.ids, dict.fromkeys(range(1, 21), "")))
+
+
 def replace_array(path: Path, name: str, value: object = None) -> None:
     """By another value, or else by all but its last row."""
     with np.load(path) as file:
@@ -148,7 +171,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     **{f"other bytes {seed}": lambda path, seed=seed: change_bytes(path, seed) for seed in range(3)},
     **{
         f"{name} too short": lambda path, name=name: replace_array(path, name)
-        for name in ("names", "counts", "pixels", "labels", "stamps", "sizes")
+        for name in ("names", "counts", "pixels", "labels", "stamps", "sizes", "two_valued")
     },
 }
 

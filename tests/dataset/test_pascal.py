@@ -42,11 +42,13 @@ def test_missing_folders_are_named(root: Path) -> None:
     (root / "JPEGImages").rename(root / "Images")
     assert (
         failure("pascal", root)
-        == f"{root}: no folder JPEGImages; the data root must be VOC2012 or the folder that holds it"
+        == f"{root}: no folder JPEGImages; the data root must be VOC2012 or the folder that holds it; "
+        "it holds ImageSets/, Images/, SegmentationClassAug/"
     )
     (root / "Images").rename(root / "JPEGImages")
     (root / "SegmentationClassAug").rename(root / "Masks")
-    assert failure("pascal", root) == f"{root}: no folder SegmentationClassAug (or SegmentationClass) with the masks"
+    missing = "no folder SegmentationClassAug (or SegmentationClass) with the masks"
+    assert failure("pascal", root) == f"{root}: {missing}; it holds ImageSets/, JPEGImages/, Masks/"
 
 
 def test_missing_lists_are_named(root: Path) -> None:

@@ -9,7 +9,16 @@ import pytest
 import torch
 
 from engine.evaluation.protocol import HSNET, PAPER, Protocol
-from engine.options import check_engine, default_device, make_parser, parse_flags, positive, resolve_setting, whole
+from engine.options import (
+    check_engine,
+    default_device,
+    expand_home,
+    make_parser,
+    parse_flags,
+    positive,
+    resolve_setting,
+    whole,
+)
 from engine.setting import Setting
 from util.errors import UserError
 
@@ -80,6 +89,28 @@ def test_the_reference_engine_runs_in_one_process(monkeypatch: pytest.MonkeyPatc
 def test_devices_that_are_not_there_are_one_line(name: str) -> None:
     message = failure([*ROOT, "--device", name])
     assert message.startswith(f"argument --device: {name!r} cannot be used: ")
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("--data-root=~/data", "--data-root=/home/me/data"),
+        ("--out=~", "--out=/home/me"),
+        ("~/data", "/home/me/data"),
+        ("--out=data/~/x", "--out=data/~/x"),
+        ("--refine", "--refine"),
+        ("a=~/b", "a=~/b"),
+    ],
+)
+def test_the_home_folder_is_expanded(monkeypatch: pytest.MonkeyPatch, word: str, expected: str) -> None:
+    """Shells do not where a word begins with a flag."""
+    monkeypatch.setenv("HOME", "/home/me")
+    assert expand_home(word) == expected
+
+
+def test_flags_are_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert make_parser("").parse_args(["--data-root=~/x"]).data_root == "/home/me/x"
 
 
 def test_data_root_is_required() -> None:

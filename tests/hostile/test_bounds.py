@@ -207,7 +207,7 @@ def test_segmentations(segmentation: Any, says: str) -> None:
 
 
 def test_sizes_of_coco_s_images(tmp_path: Path) -> None:
-    instances = coco_masks.Instances({"a": (1, most_pixels() + 1)}, {}, {})
+    instances = coco_masks.Instances({"a": (1, most_pixels() + 1)}, {}, {}, [])
     line = line_of(lambda: coco_masks.make_masks(instances, tmp_path, workers=0))
     assert line.startswith(f"{tmp_path / 'a.png'}: cannot be made, the instances JSON is damaged: an image of ")
 

@@ -9,6 +9,7 @@ import pytest
 
 from dataset.hsnet import read_class_lists
 from dataset.images import read_mask
+from dataset.index import read_object
 from dataset.lists import read_lines
 from dataset.prepare.verify import examine
 from dataset.provenance import read_name
@@ -29,7 +30,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "fold.json": read_class_lists,
     "fold.pkl": read_class_lists,
     "mask.png": read_mask,
-    "header.png": lambda path: examine(str(path), str(path), False, frozenset((0,)), quick=True),
+    "header.png": lambda path: examine(str(path), str(path), read_object, quick=True),
     "list.txt": lambda path: read_lines(path, "make it"),
     "episodes.json": load_episodes,
 }

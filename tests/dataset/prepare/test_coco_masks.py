@@ -139,6 +139,8 @@ DAMAGED: dict[str, Any] = {
     "a point nowhere": [[1.0, 1.0, 4.0, 1.0, float("nan"), 3.0]],
     "a point far away": [[1.0, 1.0, 4.0, 1.0, 1e9, 3.0]],
     "an odd number of coordinates": [[1.0, 1.0, 3.0, 1.0, 3.0, 3.0, 2.0]],
+    "a flat list": [1.0, 1.0, 3.0, 1.0, 3.0, 3.0],
+    "a flat list of two points": [1.0, 1.0, 3.0, 1.0],
     "points in pairs": [[[1, 1], [3, 1], [3, 3]]],
     "no counts": {"size": [4, 6]},
     "text": "polygon",
@@ -208,19 +210,79 @@ def without(where: str, key: str) -> dict[str, Any]:
     return whole
 
 
+def content_without(name: str) -> dict[str, Any]:
+    return {key: value for key, value in content().items() if key != name}
+
+
+def test_annotations_that_are_left_out_are_counted(tmp_path: Path) -> None:
+    whole = content()
+    whole["annotations"] += [
+        {"id": 3, "image_id": 71, "category_id": 90, "segmentation": box(0, 0, 1, 1)},
+        {"id": 4, "image_id": 70, "category_id": 90, "segmentation": [[1, 1, 4, 1]]},
+        {"id": 5, "image_id": 70, "category_id": 90, "segmentation": []},
+    ]
+    path = write(tmp_path / "instances.json", whole)
+    instances = read_instances(path)
+    assert instances.notes == [
+        f"{path}: 1 annotations left out, of images that it does not list: annotation 3 of image 71",
+        f"{path}: 2 annotations left out, of fewer than three points, which enclose nothing: annotation 4, ...",
+    ]
+    assert read_instances(write(tmp_path / "whole.json", content())).notes == []
+    first, second = (paint(made.annotations["COCO_val2014_000000000070"], (4, 6), made.classes) for made in (
+        instances, read_instances(tmp_path / "whole.json"),
+    ))  # fmt: skip
+    assert first.tolist() == second.tolist()
+
+
 WRONG: dict[str, tuple[Any, str]] = {
     "missing": (None, "no such file; unpack COCO's annotations_trainval2014.zip there"),
     "truncated": (json.dumps(content())[:-40], "damaged or not COCO's instances, unpack it again"),
     "empty": ("", "damaged or not COCO's instances"),
-    "a list": ([], "damaged or not COCO's instances"),
-    "captions": ({"images": [], "annotations": []}, "damaged or not COCO's instances"),
+    "a list": ([], "a list, not annotations of COCO; COCO's instances are wanted"),
+    "text alone": ('"instances"', "not annotations of COCO"),
+    "no categories": ({"images": [], "annotations": []}, "has no categories; COCO's instances are wanted"),
+    "images of the test": (content_without("annotations"), "has no annotations, as a list of test images"),
+    "annotations that are no list": (content(annotations={}), "one of images, annotations, categories is no list"),
+    "results": ([{"image_id": 70, "category_id": 1, "score": 0.5}], "a list of results, which a detector wrote"),
+    "captions": (
+        {**content_without("categories"), "annotations": [{"id": 1, "image_id": 70, "caption": "A cat."}]},
+        "COCO's captions, not instances",
+    ),
+    "panoptic": (
+        content(annotations=[{"image_id": 70, "segments_info": [], "file_name": "70.png"}]),
+        "COCO's panoptic annotations, not instances",
+    ),
+    "keypoints": (content(categories=[{"id": 1, "keypoints": ["nose"]}]), "COCO's keypoints of persons"),
+    "stuff": (
+        content(categories=[{"id": id_, "supercategory": "sky-stuff"} for id_ in range(92, 184)]),
+        "92 categories, COCO has 80; COCO's stuff",
+    ),
+    "boxes": (content(annotations=[{"id": 1, "image_id": 70, "category_id": 1, "bbox": [0, 0, 1, 1]}]), "boxes alone"),
     "twenty categories": (content(categories=[{"id": id_} for id_ in range(1, 91)]), "90 categories, COCO has 80"),
-    "an unknown image": (changed("annotations", 1, image_id=71), r"damaged or not COCO's instances.*71"),
+    "unknown images alone": (
+        content(images=[{"id": "70", "file_name": "a.jpg", "height": 4, "width": 6}]),
+        "no annotation is of an image that the file lists, the first is annotation 1 of image 70",
+    ),
     "an unknown category": (changed("annotations", 1, category_id=12), "annotation 2 is of category 12"),
-    "no segmentation": (without("annotations", "segmentation"), "damaged .*segmentation"),
+    "no segmentation": (without("annotations", "segmentation"), "damaged .*: annotation 1 has no segmentation"),
+    "null for a segmentation": (changed("annotations", 1, segmentation=None), "annotation 2 has no segmentation"),
+    "no id": (without("annotations", "id"), "annotation number 1 has no id"),
+    "no image_id": (without("annotations", "image_id"), "annotation 1 has no image_id"),
+    "no category_id": (without("annotations", "category_id"), "annotation 1 has no category_id"),
+    "an annotation of text": (
+        content(annotations=[content()["annotations"][0], "b"]),
+        "annotation number 2 is no entry",
+    ),
+    "an image without an id": (without("images", "id"), "image number 1 has no id"),
+    "an image without a name": (without("images", "file_name"), "image 70 has no file_name"),
+    "a category without an id": (without("categories", "id"), "category number 1 has no id"),
+    "a category twice": (changed("categories", 1, id=90), "only 79 categories have an id of their own"),
     "no height": (without("images", "height"), "damaged .*height"),
     "height of text": (changed("images", 0, height="tall"), "damaged .*tall"),
-    "a path for a name": (changed("images", 0, file_name=".."), "damaged .*a file_name leads out of its folder"),
+    "a path for a name": (
+        changed("images", 0, file_name=".."),
+        "damaged .*image 70: its file_name leads out of its folder",
+    ),
     "endless height": (changed("images", 0, height=float("inf")), "damaged"),
 }
 

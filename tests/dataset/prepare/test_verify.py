@@ -48,6 +48,10 @@ def relabel(path: Path, old: int, new: int) -> None:
     Image.fromarray(labels).save(path)
 
 
+def binarise(path: Path, value: int = 255) -> None:
+    Image.fromarray((read_mask(path) > 0).astype("uint8") * value).save(path)
+
+
 def remove_class(folder: Path, cls: int) -> None:
     for path in folder.iterdir():
         relabel(path, cls, 0)
@@ -130,6 +134,18 @@ PASCAL: dict[str, tuple[Damage, list[str]]] = {
         lambda root: relabel(mask(root), 0, 21),
         [rf"labels: .*/{LAST}\.png: holds \[21\], which is no class, background or 255$"],
     ),
+    "binary masks": (
+        lambda root: [binarise(path) for path in (root / "SegmentationClassAug").iterdir()],
+        [r"labels: .*/SegmentationClassAug: no mask of the list holds another value than 0 and 255: these tell an "],
+    ),
+    "binary masks of another value": (
+        lambda root: [binarise(path, 128) for path in (root / "SegmentationClassAug").iterdir()],
+        [r"labels: .*/SegmentationClassAug: no mask of the list holds another value than 0 and 128: these tell an "],
+    ),
+    "empty masks": (
+        lambda root: [binarise(path, 0) for path in (root / "SegmentationClassAug").iterdir()],
+        [r"labels: .*/SegmentationClassAug: no mask of the list holds another value than 0: these tell an "],
+    ),
     "empty list": (lambda root: rewrite(listed(root), []), [r"list or folder: .*/val\.txt: the list is empty$"]),
     "listed twice": (
         lambda root: rewrite(listed(root), [*lines(listed(root))[:-1], LAST, LAST]),
@@ -149,11 +165,11 @@ PASCAL: dict[str, tuple[Damage, list[str]]] = {
     ),
     "no images": (
         lambda root: shutil.rmtree(root / "JPEGImages"),
-        [r"list or folder: .*: no folder JPEGImages; "] * 2,
+        [r"list or folder: .*: no folder JPEGImages; .*; it holds ImageSets/, "] * 2,
     ),
     "no masks": (
         lambda root: shutil.rmtree(root / "SegmentationClassAug"),
-        [r"list or folder: .*: no folder SegmentationClassAug \(or SegmentationClass\) with the masks$"] * 2,
+        [r"list or folder: .*: no folder SegmentationClassAug \(or SegmentationClass\) with the masks; it holds "] * 2,
     ),
     "no lists": (lambda root: shutil.rmtree(root / "ImageSets"), [r"list or folder: .*/val\.txt: no such list, "] * 2),
     "no image of a class": (
@@ -332,7 +348,7 @@ def test_the_json(toy_copy: Path, tmp_path: Path) -> None:
     out = tmp_path / "new folder" / "found.json"
     assert verify(toy_copy, "pascal", "--shot", "1", "--json", str(out)) == 1
     found = json.loads(out.read_text())
-    assert found.keys() == {"root", "splits", "folds", "findings"}
+    assert found.keys() == {"root", "splits", "folds", "findings", "notes"}
     assert found["root"] == str(toy_copy.resolve())
     assert found["splits"][1] == {
         "split": "val", "listed": 40, "images": 40, "masks": 40, "pairs": 40, "sides": "129-129", "faults": 1,

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from dataset import DATASETS, Coco, Fss, Pascal
+from dataset.fss import CLASS_LISTS
 from dataset.hsnet import GENERATED, is_generated, read_class_lists, read_pairs
 from dataset.prepare.write_lists import (
     derive_fss_lists,
@@ -115,10 +116,10 @@ def test_one_bad_list_and_nothing_is_written(
 def test_lists_that_were_made_from_masks_are_not_imported(toy_fss: Path, tmp_path: Path) -> None:
     """They would lose the mark that they are not HSNet's."""
     made = tmp_path / "made"
-    (path,) = generate_lists(Fss(toy_fss), made)
+    path = generate_lists(Fss(toy_fss), made)[0]
     before = path.read_bytes()
     with pytest.raises(
-        UserError, match=r"test\.txt: was made from masks by prepare\.py splits; name the data/splits of "
+        UserError, match=r"trn\.txt: was made from masks by prepare\.py splits; name the data/splits of "
     ):
         import_lists(made, made)
     assert path.read_bytes() == before
@@ -213,8 +214,10 @@ def test_a_generated_list_of_coco_may_lack_classes(tmp_path: Path) -> None:
 
 def test_generated_lists_of_fss(toy_fss: Path, tmp_path: Path) -> None:
     generate_lists(Fss(toy_fss), tmp_path / "out")
-    listed = Fss(toy_fss).read_class_list("test")
-    assert contents(tmp_path / "out") == {"fss/test.txt": "\n".join((f"# {GENERATED}", *listed, ""))}
+    listed = {file: Fss(toy_fss).read_class_list(split) for split, file in CLASS_LISTS.items()}
+    assert contents(tmp_path / "out") == {
+        f"fss/{file}": "\n".join((f"# {GENERATED}", *names, "")) for file, names in listed.items()
+    }
     assert is_generated(Fss.hsnet_list(tmp_path / "out", None))
     assert len(Fss.plan_hsnet(tmp_path / "out", None, 5)) == 50
 
