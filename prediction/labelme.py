@@ -129,8 +129,8 @@ def _draw_shape(canvas: Image.Image, value: int, shape: dict[str, Any], points: 
         raise ValueError(f"a shape of type {kind!r:.60}")
     least, most = POINTS[kind]
     radius = POINT_RADIUS if kind == "point" else math.dist(*points) if kind == "circle" and len(points) == 2 else 0
-    if not least <= len(points) <= most or radius > WIDEST:
-        raise ValueError(f"a {kind} with the points {str(shape.get('points'))[:60]}")
+    if not least <= len(points) <= most or radius > WIDEST or (kind == "circle" and radius == 0):
+        raise ValueError(f"a shape of type {kind!r} with the points {str(shape.get('points'))[:60]}")
     draw = ImageDraw.Draw(canvas)
     if kind == "mask":
         corner, size = _find_box(points)
