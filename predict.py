@@ -8,8 +8,8 @@ One to five supports are usual; more are better. The program finds a mask beside
 or NAME.json. --mask names masks elsewhere, in the order of the supports. A mask is one of two:
   PNG     every non-zero pixel belongs to the object (in RGB, every pixel that is not black); with --label N the pixels
           of value N do, and 255 is neither object nor background
-  JSON    LabelMe's: polygons, rectangles and circles; with --label NAME only those of this label (PNG masks of other
-          supports then keep all their pixels)
+  JSON    LabelMe's: all shapes, but _background_ and __ignore__; with --label NAME only those of this label (PNG masks
+          of other supports then keep all their pixels)
 Images may have an EXIF orientation, be grey or have 16 bits; transparent ones are put on white. A query is a file, a
 folder (all its images but the supports' masks) or a quoted pattern. All files are opened before the first is segmented.
 

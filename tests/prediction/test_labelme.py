@@ -82,7 +82,7 @@ CORNER = png([[1, 0], [1, 255]])  # one of LabelMe's has 0 and 1
         ([LINE, shape("_background_", "rectangle", (1, 0), (1, 0))], None, [1, 0, 1, 0, 0]),
         ([LINE, shape("__ignore__", "rectangle", (1, 0), (1, 0))], None, [1, 255, 1, 0, 0]),
         ([shape("__ignore__", "rectangle", (1, 0), (3, 0)), LINE], None, [1, 1, 1, 255, 0]),
-        ([DOG, LINE, shape("__ignore__", "rectangle", (2, 0), (3, 0))], "dog", [0, 0, 255, 255, 0]),
+        ([DOG, CAT, shape("__ignore__", "rectangle", (1, 0), (1, 0))], "dog", [0, 255, 1, 0, 0]),
         ([LINE, shape("_background_", "rectangle", (1, 0), (1, 0))], "_background_", [0, 1, 0, 0, 0]),
         ([mask(CORNER, (1, 0), (2, 1))], None, [0, 1, 0, 0, 0]),
         ([mask(CORNER, (0.9, -1.0), (1.9, 0.0))], None, [1, 1, 0, 0, 0]),
