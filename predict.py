@@ -11,8 +11,8 @@ or NAME.json, in any case of letters. --mask names masks elsewhere, in the order
           127 beside the brightest: cut half way between the darkest and the brightest; what is opaque, where parts are
           transparent; with --label N the pixels of value N, with '#rrggbb' of a colour, with a name those of a class
           by the labelmap.txt beside the mask's folder, or of VOC's colours
-  JSON    LabelMe's: polygons, rectangles and circles; with --label NAME only those of this label (PNG masks of other
-          supports then keep all their pixels)
+  JSON    LabelMe's: all shapes, but _background_ and __ignore__; with --label NAME only those of this label (PNG masks
+          of other supports then keep all their pixels)
 Images are JPEG, PNG, TIFF, WebP, AVIF, BMP, GIF, JPEG 2000 or PPM, and HEIC after pip install pillow-heif. They may
 have an EXIF orientation, be grey or have 16 bits; transparent ones are put on white. A query is a file, a folder (all
 its images but masks) or a quoted pattern; a note counts what is passed over. All files are opened before the first is

@@ -245,8 +245,8 @@ DAMAGED = "damaged or not an image, fetch it again ("
 BAD_MASKS: dict[str, tuple[Callable[[Path], object], str]] = {
     "none": (lambda path: None, NO_MASK),
     "a pipe": (os.mkfifo, NO_MASK),  # it would be waited for without end
-    "text": (lambda path: path.write_bytes(b"<html>"), DAMAGED),
-    "empty": (lambda path: path.write_bytes(b""), DAMAGED),
+    "text": (lambda path: path.write_bytes(b"<html>"), "not read, it is a web page; fetch the image itself"),
+    "empty": (lambda path: path.write_bytes(b""), "empty; fetch it again"),
     "truncated": (lambda path: (paint(path, WHOLE), path.write_bytes(path.read_bytes()[:300])), DAMAGED),
     **{
         mode: (

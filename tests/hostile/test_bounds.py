@@ -31,7 +31,8 @@ from engine.training.state import Training, check_counts, load_training, save_tr
 from engine.training.trainer import make_optimizer, restore_optimizer
 from model import build_model
 from prediction.files import check_image, read_image
-from prediction.masks import draw_shapes, read_labelme, read_object
+from prediction.labelme import draw_shapes, read_labelme
+from prediction.masks import read_object
 from util.errors import UserError
 from util.files import read_json
 from util.launch import LONGEST, command
@@ -215,18 +216,23 @@ def test_sizes_of_coco_s_images(tmp_path: Path) -> None:
 SHAPES: dict[str, tuple[list[dict[str, Any]], str]] = {
     "a wide circle": (
         [{"shape_type": "circle", "points": [[0, 0], [1e6, 0]]}],
-        "damaged: a circle with the points [[0, 0], [1000000.0, 0]]; draw it again in LabelMe",
+        "no shape of the object can be drawn: a shape of type 'circle' with the points [[0, 0], [1000000.0, 0]]; draw "
+        "it in LabelMe as polygon, rectangle, circle, line, point or mask",
     ),
     "many points": (
         [{"points": [[0, 0]] * 50_001}] * 2,
         "its shapes have more than 100000 points; save the mask as PNG",
+    ),
+    "many masks": (
+        [{"shape_type": "mask", "points": [[0, 0], [20_000, 20_000]]}] * 2,
+        "its masks have more than 536870912 pixels; save them as one PNG",
     ),
 }
 
 
 @pytest.mark.parametrize(("shapes", "says"), SHAPES.values(), ids=SHAPES)
 def test_shapes(shapes: list[dict[str, Any]], says: str) -> None:
-    assert line_of(lambda: draw_shapes("a.json", (500, 400), shapes)) == f"a.json: {says}"
+    assert line_of(lambda: draw_shapes("a.json", (500, 400), [(1, x) for x in shapes])) == f"a.json: {says}"
 
 
 # Files of weights

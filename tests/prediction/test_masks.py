@@ -1,4 +1,4 @@
-"""A user's masks: PNGs of every kind, LabelMe's shapes, and which way round they belong to their image."""
+"""A user's masks: PNGs of every kind, and which way round masks belong to their image."""
 
 from __future__ import annotations
 
@@ -112,53 +112,6 @@ def test_shapes_turn_with_their_image_and_a_mask_has_its_own_orientation(tmp_pat
         assert read_support(tmp_path / "image.png", tmp_path / mask)[1].tolist() == FIVE
 
 
-# LabelMe
-
-CAT, DOG = shape("cat", "rectangle", (0, 0), (0, 0)), shape("dog", "rectangle", (2, 0), (2, 0))
-LINE = shape("leash", "line", (0, 0), (2, 0))
-INSIDE = shape("a", "rectangle", (1, 1), (2, 2))
-
-
-def test_a_polygon_by_hand(tmp_path: Path) -> None:
-    triangle = shape("a", "polygon", (1, 1), (5, 1), (1, 5))
-    assert found(tmp_path, labelme(triangle), size=(8, 6)) == [
-        [0, 0, 0, 0, 0, 0, 0, 0],
-        [0, 1, 1, 1, 1, 1, 0, 0],
-        [0, 1, 1, 1, 1, 0, 0, 0],
-        [0, 1, 1, 1, 0, 0, 0, 0],
-        [0, 1, 1, 0, 0, 0, 0, 0],
-        [0, 1, 0, 0, 0, 0, 0, 0],
-    ]
-
-
-def test_rectangles_and_circles_by_hand(tmp_path: Path) -> None:
-    wide, high = shape("a", "rectangle", (4, 2), (1, 1)), shape("a", "rectangle", (6, 3), (7, 3), (7, 5), (6, 5))
-    assert found(tmp_path, labelme(wide, high), size=(8, 6)) == [
-        [0, 0, 0, 0, 0, 0, 0, 0],
-        [0, 1, 1, 1, 1, 0, 0, 0],
-        [0, 1, 1, 1, 1, 0, 0, 0],
-        [0, 0, 0, 0, 0, 0, 1, 1],
-        [0, 0, 0, 0, 0, 0, 1, 1],
-        [0, 0, 0, 0, 0, 0, 1, 1],
-    ]
-    circle = np.array(found(tmp_path, labelme(shape("a", "circle", (3, 3), (3, 5))), size=(8, 6)))
-    rows, columns = np.nonzero(circle)
-    assert circle[3, 1:6].all()
-    assert circle[1:6, 3].all()
-    assert ((rows - 3) ** 2 + (columns - 3) ** 2).max() <= 2.5**2
-
-
-def test_a_label_is_a_shape_s_name(tmp_path: Path) -> None:
-    assert found(tmp_path, labelme(CAT, DOG, size=(3, 1)), size=(3, 1)) == [[1, 0, 1]]
-    assert found(tmp_path, labelme(CAT, DOG, LINE, size=(3, 1)), "dog", size=(3, 1)) == [[0, 0, 1]]
-
-
-@pytest.mark.parametrize("size", [{}, {"imageWidth": 3, "imageHeight": None}, {"imageWidth": "3", "imageHeight": 2}])
-def test_a_file_without_a_size_or_a_type_is_of_its_image(tmp_path: Path, size: dict[str, Any]) -> None:
-    old = {"shapes": [{"label": "a", "points": [[0, 0], [1, 0], [0, 1]]}], **size}
-    assert found(tmp_path, old, size=(3, 2)) == [[1, 1, 0], [1, 0, 0]]
-
-
 # Refusals
 
 COLOURED = Image.fromarray(np.array([[(1, 2, 3)]], np.uint8))
@@ -173,21 +126,6 @@ COLOURED = Image.fromarray(np.array([[(1, 2, 3)]], np.uint8))
         (Image.new("L", (3, 2)), None, (3, 2), r"png: marks no object; mark it, or leave the support out$"),
         (Image.fromarray(MASK), None, (2, 3), r"png: mask of 3x2 pixels for an image of 2x3, .*/image\.png; replace"),
         (Image.fromarray(MASK), None, (30, 20), r"png: mask of 3x2 pixels for an image of 30x20, .*; replace one of"),
-        ('{"shapes": [', None, (8, 6), r"json: not JSON, or damaged \(.*\); save it again in LabelMe$"),
-        ([1, 2], None, (8, 6), r"json: not a LabelMe file, it holds no list of shapes; save it in LabelMe$"),
-        ({"images": [], "annotations": []}, None, (8, 6), r"json: not a LabelMe file"),
-        (labelme(), None, (8, 6), r"json: marks no object; mark it, or leave the support out$"),
-        (labelme(CAT, DOG, CAT), "cow", (8, 6), r"json: no shape has --label cow; it holds cat, dog$"),
-        (labelme(CAT, LINE), None, (8, 6), r"json: holds a shape of type 'line'; polygons, rectangles and circles"),
-        (labelme(INSIDE, size=(80, 60)), None, (8, 6), r"json: mask of 80x60 pixels for an image of 8x6"),
-        (
-            labelme(shape("a", "polygon", (1, 1), (2, 2))),
-            None,
-            (8, 6),
-            r"json: damaged: a polygon with the points \[\[1, 1\], \[2, 2\]\]; draw it again in LabelMe$",
-        ),
-        (labelme({**INSIDE, "points": None}), None, (8, 6), r"json: damaged: a rectangle with the points None; draw"),
-        (labelme(shape("a", "rectangle", (1, float("nan")), (2, 2))), None, (8, 6), r"json: damaged: a rectangle"),
     ],
 )
 def test_masks_that_cannot_be_used(tmp_path: Path, mask: Any, label: str, size: tuple[int, int], says: str) -> None:
