@@ -252,6 +252,7 @@ def test_fss_classes_are_compared_by_name(
 # HSNet's protocol on lists made from masks
 
 
+@pytest.mark.usefixtures("small_squares")
 @pytest.mark.parametrize(
     ("name", "file", "shown"),
     [

@@ -29,6 +29,7 @@ from model.matching import resize
 from tests.engine.evaluation.test_planned import same_but_for_ties
 from tests.files import CHECKOUT, PIXELS, OneLine, write
 from tests.hostile.children import in_two_processes
+from tests.tiny import Tiny
 from util.errors import UserError
 
 timm = pytest.importorskip("timm")
@@ -303,17 +304,11 @@ def ends(out: Path) -> tuple[dict[str, torch.Tensor], str]:
     return state.state_dict, history.read_text()
 
 
-class Drawing(torch.nn.Module):
+class Drawing(Tiny):
     """Drops half of the features in training: what it draws must not depend on where a run was cut off."""
 
-    channels, stride = 8, 8
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layers = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 8, stride=8), torch.nn.Dropout(0.5))
-
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.layers(images)
+        return torch.nn.functional.dropout(super().forward(images), training=self.training)
 
 
 def test_resumed_bit_for_bit(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
