@@ -101,24 +101,10 @@ def test_saved_episodes_and_hsnets_protocol_say_whose_checkpoint_is_looked_for(
     assert line.startswith(f"error: {tmp_path / 'models' / 'coco_interleaved' / 'fold_1'}: no such checkpoint")
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        "",
-        "[]",
-        '{"format": "other"}',
-        '{"format": "ssp-episodes-1", "dataset": "pascal", "fold": 0, "shot": 1, "protocol": "ssp", '
-        '"seeds": {"0": []}}',
-        '{"format": "ssp-episodes-1", "dataset": "pascal", "fold": 0, "shot": 2, "protocol": "ssp", '
-        '"seeds": {"0": [["a", 1, ["b"]]]}}',
-    ],
-)
-def test_episodes_from_another_file(
-    toy: Path, checkpoint: Path, tmp_path: Path, one_line_error: OneLine, content: str
-) -> None:
-    write(tmp_path / "e.json", content)
-    line = one_line_error(testing.main, flags(toy, checkpoint, "--episodes-from", tmp_path / "e.json"))
-    assert line == f"error: {tmp_path / 'e.json'}: not a list of episodes that --save-episodes wrote"
+def test_episodes_from_another_file(toy: Path, checkpoint: Path, tmp_path: Path, one_line_error: OneLine) -> None:
+    path = write(tmp_path / "e.json", "[]")
+    line = one_line_error(testing.main, flags(toy, checkpoint, "--episodes-from", path))
+    assert line == f"error: {path}: not a list of episodes that --save-episodes wrote"
 
 
 @pytest.mark.parametrize(
