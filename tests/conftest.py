@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import dataset.samples
 import prepare
 from dataset.prepare.toy import make_coco, make_fss, make_pascal, scene
 from dataset.transform import normalise
@@ -97,6 +98,14 @@ def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("calibrated") / "random.ckpt"
     save_checkpoint(path, Checkpoint(net.state_dict(), {"refine": True}))
     return path
+
+
+@pytest.fixture
+def small_squares(monkeypatch: pytest.MonkeyPatch) -> None:
+    """HSNet's protocol resizes images to squares of 97 pixels, in place of 400."""
+    whole_image = dataset.samples.whole_image
+    small = lambda images, image, side: whole_image(images, image, side and 97)  # noqa: E731
+    monkeypatch.setattr(dataset.samples, "whole_image", small)
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from PIL import Image
 import main as training
 import test as testing
 from dataset import open_fold
-from engine.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, save_weights
+from engine.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from model import build_model
 from tests.files import CHECKOUT, OneLine
 
@@ -67,32 +67,14 @@ LAST = "toy_00099"  # of the val list, and made a training image by the damages 
 
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no root": (shutil.rmtree, r"VOC2012: no such folder; the data root must be"),
-    "no images": (lambda root: shutil.rmtree(root / "JPEGImages"), r"VOC2012: no folder JPEGImages; the data root"),
-    "no masks": (
-        lambda root: shutil.rmtree(root / "SegmentationClassAug"),
-        r"VOC2012: no folder SegmentationClassAug \(or SegmentationClass\)",
-    ),
-    "no lists": (lambda root: shutil.rmtree(root / "ImageSets"), r"ImageSets/val\.txt: no such list"),
     "empty lists": (listed, r"ImageSets/(train|val)\.txt: the list is empty"),
-    "unknown ids": (
-        lambda root: listed(root, "toy_00001", "nobody"),
-        r"JPEGImages/nobody\.jpg: no such image, but the list of pascal (train|val) names it",
-    ),
     "image missing": (
         lambda root: (root / "JPEGImages" / f"{LAST}.jpg").unlink(),
         rf"{LAST}\.jpg: no such image, but the list of pascal val names it",
     ),
-    "mask missing": (
-        lambda root: (root / "SegmentationClassAug" / f"{LAST}.png").unlink(),
-        rf"{LAST}\.png: no such mask, but the list of pascal val names it",
-    ),
     "images truncated": (
         lambda root: truncate_all(root / "JPEGImages"),
         r"JPEGImages/toy_\d+\.jpg: damaged or not an image, fetch it again",
-    ),
-    "mask corrupt": (
-        lambda root: (root / "SegmentationClassAug" / f"{LAST}.png").write_bytes(b"<html>"),
-        rf"SegmentationClassAug/{LAST}\.png: damaged or not an image, fetch it again",
     ),
     "mask in colour": (
         lambda root: Image.new("RGB", (129, 129), "#010203").save(root / "SegmentationClassAug" / f"{LAST}.png"),
@@ -257,20 +239,6 @@ def test_a_checkpoint_of_another_network(
     assert line == f"its {flag[2:]} is {found}, not {value}; leave {flag} out"
 
 
-def test_a_checkpoint_with_missing_keys(
-    toy: Path, tmp_path: Path, weights: dict[str, torch.Tensor], one_line_error: OneLine
-) -> None:
-    path = tmp_path / "w.pth"
-    save_weights(path, {key: value for key, value in weights.items() if not key.startswith("layer1.0.bn")})
-    line = refused(toy, one_line_error, path, "--fold", "0")
-    assert line == "15 of 270 keys are missing, layer1.0.bn1.bias the first"
-
-
-def test_a_truncated_checkpoint(toy: Path, checkpoint: Path, one_line_error: OneLine) -> None:
-    checkpoint.write_bytes(checkpoint.read_bytes()[:-1000])
-    assert "truncated" in refused(toy, one_line_error, checkpoint)
-
-
 class Hostile:
     """Unpickled, it creates a file."""
 
@@ -298,17 +266,6 @@ def test_a_missing_checkpoint(toy: Path, tmp_path: Path, one_line_error: OneLine
     folder = tmp_path / "out" / "models" / "pascal" / "fold_2"
     assert one_line_error(testing.main, argv).startswith(f"error: {folder}: no such checkpoint or folder")
     assert not (tmp_path / "out").exists()
-
-
-def test_a_folder_without_and_with_several_checkpoints(
-    toy: Path, tmp_path: Path, checkpoint: Path, one_line_error: OneLine
-) -> None:
-    folder = tmp_path / "folder"
-    folder.mkdir()
-    assert refused(toy, one_line_error, folder).startswith("holds no *.pth or *.ckpt")
-    for name in ("a.ckpt", "b.ckpt"):
-        shutil.copy(checkpoint, folder / name)
-    assert refused(toy, one_line_error, folder).startswith("holds 2 checkpoints (a.ckpt, b.ckpt)")
 
 
 def test_a_process_ends_with_one_line_and_code_2(tmp_path: Path) -> None:

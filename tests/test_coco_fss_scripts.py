@@ -252,6 +252,7 @@ def test_fss_classes_are_compared_by_name(
 # HSNet's protocol on lists made from masks
 
 
+@pytest.mark.usefixtures("small_squares")
 @pytest.mark.parametrize(
     ("name", "file", "shown"),
     [
@@ -291,17 +292,6 @@ def test_hsnets_protocol_on_generated_lists(
 
 
 NEEDS_ORDER = "--dataset coco needs --class-order: contiguous (the paper's own) or interleaved (HSNet's)"
-
-
-@pytest.mark.parametrize(
-    ("flags", "says"), [("--dataset coco", NEEDS_ORDER), ("--dataset fss", "{}/splits/trn.txt: no such list; ")]
-)
-def test_flags_of_training_that_do_not_fit(
-    toy_coco: Path, tmp_path: Path, quick: list[str], one_line_error: OneLine, flags: str, says: str
-) -> None:
-    argv = ["--data-root", str(toy_coco), "--out", str(tmp_path / "out"), *quick, *flags.split()]
-    assert one_line_error(training.main, argv).startswith(f"error: {says.format(toy_coco)}")
-    assert not (tmp_path / "out").exists()
 
 
 def test_an_old_checkpoint_without_a_class_order_needs_it(

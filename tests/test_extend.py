@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,6 +28,8 @@ from model import SSP, FewShotNetwork, build_model, calibrate_batch_norms, match
 from model.matching import resize
 from tests.engine.evaluation.test_planned import same_but_for_ties
 from tests.files import CHECKOUT, PIXELS, OneLine, write
+from tests.hostile.children import in_two_processes
+from tests.tiny import Tiny
 from util.errors import UserError
 
 timm = pytest.importorskip("timm")
@@ -64,7 +63,7 @@ def named(examples: Path) -> dict[str, tuple[str, str]]:
     return {**of_timm, "backbone": ("ssp", backbone), "head": (head, TIMM), "both": (head, backbone)}
 
 
-KINDS = (*FAMILIES, "backbone", "head", "both")
+PLANNED = [*((kind, 2) for kind in (*FAMILIES, "backbone", "head", "both")), ("head", 1)]
 
 
 def network(names: tuple[str, str]) -> FewShotNetwork:
@@ -91,12 +90,11 @@ def all_flags(toy: Path, out: Path, names: tuple[str, str], *more: str) -> list[
     return [*where, *refine, *SHORT.split(), *more]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("shot", [1, 2])
+@pytest.mark.parametrize(("kind", "shot"), PLANNED)
 def test_planned_equals_plain(toy: Path, named: dict[str, tuple[str, str]], kind: str, shot: int) -> None:
     """Logits of all episodes of one query within 1e-4 of the largest, and the same pixels but for ties."""
     fold, net = open_fold("pascal", toy, 0), network(named[kind])
-    episodes = plan_episodes(class_index(fold.test.images, 1), fold.test.classes, shot, 0, 12)
+    episodes = plan_episodes(class_index(fold.test.images, 1), fold.test.classes, shot, 0, 8)
     of_query = [episode._replace(query=episodes[0].query, cls=episodes[0].cls) for episode in episodes[:3]]
     with torch.inference_mode():
         expected, pairs = [], []
@@ -254,13 +252,12 @@ def trained(
     return train
 
 
-@pytest.mark.parametrize("kind", [FAMILIES[0], "backbone", "head", "both"])
+@pytest.mark.parametrize(("kind", "start"), [("backbone", "Mobile_1shot_"), ("head", "Parts_timm_resnet10t_1shot_")])
 def test_from_training_to_both_protocols(
-    toy: Path, named: dict[str, tuple[str, str]], trained: Callable[[str], Path], kind: str, tmp_path: Path
+    toy: Path, named: dict[str, tuple[str, str]], trained: Callable[[str], Path], kind: str, start: str, tmp_path: Path
 ) -> None:
     best = trained(kind)
-    start = {FAMILIES[0]: "timm_tf_efficientnet_lite0", "backbone": "Mobile", "head": "Parts_timm_resnet10t"}
-    assert best.name.startswith(f"{start.get(kind, 'Parts_Mobile')}_1shot_")
+    assert best.name.startswith(start)
     history = (best.parent / f"{load_training(next(best.parent.glob('*.last'))).name}.history.jsonl").read_text()
     assert len(history.splitlines()) == 2
     info = load_checkpoint(best).info
@@ -274,12 +271,12 @@ def test_from_training_to_both_protocols(
 
     listed = [f"{name}__{cls:02d}" for cls in (1, 2) for name in open_fold("pascal", toy, 0).test.images.ids[:4]]
     write(tmp_path / "splits" / "pascal" / "val" / "fold0.txt", "\n".join(listed))
-    hsnet = ["--protocol", "hsnet", "--splits", str(tmp_path / "splits"), "--episodes", "6"]
+    hsnet = ["--protocol", "hsnet", "--splits", str(tmp_path / "splits"), "--episodes", "4"]
     planned, plain = (testing.main([*tested, *hsnet, "--engine", engine]) for engine in ("planned", "plain"))
     assert planned["miou"] == pytest.approx(plain["miou"], abs=PIXELS)
 
 
-@pytest.mark.parametrize("kind", [FAMILIES[0], "both"])
+@pytest.mark.parametrize("kind", ["backbone", "head"])
 def test_predict_and_explain(
     named: dict[str, tuple[str, str]], trained: Callable[[str], Path], kind: str, tmp_path: Path
 ) -> None:
@@ -307,26 +304,16 @@ def ends(out: Path) -> tuple[dict[str, torch.Tensor], str]:
     return state.state_dict, history.read_text()
 
 
-class Drawing(torch.nn.Module):
+class Drawing(Tiny):
     """Drops half of the features in training: what it draws must not depend on where a run was cut off."""
 
-    channels, stride = 8, 8
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layers = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 8, stride=8), torch.nn.Dropout(0.5))
-
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.layers(images)
+        return torch.nn.functional.dropout(super().forward(images), training=self.training)
 
 
-@pytest.mark.parametrize("kind", [FAMILIES[0], "both", "drawing", "counting"])
-def test_resumed_bit_for_bit(
-    toy: Path, named: dict[str, tuple[str, str]], kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """However it is cut off, and though steps are timed, which moves the batch norms of a head."""
-    own = {"drawing": ("ssp", f"{__file__}:Drawing"), "counting": (f"{__file__}:Counting", TIMM)}
-    names = own.get(kind) or named[kind]
+def test_resumed_bit_for_bit(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a backbone that draws and a head with batch norms, which the timing of steps moves."""
+    names = (f"{__file__}:Counting", f"{__file__}:Drawing")
     monkeypatch.setattr(forecast, "MANY_STEPS", 1)
     save, states = run_files.save_training, []
 
@@ -348,28 +335,23 @@ def test_resumed_bit_for_bit(
     assert all(torch.equal(value, its_weights[key]) for key, value in weights.items())
 
 
-@pytest.mark.parametrize("kind", [TIMM, "counting", pytest.param("timm:hrnet_w18_small", marks=pytest.mark.slow)])
-def test_two_processes_train_the_same(toy: Path, named: dict[str, tuple[str, str]], kind: str, tmp_path: Path) -> None:
-    """The losses of one process; of hrnet, timm's features leave parameters unused, which would stop the others."""
+@pytest.mark.parametrize("kind", ["counting", pytest.param("timm:hrnet_w18_small", marks=pytest.mark.slow)])
+def test_two_processes_train(toy: Path, named: dict[str, tuple[str, str]], kind: str, tmp_path: Path) -> None:
+    """Though parameters are unused, which would stop the others: a head's, and those of timm's hrnet."""
     names = (f"{__file__}:Counting", named["backbone"][1]) if kind == "counting" else ("ssp", kind)
-    more = ("--lr", "1e-5")
-    training.main(all_flags(toy, tmp_path / "one", names, *more))
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    argv = [str(CHECKOUT / "main.py"), *all_flags(toy, tmp_path / "two", names, *more)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*launch, *argv], env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    one, two = (
-        [loss for line in ends(tmp_path / name)[1].splitlines() for loss in json.loads(line)["losses"]]
-        for name in ("one", "two")
-    )
-    assert len(one) == 4
+    in_two_processes(lambda: training.main(all_flags(toy, tmp_path / "two", names, "--lr", "1e-5")))
     if kind == "counting":  # each process normalises its own part of a batch; what is tested is the first one's
         (best,) = (tmp_path / "two").rglob("*.ckpt")
         tested = ["--data-root", str(toy), "--checkpoint", str(best), *"--episodes 4 --seeds 1 --workers 0".split()]
         found = testing.main([*tested, *custom_flags(names)])
         assert found["miou"] == pytest.approx(json.loads(best.with_suffix(".json").read_text())["miou"], abs=PIXELS)
         return
+    training.main(all_flags(toy, tmp_path / "one", names, "--lr", "1e-5"))
+    one, two = (
+        [loss for line in ends(tmp_path / name)[1].splitlines() for loss in json.loads(line)["losses"]]
+        for name in ("one", "two")
+    )
+    assert len(one) == 4
     assert two == pytest.approx(one, rel=1e-4)
 
 
@@ -411,7 +393,7 @@ def test_pretrained_files(
     weights["own"] = load_class(named["backbone"][1])().state_dict()
     for name, state in weights.items():
         torch.save(state, tmp_path / f"{name}.pth")
-    frozen = ("--frozen", "--episode", "0")
+    frozen = ("--frozen", "--episode", "0", "--test-episodes", "1")
     for name, names in (("timm", ("ssp", TIMM)), ("own", named["backbone"])):
         file = ("--pretrained", str(tmp_path / f"{name}.pth"))
         best = training.main(all_flags(toy, tmp_path / name, names, *frozen, *file))
@@ -451,48 +433,40 @@ def test_wrong_uses(toy: Path, tmp_path: Path, flags: str, says: str, one_line_e
 
 
 BACKBONE = "from torch import nn\nclass "
-CUSTOM = {
+HEAD = "from model import FewShotNetwork\nclass "
+WRONG_CODE = {
     "Broken": ("def f(:", "SyntaxError: invalid syntax (own.py, line 1)"),
     "Gone": ("Other = 1", "holds no Gone"),
     "Raises": ("raise OSError('no disk\\nat all')", "line 1: OSError: no disk"),
     "Number": ("Number = 3", "TypeError"),
     "NoBackbone": (f"{BACKBONE}NoBackbone(nn.Identity): pass", "its attribute channels is None, no number from 1 on"),
-    "Narrow": (
-        f"{BACKBONE}Narrow(nn.Identity): channels, stride = 4, 1",
-        "gives (2, 3, 96, 96), not features (2, 4, h",
-    ),
+    "Narrow": (f"{BACKBONE}Narrow(nn.Identity): channels, stride = 4, 1", "gives (2, 3, 96, 96), not features (2, 4, "),
     "Flat": (f"{BACKBONE}Flat(nn.Flatten): channels, stride = 3, 8", "gives (2, 27648), not features (2, 3, h, w)"),
     "Silent": (f"{BACKBONE}Silent(nn.Identity): channels = 3", "Silent is no backbone: its attribute stride is None"),
     "Fails": (
         f"{BACKBONE}Fails(nn.Module):\n    channels = stride = 1\n    def forward(self, x):\n        return x.nothing",
         "line 5: AttributeError",
     ),
+    "HalfHead": (
+        f"{HEAD}HalfHead(FewShotNetwork):\n    def match(self, *x): pass",
+        "lacks prototypes (docs/extend.md)",
+    ),
+    "PlainHead": ("class PlainHead: pass", "is no FewShotNetwork"),
+    "WholeHead": (
+        f"{HEAD}WholeHead(FewShotNetwork):\n    def match(self, *x): pass\n    def prototypes(self, *x): pass",
+        ":WholeHead has nothing to refine; leave --refine out",
+    ),
 }
 
 
-@pytest.mark.parametrize("name", CUSTOM)
-def test_wrong_custom_backbones(toy: Path, tmp_path: Path, name: str, one_line_error: OneLine) -> None:
-    code, says = CUSTOM[name]
-    file = write(tmp_path / "own.py", code)
-    line = one_line_error(training.main, all_flags(toy, tmp_path / "out", ("ssp", f"{file}:{name}")))
+@pytest.mark.parametrize("name", WRONG_CODE)
+def test_wrong_custom_code(toy: Path, tmp_path: Path, name: str, one_line_error: OneLine) -> None:
+    code, says = WRONG_CODE[name]
+    custom = f"{write(tmp_path / 'own.py', code)}:{name}"
+    names = (custom, TIMM) if name.endswith("Head") else ("ssp", custom)
+    line = one_line_error(training.main, all_flags(toy, tmp_path / "out", names, "--refine"))
     assert "own.py" in line
     assert says in line
-
-
-def test_wrong_custom_heads(toy: Path, tmp_path: Path, one_line_error: OneLine) -> None:
-    code = (
-        "from model import FewShotNetwork, SSP\nclass Half(FewShotNetwork):\n    def match(self, *x): pass\n"
-        "class Plain:\n    pass\nclass Whole(Half):\n    def prototypes(self, *x): pass\n"
-    )
-    file = write(tmp_path / "own.py", code)
-    says = {
-        "Half": "lacks prototypes (docs/extend.md)",
-        "Plain": "is no FewShotNetwork",
-        "Whole": ":Whole has nothing to refine; leave --refine out",
-    }
-    for name, expected in says.items():
-        argv = [*all_flags(toy, tmp_path / "out", (f"{file}:{name}", TIMM)), "--refine"]
-        assert expected in one_line_error(training.main, argv)
 
 
 def test_a_checkpoint_runs_no_code_by_itself(
@@ -549,7 +523,7 @@ def test_weights_of_another_network(
     toy: Path, trained: Callable[[str], Path], tmp_path: Path, one_line_error: OneLine
 ) -> None:
     """A checkpoint that names another backbone than its weights are of, and the plain file, which names none."""
-    best = trained(FAMILIES[0])
+    best = trained("backbone")
     state, info = load_checkpoint(best)
     wrong = tmp_path / "wrong.ckpt"
     save_checkpoint(wrong, Checkpoint(state, {**info, "backbone": TIMM}))
@@ -562,30 +536,21 @@ def test_weights_of_another_network(
 
 
 def test_an_image_that_is_smaller_than_a_patch(toy_copy: Path, tmp_path: Path, one_line_error: OneLine) -> None:
-    """129 x 30 pixels under one label, patches of 32 x 32; training crops are large enough."""
+    """Of images of 200 x 15 pixels, of which training takes larger crops."""
     for number, path in enumerate(sorted((toy_copy / "JPEGImages").iterdir())):
-        Image.open(path).crop((0, 0, 129, 30)).save(path)
-        labels = np.full((30, 129), number % 20 + 1, np.uint8)
-        Image.fromarray(labels).save(toy_copy / "SegmentationClassAug" / f"{path.stem}.png")
-    names = ("ssp", "timm:vit_small_patch32_224")
+        Image.open(path).resize((200, 15)).save(path)
+        labels = Image.new("L", (200, 15), number % 20 + 1)
+        labels.save(toy_copy / "SegmentationClassAug" / f"{path.stem}.png")
+    argv = all_flags(toy_copy, tmp_path / "out", ("ssp", FAMILIES[2]), "--frozen", "--episode", "0")
     for engine in ("planned", "plain"):
-        argv = all_flags(toy_copy, tmp_path / engine, names, "--frozen", "--episode", "0", "--engine", engine)
-        line = one_line_error(training.main, argv)
+        line = one_line_error(training.main, [*argv, "--engine", engine])
         assert line.startswith("error: image toy_")
-        assert "129x30 pixels are less than a patch of 32x32 of timm:vit_small_patch32_224" in line
-
-
-def test_without_timm(toy: Path, tmp_path: Path, one_line_error: OneLine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "timm", None)
-    line = one_line_error(training.main, all_flags(toy, tmp_path, ("ssp", TIMM)))
-    assert line == f"error: {TIMM} needs the package timm (pip install timm)"
+        assert f"200x15 pixels are less than a patch of 16x16 of {FAMILIES[2]}" in line
 
 
 def test_classes_in_python(named: dict[str, tuple[str, str]]) -> None:
     parts, mobile = load_class(named["both"][0]), load_class(named["both"][1])
     net = build_model(parts, mobile())
     assert (net.channels, net.stride) == (40, 16)
-    with pytest.raises(ValueError, match="Parts has nothing to refine"):
-        build_model(parts, mobile(), refine=True)
     with pytest.raises(ValueError, match="timm has no weights of resnet50"):
         build_model("ssp", "resnet50", pretrained="timm")

@@ -22,9 +22,12 @@ from engine.training import data, run_files, start
 from engine.training.state import load_training
 from engine.training.trainer import Trainer
 from tests.files import CHECKOUT, OneLine
+from tests.hostile.children import in_two_processes
+from tests.tiny import TINY
 from util.files import atomic_write
 
-LAST = "models/pascal/fold_0/resnet50_1shot.last"
+LAST = "models/pascal/fold_0/Tiny_1shot.last"
+RESNET = ("--backbone", "resnet50", "--lr", "2e-5")  # small steps: at 1e-3 rounding grows into percents
 SHORT = ("--episode", "2", "--snapshot", "2")
 
 
@@ -33,25 +36,34 @@ def flags(toy: Path, out: Path, *more: str) -> list[str]:
         "--pretrained none --crop-size 65 --episode 12 --snapshot 4 --batch-size 2 --test-episodes 2 --seeds 1 "
         "--workers 0 --device cpu --refine"
     )
-    return ["--data-root", str(toy), "--out", str(out), *settings.split(), *more]
+    return ["--data-root", str(toy), "--out", str(out), "--backbone", TINY, *settings.split(), *more]
 
 
-def results(out: Path) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], str]:
-    """The last weights, the best ones, and the history, every loss of it."""
-    folder = (out / LAST).parent
-    (best,) = folder.glob("*.pth")
-    (history,) = folder.glob("*.jsonl")
-    finished = load_training(out / LAST)
+def find_last(out: Path) -> Path:
+    """The state of the only run of a folder."""
+    (last,) = out.rglob("*.last")
+    return last
+
+
+def losses_of(out: Path) -> list[float]:
+    return [loss for line in load_training(find_last(out)).history for loss in line["losses"]]
+
+
+def results(out: Path) -> tuple[list[dict[str, torch.Tensor]], str]:
+    """The last weights of a run, the best ones in each of their files, and the history, every loss of it."""
+    (history,) = out.rglob("*.jsonl")
+    finished = load_training(find_last(out))
     assert finished.finished
-    return finished.state_dict, torch.load(best, weights_only=True), history.read_text()
+    best = [load_checkpoint(path).state_dict for path in sorted(out.rglob("*.*")) if path.suffix in (".ckpt", ".pth")]
+    return [finished.state_dict, *best], history.read_text()
 
 
 def same(one: tuple, other: tuple) -> bool:
     weights = all(
         a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
-        for a, b in zip(one[:2], other[:2], strict=True)
+        for a, b in zip(one[0], other[0], strict=True)
     )
-    return weights and one[2] == other[2]
+    return weights and one[1] == other[1]
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +185,7 @@ REFUSED = {
     "weights": (("--resume",), edit(state_dict=with_nan), "holds nan or infinity"),
     "best weights": (("--resume",), edit(best_state=with_nan), "holds nan or infinity"),
     "another folder's file": (("--resume",), edit(**VICTIM), "names a file outside its folder"),
-    "two damaged states": (("--resume",), damage, "remove it, and resnet50_1shot.last.previous, to start anew"),
+    "two damaged states": (("--resume",), damage, "remove it, and Tiny_1shot.last.previous, to start anew"),
 }
 
 
@@ -197,7 +209,7 @@ def test_a_damaged_state_falls_back_to_the_previous(
     last = interrupted / LAST
     last.write_bytes(last.read_bytes()[:1000])
     training.main(flags(toy, interrupted, "--resume"))
-    assert "going on from resnet50_1shot.last.previous" in capsys.readouterr().err
+    assert "going on from Tiny_1shot.last.previous" in capsys.readouterr().err
     assert same(results(interrupted), whole)
 
 
@@ -229,8 +241,8 @@ def test_a_folder_that_vanishes_is_written_again(
         patch.setattr(run_files.RunFiles, "keep_best", lambda self, *x: self.state.best_name or keep(self, *x))
         training.main(flags(toy, tmp_path))
     assert "had vanished, it is written again" in capsys.readouterr().err
-    last, _, history = results(tmp_path)
-    assert same((last, {}, history), (whole[0], {}, whole[2]))
+    (last, *_), history = results(tmp_path)
+    assert same(([last], history), (whole[0][:1], whole[1]))
     best = load_checkpoint(find_checkpoint((tmp_path / LAST).parent))
     assert best.info["miou"] == load_training(tmp_path / LAST).history[0]["miou"]
 
@@ -259,7 +271,7 @@ def test_a_finished_run_is_not_trained_again(
 ) -> None:
     """Nor is anything changed, but for what a kill at the very end has left."""
     before = sorted(finished_copy.rglob("*"))
-    for name in ("resnet50_1shot.last.previous", ".resnet50_1shot.last.lock"):
+    for name in ("Tiny_1shot.last.previous", ".Tiny_1shot.last.lock"):
         shutil.copy(finished_copy / LAST, (finished_copy / LAST).with_name(name))
     monkeypatch.setattr(start, "start_network", None)
     (best,) = finished_copy.rglob("*.ckpt")
@@ -284,10 +296,10 @@ def test_a_new_run_beside_a_finished_one_loses_nothing_of_it(
     if more:
         line = one_line_error(training.main, flags(toy, tmp_path, *SHORT, "--resume"))
         assert f"{last}: was started with other flags: {more[0]}" in line
-    assert load_training(last).name == "resnet50_1shot_2"
+    assert load_training(last).name == "Tiny_1shot_2"
     training.main(flags(toy, tmp_path, *SHORT))
     assert {path: path.read_bytes() for path in kept} == kept
-    assert load_training(last).name == "resnet50_1shot_3"
+    assert load_training(last).name == "Tiny_1shot_3"
     training.main(flags(toy, tmp_path, *SHORT, "--resume"))
     assert {path: path.read_bytes() for path in kept} == kept
 
@@ -315,11 +327,12 @@ def test_an_interrupted_start_says_whether_something_is_saved(
 
 
 def started(toy: Path, out: Path) -> subprocess.Popen:
-    """A run of 40 snapshots, longer than ten times what it lives until it is killed."""
-    arguments = [sys.executable, "main.py", *flags(toy, out, "--resume", "--workers", "1", "--episode", "400")]
+    """A run of 100 snapshots, longer than ten times what it lives until it is killed."""
+    more = ("--resume", "--workers", "1", "--episode", "400", *RESNET)
     return subprocess.Popen(
-        arguments, cwd=CHECKOUT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
+        [sys.executable, "main.py", *flags(toy, out, *more)],
+        cwd=CHECKOUT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
 
 
 @pytest.mark.slow
@@ -388,9 +401,9 @@ def children(process: int) -> list[int]:
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_process_of_several_is_killed(toy: Path, tmp_path: Path, victim: int) -> None:
     """One message beside the launcher's own report; the rest of the run is had with --resume."""
-    more = ("--lr", "2e-5", "--episode", "60")
+    more = ("--episode", "60", *RESNET)
     process = launch(toy, tmp_path, *more)
-    while not (tmp_path / LAST).is_file():
+    while not list(tmp_path.rglob("*.last")):
         time.sleep(0.1)
     os.kill(children(process.pid)[victim], signal.SIGKILL)
     errors = process.communicate(timeout=120)[1]
@@ -398,26 +411,21 @@ def test_a_process_of_several_is_killed(toy: Path, tmp_path: Path, victim: int) 
     messages = [line for line in errors.splitlines() if line.startswith(("error", "interrupted"))]
     assert len(messages) == 1
     assert "on with --resume" in messages[0]
-    assert not load_training(tmp_path / LAST).finished
+    assert not load_training(find_last(tmp_path)).finished
     assert launch(toy, tmp_path, *more, "--resume").wait(300) == 0
+    losses = losses_of(tmp_path)
     training.main(flags(toy, tmp_path / "one", *more))
-    losses = [
-        [loss for line in load_training(out / LAST).history for loss in line["losses"]]
-        for out in (tmp_path, tmp_path / "one")
-    ]
-    assert len(losses[0]) == 30
-    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert len(losses) == 30
+    assert losses == pytest.approx(losses_of(tmp_path / "one"), rel=1e-4)
 
 
-def test_torchrun_and_accumulation_give_the_losses_of_one_process(toy: Path, tmp_path: Path) -> None:
-    """Small steps: at a learning rate of 1e-3 random weights are chaotic, and rounding grows into percents."""
-    more = ("--lr", "2e-5", "--batch-size", "4", "--episode", "40", "--snapshot", "40")
+def test_two_processes_and_accumulation_give_the_losses_of_one(toy: Path, tmp_path: Path) -> None:
+    more = ("--batch-size", "4", "--episode", "16", "--snapshot", "16", *RESNET)
     training.main(flags(toy, tmp_path / "one", *more))
     training.main(flags(toy, tmp_path / "parts", *more, "--accumulate", "2"))
-    process = launch(toy, tmp_path / "two", *more)
-    assert process.wait(300) == 0
-    losses = {name: load_training(tmp_path / name / LAST).history[0]["losses"] for name in ("one", "parts", "two")}
-    assert len(losses["one"]) == 10
+    in_two_processes(lambda: training.main(flags(toy, tmp_path / "two", *more)))
+    losses = {name: losses_of(tmp_path / name) for name in ("one", "parts", "two")}
+    assert len(losses["one"]) == 4
     assert losses["parts"] == pytest.approx(losses["one"], rel=1e-4)
     assert losses["two"] == pytest.approx(losses["one"], rel=1e-4)
     assert len(list((tmp_path / "two").rglob("*.pth"))) == 1
@@ -425,17 +433,15 @@ def test_torchrun_and_accumulation_give_the_losses_of_one_process(toy: Path, tmp
 
 @pytest.mark.slow
 def test_the_released_order_is_the_same_on_any_hardware(toy: Path, tmp_path: Path) -> None:
-    more = ("--lr", "2e-5", "--batch-size", "4", "--episode", "16", "--snapshot", "16", "--shot", "2")
+    more = ("--batch-size", "4", "--episode", "16", "--snapshot", "16", "--shot", "2", *RESNET)
     training.main(flags(toy, tmp_path / "right", *more))
     more = (*more, "--released-order", "2")
     training.main(flags(toy, tmp_path / "one", *more))
-    process = launch(toy, tmp_path / "two", *more)
-    assert process.wait(300) == 0
-    last = LAST.replace("1shot", "2shot")
-    right, one, two = (load_training(tmp_path / name / last).history[0]["losses"] for name in ("right", "one", "two"))
+    assert launch(toy, tmp_path / "two", *more).wait(300) == 0
+    right, one, two = (losses_of(tmp_path / name) for name in ("right", "one", "two"))
     assert two == pytest.approx(one, rel=1e-4)
     assert abs(right[0] / one[0] - 1) > 1e-3
-    checkpoint = load_checkpoint(find_checkpoint((tmp_path / "one" / last).parent))
+    checkpoint = load_checkpoint(find_checkpoint(find_last(tmp_path / "one").parent))
     assert checkpoint.info["arguments"]["released_order"] == 2
 
 
@@ -458,7 +464,7 @@ def test_amp_and_a_compiled_backbone_change_losses_by_rounding(
     toy: Path, tmp_path: Path, more: list[str], rel: float
 ) -> None:
     for name, flag in (("with", more), ("without", [])):
-        training.main(flags(toy, tmp_path / name, "--lr", "2e-5", *SHORT, *flag))
-    one, other = (load_training(tmp_path / name / LAST).history[0]["losses"] for name in ("with", "without"))
+        training.main(flags(toy, tmp_path / name, *RESNET, *SHORT, *flag))
+    one, other = (losses_of(tmp_path / name) for name in ("with", "without"))
     assert one == pytest.approx(other, rel=rel)
     assert one != other or "--compile" in more

@@ -29,7 +29,9 @@ def _no_cuda() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("gpu")
-    gpu.main(["--small", "--out", str(folder)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gpu, "SMALL", gpu.SMALL._replace(episodes=2, plain=1))
+        gpu.main(["--small", "--out", str(folder)])
     return folder
 
 

@@ -13,7 +13,6 @@ from dataset import Pascal, class_index, open_fold
 from tests.dataset.layouts import failure, lay_out_pascal
 from tests.files import CHECKOUT, write
 from tests.real_data import REAL_DATA
-from util.errors import UserError
 
 
 @pytest.fixture
@@ -82,24 +81,6 @@ def test_masks_of_the_val_list_only_leave_nothing_to_train_on(root: Path) -> Non
     shutil.move(root / "ImageSets", root / "lists")
     write(root / "ImageSets" / "Segmentation" / "val.txt", "\n".join("abcdef"))
     assert "holds no mask that is not in" in failure("pascal", root)
-
-
-def test_lists_of_paths(root: Path) -> None:
-    lines = [f"JPEGImages/{name}.jpg SegmentationClassAug/{name}.png" for name in "fe"]
-    write(root / "ImageSets" / "val.txt", "\r\n".join(lines) + "\r\n\n")
-    assert Pascal(root).open_list("val").ids == ("f", "e")
-
-
-def test_an_unknown_id_has_no_mask(root: Path) -> None:
-    write(root / "ImageSets" / "val.txt", "e\nzebra\n")
-    write(root / "JPEGImages" / "zebra.jpg")
-    shutil.copy(CHECKOUT / "tests" / "golden" / "README.md", root / "SegmentationClassAug" / "e.png")
-    path = root / "SegmentationClassAug" / "zebra.png"
-    with pytest.raises(UserError) as excinfo:
-        class_index(open_fold("pascal", root, 0).test.images)
-    assert str(excinfo.value).startswith(
-        f"{path}: no such mask, but the list of pascal val names it; add it (prepare.py)"
-    )
 
 
 def test_folds_and_class_names() -> None:

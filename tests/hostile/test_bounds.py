@@ -192,7 +192,6 @@ def test_an_image_of_as_many_pixels_as_are_read(tmp_path: Path) -> None:
 
 NO_POLYGON = "no polygons or run lengths ("
 SEGMENTATIONS: dict[str, tuple[Any, str]] = {
-    "far away": ([[1e9, 0, 0, 1e9, 0, 0]], "a polygon is no flat list of x, y near the image"),
     "large runs": ({"size": [60_000, 50_000], "counts": [3 * 10**9]}, "its size is not the image's"),
     "a large run": ({"size": [4, 6], "counts": [3 * 10**9]}, "the run lengths do not fill the image"),
     "a large code": ({"size": [4, 6], "counts": "o" * 10**6}, "a run length of more than 60 bits"),

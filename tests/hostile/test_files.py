@@ -30,23 +30,11 @@ from model import build_model
 from prediction.masks import read_support
 from tables.authors import choose
 from tests.files import write as write_file
+from tests.tiny import TINY
 from util.errors import UserError
 
 WRONG: list[Any] = ["../x\nerror: b", 10**30, [None]]
 WRONG_IN_TORCH = [*WRONG, float("nan"), {1: "a"}]
-TINY = """
-from torch import Tensor, nn
-
-class Tiny(nn.Module):
-    channels, stride = 4, 16
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layers = nn.Conv2d(3, 4, 16, 16)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.layers(images)
-"""
 
 
 def broken(content: Any, wrong: list[Any], at: str = "") -> Iterator[tuple[str, Any]]:
@@ -210,9 +198,8 @@ def test_what_a_dataset_says_of_itself(toy_copy: Path) -> None:
 
 @pytest.mark.slow
 def test_states_of_trainings(toy: Path, tmp_path: Path) -> None:
-    backbone = write_file(tmp_path / "tiny.py", TINY)
     flags = (
-        f"--data-root {toy} --backbone {backbone}:Tiny --crop-size 65 --episode 8 --snapshot 4 --batch-size 2 "
+        f"--data-root {toy} --backbone {TINY} --crop-size 65 --episode 8 --snapshot 4 --batch-size 2 "
         f"--test-episodes 2 --seeds 1 --workers 0 --device cpu --out {tmp_path}/out --resume"
     ).split()
 

@@ -24,7 +24,7 @@ from model.weights import flat_key
 from tables.authors import choose
 from tests.files import write
 from tests.hostile.children import in_child
-from tests.test_resume import LAST, flags, results, same
+from tests.test_resume import flags, results, same
 
 POINTS = ("fsync", "replace", "rename")  # of os: what makes a file last, and what gives it its name
 ALL_POINTS = (*POINTS, "unlink", "symlink", "mkdir", "rmdir")
@@ -55,7 +55,7 @@ def killed_at(number: int, run: Run, points: Sequence[str] = POINTS) -> bool:
 # main.py
 
 
-SHORT = ("--resume", "--episode", "8")  # two snapshots
+SHORT = ("--resume", "--episode", "8", "--backbone", "resnet50")  # two snapshots; two files of the best weights
 
 
 def names(out: Path) -> list[str]:
@@ -77,7 +77,6 @@ def goes_on(toy: Path, out: Path, number: int, whole: tuple[tuple, list[str]], p
     training.main(argv)
     assert same(results(out), whole[0]), number
     assert names(out) == whole[1], number
-    assert (out / LAST).is_file()
     return True
 
 

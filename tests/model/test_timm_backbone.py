@@ -202,28 +202,6 @@ def test_without_timm(monkeypatch: pytest.MonkeyPatch) -> None:
         build_model("ssp", f"timm:{SMALL}")
 
 
-def test_a_network_without_feature_maps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """timm 1.0.31 has none; this one says so as earlier versions did, the other gives a vector."""
-
-    def without(*_: object, **options: object) -> torch.nn.Module:
-        raise RuntimeError(f"features_only not implemented for {SMALL}")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(timm, "create_model", without)
-        with pytest.raises(ValueError, match=rf"^timm:{SMALL} gives no feature maps \(features_only not implemented"):
-            TimmBackbone(SMALL)
-    make = timm.create_model
-
-    def flat(name: str, **options: object) -> torch.nn.Module:
-        net = make(name, **options)
-        net.forward = lambda x: [torch.zeros(len(x), 3)]
-        return net
-
-    monkeypatch.setattr(timm, "create_model", flat)
-    with pytest.raises(ValueError, match=f"^timm:{SMALL} gives no feature maps$"):
-        TimmBackbone(SMALL)
-
-
 def test_with_an_old_timm(monkeypatch: pytest.MonkeyPatch) -> None:
     for version in ("1.0.30", "0.9.16", "1.0.9.dev0"):
         monkeypatch.setattr(timm, "__version__", version)

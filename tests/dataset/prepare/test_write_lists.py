@@ -137,7 +137,7 @@ def test_a_folder_that_is_no_checkout(tmp_path: Path) -> None:
 def test_imported_lists_give_hsnets_own_episodes(tmp_path: Path) -> None:
     """Those of the lists themselves, which are checked against HSNet's (test_hsnet.py)."""
     import_lists(SPLITS, tmp_path)
-    for name in GOLDEN:
+    for name in (each for each in GOLDEN if each.endswith("1")):  # of one shot: the lists are the same of five
         dataset, *fold, shot = name.split("_")
         arguments = (int(fold[0][-1]) if fold else None, int(shot[-1]))
         assert DATASETS[dataset].plan_hsnet(tmp_path, *arguments) == DATASETS[dataset].plan_hsnet(SPLITS, *arguments)
