@@ -9,6 +9,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.checkpoint import STATE_FORMAT as FORMAT
 from engine.checkpoint import read, write
 from engine.setting import Schedule, Setting
 from util.distributed import say
@@ -19,7 +20,6 @@ from util.files import is_name
 if TYPE_CHECKING:
     from torch import Tensor
 
-FORMAT = "ssp-training-1"
 NAMES = ("name", "best_name", "former")  # of files, by which these are written and removed
 COUNTED = ("snapshot", "steps", "loss", "lr", "miou", "fb_iou")  # in a line of the history
 

@@ -23,6 +23,7 @@ from model.loss import loss_terms, total_loss, valid_pixels
 from model.weights import is_dense
 from util.distributed import from_all, rank, spread_from_first, sum_over_processes, world
 from util.errors import UserError
+from util.fields import list_of, whole, with_fields
 
 MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
 DTYPES = {None: None, "bf16": torch.bfloat16, "fp16": torch.float16}  # of --amp
@@ -136,9 +137,8 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -
     own = optimizer.state_dict()  # its groups hold what flags and the paper say, not what a file does
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     momenta, groups = state.get("state"), state.get("param_groups")
-    is_own = type(groups) is list and [type(x) is dict and x.get("params") for x in groups] == [
-        group["params"] for group in own["param_groups"]
-    ]
+    has_numbers = list_of(with_fields({"params": list_of(whole(0))}))  # else == would compare tensors
+    is_own = has_numbers(groups) and [x["params"] for x in groups] == [x["params"] for x in own["param_groups"]]
     if not is_own or type(momenta) is not dict or not momenta.keys() <= set(range(len(parameters))):
         raise ValueError("its optimizer is not that of this network")
     for number, known in momenta.items():
