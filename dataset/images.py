@@ -195,7 +195,7 @@ def open_image_file(
             if whole:
                 image.load()
             yield image
-    except (UserError, MemoryError):
+    except (UserError, MemoryError, ImportError, KeyError, AttributeError):  # the latter of a Pillow that is replaced
         raise
     except Exception as error:  # a damaged file can fail anywhere in the decoder
         what = describe(error)
