@@ -228,8 +228,8 @@ BAD_MASKS: dict[str, tuple[Callable[[Path], object], str]] = {
     **{
         mode: (
             lambda path, mode=mode: Image.new(mode, (4, 4)).save(path),
-            f"a mask holds one 8-bit label a pixel (grey or palette PNG), this one is {mode}",
-        )
+            f"a mask holds one 8-bit label a pixel (grey or palette PNG), this one is {mode.partition(';')[0]}",
+        )  # Pillow before 11 opens 16 bits as I
         for mode in ("RGB", "RGBA", "I;16", "1", "LA")
     },
 }
