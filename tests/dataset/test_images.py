@@ -30,3 +30,19 @@ def test_formats_that_are_meant(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     Image.fromarray(np.stack([PIXELS] * 3, 2)).save(path, kind)
     assert read_rgb(path).size == read_image(path).size == (16, 12)
+
+
+@pytest.mark.parametrize("error", [ImportError("GIF"), KeyError("GIF"), AttributeError("GIF")])
+def test_what_fails_in_pillow_itself_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """As when another Pillow is installed below a program that runs."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"x")
+    monkeypatch.setattr("dataset.images.Image.open", fail)
+    with pytest.raises(type(error)):
+        read_rgb(path)
