@@ -207,7 +207,7 @@ def device(text: str) -> torch.device:
         chosen = torch.device(f"cuda:{text}" if is_whole(text) else text)
         torch.zeros(1, device=chosen).item()
     except (RuntimeError, AssertionError) as error:
-        raise argparse.ArgumentTypeError(f"{text!r} cannot be used: {first_line(error)}") from error
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be used: {first_line(error)[:200]}") from error
     return chosen
 
 
