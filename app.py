@@ -44,7 +44,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--share", action="store_true", help="make a public address through gradio's servers (default: off)")
     add_max_side(parser)
     add_network(parser, "(default the checkpoint's)", "(default the checkpoint's)")
-    add("--device", type=device, help="cpu, cuda, cuda:1 (default: cuda if there is one)")
+    add("--device", type=device, help="cpu, cuda, cuda:1 or 1, mps, auto (default auto: cuda if any)")
     return parser.parse_args(argv)
 
 

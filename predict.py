@@ -56,7 +56,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--refine", action=refine, help="the self-support refinement (default: as the checkpoint says, else off)")
     add_network(parser, "(default the checkpoint's)", "(default the checkpoint's)")
     add("--explain", action="store_true", help="also draw what each step of the method found, a figure for each query")
-    add("--device", type=device, help="cpu, cuda, cuda:1 (default: cuda if there is one)")
+    add("--device", type=device, help="cpu, cuda, cuda:1 or 1, mps, auto (default auto: cuda if any)")
     return parser.parse_args(argv)
 
 

@@ -4,7 +4,7 @@
 
 For each fold and seed it tests the frozen backbone (main.py --frozen --episode 0) with the baseline, SSP and SSP +
 refine, and trains baseline and SSP + refine for 200 steps, from the weights and from random ones. A run that was
-finished before is not done again. Weights may have other names than timm's, if their tensors come in timm's order.
+finished before is not done again.
 """
 
 from __future__ import annotations
@@ -16,11 +16,7 @@ from statistics import fmean, pstdev
 
 import main as training
 from dataset import FOLDS
-from engine.checkpoint import read, save_weights
 from engine.options import OneLineParser
-from model.names import timm_name
-from model.weights import unwrap
-from util.errors import UserError
 from util.launch import command
 
 STEPS, BATCH = 200, 4
@@ -36,26 +32,12 @@ WAYS = {  # the columns: what is run
 }
 
 
-def under_timms_names(file: str, backbone: str, path: Path) -> Path:
-    """The file, or, if its weights have other names, one that is written. Raises UserError if they cannot be timm's."""
-    import timm
-
-    theirs = unwrap(read(file))
-    own = timm.create_model(timm_name(backbone).name).state_dict()
-    if theirs.keys() & own.keys():
-        return Path(file)
-    if [x.shape for x in theirs.values()] != [x.shape for x in own.values()]:
-        raise UserError(f"{file}: its tensors are not those of {backbone}, in order")
-    save_weights(path, dict(zip(own, theirs.values(), strict=True)))
-    return path
-
-
 def main(argv: list[str] | None = None) -> None:
     parser = OneLineParser(__doc__)
     add = parser.add_argument
     add("--data-root", required=True, metavar="DIR")
     add("--backbone", default="timm:tf_efficientnet_lite0")
-    add("--pretrained", required=True, metavar="FILE", help="weights under timm's names, or in timm's order")
+    add("--pretrained", required=True, metavar="FILE", help="the backbone's weights, as of main.py")
     add("--folds", type=int, nargs="+", default=FOLDS)
     add("--seeds", type=int, default=3, help="of weights, training and episodes (default %(default)s)")
     add("--test-episodes", default="200", help="of a fold and seed (default %(default)s)")
@@ -63,11 +45,10 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
-    weights = str(under_timms_names(args.pretrained, args.backbone, out / "weights.pth"))
 
     miou: dict[tuple[str, str, int], list[float]] = {}  # by weights, way and fold, of each seed
     for seed, fold, (way, flags), (name, file) in product(
-        range(args.seeds), args.folds, WAYS.items(), {"its weights": weights, "random": "none"}.items()
+        range(args.seeds), args.folds, WAYS.items(), {"its weights": args.pretrained, "random": "none"}.items()
     ):
         home = out / f"{name} {way} {seed}".replace(" ", "_").replace(",", "")
         where = ["--data-root", args.data_root, "--backbone", args.backbone, "--fold", str(fold), "--seed", str(seed)]

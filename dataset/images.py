@@ -266,7 +266,7 @@ def open_image_file(
             if whole:
                 image.load()
             yield image
-    except (UserError, MemoryError):
+    except (UserError, MemoryError, ImportError, KeyError, AttributeError):  # the latter of a Pillow that is replaced
         raise
     except UnfitPixelsError as error:
         raise UserError(f"{path}: {error}") from error

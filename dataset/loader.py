@@ -39,6 +39,7 @@ OUTLIVES_SIGTERM = 10  # seconds that a loader process outlives a SIGTERM, which
 
 def _leave_interrupts_to_parent(_worker: int) -> None:
     leave_interrupts_to_parent(terminate=lambda *_: signal.alarm(OUTLIVES_SIGTERM))
+    signal.signal(signal.SIGBUS, signal.SIG_DFL)  # of full shared memory, of which the parent says one line for all
 
 
 def batches(dataset: Dataset, batch_size: int, workers: int, pin_memory: bool = False) -> Generator[Any, None, None]:

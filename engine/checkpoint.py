@@ -16,7 +16,7 @@ from engine.setting import SUFFIX
 from model.names import is_backbone, is_method, is_papers
 from util.errors import UserError, refusal
 from util.fields import Rule, check_fields, dict_of, list_of, number, one_of, optional, scalar, whole, with_fields
-from util.files import atomic_write
+from util.files import atomic_write, is_name
 
 if TYPE_CHECKING:  # files are found before torch is imported to read them
     from torch import Tensor, nn
@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # files are found before torch is imported to read them
     from model import FewShotNetwork
 
 FORMAT = "ssp-checkpoint-1"  # our own files: weights and what they were trained on
+STATE_FORMAT = "ssp-training-1"  # the state of a run, engine.training.state's
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
 GET_PRETRAINED = (
     "get them with prepare.py weights (timm's resnet50s.gluon_in1k / resnet101s.gluon_in1k), name another file with "
@@ -81,6 +82,8 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     from model.weights import method_and_backbone, unwrap
 
     content = read(path)
+    if content.get("format") == STATE_FORMAT:
+        raise UserError(f"{path}: the state of a training run, no checkpoint; {_where_best(path, content)}")
     with errors_name(path):
         state = unwrap(content)
     info = content.get("info") if content.get("format") == FORMAT else {}
@@ -90,11 +93,34 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         raise UserError(f"{path}: damaged: {error}; fetch it again") from error
     known = _stated_network(info) or method_and_backbone(state)
     if known is None:
-        raise UserError(
-            f"{path}: not the weights of an SSP or baseline network with a ResNet-50 or -101 "
-            f"({len(state)} keys, the first is {next(iter(state))!r}); of other networks take main.py's {SUFFIX}"
-        )
+        raise UserError(f"{path}: {_describe_others(state)}")
     return Checkpoint(state, {**recorded_info(Path(path)), **info, **known})
+
+
+def _where_best(path: str | Path, content: Mapping[str, Any]) -> str:
+    """Where the best weights of a run lie, by the path and the content of its state."""
+    best = f"{content.get('best_name') or ''}{SUFFIX}"
+    if is_name(best) and (file := Path(path).with_name(best)).is_file():
+        return f"the run's best weights are {file}"
+    return "the run's best weights are not beside it; train on with main.py --resume"
+
+
+def _describe_others(state: Mapping[str, Tensor]) -> str:
+    """What to say of weights that are no trained network's of the paper."""
+    from model.weights import is_of_pspnet
+
+    first = f"{len(state)} keys, the first is {next(iter(state))!r}"
+    if is_of_pspnet(state):
+        return (
+            f"PSPNet's weights, or those of another few-shot network with its backbone, such as BAM ({first}); its "
+            "backbone alone can be used, as main.py --pretrained"
+        )
+    if "layer1.0.conv1.weight" in state or state.keys() & {"fc.weight", "head.weight", "classifier.weight"}:
+        return f"weights of a backbone alone, such as ImageNet's ({first}); these are for main.py --pretrained"
+    return (
+        f"not the weights of an SSP or baseline network with a ResNet-50 or -101 ({first}); of other networks take "
+        f"main.py's {SUFFIX}"
+    )
 
 
 def _stated_network(info: Mapping[str, Any]) -> dict[str, str] | None:
@@ -157,12 +183,12 @@ def load_pretrained(net: FewShotNetwork, path: str | Path, hint: str = GET_PRETR
     """Load a file's ImageNet weights into the backbone. Raises UserError; the hint says where to get such a file."""
     if not Path(path).is_file():
         raise UserError(f"{path}: no weights there: {hint}")
-    from model.weights import OtherStem, adapt_pretrained, unwrap
+    from model.weights import OtherStem, adapt_pretrained
 
     content = read(path)
     with errors_name(path):
         try:
-            adapt_pretrained(net, unwrap(content))
+            adapt_pretrained(net, content)
         except OtherStem as error:
             raise ValueError(f"{error}; {hint}") from error
 

@@ -137,7 +137,8 @@ def load_class(text: str) -> Any:
     if name not in sys.modules:
         if (folder := str(path.resolve().parent)) not in sys.path:
             sys.path.append(folder)  # for what it imports from beside it
-        spec = spec_from_file_location(name, path)
+        loader = type(__spec__.loader)(name, str(path))  # as this module's, by which hubconf.py renames its imports
+        spec = spec_from_file_location(name, path, loader=loader)
         sys.modules[name] = module = module_from_spec(spec)  # where dataclasses and the like look for it
         try:
             _run(text, spec.loader.exec_module, module)

@@ -17,7 +17,7 @@ from engine.setting import CACHE_GB, ENGINES, MAX_SIDE, MIN_SIDE, RECIPE, Settin
 from model.names import BACKBONES, METHODS, is_backbone, is_method, timm_name
 from util.distributed import launched
 from util.errors import UserError, fills_gpu, first_line
-from util.numbers import LARGEST, whole_number
+from util.numbers import LARGEST, is_whole, whole_number
 
 if TYPE_CHECKING:  # scripts answer --help and wrong flags before torch is imported
     import torch
@@ -83,7 +83,7 @@ def make_parser(description: str, known: str = "") -> argparse.ArgumentParser:
     add("--seeds", type=whole(1, 1000), default=PAPER.seeds, help=f"number of seeds to test on (default {PAPER.seeds})")
     add("--engine", choices=ENGINES, default="planned", help="of evaluation; plain is the reference (default planned)")
     add("--cache-gb", type=positive, default=CACHE_GB, help="memory for images and features (default %(default)s)")
-    add("--device", type=device, help="cpu, cuda, cuda:1 (default: cuda if there is one)")
+    add("--device", type=device, help="cpu, cuda, cuda:1 or 1, mps, auto (default auto: cuda if any)")
     workers = min(4, os.cpu_count() or 1)
     add("--workers", type=whole(0, 256), default=workers, help="loader processes (default %(default)s)")
     return parser
@@ -206,14 +206,16 @@ def number(text: str) -> float:
 
 
 def device(text: str) -> torch.device:
-    """An argparse type: a device that this machine has."""
+    """An argparse type: a device that this machine has; a number is a GPU's, auto what is used by default."""
     import torch
 
     try:
-        chosen = torch.device(text)
+        if text == "auto":
+            return default_device()
+        chosen = torch.device(f"cuda:{text}" if is_whole(text) else text)
         torch.zeros(1, device=chosen).item()
     except (RuntimeError, AssertionError) as error:
-        raise argparse.ArgumentTypeError(f"{text!r} cannot be used: {first_line(error)}") from error
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be used: {first_line(error)[:200]}") from error
     return chosen
 
 

@@ -70,7 +70,7 @@ def build_model(
     if isinstance(backbone, str) and backbone not in BACKBONES and not timm_name(backbone):
         raise ValueError(f"backbone {backbone!r} is not one of {BACKBONES}, nor timm:NAME")
     check_refine(method if isinstance(method, str) else "", refine)
-    from model.weights import adapt_pretrained, read_tensors, unwrap
+    from model.weights import adapt_pretrained, read_tensors
 
     net = _network_class(method)(_make_backbone(backbone), refine)
     if pretrained == "timm":
@@ -79,7 +79,7 @@ def build_model(
         net.backbone.fetch()
     elif pretrained is not None:
         try:
-            adapt_pretrained(net, unwrap(read_tensors(pretrained)))
+            adapt_pretrained(net, read_tensors(pretrained))
         except ValueError as error:
             raise ValueError(f"{pretrained}: {error}") from error
     return net

@@ -85,14 +85,22 @@ class TimmBackbone(nn.Module):
             raise ValueError(f"{width}x{height} pixels are less than a patch of {whole}x{whole} of timm:{self.name}")
         return round(height / whole) * whole, round(width / whole) * whole
 
+    @property
+    def whole_net(self) -> nn.Module:
+        """The network that has timm's names."""
+        return getattr(self.net, "model", self.net)  # the getter's
+
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Load weights of the whole network, under timm's names; its classifier may be missing.
 
+        The whole network's may have other names throughout, if their kinds and shapes are timm's, in timm's order.
         Raises ValueError, naming the first difference, if they are those of another network.
         """
-        net = getattr(self.net, "model", self.net)  # the getter's
+        net = self.whole_net
         own = net.state_dict()
         whole = _create(self.name).state_dict()
+        if not state.keys() & whole.keys() and _kinds(state) == _kinds(whole):
+            state = dict(zip(whole, state.values(), strict=True))
         state = {**{key: value for key, value in own.items() if key.endswith(COUNTER)}, **state}
         if missing := [key for key in own if key not in state]:
             raise ValueError(
@@ -161,6 +169,11 @@ def _create(name: str, **options: Any) -> nn.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return timm.create_model(name, **options)
+
+
+def _kinds(state: Mapping[str, Tensor]) -> list[tuple[str, torch.Size]]:
+    """What each tensor of a state dict is (weight, bias, running_mean, ...), and its shape."""
+    return [(key.rpartition(".")[2], value.shape) for key, value in state.items()]
 
 
 def _features_only(

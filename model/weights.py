@@ -1,14 +1,17 @@
-"""State dicts of the networks: what they are of, and ImageNet weights in three spellings (docs/method.md, section 2).
+"""State dicts of the networks: what they are of, and ImageNet weights in four spellings (docs/method.md, section 2).
 
 Wrong weights are ValueErrors; what they are and where they come from is for the caller to say.
 """
 
 from __future__ import annotations
 
+import json
 import pickle
+import re
+import shlex
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +20,17 @@ from torch import Tensor, nn
 
 from model.network import FewShotNetwork
 from model.resnet import BLOCKS, ResNet
-from model.timm_backbone import TimmBackbone
+from model.timm_backbone import COUNTER, TimmBackbone
 
 DAMAGED = "cannot be read, it is truncated or not a checkpoint; fetch it again"
 NO_STATE = "holds no state dict (tensors by name)"
 MOST_NAMES = 2**24  # bytes of the names and shapes in a file, and of its plain numbers
 MOST_UNPACKED = 4  # bytes for each byte of a file; torch.save compresses nothing, and weights hardly shrink
+# The names under which programs keep a state dict, of which the first that is there is taken.
+CONTAINERS = "state_dict model_state_dict model_state model net network weights params_ema params model_ema ema".split()
+DEEPEST = 4  # such names one in the other
+WRAPPERS = ("module.", "model.", "net.", "network.")  # the names of a network in another module, as Lightning's
+NETWORK_STARTS = ("layer0.", "backbone.")  # of the keys of the networks here
 STEM = [(64, 3, 3, 3), (64, 64, 3, 3), (128, 64, 3, 3)]  # the weights' shapes of the three convolutions
 
 
@@ -52,14 +60,14 @@ def read_tensors(path: str | Path) -> dict[str, Any]:
         is_bounded = _is_bounded(path)
         content = _read(path) if is_bounded else None
     except pickle.UnpicklingError as error:
-        raise ValueError(
-            "refused: not a checkpoint of plain tensors (it is damaged or holds code that loading would run)"
-        ) from error
+        raise ValueError(_describe_refusal(path, str(error))) from error
     except ModuleNotFoundError as error:
         raise ValueError("to read it, install safetensors (pip install safetensors)") from error
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, MemoryError) or "allocate memory" in str(error):
             raise MemoryError from error
+        if "TorchScript" in str(error):
+            raise ValueError(f"holds a TorchScript program; {_resaving(path)}") from error
         raise ValueError(DAMAGED) from error
     except Exception as error:  # a damaged file can fail anywhere in the reader
         raise ValueError(DAMAGED) from error
@@ -68,6 +76,38 @@ def read_tensors(path: str | Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"holds a {type(content).__name__}, not a state dict")
     return content
+
+
+def _describe_refusal(path: Path, reason: str) -> str:
+    """What to say of a file that torch.load refuses, by its reason."""
+    if found := re.search(r"GLOBAL (\S+)", reason):
+        what = f"{'numbers of numpy, ' if found[1].startswith('numpy') else ''}{found[1]}"
+        return f"refused: holds {what}, besides plain tensors; {_resaving(path)}"
+    if _is_plain_pickle(path):
+        return f"refused: a pickle that torch.save did not write; {_resaving(path)}"
+    return "refused: not a checkpoint of plain tensors (it is damaged or holds code that loading would run)"
+
+
+def _is_plain_pickle(path: Path) -> bool:
+    """Whether a file is a pickle, but none of torch.save's, which is a zip or begins with a long integer."""
+    with path.open("rb") as file:
+        start = file.read(3)
+    return start[:1] == pickle.PROTO and start[2:] != pickle.LONG1
+
+
+def _resaving(path: Path) -> str:
+    """The line that saves the weights of a file anew, for a user who lets its code run."""
+    old, new = (
+        json.dumps(str(name), ensure_ascii=False) for name in (path, path.with_name(f"{path.stem}_weights.pth"))
+    )
+    load = f'torch.load({old}, map_location="cpu", weights_only=False)'
+    if _is_plain_pickle(path):
+        load = f'pickle.load(open({old}, "rb"))'
+    return "if you trust its maker, save its weights anew: python -c " + shlex.quote(
+        f'import pickle, torch; x = {load}; x = x.get("state_dict", x.get("model", x)) if isinstance(x, dict) else x; '
+        'x = x.state_dict() if hasattr(x, "state_dict") else x; '
+        f'torch.save({{k: torch.as_tensor(v) for k, v in x.items() if getattr(v, "ndim", 0)}}, {new})'
+    )
 
 
 def _is_bounded(path: Path) -> bool:
@@ -93,26 +133,50 @@ def _read(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def unwrap(content: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Take a state dict out of a "state_dict" or "model" key, if it is in one, and strip ``module.`` off its keys.
+def unwrap(content: Mapping[str, Any], starts: Collection[str] = NETWORK_STARTS) -> dict[str, Tensor]:
+    """Take a state dict out of the containers that it is in, and its keys out of what the network was wrapped in.
 
-    Raises ValueError if the content holds no state dict.
+    Arguments:
+        content: what a file holds; a state dict alone is returned as it is.
+        starts: how the keys of the network begin. Other keys beside a wrapped network, such as a loss's, are left out.
+    Raises:
+        ValueError: the content holds no state dict.
     """
-    for key in ("state_dict", "model"):
-        if isinstance(content.get(key), Mapping):
-            content = content[key]
+    for _ in range(DEEPEST):
+        content = _contained(content)
+    state = {str(key).replace("_orig_mod.", ""): value for key, value in content.items()}
+    while not any(key.startswith(tuple(starts)) for key in state):
+        wrapper = next((name for name in WRAPPERS if any(key.startswith(name) for key in state)), None)
+        if wrapper is None:
             break
-    state = {str(key).removeprefix("module."): value for key, value in content.items()}
+        state = {key.removeprefix(wrapper): value for key, value in state.items() if key.startswith(wrapper)}
     if not state:
         raise ValueError(NO_STATE)
     _check_dense(state)
     return state
 
 
+def _contained(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The container of weights in a container, of a known name or the only one there is; itself if there is none."""
+    inner = {key: value for key, value in content.items() if isinstance(value, Mapping)}
+    name = next((name for name in CONTAINERS if name in inner), None)
+    if name is None and len(inner) == 1 and not any(isinstance(value, Tensor) for value in content.values()):
+        name = next(iter(inner))
+    return content if name is None else inner[name]
+
+
 def _check_dense(state: Mapping[str, Any]) -> None:
     """Raise ValueError unless all values are tensors with all their numbers in memory."""
     if not all(map(is_dense, state.values())):
         raise ValueError(NO_STATE)
+
+
+def _check_numbers(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
+    """Raise ValueError if weights are complex or of 8 bits, unless those of the network are."""
+    for key, value in state.items():
+        is_small = value.is_floating_point() and value.dtype.itemsize == 1
+        if (value.is_complex() or is_small) and not (key in own and own[key].dtype == value.dtype):
+            raise ValueError(f"{key} holds numbers of {value.dtype}; save the weights as float32")
 
 
 def is_dense(value: Any) -> bool:
@@ -132,9 +196,15 @@ def method_and_backbone(state: Mapping[str, Tensor]) -> dict[str, str] | None:
 
 
 def load_strict(net: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Load a state dict; raises ValueError, naming the first difference, unless keys and shapes are the network's."""
+    """Load a state dict; raises ValueError, naming the first difference, unless keys and shapes are the network's.
+
+    A batch norm's counter may be missing: nothing reads it, and files of old PyTorch versions lack it.
+    """
     _check_dense(state)
-    expected = {key: tuple(value.shape) for key, value in net.state_dict().items()}
+    own = net.state_dict()
+    _check_numbers(state, own)
+    state = {**{key: torch.tensor(0) for key in own if key.endswith(COUNTER)}, **state}
+    expected = {key: tuple(value.shape) for key, value in own.items()}
     found = {key: tuple(value.shape) for key, value in state.items()}
     if missing := sorted(expected.keys() - found.keys()):
         raise ValueError(f"{len(missing)} of {len(expected)} keys are missing, {missing[0]} the first")
@@ -146,35 +216,53 @@ def load_strict(net: nn.Module, state: Mapping[str, Tensor]) -> None:
     net.load_state_dict(state, strict=True)
 
 
-# The stem of semseg's and CSAIL's files; the authors' and timm's have the flat keys themselves.
+# The stem of semseg's and CSAIL's files, and of PSPNet's; the authors' and timm's have the flat keys themselves.
 _SEMSEG_STEM = {
     "conv1.": "conv1.0.", "bn1.": "conv1.1.", "conv2.": "conv1.3.", "bn2.": "conv1.4.",
     "conv3.": "conv1.6.", "bn3.": "bn1.",
 }  # fmt: skip
+_PSPNET_STEM = {
+    "layer0.0.": "conv1.0.", "layer0.1.": "conv1.1.", "layer0.3.": "conv1.3.", "layer0.4.": "conv1.4.",
+    "layer0.6.": "conv1.6.", "layer0.7.": "bn1.",
+}  # fmt: skip
+_OF_BACKBONE = ("conv1.", "bn1.", "layer1.", "layer2.", "layer3.")  # the flat keys
 
 
-def adapt_pretrained(net: FewShotNetwork, state: Mapping[str, Tensor]) -> None:
+def adapt_pretrained(net: FewShotNetwork, content: Mapping[str, Any]) -> None:
     """Load weights of a backbone into a network.
 
-    A ResNet takes ImageNet's weights (docs/method.md, section 2) without layer4 and fc, a timm network weights under
-    timm's names, a custom backbone its state dict. Raises ValueError if they are the weights of another network,
-    OtherStem if that begins otherwise.
+    A ResNet takes ImageNet's weights (docs/method.md, section 2) without layer4 and fc, or PSPNet's without its head; a
+    timm network weights under timm's names, a custom backbone its state dict.
+
+    Arguments:
+        net: the network.
+        content: what a file of weights holds.
+    Raises:
+        ValueError: they are the weights of another network; OtherStem if that begins otherwise.
     """
     backbone = net.backbone
+    own = (backbone.whole_net if isinstance(backbone, TimmBackbone) else backbone).state_dict()
+    state = unwrap(content, (*NETWORK_STARTS, *own))
     if method_and_backbone(state):
-        raise ValueError("is a trained few-shot network, not ImageNet weights")
+        raise ValueError("is a trained few-shot network, not ImageNet weights; use it as a checkpoint")
     if isinstance(backbone, TimmBackbone):
+        _check_numbers(state, {})
         backbone.load(state)
         return
     if isinstance(backbone, ResNet):
         state = {key: value for key, value in state.items() if not key.startswith(("layer4.", "fc."))}
         if "conv2.weight" in state:
-            state = {_respell(key): value for key, value in state.items()}
+            state = {_respell(key, _SEMSEG_STEM): value for key, value in state.items()}
+        elif is_of_pspnet(state):
+            state = {_respell(key, _PSPNET_STEM): value for key, value in state.items()}
+            state = {key: value for key, value in state.items() if key.startswith(_OF_BACKBONE)}
         _check_stem(state)
-        for key in backbone.state_dict():  # a counter that nothing reads and that files of old PyTorch versions lack
-            if key.endswith("num_batches_tracked"):
-                state.setdefault(key, torch.tensor(0))
     load_strict(backbone, state)
+
+
+def is_of_pspnet(state: Mapping[str, Tensor]) -> bool:
+    """Whether weights are those of PSPNet, or of a few-shot network with its backbone, such as BAM."""
+    return "layer0.0.weight" in state and "layer1.0.conv1.weight" in state
 
 
 def flat_key(key: str) -> str:
@@ -185,8 +273,8 @@ def flat_key(key: str) -> str:
     return key
 
 
-def _respell(key: str) -> str:
-    for stem, flat in _SEMSEG_STEM.items():
+def _respell(key: str, stems: Mapping[str, str]) -> str:
+    for stem, flat in stems.items():
         if key.startswith(stem):
             return flat + key.removeprefix(stem)
     return key

@@ -104,10 +104,10 @@ def _take(source: Path, path: Path, weights: AuthorsWeights) -> None:
 
 def fetch_imagenet(backbone: str, path: Path) -> None:
     """Download the authors' ImageNet weights of a backbone. Raises UserError naming the file and the way out."""
-    from model.weights import adapt_pretrained, unwrap  # which imports torch
+    from model.weights import adapt_pretrained  # which imports torch
 
     def check(file: Path) -> None:
         with errors_name(file):
-            adapt_pretrained(build_model("ssp", backbone), unwrap(read(file)))
+            adapt_pretrained(build_model("ssp", backbone), read(file))
 
     fetch(path, check, drive_download(DRIVE_IMAGENET[backbone]))

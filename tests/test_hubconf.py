@@ -14,7 +14,7 @@ import hubconf
 from engine.checkpoint import Checkpoint, save_checkpoint, save_weights
 from model import build_model
 from prediction.predictor import Predictor
-from tests.files import CHECKOUT
+from tests.files import CHECKOUT, write
 from util.errors import UserError
 
 
@@ -122,3 +122,54 @@ def test_from_another_folder(weights: dict[str, Path], tmp_path: Path) -> None:
     run = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert run.stdout.splitlines()[-1] == "True False False"
     assert list(tmp_path.iterdir()) == []
+
+
+BESIDE = """
+import pickle, sys, torch
+checkout, weights, order = sys.argv[1:]
+if order == "before":
+    import model, util
+net = torch.hub.load(checkout, "ssp_resnet50", source="local", weights=weights)
+found = torch.hub.load(checkout, "predictor", source="local", weights=weights, device="cpu")
+assert type(net) is type(found.net)
+import model, util, util.mine
+assert (model.whose, util.whose, util.mine.whose) == ("mine", "mine", "mine"), (model, util)
+assert checkout not in sys.path
+images, mask = [torch.rand(1, 3, 33, 33)], [torch.ones(1, 33, 33, dtype=torch.int64)]
+with torch.no_grad():
+    again = pickle.loads(pickle.dumps(net))
+    assert again(images, mask, images[0])["final"].isnan().all()  # weights of one number
+    torch.compile(net, backend="eager")(images, mask, images[0])
+try:
+    torch.hub.load(checkout, "ssp_resnet101", source="local", weights=weights)
+except Exception as error:
+    print(type(error).__name__, error)
+for name in ("dataset", "engine", "prediction"):
+    assert name not in sys.modules, name
+"""
+
+
+@pytest.mark.parametrize("order", ["before", "after"])
+def test_beside_packages_of_the_same_names(weights: dict[str, Path], tmp_path: Path, order: str) -> None:
+    """A person's own model and util stay theirs, and what is loaded goes on working."""
+    for name in ("model/__init__.py", "util/__init__.py", "util/mine.py"):
+        write(tmp_path / name, "whose = 'mine'\n")
+    argv = [sys.executable, "-c", BESIDE, str(CHECKOUT), str(weights["refining"]), order]
+    run = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.splitlines()[-1].startswith(f"UserError {weights['refining']}: holds the weights of ssp_resnet50")
+
+
+CUSTOM = """
+import sys, torch
+checkout, weights, code = sys.argv[1:]
+found = torch.hub.load(checkout, "predictor", source="local", weights=weights, device="cpu", method=f"{code}:Mine")
+print(type(found.net).__name__, "model" in sys.modules)
+"""
+
+
+def test_custom_code_imports_the_network_that_loads_it(weights: dict[str, Path], tmp_path: Path) -> None:
+    code = write(tmp_path / "mine.py", "from model import SSP\nimport model.ssp\nclass Mine(model.ssp.SSP): pass\n")
+    argv = [sys.executable, "-c", CUSTOM, str(CHECKOUT), str(weights["refining"]), str(code)]
+    run = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True)
+    assert run.stdout.splitlines()[-1:] == ["Mine False"], run.stderr

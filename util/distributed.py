@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any, TextIO
 
-from util.errors import UserError, printable
+from util.errors import UserError, first_line, printable
+from util.numbers import is_whole
 
 if TYPE_CHECKING:  # what needs no torch, such as --help, does not wait for it
     import torch
@@ -21,8 +22,26 @@ has_joined = False  # whether this process has begun to join others: what it mee
 
 
 def launched() -> bool:
-    """Whether torchrun started this process."""
-    return "TORCHELASTIC_RUN_ID" in os.environ
+    """Whether this process is one of several of a run: of torchrun's, or by the variables RANK and WORLD_SIZE."""
+    return "TORCHELASTIC_RUN_ID" in os.environ or _told("WORLD_SIZE") > 1
+
+
+def _told(name: str) -> int:
+    """The whole number of an environment variable; 0 if it is none."""
+    value = os.environ.get(name, "")
+    return int(value) if is_whole(value) else 0
+
+
+def _check_slurm() -> None:
+    """Raise UserError if Slurm runs a task of several that know nothing of each other."""
+    tasks = _told("SLURM_NTASKS")
+    if launched() or tasks < 2:
+        return
+    line = f"Slurm has {tasks} tasks, and this process does not join the others"
+    how = "start torchrun in one task a node, or set RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT in each"
+    if _told("SLURM_PROCID") or "SLURM_STEP_ID" in os.environ:  # without a step it is the batch script, which is one
+        raise UserError(f"{line}; {how}")
+    say(f"note: {line}: {how}", file=sys.stderr)
 
 
 def group() -> Any:
@@ -36,6 +55,7 @@ def start(device: torch.device) -> torch.device:
 
     On CUDA each process takes the GPU of its local rank. Raises UserError if this machine lacks that GPU.
     """
+    _check_slurm()
     if not launched() or group():
         return device
     global has_joined
@@ -43,14 +63,21 @@ def start(device: torch.device) -> torch.device:
     import torch
 
     if device.type == "cuda":
-        local, gpus = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
-        if device.index is not None and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        gpus = torch.cuda.device_count()
+        locals_ = [_told(name) for name in ("LOCAL_RANK", "SLURM_LOCALID") if name in os.environ]
+        local = locals_[0] if locals_ else _told("RANK") % max(gpus, 1)
+        if device.index is not None and _told("WORLD_SIZE") > 1:
             raise UserError(f"--device {device} is one GPU for all processes; leave the number out")
         if local >= gpus:
             raise UserError(f"only {gpus} GPUs, none for process {local}; lower --nproc-per-node, or --device cpu")
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
-    torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    except ValueError as error:  # a variable that torchrun sets is missing
+        name = "TORCHELASTIC_RUN_ID" if "TORCHELASTIC_RUN_ID" in os.environ else "WORLD_SIZE"
+        line = f"{name} is set, but not by torchrun ({first_line(error)})"
+        raise UserError(f"{line}; start with torchrun, or unset it") from error
     return device
 
 

@@ -9,8 +9,13 @@ one word and a missing package with one line; --help needs no package.
 from __future__ import annotations
 
 import os
-import select
 import sys
+
+if sys.platform == "win32":  # which lacks what the imports below need
+    print("error: runs on Linux, macOS or WSL (Windows Subsystem for Linux), not on Windows itself", file=sys.stderr)
+    sys.exit(2)
+
+import select
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
@@ -107,10 +112,21 @@ def _defect(error: Exception) -> tuple[int, str, bool]:
     """What _run returns for an exception that nobody foresaw. Raises it if tracebacks are asked for."""
     if os.environ.get(TRACEBACK):
         raise error
+    if file := _shadowing():
+        return 2, f"error: {file}: hides the module of this name, which is needed; rename your file", True
     last = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{os.path.basename(last.filename)}, line {last.lineno}"
     what = f"{type(error).__name__}: {first_line(error)}"
     return 3, f"error: {what} ({place}): a defect of this program; {TRACEBACK}=1 before the command shows all", True
+
+
+def _shadowing() -> str | None:
+    """A file of the user's that was imported in place of a module of Python or of a package."""
+    for name in {*sys.stdlib_module_names, "numpy", "torch", "torchvision", "PIL", "tqdm"} - {*SCRIPTS}:
+        file = getattr(sys.modules.get(name), "__file__", None) or ""
+        if os.path.dirname(os.path.abspath(file)) in (str(ROOT), os.getcwd()):
+            return file
+    return None
 
 
 def _speaks(is_cause: bool) -> bool:
@@ -153,7 +169,9 @@ class _StandIn(MetaPathFinder, Loader):
 def _is_of_script() -> bool:
     """Whether the process was started as one of this project's scripts, rather than imports some of it."""
     started = Path(getattr(sys.modules["__main__"], "__file__", None) or "")
-    return started.stem in SCRIPTS and started.resolve().parent == ROOT.resolve()
+    is_script = started.stem in SCRIPTS and started.resolve().parent == ROOT.resolve()
+    # else it runs in another's process, such as a notebook's by %run, whose signals stay what they are
+    return is_script and any(os.path.realpath(word) == str(started.resolve()) for word in sys.orig_argv)
 
 
 if _is_of_script():

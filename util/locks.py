@@ -58,7 +58,10 @@ def _locked(lock: Path, path: Path, what: str, waits: bool) -> BinaryIO:
         except OSError as error:
             if error.errno not in NO_LOCKS:
                 file.close()
-                raise
+                raise UserError(
+                    f"{path}: its file system cannot lock {lock.name} ({error.strerror}), which keeps a second program "
+                    "away; choose a place on a local disk, or have it mounted with locks"
+                ) from error
         if _is_at(file, lock):  # else the one before has removed it in between
             break
         file.close()

@@ -10,6 +10,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.checkpoint import STATE_FORMAT as FORMAT
 from engine.checkpoint import read, write
 from engine.setting import Schedule, Setting
 from util.distributed import say
@@ -20,7 +21,6 @@ from util.files import is_name
 if TYPE_CHECKING:
     from torch import Tensor
 
-FORMAT = "ssp-training-1"
 NAMES = ("name", "best_name", "former")  # files are written and removed by these names
 COUNTED = ("snapshot", "steps", "loss", "lr", "miou", "fb_iou")  # the numbers in a line of the history
 

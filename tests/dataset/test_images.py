@@ -99,3 +99,19 @@ def test_one_picture_in_all_formats(name: str) -> None:
     assert found.size == truth.size
     difference = np.abs(np.array(found, np.float64) - np.array(truth))
     assert difference.mean() < (6 if name in ALIKE else 1)
+
+
+@pytest.mark.parametrize("error", [ImportError("GIF"), KeyError("GIF"), AttributeError("GIF")])
+def test_what_fails_in_pillow_itself_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """As when another Pillow is installed below a program that runs."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"x")
+    monkeypatch.setattr("dataset.images.Image.open", fail)
+    with pytest.raises(type(error)):
+        read_rgb(path)

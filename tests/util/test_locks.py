@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -84,4 +85,15 @@ def test_one_that_waits_is_next(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(UserError, match=r"^cannot write "), only_one(tmp_path / "run.last", "a training"):
+        raise AssertionError
+
+
+@pytest.mark.parametrize("number", [524, errno.EINVAL, errno.EBADF, errno.EIO])
+def test_a_file_system_that_cannot_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("util.locks.fcntl.flock", refuse)
+    line = r"run\.last: its file system cannot lock \.run\.last\.lock \(.*\), .*; choose a place on a local disk, or "
+    with pytest.raises(UserError, match=line), only_one(tmp_path / "run.last", "a training"):
         raise AssertionError
