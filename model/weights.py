@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import json
 import pickle
+import pickletools
 import re
 import shlex
 import warnings
 import zipfile
 from collections.abc import Collection, Mapping
+from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +33,8 @@ MOST_UNPACKED = 4  # bytes for each byte of a file; torch.save compresses nothin
 CONTAINERS = "state_dict model_state_dict model_state model net network weights params_ema params model_ema ema".split()
 DEEPEST = 4  # such names one in the other
 WRAPPERS = ("module.", "model.", "net.", "network.")  # the names of a network in another module, as Lightning's
+# Modules whose functions run programs or code: a file of weights that names one was made to harm.
+RUNS_CODE = "builtins ctypes importlib nt os posix pty runpy shutil socket subprocess sys webbrowser".split()
 NETWORK_STARTS = ("layer0.", "backbone.")  # of the keys of the networks here
 STEM = [(64, 3, 3, 3), (64, 64, 3, 3), (128, 64, 3, 3)]  # the weights' shapes of the three convolutions
 
@@ -80,8 +85,13 @@ def read_tensors(path: str | Path) -> dict[str, Any]:
 
 def _describe_refusal(path: Path, reason: str) -> str:
     """What to say of a file that torch.load refuses, by its reason."""
-    if found := re.search(r"GLOBAL (\S+)", reason):
-        what = f"{'numbers of numpy, ' if found[1].startswith('numpy') else ''}{found[1]}"
+    found = re.search(r"GLOBAL (\S+)", reason)
+    named = found[1] if found else ""
+    code = named if named.partition(".")[0] in RUNS_CODE else _name_code(path)
+    if code:  # nobody shall be told how to run it
+        return f"refused: names {code}, which weights have no use for; do not trust the file"
+    if named:
+        what = f"{'numbers of numpy, ' if named.startswith('numpy') else ''}{named}"
         return f"refused: holds {what}, besides plain tensors; {_resaving(path)}"
     if _is_plain_pickle(path):
         return f"refused: a pickle that torch.save did not write; {_resaving(path)}"
@@ -93,6 +103,23 @@ def _is_plain_pickle(path: Path) -> bool:
     with path.open("rb") as file:
         start = file.read(3)
     return start[:1] == pickle.PROTO and start[2:] != pickle.LONG1
+
+
+def _name_code(path: Path) -> str:
+    """A module of RUNS_CODE that a pickle names in its first million operations, else ""; nothing is executed."""
+    with ExitStack() as stack:
+        file: Any = stack.enter_context(path.open("rb"))
+        if zipfile.is_zipfile(path):
+            archive = stack.enter_context(zipfile.ZipFile(path))
+            parts = [part for part in archive.namelist() if part.endswith("data.pkl")]
+            if not parts:
+                return ""
+            file = stack.enter_context(archive.open(parts[0]))
+        try:
+            texts = (value for _, value, _ in islice(pickletools.genops(file), 10**6) if isinstance(value, str))
+            return next((text for text in texts if text.partition(" ")[0].partition(".")[0] in RUNS_CODE), "")
+        except ValueError as error:  # of the reader
+            raise ValueError(DAMAGED) from error
 
 
 def _resaving(path: Path) -> str:

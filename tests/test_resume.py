@@ -170,14 +170,6 @@ def momentum(state: dict) -> dict:
     return {**state["optimizer"], "state": {0: {"momentum_buffer": torch.zeros(1)}}}
 
 
-def tensor_for_number(state: dict) -> dict:
-    """A comparison with it is no truth value."""
-    groups = [
-        {**group, "params": [torch.zeros(2)] * len(group["params"])} for group in state["optimizer"]["param_groups"]
-    ]
-    return {**state["optimizer"], "param_groups": groups}
-
-
 def damage(out: Path) -> None:
     for path in (out / LAST, out / f"{LAST}.previous"):
         path.write_bytes(b"damaged")
@@ -190,7 +182,6 @@ REFUSED = {
     "flags": (("--resume", *OTHER), edit(), "other flags: --lr 0.5 (was 0.001), --seed 3 (was 0)"),
     "momentum": (("--resume",), edit(optimizer=momentum), "no momentum of a parameter of "),
     "optimizer": (("--resume",), edit(optimizer=lambda _: {}), "its optimizer is not that of this network"),
-    "tensors": (("--resume",), edit(optimizer=tensor_for_number), "its optimizer is not that of this network"),
     "weights": (("--resume",), edit(state_dict=with_nan), "holds nan or infinity"),
     "best weights": (("--resume",), edit(best_state=with_nan), "holds nan or infinity"),
     "another folder's file": (("--resume",), edit(**VICTIM), "names a file outside its folder"),

@@ -19,7 +19,6 @@ import select
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from io import TextIOWrapper
 from pathlib import Path
@@ -150,7 +149,7 @@ def _end_early(_kind: type[BaseException], error: BaseException, _trace: Traceba
     command(again)
 
 
-class _StandIn(MetaPathFinder, Loader):
+class _StandIn:
     """Gives an empty module in place of a package that is not installed, so that --help can be answered."""
 
     def find_spec(self, name: str, *_: object) -> ModuleSpec | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import pickle
 import shlex
 import subprocess
@@ -97,6 +98,25 @@ def test_a_custom_backbones_own_names_stay() -> None:
     net, state = build_model("ssp", Mobile()), {"model.weight": torch.ones(8, 3, 8, 8), "model.bias": torch.ones(8)}
     adapt_pretrained(net, {"state_dict": {f"module.{key}": value for key, value in state.items()}})
     assert all(value.eq(1).all() for value in net.backbone.state_dict().values())
+
+
+class Code:
+    """Unpickled it runs a program."""
+
+    def __reduce__(self) -> tuple:
+        return os.system, ("touch HOSTILE",)
+
+
+@pytest.mark.parametrize("content", [{"w": Code()}, {"args": argparse.Namespace(), "w": Code()}])
+@pytest.mark.parametrize("form", ["torch", "pickle"])
+def test_nobody_is_told_how_to_run_code(content: object, form: str, tmp_path: Path) -> None:
+    path = tmp_path / "w.pth"
+    if form == "torch":
+        torch.save(content, path)
+    else:
+        path.write_bytes(pickle.dumps(content))
+    with pytest.raises(ValueError, match=r"^refused: names posix.*; do not trust the file$"):
+        read_tensors(path)
 
 
 @pytest.mark.parametrize(

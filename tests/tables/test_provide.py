@@ -127,9 +127,9 @@ class Code:
         return (os.system, ("touch HOSTILE",))
 
 
-def without_last_key(tmp_path: Path) -> bytes:
+def without_first_key(tmp_path: Path) -> bytes:
     state = build_model("ssp").state_dict()
-    state.popitem()
+    del state[next(iter(state))]
     torch.save(state, tmp_path / "few.pth")
     return (tmp_path / "few.pth").read_bytes()
 
@@ -139,8 +139,11 @@ NO_GOOD = {
     "truncated": (lambda folder: weights_of(folder)[:-9999], "cannot be read, it is truncated or not a checkpoint"),
     "backbone": (lambda folder: weights_of(folder, backbone="resnet101"), "holds a resnet101 network, not resnet50"),
     "method": (lambda folder: weights_of(folder, method="baseline"), "holds a baseline network, not ssp"),
-    "hostile": (lambda _: pickle.dumps({"state_dict": Code()}), "refused: not a checkpoint of plain tensors"),
-    "keys": (without_last_key, "keys are missing"),
+    "hostile": (
+        lambda _: pickle.dumps({"state_dict": Code()}),
+        "refused: names posix, which weights have no use for; do not trust the file; fetch it",
+    ),
+    "keys": (without_first_key, "keys are missing"),
 }
 
 
