@@ -118,8 +118,8 @@ def _name_code(path: Path) -> str:
         try:
             texts = (value for _, value, _ in islice(pickletools.genops(file), 10**6) if isinstance(value, str))
             return next((text for text in texts if text.partition(" ")[0].partition(".")[0] in RUNS_CODE), "")
-        except ValueError as error:  # of the reader
-            raise ValueError(DAMAGED) from error
+        except ValueError:  # damaged: unpickling would come no further
+            return ""
 
 
 def _resaving(path: Path) -> str:
