@@ -88,8 +88,7 @@ def count_planned(
         features, labels = kept.pop(image) if image in kept else next(fresh)
         numbers = sorted(of_query[image], key=lambda number: episodes[number].cls)
         of_shots = [[rows[support, episodes[n].cls] for support in episodes[n].supports] for n in numbers]
-        shots = torch.tensor(of_shots, device=device).t()
-        fg, bg = (net.over_shots(kind[shots]) for kind in prototypes.kinds)
+        fg, bg = map(net.over_shots, prototypes.of(torch.tensor(of_shots, device=device).t()))
         predictions = _masks(net.match_episodes(features, fg, bg, scratch), labels.shape)
         masks = {cls: target_mask(labels, images.label_of(cls)) for cls in {episodes[n].cls for n in numbers}}
         for number, prediction in zip(numbers, predictions, strict=True):
@@ -106,31 +105,36 @@ class Prototypes:
 
     def __init__(self, rows: int, device: torch.device) -> None:
         self.rows, self.device = rows, device
-        self.kinds: list[Tensor] = []  # foreground and background, (rows, ...), float32
+        self.shapes: list[torch.Size] = []
+        self.values: Tensor | None = None  # (rows, numbers of a pair); apart, means over shots differ in the last digit
 
     def add(self, row: int, *pair: Tensor) -> None:
-        """Keep the pair, (1, ...) each, of a row."""
+        """Keep the pair, (1, ...) each, of a row, in float32."""
         shapes = [x.shape[1:] for x in pair]
-        before = self._allocate(shapes)
-        if shapes != before:
-            found, known = (" and ".join(str(tuple(shape)) for shape in each) for each in (shapes, before))
+        if self.values is None:
+            self._allocate(shapes)
+        if shapes != self.shapes:
+            found, before = (" and ".join(str(tuple(shape)) for shape in each) for each in (shapes, self.shapes))
             raise UserError(
-                f"prototypes of shapes {found} after {known}: --engine planned needs the same of all supports"
+                f"prototypes of shapes {found} after {before}: --engine planned needs the same of all supports"
             )
-        for kind, x in zip(self.kinds, pair, strict=True):
-            kind[row] = x[0]
+        self.values[row] = torch.cat([x.flatten() for x in pair])
 
-    def _allocate(self, shapes: Sequence[torch.Size]) -> list[torch.Size]:
-        """Make room for the first pair; returns its shapes."""
-        if not self.kinds:
-            self.kinds = [torch.zeros(self.rows, *shape, device=self.device) for shape in shapes]
-        return [kind.shape[1:] for kind in self.kinds]
+    def _allocate(self, shapes: Sequence[torch.Size]) -> None:
+        self.shapes = list(shapes)
+        self.values = torch.zeros(self.rows, sum(shape.numel() for shape in shapes), device=self.device)
 
     def share(self) -> None:
         """Give every process the rows of all."""
-        self._allocate(first_known([kind.shape[1:] for kind in self.kinds]))  # a process may have no support
-        for kind in self.kinds:
-            sum_over_processes(kind)
+        shapes = first_known(self.shapes)  # a process may have no support
+        if self.values is None:
+            self._allocate(shapes)
+        sum_over_processes(self.values)
+
+    def of(self, numbers: Tensor) -> Iterator[Tensor]:
+        """Foreground, then background prototypes (*numbers.shape, ...) of these rows."""
+        parts = self.values[numbers].split([shape.numel() for shape in self.shapes], -1)
+        return (part.reshape(*numbers.shape, *shape) for part, shape in zip(parts, self.shapes, strict=True))
 
 
 def group(episodes: Sequence[Episode]) -> tuple[dict[str, list[int]], dict[str, set[int]]]:
