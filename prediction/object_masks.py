@@ -126,10 +126,14 @@ def _find_in_numbers(values: np.ndarray, path: str | Path, are_labels: bool, hav
     between = (share >= 0.25) & (share <= 0.75)
     are_whole = (found == found.round()).all() and not have_shades
     are_few = len(found) <= FEW and (high > IGNORE or len(labels) == 0 or labels[-1] < HALF)
-    if are_labels or (are_whole and (are_few or (high != IGNORE and _fill_areas(values, between)))):
+    are_labels |= are_whole and are_few
+    fill_areas = not are_labels and are_whole and high != IGNORE and _fill_areas(values, between)
+    if are_labels or fill_areas:
         if low > 0 and len(labels) > 1:
             raise UserError(f"{path}: holds {_list(found)} and no 0, which would be background; {NAME_IT} NUMBER")
         if low == 0:
+            if fill_areas:
+                say(f"note: {path}: {_list(found)} fill areas and are taken for labels; all but 0 are the object")
             return _separate(values != 0, (values == IGNORE) & (high == IGNORE) & (len(labels) > 0), path)
     if between.sum() > min((share < 0.25).sum(), (share > 0.75).sum()):
         what = "too many of its pixels are neither dark nor bright: labels, or a photograph?"
