@@ -4,7 +4,7 @@ A mask of few values is read as labels: 0 (in colours black) is background, ever
 beside other labels neither of the two. A mask of shades, which is one that has more than FEW values or one above 127
 beside its brightest, is cut half way between its darkest and its brightest value; but where those in the middle fill
 areas they are labels too, and where there are too many of them the mask is refused. Where parts of a mask are
-transparent, what is opaque is the object. What is taken otherwise than as 0 and not 0 is said in a note.
+transparent, what is opaque is the object. A note says where something else than 0 is taken for background.
 """
 
 from __future__ import annotations
