@@ -164,7 +164,9 @@ def _find_in_colours(pixels: np.ndarray, path: str | Path, is_blurred: bool) -> 
         background = shown[counts.argmax()]
         if (np.abs(edge - background).max(-1) < (1 if are_few else FEW)).mean() <= 0.5:
             what = "holds no black, and its edge has several colours, so that none is surely background"
-            raise UserError(f"{path}: {what}; {NAME_IT} '#rrggbb'")
+            if len(found) > FEW:
+                what += ": a photograph?"
+            raise UserError(f"{path}: {what}; {NAME_IT} '#rrggbb', or another mask")
         colour = "#{:02x}{:02x}{:02x}".format(*background)
         say(f"note: {path}: holds no black; {colour}, the colour of its edge, is taken for background")
     steps = pixels.astype(int) - background

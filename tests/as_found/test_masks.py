@@ -139,6 +139,12 @@ SUPPORTS = [
     own("palette of red, black", palette("ff0000000000", 1, 0), 0, TRUTH),
     own("palette of two blacks", palette("000000000000", 0, 1), 0, TRUTH),
     own("a photograph", gradient, 2, "too many of its pixels are neither dark nor bright: labels, or a photograph"),
+    Case(
+        "the image itself as its mask",
+        lambda inputs: segment(inputs, inputs.found("img/plain.jpg")),
+        2,
+        r"plain\.jpg: holds no black, .*: a photograph\?; name the object with --label '#rrggbb', or another mask$",
+    ),
     own("labels 50, 100 and 200", parts(50, 100, 200), 0, TRUTH),
     own("labels 50, 100 and 200: a note", parts(50, 100, 200), 0, r"note: .*: 0, 50, 100, 200 fill areas and are"),
     own("labels 50, 100 and 200, by label", parts(50, 100, 200), 0, r"support .*: [1-9]\.\d% object", "--label", "100"),
