@@ -144,7 +144,7 @@ def _draw_shape(canvas: Image.Image, value: int, shape: dict[str, Any], points: 
         corner, size = _find_box(points)
         marked = _decode_mask(shape.get("mask"), size, most=canvas.width * canvas.height)
         canvas.paste(value, (*corner, corner[0] + marked.width, corner[1] + marked.height), marked)
-    elif kind == "rectangle":
+    elif kind == "rectangle" and len(points) != 4:  # of four corners, which may be turned, it is a polygon
         columns, rows = zip(*points, strict=True)
         draw.rectangle((min(columns), min(rows), max(columns), max(rows)), fill=value, outline=value)
     elif kind in ("circle", "point"):

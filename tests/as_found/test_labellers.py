@@ -108,6 +108,18 @@ LABELME = [
         r"20\.0% object",
     ),
     Case(
+        "a rectangle of four corners",
+        made("a.json", drawn(shape("rectangle", (40, 30), (119, 30), (119, 77), (40, 77)))),
+        0,
+        r"20\.0% object",
+    ),
+    Case(
+        "a rectangle of four corners, turned: half of its box",
+        made("a.json", drawn(shape("rectangle", (80, 20), (120, 60), (80, 100), (40, 60)))),
+        0,
+        r"17\.1% object",
+    ),
+    Case(
         "X-AnyLabeling: quadrilateral",
         made("a.json", drawn(shape("quadrilateral", (40, 30), (119, 30), (119, 77), (40, 77)))),
         0,
