@@ -8,9 +8,9 @@ One to five supports are usual; more are better. The program finds a mask beside
 or NAME.json, in any case of letters. --mask names masks elsewhere, in the order of the supports. A mask is one of two:
   PNG     of labels: every non-zero pixel belongs to the object (in colours, every pixel that is not black), and 255
           beside other labels is neither object nor background; of shades, which is more than 32 values or one above
-          127 beside the brightest: cut half way between the darkest and the brightest; what is opaque, where parts are
-          transparent; with --label N the pixels of value N, with '#rrggbb' of a colour, with a name those of a class
-          by the labelmap.txt beside the mask's folder, or of VOC's colours
+          127 beside the brightest, unless such values fill areas: cut half way between the darkest and the brightest;
+          what is opaque, where parts are transparent; with --label N the pixels of value N, with '#rrggbb' of a colour,
+          with a name those of a class by the labelmap.txt in the mask's folder or the one above, or of VOC's colours
   JSON    LabelMe's: all shapes, but _background_ and __ignore__; with --label NAME only those of this label (PNG masks
           of other supports then keep all their pixels)
 Images are JPEG, PNG, TIFF, WebP, AVIF, BMP, GIF, JPEG 2000 or PPM, and HEIC after pip install pillow-heif. They may

@@ -129,10 +129,16 @@ def _list_images(name: str, flag: str) -> list[Path]:
     read = list_suffixes()
     files = [path for path in paths if not path.name.startswith(".") and path.is_file()]
     images = sorted(path for path in files if path.suffix.lower() in read)
+    below = []
+    if os.path.isdir(name):  # a pattern may mean what lies in folders
+        below = sorted(path.name for path in paths if path.is_dir() and not path.name.startswith("."))
     others = Counter(path.suffix.lower() for path in files if path.suffix.lower() not in (*read, *SIDECARS))
     if not images:
         what = "a folder without images" if os.path.isdir(name) else "matches no image"
-        raise UserError(f"{flag} {name}: {what} ({_describe_others(others) if others else NAMES})")
+        way_out = f"; name a folder in it: {join_names(below)}" if below else ""
+        raise UserError(f"{flag} {name}: {what} ({_describe_others(others) if others else NAMES}){way_out}")
+    if below:
+        say(f"note: {name}: images of folders in it are not taken: {join_names(below)}")
     if others:
         count = "1 file" if others.total() == 1 else f"{others.total()} files"
         say(f"note: {name}: {count} passed over: {_describe_others(others)}")

@@ -27,6 +27,11 @@ JSONS = (  # fields of the content or of its first entry; what that is; the way 
     ({"data_row", "projects"}, "a Labelbox export", EXPORT),
     ({"metadata", "instances"}, "SuperAnnotate annotations", EXPORT),
     ({"asset", "regions"}, "VoTT annotations", EXPORT),
+    ({"counts", "size"}, "a mask packed as COCO does (RLE)", EXPORT),
+    ({"predictions", "image"}, "predictions of Roboflow", EXPORT),
+    ({"type", "features"}, "GeoJSON", EXPORT),
+    ({"type", "geometry"}, "GeoJSON", EXPORT),
+    ({"labelIdx", "points"}, "polygons of EISeg", EXPORT),
 )
 FILES = {  # by the suffix of what is neither image nor JSON
     ".xml": ("annotations in XML, such as CVAT's", 'export a "Segmentation mask", or draw the mask in LabelMe'),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from base64 import b64decode
 from collections import Counter
 from collections.abc import Sequence
@@ -32,6 +33,7 @@ POINTS = {  # of a shape of each kind: at least and at most
     "rectangle": (2, math.inf),  # two corners, or all four
     "oriented_rectangle": (4, 4),
     "rotation": (4, 4),  # X-AnyLabeling's name for it
+    "quadrilateral": (4, 4),  # X-AnyLabeling's
     "circle": (2, 2),  # its centre and a point on it
     "line": (2, 2),
     "linestrip": (2, math.inf),
@@ -48,7 +50,7 @@ def read_labelme(path: str | Path, label: str | None) -> tuple[tuple[float | Non
     """The (width, height) that a LabelMe file states, None where it does not, and its shapes, in order.
 
     The object's shapes, which are all or those of a label, have the value 1. Those that LabelMe calls background or
-    ignored are kept beside them, as 0 and 255. Spaces around a label do not count.
+    ignored are kept beside them, as 0 and 255. Spaces around a label do not count, nor how its accents are encoded.
     """
     try:
         content = read_json(path, LABELME_BYTES)
@@ -67,16 +69,21 @@ def read_labelme(path: str | Path, label: str | None) -> tuple[tuple[float | Non
             raise UserError(f"{path}: {found}")
         raise UserError(f"{path}: not a LabelMe file, it holds no list of shapes; save it in LabelMe")
     width, height = (x if type(x) in (int, float) else None for x in map(content.get, ("imageWidth", "imageHeight")))
-    names = [str(shape.get("label")).strip() for shape in shapes]
-    if label is not None and label.strip() not in names:
+    names = [_clean(str(shape.get("label"))) for shape in shapes]
+    wanted = None if label is None else _clean(label)
+    if wanted is not None and wanted not in names:
         raise UserError(f"{path}: no shape has --label {label}; it holds {', '.join(sorted(set(names))) or 'none'}")
-    values = [_find_value(name, label) for name in names]
+    values = [_find_value(name, wanted) for name in names]
     return (width, height), [(value, x) for value, x in zip(values, shapes, strict=True) if value is not None]
+
+
+def _clean(label: str) -> str:
+    return unicodedata.normalize("NFC", label.strip())  # macOS takes letters and their accents apart
 
 
 def _find_value(name: str, label: str | None) -> int | None:
     """The value of the pixels of a shape with a name: 1, 0 or 255; None for a shape that is not drawn."""
-    if label is not None and name == label.strip():
+    if label is not None and name == label:
         return 1
     return OTHER_LABELS.get(name, 1 if label is None else None)
 
@@ -137,7 +144,7 @@ def _draw_shape(canvas: Image.Image, value: int, shape: dict[str, Any], points: 
         corner, size = _find_box(points)
         marked = _decode_mask(shape.get("mask"), size, most=canvas.width * canvas.height)
         canvas.paste(value, (*corner, corner[0] + marked.width, corner[1] + marked.height), marked)
-    elif kind == "rectangle":
+    elif kind == "rectangle" and len(points) != 4:  # of four corners, which may be turned, it is a polygon
         columns, rows = zip(*points, strict=True)
         draw.rectangle((min(columns), min(rows), max(columns), max(rows)), fill=value, outline=value)
     elif kind in ("circle", "point"):

@@ -2,8 +2,9 @@
 
 A mask of few values is read as labels: 0 (in colours black) is background, every other value the object, and 255
 beside other labels neither of the two. A mask of shades, which is one that has more than FEW values or one above 127
-beside its brightest, is cut half way between its darkest and its brightest value. Where parts of a mask are
-transparent, what is opaque is the object. What is taken otherwise than as 0 and not 0 is said in a note.
+beside its brightest, is cut half way between its darkest and its brightest value; but where those in the middle fill
+areas they are labels too, and where there are too many of them the mask is refused. Where parts of a mask are
+transparent, what is opaque is the object. A note says where something else than 0 is taken for background.
 """
 
 from __future__ import annotations
@@ -121,19 +122,33 @@ def _find_in_numbers(values: np.ndarray, path: str | Path, are_labels: bool, hav
             return np.zeros(values.shape, np.uint8)
         raise UserError(f"{path}: has the value {low:g} everywhere, so no background; mark the object alone")
     labels = found[(found != 0) & (found != IGNORE)] if high <= IGNORE else found[found != 0]
-    are_few = len(found) <= FEW and (found == found.round()).all() and not have_shades
-    if are_labels or (are_few and (high > IGNORE or len(labels) == 0 or labels[-1] < HALF)):
+    share = (values.astype(np.float64) - low) / (float(high) - low)
+    between = (share >= 0.25) & (share <= 0.75)
+    are_whole = (found == found.round()).all() and not have_shades
+    are_few = len(found) <= FEW and (high > IGNORE or len(labels) == 0 or labels[-1] < HALF)
+    are_labels |= are_whole and are_few
+    fill_areas = not are_labels and are_whole and high != IGNORE and _fill_areas(values, between)
+    if are_labels or fill_areas:
         if low > 0 and len(labels) > 1:
             raise UserError(f"{path}: holds {_list(found)} and no 0, which would be background; {NAME_IT} NUMBER")
         if low == 0:
+            if fill_areas:
+                say(f"note: {path}: {_list(found)} fill areas and are taken for labels; all but 0 are the object")
             return _separate(values != 0, (values == IGNORE) & (high == IGNORE) & (len(labels) > 0), path)
-    share = (values.astype(np.float64) - low) / (float(high) - low)
-    if len(found) > FEW and ((share > 0.25) & (share < 0.75)).mean() > 0.4:
-        raise UserError(f"{path}: most of its pixels are neither dark nor bright; is it a photograph? name a mask")
+    if between.sum() > min((share < 0.25).sum(), (share > 0.75).sum()):
+        what = "too many of its pixels are neither dark nor bright: labels, or a photograph?"
+        raise UserError(f"{path}: {what} {NAME_IT}, or save it as 255 on 0")
     if len(found) > 2:
         middle = (float(low) + float(high)) / 2
         say(f"note: {path}: has {len(found)} shades from {low:g} to {high:g}; what is above {middle:g} is the object")
     return _cut(values).astype(np.uint8)
+
+
+def _fill_areas(values: np.ndarray, chosen: np.ndarray) -> bool:
+    """Whether most of the chosen pixels are like those to the right and below, as labels are and soft edges are not."""
+    inner = values[:-1, :-1]
+    alike = (inner == values[:-1, 1:]) & (inner == values[1:, :-1])
+    return alike[chosen[:-1, :-1]].sum() > 0.75 * chosen.sum()
 
 
 def _find_in_colours(pixels: np.ndarray, path: str | Path, is_blurred: bool) -> np.ndarray:
@@ -149,7 +164,9 @@ def _find_in_colours(pixels: np.ndarray, path: str | Path, is_blurred: bool) -> 
         background = shown[counts.argmax()]
         if (np.abs(edge - background).max(-1) < (1 if are_few else FEW)).mean() <= 0.5:
             what = "holds no black, and its edge has several colours, so that none is surely background"
-            raise UserError(f"{path}: {what}; {NAME_IT} '#rrggbb'")
+            if len(found) > FEW:
+                what += ": a photograph?"
+            raise UserError(f"{path}: {what}; {NAME_IT} '#rrggbb', or another mask")
         colour = "#{:02x}{:02x}{:02x}".format(*background)
         say(f"note: {path}: holds no black; {colour}, the colour of its edge, is taken for background")
     steps = pixels.astype(int) - background

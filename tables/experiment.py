@@ -95,7 +95,8 @@ def training_flags(result: EvaluationResult) -> dict[str, str]:
 
 def variation_of(result: EvaluationResult) -> tuple[str, ...]:
     """What tells results of one experiment apart: flags of training and test, and the method's code, in words."""
-    words = [*training_flags(result).values(), f"{result.episodes} episodes", f"{len(result.seeds)} seeds"]
+    seeds = "1 seed" if len(result.seeds) == 1 else f"{len(result.seeds)} seeds"
+    words = [*training_flags(result).values(), f"{result.episodes} episodes", seeds]
     if result.amp:
         words.append("tested with --amp")
     if result.episodes_from:

@@ -25,13 +25,13 @@ def found(mask: str, *more: str) -> Callable[[Inputs], list[str]]:
     return make
 
 
-def made(name: str, content: Any) -> Callable[[Inputs], list[str]]:
+def made(name: str, content: Any, *more: str) -> Callable[[Inputs], list[str]]:
     """The same with a file of a tool, which is made here: a text, or what a JSON holds."""
 
     def make(inputs: Inputs) -> list[str]:
         path = inputs.folder / name
         path.write_text(content if isinstance(content, str) else json.dumps(content))
-        return _segment(inputs, str(path))
+        return _segment(inputs, str(path), *more)
 
     return make
 
@@ -104,6 +104,30 @@ LABELME = [
         made(
             "a.json", drawn(shape("rotation", (40, 30), (119, 30), (119, 77), (40, 77), direction=0.0, difficult=False))
         ),
+        0,
+        r"20\.0% object",
+    ),
+    Case(
+        "a rectangle of four corners",
+        made("a.json", drawn(shape("rectangle", (40, 30), (119, 30), (119, 77), (40, 77)))),
+        0,
+        r"20\.0% object",
+    ),
+    Case(
+        "a rectangle of four corners, turned: half of its box",
+        made("a.json", drawn(shape("rectangle", (80, 20), (120, 60), (80, 100), (40, 60)))),
+        0,
+        r"17\.1% object",
+    ),
+    Case(
+        "X-AnyLabeling: quadrilateral",
+        made("a.json", drawn(shape("quadrilateral", (40, 30), (119, 30), (119, 77), (40, 77)))),
+        0,
+        r"20\.0% object",
+    ),
+    Case(
+        "a label of macOS, its accent apart",
+        made("a.json", drawn({**BOX, "label": "cafe\u0301"}), "--label", "caf\u00e9"),
         0,
         r"20\.0% object",
     ),
@@ -265,6 +289,11 @@ OTHERS = [
                 "SuperAnnotate annotations",
             ),
             ("VoTT", "a.json", {"asset": {"name": "a.jpg"}, "regions": []}, "VoTT annotations"),
+            ("RLE", "a.json", {"size": [120, 160], "counts": "abc"}, r"a mask packed as COCO does \(RLE\)"),
+            ("Roboflow", "a.json", {"predictions": [], "image": {"width": 160}}, "predictions of Roboflow"),
+            ("GeoJSON", "a.json", {"type": "FeatureCollection", "features": []}, "GeoJSON"),
+            ("QuPath", "a.json", [{"type": "Feature", "geometry": {}}], "GeoJSON"),
+            ("EISeg", "a.json", [{"name": "cat", "labelIdx": 1, "points": []}], "polygons of EISeg"),
             ("YOLO", "a.txt", "0 0.5 0.5 0.2 0.3\n", "text, such as YOLO's labels"),
             ("Labelbox, lines", "a.ndjson", '{"data_row": {}}\n', "lines of JSON"),
             ("VIA, table", "a.csv", "filename,region_count\n", "a table, such as VIA's"),

@@ -81,6 +81,23 @@ def gradient(true: np.ndarray, path: Path) -> None:
     Image.linear_gradient("L").resize(true.shape[::-1]).save(path)
 
 
+def parts(*values: int) -> Save:
+    """The disc in squares of as many labels."""
+
+    def save(true: np.ndarray, path: Path) -> None:
+        rows, columns = np.indices(true.shape) // 12
+        numbers = np.array(values)[(rows * 7 + columns) % len(values)]
+        Image.fromarray(np.where(true, numbers, 0).astype(np.uint16 if max(values) > 255 else np.uint8)).save(path)
+
+    return save
+
+
+def on_black(true: np.ndarray, path: Path) -> None:
+    picture = np.array(Image.linear_gradient("L").resize(true.shape[::-1]).convert("RGB"))
+    picture[..., 0] = 90
+    Image.fromarray(np.where(true[..., None], picture, 0).astype(np.uint8)).save(path)
+
+
 def with_labelmap(true: np.ndarray, path: Path) -> None:
     coloured("#000000", "#fa3253")(true, path)
     (path.parent / "labelmap.txt").write_text("# label:color_rgb:parts:actions\nbackground:0,0,0::\ncat:250,50,83::\n")
@@ -121,7 +138,20 @@ SUPPORTS = [
     own("palette of white, black", palette("ffffff000000", 1, 0), 0, TRUTH),
     own("palette of red, black", palette("ff0000000000", 1, 0), 0, TRUTH),
     own("palette of two blacks", palette("000000000000", 0, 1), 0, TRUTH),
-    own("a photograph", gradient, 2, "most of its pixels are neither dark nor bright; is it a photograph"),
+    own("a photograph", gradient, 2, "too many of its pixels are neither dark nor bright: labels, or a photograph"),
+    Case(
+        "the image itself as its mask",
+        lambda inputs: segment(inputs, inputs.found("img/plain.jpg")),
+        2,
+        r"plain\.jpg: holds no black, .*: a photograph\?; name the object with --label '#rrggbb', or another mask$",
+    ),
+    own("labels 50, 100 and 200", parts(50, 100, 200), 0, TRUTH),
+    own("labels 50, 100 and 200: a note", parts(50, 100, 200), 0, r"note: .*: 0, 50, 100, 200 fill areas and are"),
+    own("labels 50, 100 and 200, by label", parts(50, 100, 200), 0, r"support .*: [1-9]\.\d% object", "--label", "100"),
+    own("labels 85, 170 and 255", parts(85, 170, 255), 2, r"own\.png: too many of its pixels are .* name the object"),
+    own("numbers of 40 instances", parts(*range(1, 41)), 0, TRUTH),
+    own("numbers of 40 instances in 16 bits", parts(*range(1000, 40001, 1000)), 0, TRUTH),
+    own("a cut-out photograph on black", on_black, 2, r"own\.png: too many of its pixels are neither dark nor bright"),
     own("VOC's colours, by colour", RGB_DISC, 0, TRUTH, "--label", "#800000"),
     own("VOC's colours, by name", RGB_DISC, 0, TRUTH, "--label", "aeroplane"),
     own("VOC's colours, another name", RGB_DISC, 2, "no pixel has --label cat; it holds #000000, #8", "--label", "cat"),

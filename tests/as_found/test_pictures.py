@@ -42,6 +42,18 @@ def folder(*names: str, pattern: str = "") -> Callable[[Inputs], list[str]]:
     return make
 
 
+def nested(*names: str) -> Callable[[Inputs], list[str]]:
+    """Files in a folder that holds another one, with an image."""
+
+    def make(inputs: Inputs) -> list[str]:
+        place = copy(inputs, *names)
+        (place / "100APPLE").mkdir()
+        shutil.copyfile(inputs.found("img/plain.jpg"), place / "100APPLE" / "IMG_0001.JPG")
+        return find_object(inputs, str(place))
+
+    return make
+
+
 def copy(inputs: Inputs, *names: str) -> Path:
     place = inputs.folder / "photos"
     place.mkdir()
@@ -298,6 +310,13 @@ CASES = [
     ),
     Case("a pattern of raw data", folder("raw.dng", pattern="*.dng"), 2, r"\*\.dng: matches no image \(1 \.dng\)$"),
     Case("a folder of texts", folder(" > a.json", " > b.txt"), 2, rf"photos: a folder without images \({FORMATS}\)$"),
+    Case("a folder of folders", nested(), 2, r"photos: a folder without images \(.*\); name a folder in it: 100APPLE$"),
+    Case(
+        "an image beside a folder",
+        nested("plain.jpg"),
+        0,
+        r"(?m)note: .*photos: images of folders in it are not taken: 100APPLE$",
+    ),
     Case("AVIF in a folder", with_avif(folder("plain.avif")), 0, OBJECT % "plain.avif"),
     Case(
         "suffixes .jfif .jpe .pjpeg .JPEG .tif .ppm .jp2",
