@@ -18,6 +18,7 @@ from util.files import atomic_write, is_name, read_json
 from util.numbers import whole_number
 
 EPISODES_FORMAT = "ssp-episodes-1"
+EPISODES_MARK = f'{{"format": "{EPISODES_FORMAT}"'  # with which a file of episodes begins
 EPISODES_BYTES = 2**28  # the largest file of episodes: a million of 5 shots
 MOST_PLANNED = 10**7  # episodes of all seeds, which lie in memory
 MOST_CLASSES = 1000  # FSS-1000 counts as far
