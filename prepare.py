@@ -283,6 +283,7 @@ def prepare_checkpoints(args: argparse.Namespace) -> None:
     if args.list:
         say(*(f"{weights.name} {drive_link(weights.drive)}" for weights in chosen))
         return
+    check_writable(args.to)
     if not args.source:
         need_gdown()
     failed = 0
