@@ -30,6 +30,7 @@ from engine.evaluation.evaluation_set import (
     describe_evaluation,
     describe_missing_classes,
     open_evaluation_set,
+    unshown_warnings,
 )
 from engine.evaluation.protocol import (
     EPISODES_MARK,
@@ -190,6 +191,7 @@ def test(flags: Any, evaluation: Evaluation) -> dict[str, Any]:
     net.to(flags.device)
     lists = flags.splits if protocol == HSNET and wanted.saved is None else None
     warnings = leakage_warnings(setting, classes, images.class_names, checkpoint.info, path=path, hsnet_lists=lists)
+    warnings += unshown_warnings(wanted.saved, tested, flags.workers) if wanted.saved else []
     for line in warnings:
         distributed.say(f"WARNING: {line}", file=sys.stderr)
     if flags.save_episodes and distributed.rank() == 0:
