@@ -20,7 +20,8 @@ segmented.
 
 For each query NAME the program writes NAME_mask.png (255 the object, 0 background, in the size of the image as it is
 shown) and NAME_overlay.jpg to --out. sheet.png shows supports and queries together. With --explain, NAME_explained.png
-shows how the method found the object, step by step. Files of these names are replaced.
+shows how the method found the object, step by step. What an earlier run wrote under these names is replaced; any
+other file of such a name ends the run.
 """
 
 from __future__ import annotations

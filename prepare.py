@@ -54,11 +54,12 @@ from tables.download import need_gdown
 from tables.paper import DRIVE, drive_link
 from util.distributed import say
 from util.errors import UserError, first_line
-from util.files import atomic_write, check_file, check_writable, is_name, remove_leftovers
+from util.files import OutputFile, atomic_write, check_outputs, check_writable, is_name, remove_leftovers
 from util.progress import progress
 from util.table import align_columns
 
 COMMANDS = "coco|pascal|fss|weights|checkpoints|splits|toy|verify"
+SURVEY_MARK = '{"root": "'  # with which the JSON of verify begins
 FINDINGS_SHOWN = 5  # findings of a kind that verify prints; --json has all
 Command = Callable[[argparse.Namespace], None]
 AddFlag = Callable[..., argparse.Action]  # a parser's add_argument
@@ -153,10 +154,10 @@ def prepare_coco(args: argparse.Namespace) -> None:
         say(f"{folder}: {made} masks made, {kept} were there")
         write_list(root / "ImageSets" / f"{split}.txt", lambda ids=instances.sizes: list(ids), args.again)
         if args.authors:
-            build_authors_layout(root, split, copy=args.authors == "copy")
+            build_authors_layout(root, split, copy=args.authors == "copy", again=args.again)
 
 
-def build_authors_layout(root: Path, split: str, copy: bool) -> None:
+def build_authors_layout(root: Path, split: str, copy: bool, again: bool) -> None:
     """{train,val}_coco in VOC's layout, its images and masks linked or copied."""
     theirs = root / f"{split}_coco"
     sources = {"JPEGImages": root / f"{split}2014", "SegmentationClassAug": root / "annotations" / f"{split}2014"}
@@ -164,7 +165,7 @@ def build_authors_layout(root: Path, split: str, copy: bool) -> None:
         if not source.is_dir():
             raise UserError(f"{source}: no such folder; unpack {split}2014.zip of COCO there")
         (copy_folder if copy else link_folder)(source, theirs / name)
-    write_list(theirs / "ImageSets" / f"{split}.txt", lambda: read_ids(root / "ImageSets" / f"{split}.txt"), again=True)
+    write_list(theirs / "ImageSets" / f"{split}.txt", lambda: read_ids(root / "ImageSets" / f"{split}.txt"), again)
     say(f"{theirs}: {'copied' if copy else 'linked'}")
 
 
@@ -304,6 +305,7 @@ def prepare_checkpoints(args: argparse.Namespace) -> None:
     if args.list:
         say(*(f"{weights.name} {drive_link(weights.drive)}" for weights in chosen))
         return
+    check_writable(args.to)
     if not args.source:
         need_gdown()
     failed = 0
@@ -348,8 +350,7 @@ def prepare_toy(args: argparse.Namespace) -> None:
 
 def verify(args: argparse.Namespace) -> None:
     """Open every image and mask that the lists name; count, compare, and list what is wrong (exit code 1)."""
-    if args.json:
-        check_file(args.json)
+    check_outputs({"--json": OutputFile(args.json, SURVEY_MARK)})
     benchmark = DATASETS[args.dataset](args.data_root, args.splits)
     report_survey(benchmark.root, survey(benchmark, args.shot, args.quick, args.workers), args.json)
 

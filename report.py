@@ -24,12 +24,12 @@ from engine.evaluation.result import find_results
 from engine.options import BACKBONE_CHOICES, METHOD_CHOICES, OneLineParser, backbone_name, method_name, whole
 from engine.setting import AUTHORS, OWN, WEIGHTS_FROM
 from tables.commands import Folders, missing_commands
-from tables.picture import draw_tables, figure_class
+from tables.picture import PICTURE_MARK, draw_tables, figure_class
 from tables.tables import Table, make_tables
-from tables.text import to_csv, to_markdown
+from tables.text import CSV_MARK, MARKDOWN_MARK, to_csv, to_markdown
 from util.distributed import say
 from util.errors import UserError
-from util.files import atomic_write, check_apart, check_file
+from util.files import OutputFile, atomic_write, check_outputs
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -59,8 +59,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         raise UserError("--commands prints trainings; ./reproduce.sh fetches and tests the authors' weights")
     if args.picture:
         figure_class()
-    for file in filter(None, (args.markdown, args.csv, args.picture)):
-        check_file(file)
+    outputs = {
+        "--markdown": OutputFile(args.markdown, MARKDOWN_MARK),
+        "--csv": OutputFile(args.csv, CSV_MARK),
+        "--picture": OutputFile(args.picture, PICTURE_MARK),
+    }
+    check_outputs(outputs, args.paths)
     return args
 
 
@@ -72,8 +76,6 @@ def main(argv: list[str] | None = None) -> list[Table]:
         results = find_results(args.paths or [args.out])
     else:
         say(f"{args.out}: no such folder, nothing is measured yet", file=sys.stderr)
-    outputs = {"--markdown": args.markdown, "--csv": args.csv, "--picture": args.picture}
-    check_apart(outputs, [*(result.file for result in results), *map(Path, args.paths)])
     wanted = {name: getattr(args, name) for name in ("dataset", "shot", "backbone", "method")}
     tables = make_tables(results, OWN if args.commands else args.weights, **wanted)
     if not tables:

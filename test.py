@@ -30,8 +30,10 @@ from engine.evaluation.evaluation_set import (
     describe_evaluation,
     describe_missing_classes,
     open_evaluation_set,
+    unshown_warnings,
 )
 from engine.evaluation.protocol import (
+    EPISODES_MARK,
     HSNET,
     PAPER,
     PROTOCOLS,
@@ -41,13 +43,13 @@ from engine.evaluation.protocol import (
     load_episodes,
     save_episodes,
 )
-from engine.evaluation.result import EvaluationResult, finished_result, result_path
+from engine.evaluation.result import RESULT_MARK, EvaluationResult, finished_result, result_path
 from engine.evaluation.training_provenance import leakage_warnings, state_training
 from engine.options import check_engine, default_device, make_parser, parse_flags, resolve_setting, whole
 from engine.setting import SUFFIX, Setting
 from util import distributed
 from util.errors import UserError
-from util.files import check_apart, check_file, check_writable
+from util.files import OutputFile, check_outputs, check_writable
 from util.interrupts import interrupts
 
 
@@ -114,7 +116,7 @@ def open_evaluation(flags: Any) -> Evaluation:
     tells_fold = info.get("dataset") == setting.dataset and info.get("fold") is not None
     if setting.fold is not None and given["fold"] is None and not tells_fold:
         raise UserError(f"{path}: does not say which fold of {setting.dataset} to test; pass --fold, or --trained-on")
-    check_outputs(flags, path)
+    check_places(flags, path)
     return Evaluation(path, checkpoint, setting, protocol, wanted=EpisodesWanted(seeds, flags.episodes, saved))
 
 
@@ -128,12 +130,16 @@ def take_saved(flags: Any, saved: SavedEpisodes) -> Any:
     return flags._replace(**known)
 
 
-def check_outputs(flags: Any, path: Path) -> None:
+def check_places(flags: Any, path: Path) -> None:
     """Raise UserError if what is to be written cannot be, or is what is read, such as the weights at ``path``."""
-    outputs = {"--json": flags.json, "--save-episodes": flags.save_episodes}
-    check_apart(outputs, [path, path.with_suffix(".pth"), path.with_suffix(SUFFIX), flags.episodes_from])
-    for file in filter(None, outputs.values()):
-        check_file(file)
+    from engine.evaluation.gallery import INDEX, PAGE_MARK  # which needs torch, as the weights did
+
+    outputs = {
+        "--json": OutputFile(flags.json, RESULT_MARK),
+        "--save-episodes": OutputFile(flags.save_episodes, EPISODES_MARK),
+        "--visualize": OutputFile(flags.visualize and Path(flags.visualize, INDEX), PAGE_MARK),
+    }
+    check_outputs(outputs, [path, path.with_suffix(".pth"), path.with_suffix(SUFFIX), flags.episodes_from])
     for folder in filter(None, (flags.visualize, flags.results)):
         check_writable(folder)
 
@@ -185,6 +191,7 @@ def test(flags: Any, evaluation: Evaluation) -> dict[str, Any]:
     net.to(flags.device)
     lists = flags.splits if protocol == HSNET and wanted.saved is None else None
     warnings = leakage_warnings(setting, classes, images.class_names, checkpoint.info, path=path, hsnet_lists=lists)
+    warnings += unshown_warnings(wanted.saved, tested, flags.workers) if wanted.saved else []
     for line in warnings:
         distributed.say(f"WARNING: {line}", file=sys.stderr)
     if flags.save_episodes and distributed.rank() == 0:

@@ -195,7 +195,7 @@ class Benchmark:
         pairs = cls.read_hsnet_list(path)
         of_class = hsnet.group_by_class(pairs)
         hsnet.check_lists(of_class, path)
-        drawn = (pairs[number % len(pairs)] for number in range(cls.hsnet_episodes))
+        drawn = (pairs[number % len(pairs)] for number in hsnet.count_drawn(cls.hsnet_episodes))
         return [
             Episode(query, target, hsnet.draw_supports(of_class[target], query, shot, rng)) for query, target in drawn
         ]

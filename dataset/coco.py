@@ -154,7 +154,7 @@ class Coco(Benchmark):
         if not classes:
             raise UserError(f"{path}: lists no class of fold {fold}; make it again")
         episodes = []
-        for _ in range(cls.hsnet_episodes):
+        for _ in hsnet.count_drawn(cls.hsnet_episodes):
             target = hsnet.draw_one(classes, rng)
             query = hsnet.draw_one(of_class[target], rng)
             episodes.append(Episode(query, target, hsnet.draw_supports(of_class[target], query, shot, rng)))

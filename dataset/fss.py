@@ -6,6 +6,7 @@ classes of each split: in the dataset's folder splits (prepare.py fss makes them
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -18,6 +19,8 @@ from dataset.episodes import Episode
 from dataset.folders import find_file, subfolders
 from dataset.images import PHOTOS, ImageSet
 from dataset.lists import read_names
+from util.errors import UserError
+from util.progress import progress
 
 CLASS_LISTS = {"train": "trn.txt", "val": "val.txt", "test": "test.txt"}  # named as in HSNet's checkout
 FIRST_CLASSES = {"train": 1, "val": 521, "test": 761}  # the number of the first class of a split
@@ -72,9 +75,13 @@ class Fss(Benchmark):
         return ImageSet(self.name, (), self.root, self.root, {}, binary=True)
 
     def open_images(self, episodes: Sequence[Episode]) -> ImageSet:
-        """The folders tell the names of the classes."""
+        """The folders tell the names of the classes. Raises UserError also if images of a class are of two folders."""
         images = super().open_images(episodes)
-        names = {episode.cls: episode.query.split("/")[0] for episode in episodes}
+        names = {episode.cls: os.path.dirname(episode.query) for episode in episodes}
+        for episode in episodes:
+            for image in (episode.query, *episode.supports):
+                if os.path.dirname(image) != (name := names[episode.cls]):
+                    raise UserError(f"{self.root}: an episode of class {episode.cls}, {name}, names the image {image}")
         return images.listed(images.name, images.ids, names)
 
     @classmethod
@@ -101,7 +108,8 @@ class Fss(Benchmark):
         """Every image is a query once, in the order in which the file names sort: 1, 10, 2, ..."""
         rng, episodes = np.random.RandomState(0), []
         names = sorted(read_names(cls.hsnet_list(hsnet_lists), hsnet.MISSING))
-        for target, name in enumerate(names, start=FIRST_CLASSES["test"]):
+        listed = progress(names, "drawing HSNet's episodes", len(names), "class")
+        for target, name in enumerate(listed, start=FIRST_CLASSES["test"]):
             for number in FILE_ORDER:
                 supports = hsnet.draw_supports(NUMBERS, number, shot, rng)
                 episodes.append(Episode(f"{name}/{number}", target, tuple(f"{name}/{support}" for support in supports)))

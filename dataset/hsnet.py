@@ -21,6 +21,7 @@ from dataset.lists import image_id, read_lines
 from util.errors import UserError, refusal
 from util.files import TooLarge, is_name, read_json, read_within
 from util.numbers import is_whole, whole_number
+from util.progress import progress
 
 LIST_BYTES = 2**26  # a COCO list may have so many; HSNet's have about 10 MB
 MOST_CLASSES, MOST_IMAGES = 1000, 10**6  # such a list may hold so many, an image once for each of its classes
@@ -48,6 +49,11 @@ def is_generated(path: Path) -> bool:
     with suppress(OSError), path.open("rb") as file:
         return GENERATED.encode() in file.read(200)
     return False
+
+
+def count_drawn(episodes: int) -> Iterable[int]:
+    """The numbers of episodes to draw, under a bar: each draw permutes the list, which may be long."""
+    return progress(range(episodes), "drawing HSNet's episodes", episodes, "episode")
 
 
 def draw_one(items: Sequence[Any], rng: np.random.RandomState) -> Any:

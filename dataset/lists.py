@@ -73,10 +73,15 @@ def is_listable(image: str) -> bool:
     return is_name(image) and image == image_id(image).strip() and not image.startswith("#")
 
 
+def join_lines(lines: Iterable[str]) -> bytes:
+    """The content of a list's file."""
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
 def write_lines(path: Path, lines: Iterable[str]) -> None:
     """Write a list, atomically."""
     with atomic_write(path) as file:
-        file.write("".join(f"{line}\n" for line in lines).encode())
+        file.write(join_lines(lines))
 
 
 def number_classes(names: Iterable[str]) -> dict[int, str]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model.names import CUSTOM_CODE, METHODS, custom_class
-from util.errors import UserError, fills_gpu, first_line
+from util.errors import UserError, fills_memory, first_line
 
 if TYPE_CHECKING:
     from torch import nn
@@ -172,7 +172,7 @@ def _run(text: str, code: Callable[..., Any], *arguments: Any) -> Any:
     except UserError:
         raise
     except (Exception, SystemExit) as error:  # whatever the code of others can raise
-        if isinstance(error, MemoryError) or fills_gpu(error):
+        if fills_memory(error):
             raise
         raise UserError(f"{_place(text, error)}: {type(error).__name__}: {first_line(error)}") from error
 

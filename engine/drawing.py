@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from util.errors import printable
 from util.files import atomic_write
@@ -187,7 +188,9 @@ def stack_rows(rows: Sequence[Image.Image]) -> Image.Image:
     return sheet
 
 
-def save_png(picture: Image.Image, path: str | Path) -> None:
-    """Write a picture, atomically."""
+def save_png(picture: Image.Image, path: str | Path, mark: str = "SSP") -> None:
+    """Write a picture, atomically; mark: the program that made it, which the file says."""
+    info = PngInfo()
+    info.add_text("Software", mark)
     with atomic_write(path) as file:
-        picture.save(file, "PNG")
+        picture.save(file, "PNG", pnginfo=info)

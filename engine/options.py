@@ -16,7 +16,7 @@ from engine.evaluation.protocol import HSNET, PAPER, Protocol
 from engine.setting import CACHE_GB, ENGINES, MAX_SIDE, MIN_SIDE, RECIPE, Setting
 from model.names import BACKBONES, METHODS, is_backbone, is_method, timm_name
 from util.distributed import launched
-from util.errors import UserError, fills_gpu, first_line
+from util.errors import UserError, fills_memory, first_line
 from util.numbers import LARGEST, is_whole, whole_number
 
 if TYPE_CHECKING:  # scripts answer --help and wrong flags before torch is imported
@@ -141,7 +141,7 @@ def memory_errors(max_side: int) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, MemoryError) or fills_gpu(error) or "tried to allocate" in str(error):
+        if fills_memory(error):
             raise UserError(f"memory is full; lower --max-side, now {max_side}") from error
         raise
 

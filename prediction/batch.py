@@ -21,11 +21,13 @@ from prediction.sheet import SHEET_SIDE, draw_sheet, draw_thumbnail, highlight_o
 from prediction.working_size import OBJECT, find_size_problem, limit_size, shrink_marked
 from util.distributed import say
 from util.errors import UserError, one_line, printable
-from util.files import atomic_write, check_writable, remove_leftovers
+from util.files import atomic_write, check_mark, check_writable, remove_leftovers
 from util.numbers import is_whole
 from util.progress import progress
 
 OVERLAY_SIDE = 2048  # pixels, of the longer side at most: an overlay is to be looked at
+MARK = "SSP predict.py"  # by which the pictures are known again
+SHEET = "sheet.png"
 MOST_TILES = 120  # queries on the sheet at most
 
 
@@ -35,6 +37,10 @@ class Output(NamedTuple):
     folder: Path
     threshold: float | None = None  # of the probability, None for one half
     explain: bool = False  # whether a figure tells what each step found
+
+    def names(self, name: str) -> list[str]:
+        """The files of a query: mask, overlay and, if asked for, explanation."""
+        return [f"{name}_mask.png", f"{name}_overlay.jpg", *([f"{name}_explained.png"] if self.explain else [])]
 
 
 class Support(NamedTuple):
@@ -80,11 +86,13 @@ def segment_files(
         predictor.set_support(pictures, masks, map(str, paths))
     except ValueError as error:  # an object that is too small
         raise UserError(str(error)) from error
+    named = list(zip(queries, name_outputs(queries), strict=True))
+    for file in (SHEET, *(file for _, name in named for file in output.names(name))):
+        check_mark("--out", output.folder / file, MARK)
     check_writable(output.folder)
     remove_leftovers(output.folder)
     started = time.perf_counter()
     shares, tiles = {}, []
-    named = list(zip(queries, name_outputs(queries), strict=True))
     for path, name in progress(named, "segmenting", len(named), "image"):
         image = read_image(path)
         mask = segment_file(predictor, image, name, output)
@@ -94,8 +102,8 @@ def segment_files(
         tqdm.write(printable(f"{path}: {shares[path]:.1%} object{describe_resizing(image.size, predictor.max_side)}"))
     seconds = (time.perf_counter() - started) / len(queries)
 
-    sheet = output.folder / "sheet.png"
-    save_png(draw_sheet(list_sections(predictor, supports, tiles, len(queries))), sheet)
+    sheet = output.folder / SHEET
+    save_png(draw_sheet(list_sections(predictor, supports, tiles, len(queries))), sheet, MARK)
     count = "1 image" if len(queries) == 1 else f"{len(queries)} images"
     kinds = "masks, overlays and explanations" if output.explain else "masks and overlays"
     say(f"{count}, {seconds:.2f} s each; {kinds} in {output.folder}, all on {sheet}")
@@ -137,12 +145,14 @@ def segment_file(predictor: Predictor, image: Image.Image, name: str, output: Ou
     """Segment an image, write its files under a name, and give the mask (H, W) bool."""
     found = predictor.explain(image) if output.explain else predictor.predict(image)
     mask = found.mask if output.threshold is None else found.probability > output.threshold
-    save_png(Image.fromarray(mask.astype(np.uint8) * 255), output.folder / f"{name}_mask.png")
+    files = [output.folder / file for file in output.names(name)]
+    save_png(Image.fromarray(mask.astype(np.uint8) * 255), files[0], MARK)
     small, small_mask = shrink_marked(image, mask.astype(np.uint8), OVERLAY_SIDE)
-    with atomic_write(output.folder / f"{name}_overlay.jpg") as file:
-        highlight_object(small, small_mask == OBJECT).save(file, "JPEG", quality=92, subsampling=0)
+    with atomic_write(files[1]) as file:
+        overlay = highlight_object(small, small_mask == OBJECT)
+        overlay.save(file, "JPEG", quality=92, subsampling=0, comment=MARK)
     if isinstance(found, Explanation):
-        save_png(draw_explanation(found._replace(mask=mask)), output.folder / f"{name}_explained.png")
+        save_png(draw_explanation(found._replace(mask=mask)), files[2], MARK)
     return mask
 
 

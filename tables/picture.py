@@ -20,6 +20,7 @@ LONG_ROW = 1.5  # rows that a name of two lines takes
 NOTE = 0.17  # inches that a line of the notes takes
 NOTE_LETTERS, NAME_LETTERS, NUMBER_LETTERS = 170, 44, 7  # the longest line of a note and of a name, a column of numbers
 DPI = 120
+PICTURE_MARK = "SSP report.py"  # the PNG's "Software"
 SPAN = 10.0  # the least mIoU that an axis shows: a tenth is no gulf
 COLOURS = {None: "black", **dict(zip(FOLDS, ("tab:blue", "tab:orange", "tab:green", "tab:purple"), strict=True))}
 RING = {"markerfacecolor": "none", "markersize": 8.5, "linestyle": "none"}  # a ring that a dot fits into
@@ -56,7 +57,7 @@ def draw_tables(tables: Sequence[Table], path: str | Path) -> None:
         under.text(0.02, 1, "\n".join(lines), transform=at, va="top", fontsize=8.5, in_layout=False, parse_math=False)
     _draw_legend(figure, tables)
     with atomic_write(path) as file:
-        figure.savefig(file, format="png", dpi=DPI)
+        figure.savefig(file, format="png", dpi=DPI, metadata={"Software": PICTURE_MARK})
 
 
 def _draw_table(axes: Any, table: Table) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from dataset import DATASETS
 from dataset.pascal import Pascal
 from engine.evaluation.protocol import PAPER
-from util.errors import UserError
+from util.errors import UserError, first_line
 from util.interrupts import SIGNALS
 from util.table import align_columns
 
@@ -154,8 +154,19 @@ def fold_commands(script: str, settings: Mapping[str, str], more: Sequence[str])
 
 
 def split_command(text: str) -> list[str]:
-    """The words of what PYTHON and --python name: a file, also with spaces, or a command with its flags."""
-    return [text] if os.access(text, os.X_OK) else shlex.split(text)
+    """The words of what PYTHON and --python name: a file, also with spaces, or a command with its flags.
+
+    Raises UserError for a text that a shell would not take either.
+    """
+    if os.access(text, os.X_OK):
+        return [text]
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise UserError(f"--python (PYTHON) {text}: {first_line(error)}; quote as in a shell") from error
+    if not words:
+        raise UserError("--python (PYTHON): names no command; leave it out, or name one")
+    return words
 
 
 def run_program(words: Sequence[str]) -> int:

@@ -21,6 +21,7 @@ CSV_FIELDS = (
     "dataset,protocol,class_order,method,refine,shot,backbone,fold,paper,measured,std,difference,fb_iou,seeds,episodes,"
     "checkpoint,file,note,weights,data,variation"
 ).split(",")
+MARKDOWN_MARK, CSV_MARK = LEGEND[:40], ",".join(CSV_FIELDS[:6])  # with which the two begin
 
 
 def signed(value: float) -> str:

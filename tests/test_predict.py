@@ -168,7 +168,7 @@ def test_an_earlier_run_is_replaced_and_its_leftovers_go(flags: list[str], tmp_p
     out = tmp_path / "out"
     predict.main(flags)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
-    (out / "new_1_mask.png").write_text("of an earlier run")
+    (out / "new_1_mask.png").write_bytes(before["new_1_mask.png"] + b"of an earlier run")
     (out / temporary_name("new_2_mask.png", 4194305)).write_text("of a process that was killed")
     (out / "mine.txt").write_text("a note")
     predict.main(flags)

@@ -121,6 +121,8 @@ REFUSALS = (
         for flag in ("--csv", "--markdown", "--picture")
         for case in (
             (["{out}", flag, "{out}/fold_0/r.json"],
+             flag + " {out}/fold_0/r.json: is there and is nothing that " + flag + " writes; name another, or move"),
+            (["{out}/fold_0/r.json", flag, "{out}/fold_0/r.json"],
              flag + " {out}/fold_0/r.json: is read, or written by another flag; name another file"),
             # before anything is read
             (["absent", flag, "{odd}/other.json/x"], "cannot write to"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 
 REMEDIES = {  # ways out of what the operating system refuses
     errno.EACCES: "give yourself the right, or name another",
@@ -38,6 +39,12 @@ def one_line(text: object) -> str:
     return "".join(letter if letter.isprintable() else " " for letter in " ".join(str(text).split()))
 
 
-def fills_gpu(error: Exception) -> bool:
+def fills_gpu(error: BaseException) -> bool:
     """Whether the GPU's memory is full: torch's OutOfMemoryError, by its name, so that torch need not be imported."""
     return type(error).__name__ == "OutOfMemoryError"
+
+
+def fills_memory(error: BaseException) -> bool:
+    """Whether memory is full: the GPU's or the machine's, as Python, the system and torch's own allocator say it."""
+    said = any(text in str(error) for text in ("DefaultCPUAllocator", os.strerror(errno.ENOMEM)))
+    return isinstance(error, MemoryError) or fills_gpu(error) or said

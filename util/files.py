@@ -14,11 +14,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from util.errors import UserError
 
 JSON_BYTES = 2**24  # the largest JSON; files of datasets and episodes may have more
+MARKED_BYTES = 4096  # in which the mark of an output stands
 
 # Other machines that share a folder have the same numbers for other processes.
 HOST = hashlib.sha256(os.uname().nodename.encode()).hexdigest()[:8]
@@ -152,23 +153,44 @@ def _is_running(process: int) -> bool:
     return True
 
 
-def check_file(path: str | Path) -> None:
-    """Raise UserError if ``path`` cannot be written, before any work is done; makes its folder."""
-    if Path(path).is_dir():
-        raise UserError(f"{path}: is a folder; name a file to write")
-    if not is_device(path):
-        check_writable(Path(os.path.realpath(path)).parent)
+class OutputFile(NamedTuple):
+    """A file that a flag names, to be written."""
+
+    path: str | Path | None  # None: the flag was not given
+    mark: str  # by which what this flag writes is known again, in its first bytes
 
 
-def check_apart(outputs: Mapping[str, str | Path | None], inputs: Iterable[str | Path | None]) -> None:
-    """Raise UserError if a file that is written, by its flag, is one that is read, or is written twice."""
-    taken = {os.path.realpath(path): path for path in inputs if path is not None}
-    for flag, path in outputs.items():
-        if path is None or is_device(path):
+def check_outputs(outputs: Mapping[str, OutputFile], inputs: Iterable[str | Path | None] = ()) -> None:
+    """Raise UserError, before any work is done, unless each flag's file can be written and nothing is lost by it.
+
+    A file is neither read too nor written twice, and replaces only what the same flag wrote. Makes its folder.
+    """
+    taken = {os.path.realpath(path) for path in inputs if path is not None}
+    for flag, (path, mark) in outputs.items():
+        if path is None:
+            continue
+        if Path(path).is_dir():
+            raise UserError(f"{path}: is a folder; name a file to write")
+        if is_device(path):
             continue
         if (real := os.path.realpath(path)) in taken:
             raise UserError(f"{flag} {path}: is read, or written by another flag; name another file")
-        taken[real] = path
+        taken.add(real)
+        check_mark(flag, path, mark)
+        check_writable(Path(real).parent)
+
+
+def check_mark(flag: str, path: str | Path, mark: str) -> None:
+    """Raise UserError if a file is there, is not empty, and was not written by this flag: its first bytes lack a mark.
+
+    So no output replaces a file of a dataset, or anything else of somebody's.
+    """
+    if is_device(path) or not os.path.isfile(path):
+        return
+    with open(path, "rb") as file:
+        start = file.read(MARKED_BYTES)
+    if start and mark.encode() not in start:
+        raise UserError(f"{flag} {path}: is there and is nothing that {flag} writes; name another, or move it away")
 
 
 def check_writable(folder: str | Path) -> None:

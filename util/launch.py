@@ -27,11 +27,12 @@ from typing import Any
 
 from util import distributed
 from util.distributed import launched, mute
-from util.errors import UserError, fills_gpu, first_line, printable, refusal
+from util.errors import UserError, fills_gpu, fills_memory, first_line, printable, refusal
 from util.interrupts import interrupts, leave_at_once
 
 TRACEBACK = "SSP_TRACEBACK"  # 1: defects keep their traceback, as in tests
 CLOSED_PIPE = 141  # the exit code of a program whose reader has gone, as a shell gives it
+MEMORY_IS_FULL = "error: memory is full; close other programs, or lower --workers, --cache-gb or --max-side"
 LONGEST = 2000  # letters of the last line: what it quotes may be a whole file
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("numpy", "PIL", "torch", "torchvision", "tqdm", "pycocotools")  # of requirements.txt
@@ -72,14 +73,18 @@ def _run(main: Callable[[], object]) -> tuple[int, str, bool]:
             return CLOSED_PIPE, "", True
         if error.errno is None:
             return _defect(error)
+        if fills_memory(error):
+            return 2, MEMORY_IS_FULL, True
         where = "the output" if error.filename is None else os.fsdecode(error.filename)
         return 2, f"error: {where}: {refusal(error)}", True
     except MemoryError:
-        return 2, "error: memory is full; close other programs, or lower --workers, --cache-gb or --max-side", True
+        return 2, MEMORY_IS_FULL, True
     except RuntimeError as error:
         if fills_gpu(error):
             line = "lower --batch-size or --crop-size or raise --accumulate, in evaluation lower --cache-gb"
             return 2, f"error: the GPU's memory is full; {line}", True
+        if fills_memory(error):
+            return 2, MEMORY_IS_FULL, True
         if "DataLoader worker" in str(error):
             line = "often for lack of (shared) memory; lower --workers, or --workers 0"
             return 2, f"error: a loader process was killed, {line}", True
@@ -165,6 +170,18 @@ class _StandIn:
         pass
 
 
+def _open_streams() -> None:
+    """Open the null device in place of the standard streams that are closed, as by >&-.
+
+    Else the next file that is opened takes the number of one, and what libraries print lands in it.
+    """
+    closed = [name for name in ("stdin", "stdout", "stderr") if getattr(sys, name) is None]
+    for name in closed:  # in the order of their numbers: each gets its own
+        setattr(sys, name, open(os.open(os.devnull, os.O_RDWR), "r" if name == "stdin" else "w"))  # noqa: SIM115
+    if "stdout" in closed:
+        print("note: the standard output is closed; what is printed there is lost", file=sys.stderr)
+
+
 def _is_of_script() -> bool:
     """Whether the process was started as one of this project's scripts, rather than imports some of it."""
     started = Path(getattr(sys.modules["__main__"], "__file__", None) or "")
@@ -174,6 +191,7 @@ def _is_of_script() -> bool:
 
 
 if _is_of_script():
+    _open_streams()
     if {"-h", "--help"} & set(sys.argv):
         sys.meta_path.append(_StandIn())  # the last that is asked
     sys.excepthook = _end_early

@@ -7,7 +7,7 @@ from pathlib import Path
 from dataset import DATASETS, Benchmark
 from dataset.fss import CLASS_LISTS, Fss
 from dataset.hsnet import GENERATED, is_generated
-from dataset.lists import check_names, read_lines, write_lines
+from dataset.lists import check_names, join_lines, read_lines, write_lines
 from util.errors import UserError
 from util.locks import only_one
 
@@ -29,7 +29,7 @@ def import_lists(source: Path, out: Path) -> list[Path]:
         (out / path.relative_to(source)).with_suffix(benchmark.hsnet_suffix): benchmark.copy_hsnet_list(path)
         for benchmark, path in files
     }
-    return _write(content, out)
+    return _write_new(content, out)
 
 
 def generate_lists(benchmark: Benchmark, out: Path, workers: int | None = None) -> list[Path]:
@@ -38,7 +38,7 @@ def generate_lists(benchmark: Benchmark, out: Path, workers: int | None = None) 
 
     Their episodes are not HSNet's; every list says so at its start. Returns the files that were written.
     """
-    return _write(benchmark.hsnet_lists_of_masks(out, workers), out)
+    return _write_new(benchmark.hsnet_lists_of_masks(out, workers), out)
 
 
 def derive_fss_lists(test: list[str], everything: list[str]) -> dict[str, list[str]]:
@@ -74,6 +74,14 @@ def write_fss_lists(lists: dict[str, list[str]], root: Path, source: str | Path 
             )
     folder = Fss(root).class_list_folder
     _write({folder / CLASS_LISTS[split]: names for split, names in lists.items()}, folder)
+
+
+def _write_new(content: dict[Path, list[str]], folder: Path) -> list[Path]:
+    """Write lists. Raises UserError if one is there that is another and was not made from masks, such as HSNet's."""
+    for path, lines in content.items():
+        if path.is_file() and not is_generated(path) and path.read_bytes() != join_lines(lines):
+            raise UserError(f"{path}: is there and is another list; name another --out, or move it away")
+    return _write(content, folder)
 
 
 def _write(content: dict[Path, list[str]], folder: Path) -> list[Path]:

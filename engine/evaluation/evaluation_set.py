@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dataset import ImageSet, Plans, checked_index, class_index
+from dataset import ImageSet, Plans, checked_index, class_index, images_of
 from dataset.provenance import Provenance, label_of
 from engine.evaluation.protocol import HSNET, PAPER, Protocol, SavedEpisodes, plan_seeds
 from engine.evaluation.training_provenance import describe_training
@@ -62,10 +62,30 @@ def open_evaluation_set(
     classes = benchmark.hsnet_classes(fold, everything) if over_fold else {episode.cls for episode in everything}
     plans = {seed: some[:episodes] for seed, some in plans.items()}
     images = benchmark.open_images([episode for some in plans.values() for episode in some])
+    if saved and (absent := {episode.cls for episode in everything} - images.class_names.keys()):
+        raise UserError(f"{saved.file}: has episodes of class {min(absent)}, which this {images.name} does not have")
     with distributed.first_process_first():
         checked_index(images, workers)
     data = saved.data if saved else benchmark.hsnet_provenance(fold)
     return EvaluationSet(images, plans, [cls for cls in sorted(classes) if cls in images.class_names], data)
+
+
+def unshown_warnings(saved: SavedEpisodes, tested: EvaluationSet, workers: int = 0) -> list[str]:
+    """A line if images of saved episodes do not show their class: then they were drawn from other masks.
+
+    HSNet's lists may name such an image; of its protocol nothing is said.
+    """
+    if saved.protocol == HSNET.name:
+        return []
+    with distributed.first_process_first():
+        index = class_index(tested.images, workers)
+    of_class = {(image, each.cls) for some in tested.plans.values() for each in some for image in images_of([each])}
+    unshown = sorted((image, cls) for image, cls in of_class if cls not in index[image])
+    if not unshown:
+        return []
+    image, cls = unshown[0]
+    line = f"{len(unshown)} of its {len(of_class)} images do not show the class of their episode, {image} class {cls}"
+    return [f"{saved.file}: {line} the first; these episodes were drawn from other masks"]
 
 
 def describe_missing_classes(tested: EvaluationSet, protocol: Protocol) -> list[str]:

@@ -28,6 +28,7 @@ from util.progress import progress
 KINDS = ("best", "worst", "random")
 PANELS = "episodes"  # the folder of pictures beside the page
 PAGE = Path(__file__).with_name("gallery.html")
+INDEX, PAGE_MARK = "index.html", "var(--panel)"  # the page, and what stands in its first lines
 
 
 class Shown(NamedTuple):
@@ -111,7 +112,7 @@ def write_gallery(
         names.append(f"{number:03}_{kind}_class{episode.cls}_iou{iou:03.0f}.png")
         save_png(panel, folder / PANELS / names[-1])
     save_png(draw_panel_legend(400), folder / PANELS / "legend.png")
-    page = folder / "index.html"
+    page = folder / INDEX
     with atomic_write(page) as file:
         file.write(html_page(title, shown, names, panel.width, class_names=images.class_names).encode())
     for path in (folder / PANELS).glob("[0-9][0-9][0-9]_*_class*_iou*.png"):

@@ -84,7 +84,8 @@ def count_planned(
     again = [image for image in queries if image not in kept]
     fresh = encoded(again, "encoding queries")
     scratch = Scratch()
-    for image in progress(queries, "matching queries", len(queries), "query"):
+    bar = progress(None, "matching queries", sum(len(of_query[image]) for image in queries), "episode")
+    for image in queries:
         features, labels = kept.pop(image) if image in kept else next(fresh)
         numbers = sorted(of_query[image], key=lambda number: episodes[number].cls)
         of_shots = [[rows[support, episodes[n].cls] for support in episodes[n].supports] for n in numbers]
@@ -93,6 +94,8 @@ def count_planned(
         masks = {cls: target_mask(labels, images.label_of(cls)) for cls in {episodes[n].cls for n in numbers}}
         for number, prediction in zip(numbers, predictions, strict=True):
             counts[number] = count_pixels(prediction, masks[episodes[number].cls])
+            bar.update()
+    bar.close()
     passes = torch.tensor(len(supports) + len(again), device=device)
     return sum_over_processes(counts).cpu(), int(sum_over_processes(passes))
 

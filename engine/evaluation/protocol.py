@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 from dataset import DATASETS, Episode, Plans, Split, hsnet, open_pool
 from dataset.episodes import plan_from_pool
 from dataset.provenance import PROVENANCE_RULES, Provenance, from_dict
-from engine.setting import CACHE_GB, Setting
+from engine.setting import CACHE_GB, Setting, spans
 from util.errors import UserError, refusal
 from util.fields import check_fields, dict_of, list_of, one_of, optional, whole, with_fields
 from util.files import atomic_write, is_name, read_json
 from util.numbers import whole_number
 
 EPISODES_FORMAT = "ssp-episodes-1"
+EPISODES_MARK = f'{{"format": "{EPISODES_FORMAT}"'  # with which a file of episodes begins
 EPISODES_BYTES = 2**28  # the largest file of episodes: a million of 5 shots
 MOST_PLANNED = 10**7  # episodes of all seeds, which lie in memory
 MOST_CLASSES = 1000  # FSS-1000 counts as far
@@ -68,6 +69,7 @@ class SavedEpisodes(NamedTuple):
     protocol: str  # its name
     plans: Plans
     data: Provenance | None  # what they were drawn from; None: unknown
+    file: str | Path = "saved episodes"  # for messages
 
 
 def plan_seeds(
@@ -124,12 +126,17 @@ def load_episodes(path: str | Path) -> SavedEpisodes:
         shots = {len(episode.supports) for episodes in plans.values() for episode in episodes}
         if shots != {content["shot"]} or not all(0 <= seed < 2**32 for seed in plans):
             raise ValueError
+        tested = benchmark.novel_classes(content["fold"], content.get("class_order"))
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {refusal(error)}") from error
     except ValueError as error:
         raise UserError(f"{path}: not a list of episodes that --save-episodes wrote") from error
+    if others := {episode.cls for episodes in plans.values() for episode in episodes}.difference(tested):
+        fold = "" if content["fold"] is None else f" fold {content['fold']}"
+        own = f"{benchmark.name}{fold} tests {spans(tested)}"
+        raise UserError(f"{path}: has episodes of class {min(others)}; {own}; save the episodes again")
     known = {name: content.get(name) for name in SavedEpisodes._fields}
-    return SavedEpisodes(**{**known, "plans": plans, "data": from_dict(content.get("data"))})
+    return SavedEpisodes(**{**known, "plans": plans, "data": from_dict(content.get("data")), "file": path})
 
 
 def is_episode(value: Any) -> bool:

@@ -24,6 +24,7 @@ from util.fields import Rule, check_fields, dict_of, list_of, number, one_of, op
 from util.files import TooLarge, atomic_write, blocks, read_json
 
 RESULT_BYTES = 2**28  # results hold the IoU of each episode
+RESULT_MARK = '"refine": '  # in the first lines of a result
 # Flags of main.py that a result keeps.
 TRAINED_WITH = ("episode", "batch_size", "lr", "crop_size", "pretrained", "frozen", "seed", "amp", "released_order")
 # A JSON with all of these is a result; older ones lack others.

@@ -20,7 +20,7 @@ from engine.training.trainer import DTYPES, Trainer, make_optimizer
 from model import FewShotNetwork, calibrate_batch_norms
 from model.names import custom_class, timm_name
 from util import distributed
-from util.errors import UserError, fills_gpu, first_line
+from util.errors import UserError, fills_memory, first_line
 from util.memory import keep_freed_memory
 
 CALIBRATION_IMAGES = 16
@@ -70,7 +70,7 @@ def try_crop(net: FewShotNetwork, side: int, device: torch.device) -> None:
     try:
         net.eval().features(torch.zeros(1, 3, side, side, device=device))
     except Exception as error:  # whatever a custom backbone can raise
-        if isinstance(error, MemoryError) or fills_gpu(error):
+        if fills_memory(error):
             raise
         raise UserError(f"--crop-size {side}: the backbone cannot take it: {first_line(error)}") from error
     net.train()

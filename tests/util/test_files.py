@@ -22,9 +22,9 @@ from engine.training.run_files import free_stem
 from tests.files import CHECKOUT
 from util.errors import UserError
 from util.files import (
+    OutputFile,
     atomic_write,
-    check_apart,
-    check_file,
+    check_outputs,
     check_writable,
     is_name,
     remove_leftovers,
@@ -63,7 +63,7 @@ def test_a_link_is_followed(tmp_path: Path) -> None:
     link.symlink_to(target)
     dangling.symlink_to(tmp_path / "real" / "b")
     for path in (link, dangling):
-        check_file(path)
+        check_outputs({"--a": OutputFile(path, "old")})
         with atomic_write(path) as file:
             file.write(b"new")
         assert path.is_symlink()
@@ -74,7 +74,7 @@ def test_a_link_is_followed(tmp_path: Path) -> None:
 def test_a_device_is_written_to_and_stays(tmp_path: Path) -> None:
     (tmp_path / "null").symlink_to("/dev/null")
     for path in ("/dev/null", tmp_path / "null"):
-        check_file(path)
+        check_outputs({"--a": OutputFile(path, "mark")})
         with atomic_write(path) as file:
             file.write(b"gone")
     assert Path("/dev/null").is_char_device()
@@ -82,8 +82,8 @@ def test_a_device_is_written_to_and_stays(tmp_path: Path) -> None:
 
 
 WRITER = """
-from util.files import atomic_write, check_file
-check_file("/dev/stdout")
+from util.files import OutputFile, atomic_write, check_outputs
+check_outputs({"--a": OutputFile("/dev/stdout", "mark")})
 print("before", flush=True)
 with atomic_write("/dev/stdout") as file:
     file.write(b"written")
@@ -106,20 +106,57 @@ def test_a_named_pipe_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to(tmp_path / "pipe")
     for name in ("pipe", "link"):
-        for write in (check_file, lambda path: atomic_write(path).__enter__()):
+        for write in (check, lambda path: atomic_write(path).__enter__()):
             with pytest.raises(UserError, match=rf"{name}: is a pipe, a socket or a disk; name a file to write$"):
                 write(tmp_path / name)
     assert (tmp_path / "pipe").is_fifo()
 
 
+def check(path: str | Path) -> None:
+    """A file for a flag --a, which writes files that begin with a mark."""
+    check_outputs({"--a": OutputFile(path, "a mark")})
+
+
 def test_outputs_and_inputs_are_told_apart(tmp_path: Path) -> None:
     (tmp_path / "in").touch()
     (tmp_path / "link").symlink_to(tmp_path / "in")
-    check_apart({"--a": tmp_path / "x", "--b": tmp_path / "y", "--c": None}, [tmp_path / "in", None])
-    check_apart({"--a": "/dev/null", "--b": "/dev/null"}, [])
-    for outputs in ({"--a": tmp_path / "in"}, {"--a": tmp_path / "link"}, {"--b": "x", "--a": "./x"}):
+
+    def check_all(**paths: str | Path | None) -> None:
+        check_outputs({f"--{name}": OutputFile(path, "mark") for name, path in paths.items()}, [tmp_path / "in", None])
+
+    check_all(a=tmp_path / "x", b=tmp_path / "y", c=None)
+    check_all(a="/dev/null", b="/dev/null")
+    for outputs in ({"a": tmp_path / "in"}, {"a": tmp_path / "link"}, {"b": "x", "a": "./x"}):
         with pytest.raises(UserError, match=r"^--a .*: is read, or written by another flag; name another file$"):
-            check_apart(outputs, [tmp_path / "in"])
+            check_all(**outputs)
+
+
+THERE = {  # what lies where something is to be written, and whether it is replaced
+    "nothing": (None, True),
+    "an empty file, as mktemp makes": (b"", True),
+    "what the flag wrote": (b"{a mark: 1}", True),
+    "with a head before": (b"x" * 4000 + b"a mark", True),
+    "a list": (b"2007_000033\n", False),
+    "a picture": (b"\x89PNG\r\n\x1a\n", False),
+    "a mark further down": (b"x" * 5000 + b"a mark", False),
+}
+
+
+@pytest.mark.parametrize("there", THERE)
+def test_only_what_the_flag_wrote_is_replaced(there: str, tmp_path: Path) -> None:
+    content, is_replaced = THERE[there]
+    path, link = tmp_path / "file", tmp_path / "link"
+    link.symlink_to(path)
+    if content is not None:
+        path.write_bytes(content)
+    for name in (path, link):
+        if is_replaced:
+            check(name)
+        else:
+            says = rf"^--a {name}: is there and is nothing that --a writes; name another, or move it away$"
+            with pytest.raises(UserError, match=says):
+                check(name)
+    assert (path.read_bytes() if path.exists() else None) == content
 
 
 @pytest.mark.parametrize("text", ["", ".", "..", "../x", "/x", "a/b", "a\nb", "a\\b"])
