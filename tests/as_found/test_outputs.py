@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -60,13 +61,13 @@ def evaluate_onto(flag: str, content: str, name: str = "there.json") -> Callable
 
 def report(flag: str, file: str) -> Callable[[Inputs], list[str]]:
     """report.py with an output onto a file of a dataset, of which it knows nothing."""
-    return lambda inputs: ["report.py", "--all", "--out", str(inputs.folder), flag, str(copy_data(inputs) / file)]
+    return lambda inputs: ["report.py", "--out", str(inputs.folder), flag, str(copy_data(inputs) / file)]
 
 
 def report_link(inputs: Inputs) -> list[str]:
     link = inputs.folder / "report.csv"
     link.symlink_to(copy_data(inputs) / "ImageSets" / "val.txt")
-    return ["report.py", "--all", "--out", str(inputs.folder), "--csv", str(link)]
+    return ["report.py", "--out", str(inputs.folder), "--csv", str(link)]
 
 
 def predict(name: str, link: bool = False) -> Callable[[Inputs], list[str]]:
@@ -221,7 +222,7 @@ CASES = [
         "FSS-1000 with a support of another class",
         episodes(["blue_dots/1", 761, ["blue_rings/2"]], dataset="fss", fold=None),
         2,
-        r"an episode of class 761, blue_dots, names the image blue_rings/2\n",
+        r"an episode of class 761, blue_dots, names the image blue_rings/2; save the episodes again\n",
     ),
     Case(
         "saved episodes of a class that their images do not show",
@@ -254,3 +255,27 @@ def test_outputs(case: Case, inputs: Inputs, capfd: pytest.CaptureFixture[str]) 
     check(case._replace(make=make), inputs, capfd)
     if case.code == 2:
         assert content(inputs.folder) == before
+
+
+AGAIN = {  # with how many files each writes
+    "prepare.py verify --dataset fss --data-root {toy_fss} --workers 0 --json {out}/v.json": 1,
+    "prepare.py splits --dataset fss --data-root {toy_fss} --workers 0 --out {out}": 1,
+    "test.py --data-root {toy} --checkpoint {checkpoint} --fold 1 --episodes 3 --seeds 1 --workers 0 --device cpu "
+    "--dataset pascal --json {out}/r.json --save-episodes {out}/e.json --visualize-episodes 3 --visualize {out}/look": 7,
+    "report.py --out {folder} --csv {out}/t.csv --markdown {out}/t.md": 2,
+    "report.py --out {folder} --picture {out}/t.png": 1,
+    "predict.py --checkpoint {checkpoint} --support {toy}/JPEGImages/toy_00061.jpg --mask "
+    "{toy}/SegmentationClassAug/toy_00061.png --query {toy}/JPEGImages/toy_00062.jpg --explain --max-side 64 "
+    "--device cpu --out {out}": 4,
+}
+
+
+@pytest.mark.parametrize("command", AGAIN, ids=lambda command: command.partition(" --")[0])
+def test_a_command_goes_again_over_its_own_outputs(command: str, inputs: Inputs) -> None:
+    if "--picture" in command:
+        pytest.importorskip("matplotlib")
+    script, *argv = command.format(**inputs._asdict(), out=inputs.folder / "out").split()
+    for _ in range(2):
+        importlib.import_module(script.removesuffix(".py")).main(argv)
+        names = [path.name for path in content(inputs.folder / "out") if path.name != "lists.lock"]
+        assert len(names) == AGAIN[command], names
