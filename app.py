@@ -29,7 +29,6 @@ from page.finder import Finder
 from page.guard import Guard
 from page.uploads import MAX_BYTES
 from util.errors import UserError, first_line
-from util.interrupts import interrupts
 
 DEMO = Path(__file__).parent / "outdir_demo" / "ssp" / "models" / "pascal" / "fold_0"
 
@@ -62,11 +61,11 @@ def prepare_gradio(folder: Path) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Serve the page until Ctrl-C, SIGTERM or SIGHUP."""
+    """Serve the page until it is interrupted."""
     args = parse(argv)
     if args.checkpoint is None and not DEMO.is_dir():
         raise UserError("there are no weights of the demo; run make demo, or pass --checkpoint")
-    with interrupts(), tempfile.TemporaryDirectory(prefix="ssp_page_") as name:
+    with tempfile.TemporaryDirectory(prefix="ssp_page_") as name:
         folder = Path(name).resolve()
         prepare_gradio(folder)
         from prediction.load import load_predictor  # here, so that --help and wrong flags need not wait for torch

@@ -50,7 +50,6 @@ from engine.setting import SUFFIX, Setting
 from util import distributed
 from util.errors import UserError
 from util.files import OutputFile, check_outputs, check_writable
-from util.interrupts import interrupts
 
 
 class Evaluation(NamedTuple):
@@ -161,7 +160,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     """Evaluate as the flags say; returns what engine.evaluation.evaluate measured."""
     flags = parse(argv)
     evaluation = open_evaluation(flags)
-    with interrupts(), distributed.joined(flags.device or default_device()) as device:
+    with distributed.joined(flags.device or default_device()) as device:
         return test(flags._replace(device=device), evaluation)
 
 

@@ -81,7 +81,8 @@ class Fss(Benchmark):
         for episode in episodes:
             for image in (episode.query, *episode.supports):
                 if os.path.dirname(image) != (name := names[episode.cls]):
-                    raise UserError(f"{self.root}: an episode of class {episode.cls}, {name}, names the image {image}")
+                    own = f"an episode of class {episode.cls}, {name}, names the image {image}"
+                    raise UserError(f"{self.root}: {own}; save the episodes again")
         return images.listed(images.name, images.ids, names)
 
     @classmethod

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.files import CHECKOUT
 from util.errors import UserError
@@ -108,3 +109,46 @@ def test_a_terminal_that_cannot_show_a_name(encoding: str, tmp_path: Path) -> No
     done = printed("print", "\\xe9\\udcff", tmp_path, stdout=subprocess.PIPE, env=environment)
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"\\udcff" in done.stdout
+
+
+MEMORY = "error: memory is full; close other programs, or lower --workers, --cache-gb or --max-side\n"
+IN_A_LOADER = "Caught RuntimeError in DataLoader worker process 0.\nOriginal Traceback\nRuntimeError: {}"
+
+
+def test_memory_as_torch_and_the_system_say_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(RuntimeError) as allocated:
+        torch.empty(2**48)
+    lacks = [allocated.value, RuntimeError(IN_A_LOADER.format(allocated.value)), refused(errno.ENOMEM, None)]
+    for error in lacks:
+        with pytest.raises(SystemExit) as ended:
+            command(lambda error=error: fail(error))
+        assert (ended.value.code, capsys.readouterr().err) == (2, MEMORY)
+
+
+# Standard streams that are closed, as the shell says it; whether the note can be read
+
+CLOSED = {">&-": True, "2>&-": False, ">&- 2>&-": False, "<&- >&- 2>&-": False, "<&-": False}
+
+
+@pytest.mark.parametrize("closed", CLOSED)
+@pytest.mark.parametrize(
+    "words", ["report.py --all --out {0} --csv {0}/out", "prepare.py toy --train 1 --val 1 --out {0}/out"]
+)
+def test_closed_streams(words: str, closed: str, tmp_path: Path) -> None:
+    """The work is done, and what was printed is in no file."""
+    line = f"{sys.executable} {words.format(tmp_path)} {closed}"
+    done = subprocess.run(line, shell=True, cwd=CHECKOUT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    note = "note: the standard output is closed; what is printed there is lost\n"
+    assert done.stderr == (note if CLOSED[closed] else "")
+    out = tmp_path / "out"
+    assert out.is_dir() or out.read_text().startswith("dataset,protocol,")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_an_error_with_closed_streams(closed: str, tmp_path: Path) -> None:
+    line = f"{sys.executable} report.py {tmp_path}/absent {closed}"
+    done = subprocess.run(line, shell=True, cwd=CHECKOUT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert ("absent: does not exist" in done.stderr) == ("2>&-" not in closed)
