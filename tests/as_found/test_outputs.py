@@ -261,7 +261,7 @@ AGAIN = {  # with how many files each writes
     "prepare.py verify --dataset fss --data-root {toy_fss} --workers 0 --json {out}/v.json": 1,
     "prepare.py splits --dataset fss --data-root {toy_fss} --workers 0 --out {out}": 1,
     "test.py --data-root {toy} --checkpoint {checkpoint} --fold 1 --episodes 3 --seeds 1 --workers 0 --device cpu "
-    "--dataset pascal --json {out}/r.json --save-episodes {out}/e.json --visualize-episodes 3 --visualize {out}/look": 7,
+    "--dataset pascal --json {out}/r.json --save-episodes {out}/e.json --visualize {out} --visualize-episodes 3": 7,
     "report.py --out {folder} --csv {out}/t.csv --markdown {out}/t.md": 2,
     "report.py --out {folder} --picture {out}/t.png": 1,
     "predict.py --checkpoint {checkpoint} --support {toy}/JPEGImages/toy_00061.jpg --mask "
