@@ -82,7 +82,7 @@ def _find_palette_labels(image: Image.Image, path: str | Path) -> np.ndarray | N
     shown = [colours[index] if index < len(colours) else None for index in used]
     labels = [LABEL_OF.get(colour) for colour in shown]
     greys = {red for red, green, blue in colours if red == green == blue and red in VOC_LABELS}
-    if len(greys) == len(colours) > 2 and None not in shown:
+    if len(greys) == len(colours) > 1 and greys != {0, IGNORE} and None not in shown:
         labels = [red for red, _, _ in shown]
     if None not in labels and len(set(labels)) == len(used):
         table = np.zeros(256, np.uint8)

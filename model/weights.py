@@ -34,7 +34,10 @@ CONTAINERS = "state_dict model_state_dict model_state model net network weights 
 DEEPEST = 4  # such names one in the other
 WRAPPERS = ("module.", "model.", "net.", "network.")  # the names of a network in another module, as Lightning's
 # Modules whose functions run programs or code: a file of weights that names one was made to harm.
-RUNS_CODE = "builtins ctypes importlib nt os posix pty runpy shutil socket subprocess sys webbrowser".split()
+RUNS_CODE = (
+    "builtins code ctypes importlib multiprocessing nt os pdb pip posix pty runpy shutil socket subprocess sys timeit "
+    "webbrowser"
+).split()
 NETWORK_STARTS = ("layer0.", "backbone.")  # of the keys of the networks here
 STEM = [(64, 3, 3, 3), (64, 64, 3, 3), (128, 64, 3, 3)]  # the weights' shapes of the three convolutions
 
@@ -131,7 +134,8 @@ def _resaving(path: Path) -> str:
     if _is_plain_pickle(path):
         load = f'pickle.load(open({old}, "rb"))'
     return "if you trust its maker, save its weights anew: python -c " + shlex.quote(
-        f'import pickle, torch; x = {load}; x = x.get("state_dict", x.get("model", x)) if isinstance(x, dict) else x; '
+        f"import pickle, torch; x = {load}; "
+        f"x = next((x[k] for k in {CONTAINERS} if k in x), x) if isinstance(x, dict) else x; "
         'x = x.state_dict() if hasattr(x, "state_dict") else x; '
         f'torch.save({{k: torch.as_tensor(v) for k, v in x.items() if getattr(v, "ndim", 0)}}, {new})'
     )

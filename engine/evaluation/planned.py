@@ -31,6 +31,7 @@ from util.distributed import first_known, rank, sum_over_processes, world
 from util.errors import UserError
 from util.progress import progress
 
+MATCHED_TOGETHER = 2000  # episodes of a query at a time, for memory; a protocol's have far fewer
 RESIZED_TOGETHER = 16  # episodes of a query whose predictions are resized to the image at a time
 BACKBONE_COST = 10  # episodes whose matching takes as long as a backbone pass, to share images among processes
 
@@ -87,14 +88,15 @@ def count_planned(
     bar = progress(None, "matching queries", sum(len(of_query[image]) for image in queries), "episode")
     for image in queries:
         features, labels = kept.pop(image) if image in kept else next(fresh)
-        numbers = sorted(of_query[image], key=lambda number: episodes[number].cls)
-        of_shots = [[rows[support, episodes[n].cls] for support in episodes[n].supports] for n in numbers]
-        fg, bg = map(net.over_shots, prototypes.of(torch.tensor(of_shots, device=device).t()))
-        predictions = _masks(net.match_episodes(features, fg, bg, scratch), labels.shape)
-        masks = {cls: target_mask(labels, images.label_of(cls)) for cls in {episodes[n].cls for n in numbers}}
-        for number, prediction in zip(numbers, predictions, strict=True):
-            counts[number] = count_pixels(prediction, masks[episodes[number].cls])
-            bar.update()
+        of_image = sorted(of_query[image], key=lambda number: episodes[number].cls)
+        masks = {cls: target_mask(labels, images.label_of(cls)) for cls in {episodes[n].cls for n in of_image}}
+        for numbers in (of_image[n : n + MATCHED_TOGETHER] for n in range(0, len(of_image), MATCHED_TOGETHER)):
+            of_shots = [[rows[support, episodes[n].cls] for support in episodes[n].supports] for n in numbers]
+            fg, bg = map(net.over_shots, prototypes.of(torch.tensor(of_shots, device=device).t()))
+            predictions = _masks(net.match_episodes(features, fg, bg, scratch), labels.shape)
+            for number, prediction in zip(numbers, predictions, strict=True):
+                counts[number] = count_pixels(prediction, masks[episodes[number].cls])
+            bar.update(len(numbers))
     bar.close()
     passes = torch.tensor(len(supports) + len(again), device=device)
     return sum_over_processes(counts).cpu(), int(sum_over_processes(passes))

@@ -107,6 +107,15 @@ def test_voc_s_colours_are_labels_in_any_order(name: str, tmp_path: Path) -> Non
         assert np.array_equal(read_mask(path), np.array(BY_COLOUR[name]))
 
 
+def test_two_greys_in_a_palette_are_labels(tmp_path: Path) -> None:
+    """A mask of one class without a border, as an optimiser saves it; 0 and 255 tell no class, so the index counts."""
+    for greys, labels in (((0, 15), [0, 15, 15]), ((0, 255), [0, 1, 1])):
+        image = Image.fromarray(np.array([[0, 1, 1]], np.uint8), "P")
+        image.putpalette([grey for grey in greys for _ in range(3)])
+        image.save(tmp_path / "a.png")
+        assert read_mask(tmp_path / "a.png", voc_colours=True).tolist() == [labels]
+
+
 def test_a_mask_of_background_alone(tmp_path: Path) -> None:
     """Black is background at whatever index, and no other colour is there to tell."""
     path = save(reordered(0, False, np.zeros((2, 3), np.uint8)), tmp_path / "a.png")

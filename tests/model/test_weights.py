@@ -124,10 +124,11 @@ def test_nobody_is_told_how_to_run_code(content: object, form: str, tmp_path: Pa
     [
         {"weight": np.ones((2, 3), np.float32), "epoch": np.int64(3)},
         {"state_dict": {"weight": torch.ones(2, 3)}, "args": argparse.Namespace(lr=1)},
+        {"model_state_dict": {"weight": torch.ones(2, 3)}, "args": argparse.Namespace(lr=1)},
         nn.Linear(3, 2, bias=False).requires_grad_(False),
         {"model": nn.Linear(3, 2, bias=False).requires_grad_(False), "best": np.float64(3)},
     ],
-    ids=["numpy", "namespace", "module", "module in a container"],
+    ids=["numpy", "namespace", "another container", "module", "module in a container"],
 )
 @pytest.mark.parametrize("form", ["torch", "pickle"])
 def test_the_line_that_saves_refused_weights_anew(content: object, form: str, tmp_path: Path) -> None:

@@ -103,6 +103,16 @@ def test_cache_of_any_size_gives_the_same(toy: Path) -> None:
     assert (once, between, twice) == (once, once + both - 2, once + both)
 
 
+def test_a_query_of_many_episodes_is_matched_in_parts(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fold = open_fold("pascal", toy, 2)
+    net = network("ssp", True)
+    episodes = [each for each in drawn(fold, 1, 4) for _ in range(5)]
+    whole, _ = count_planned(net, fold.test.images, episodes)
+    monkeypatch.setattr("engine.evaluation.planned.MATCHED_TOGETHER", 2)
+    parts, _ = count_planned(net, fold.test.images, episodes)
+    close(parts, whole)
+
+
 def test_evaluate_reports_both_engines_alike(toy: Path) -> None:
     fold = open_fold("pascal", toy, 2)
     net = network("ssp", False)
