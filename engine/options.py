@@ -213,6 +213,8 @@ def device(text: str) -> torch.device:
         if text == "auto":
             return default_device()
         chosen = torch.device(f"cuda:{text}" if is_whole(text) else text)
+        if chosen.type == "mps" and not torch.backends.mps.is_available():
+            raise argparse.ArgumentTypeError(f"{text!r} needs the GPU of a Mac; leave the flag out")
         torch.zeros(1, device=chosen).item()
     except (RuntimeError, AssertionError) as error:
         raise argparse.ArgumentTypeError(f"{text!r} cannot be used: {first_line(error)[:200]}") from error
