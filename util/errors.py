@@ -46,5 +46,5 @@ def fills_gpu(error: BaseException) -> bool:
 
 def fills_memory(error: BaseException) -> bool:
     """Whether memory is full: the GPU's or the machine's, as Python, the system and torch's own allocator say it."""
-    said = any(text in str(error) for text in ("DefaultCPUAllocator", os.strerror(errno.ENOMEM)))
+    said = any(text in str(error) for text in ("DefaultCPUAllocator", "tried to allocate", os.strerror(errno.ENOMEM)))
     return isinstance(error, MemoryError) or fills_gpu(error) or said
