@@ -82,15 +82,16 @@ class Benchmark:
         if not root.is_dir():
             raise UserError(f"{root}: no such folder; the data root must be {cls.folder} or the folder that holds it")
         usual = root / cls.folder if (root / cls.folder).is_dir() else root
-        found = find_folder(usual, cls.is_root, cls.folder) or find_folder(root, cls.is_root, cls.folder)
+        places = dict.fromkeys((usual, root))
+        found = next(filter(None, (find_folder(place, cls.is_root, cls.folder) for place in places)), None)
         if found not in (None, usual):
             say_once(f"note: {found}: the dataset's folder, found below {root}")
         return found or usual
 
     @classmethod
     def is_root(cls, folder: Path) -> bool:
-        """Whether a folder looks like the dataset's; where nothing tells that, the data root is taken as it is."""
-        return False
+        """Whether a folder looks like the dataset's; where nothing tells that, the usual place is taken."""
+        return True
 
     @classmethod
     def novel_classes(cls, fold: int | None, class_order: str | None = None) -> list[int]:

@@ -9,7 +9,7 @@ from dataset.images import ImageSet
 from dataset.index import ClassIndex, Pair, count_classes, read_pairs
 from dataset.labels import IGNORE
 from util.distributed import say_once
-from util.errors import UserError
+from util.errors import UserError, join_names
 
 NAMED = 8  # images that a note names
 
@@ -61,10 +61,10 @@ def find_notes(images: ImageSet, pairs: Sequence[Pair]) -> Iterator[str]:
     named = list(zip(images.ids, pairs, strict=True))
     if some := [image for image, pair in named if pair.mask_size and pair.image_size not in (None, pair.mask_size)]:
         what = "resized to their images by the nearest pixel, as in HSNet"
-        yield f"{images.masks}: {_count_masks(some)} of another size, {what}: {_list_names(some)}"
+        yield f"{images.masks}: {_count_masks(some)} of another size, {what}: {join_names(some, NAMED)}"
     if some := [image for image, pair in named if not pair.is_two_valued]:
         what = "with many grey values, as of a photograph; what is 128 or more is the object, as in HSNet"
-        yield f"{images.masks}: {_count_masks(some)} {what}; replace, or distrust: {_list_names(some)}"
+        yield f"{images.masks}: {_count_masks(some)} {what}; replace, or distrust: {join_names(some, NAMED)}"
 
 
 def _describe_binary(known: frozenset[int], pairs: Sequence[Pair]) -> str:
@@ -81,7 +81,3 @@ def _describe_binary(known: frozenset[int], pairs: Sequence[Pair]) -> str:
 
 def _count_masks(some: Sequence[str]) -> str:
     return f"{len(some)} mask{'s' if len(some) > 1 else ''}"
-
-
-def _list_names(some: Sequence[str]) -> str:
-    return f"{', '.join(some[:NAMED])}{f' and {len(some) - NAMED} more' if len(some) > NAMED else ''}"

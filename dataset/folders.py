@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from util.errors import UserError
+from util.errors import UserError, join_names
 
 LEVELS = 3  # so deep a folder is looked for: VOCtrainval_11-May-2012/VOCdevkit/VOC2012
 MOST_FOLDERS = 3000  # of a level that are looked into; FSS-1000 has 1,000
@@ -59,9 +59,7 @@ def find_file(stem: str, suffixes: Sequence[str]) -> str | None:
 def describe_folder(folder: Path) -> str:
     """What a folder holds, for a message."""
     names = sorted(f"{x.name}{'/' if x.is_dir() else ''}" for x in _entries(folder))
-    if not names:
-        return "it is empty"
-    return f"it holds {', '.join(names[:SHOWN])}{f' and {len(names) - SHOWN} more' if len(names) > SHOWN else ''}"
+    return f"it holds {join_names(names, SHOWN)}" if names else "it is empty"
 
 
 def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:

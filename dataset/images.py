@@ -132,7 +132,6 @@ def list_stems(folder: Path, suffixes: str | tuple[str, ...]) -> tuple[str, ...]
 def read_rgb(path: str | Path) -> Image.Image:
     """An image as RGB; what is transparent is opaque. Raises UserError naming the file unless it is a whole image."""
     with open_image_file(path, "image") as image:
-        check_pixels(image, path)
         return _eight_bits(image).convert("RGB")
 
 
@@ -158,20 +157,16 @@ def read_binary_mask(path: str | Path) -> np.ndarray:
         return (np.array(_grey(image, path)) >= 128).astype(np.uint8)
 
 
-def read_histogram(
-    path: str | Path, binary: bool = False, voc_colours: bool = False
-) -> tuple[tuple[int, int], dict[int, int]]:
-    """A mask's (width, height) and pixels of each label that occurs; errors as :func:`read_mask`.
-
-    binary: the mask is of one object, as for :func:`read_binary_mask`, and its labels are 0 and 1.
-    """
-    if binary:
-        with open_image_file(path, "mask") as image:
-            grey = _grey(image, path).histogram()
-            labels = [sum(grey[:128]), sum(grey[128:])]
-            return image.size, {label: pixels for label, pixels in enumerate(labels) if pixels}
+def read_histogram(path: str | Path, voc_colours: bool = False) -> tuple[tuple[int, int], dict[int, int]]:
+    """A mask's (width, height) and pixels of each label that occurs; arguments and errors as :func:`read_mask`'s."""
     with _open_labels(path, voc_colours) as image:
         return image.size, {label: pixels for label, pixels in enumerate(image.histogram()) if pixels}
+
+
+def read_greys(path: str | Path) -> tuple[tuple[int, int], list[int]]:
+    """The (width, height) of a mask of one object, and pixels of each of the 256 values that read_binary_mask cuts."""
+    with open_image_file(path, "mask") as image:
+        return image.size, _grey(image, path).histogram()
 
 
 def read_converted(path: str | Path) -> np.ndarray | None:

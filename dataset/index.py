@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dataset.images import ImageSet, open_image_file, read_binary_mask, read_histogram, read_size, resize_labels
+from dataset.images import ImageSet, read_binary_mask, read_greys, read_histogram, read_size, resize_labels
 from dataset.labels import IGNORE
 from util.distributed import say
 from util.errors import UserError, refusal
@@ -120,11 +120,12 @@ def read_labels(path: str, voc_colours: bool) -> Values:
 
 def read_object(path: str) -> Values:
     """The content of a mask of one object."""
-    with open_image_file(path, "mask") as image:
-        grey = np.array(image.convert("L").histogram())
-    dark, bright = grey[:128].argmax(), 128 + grey[128:].argmax()
+    size, greys = read_greys(path)
+    counts = np.array(greys)
+    dark, bright = counts[:128].argmax(), 128 + counts[128:].argmax()
     distance = np.abs(np.arange(256)[:, None] - [dark, bright]).min(1)
-    return *read_histogram(path, binary=True), bool(grey[distance > NEAR].sum() <= MOST_BETWEEN * grey.sum())
+    pixels = {label: n for label, n in enumerate((sum(greys[:128]), sum(greys[128:]))) if n}
+    return size, pixels, bool(counts[distance > NEAR].sum() <= MOST_BETWEEN * counts.sum())
 
 
 def read_header(path: str) -> Values:

@@ -29,8 +29,14 @@ def voc_colour(label: int) -> tuple[int, int, int]:
     return red, green, blue
 
 
+def colour_codes(pixels: np.ndarray) -> np.ndarray:
+    """RGB pixels (..., 3) as numbers, 0xrrggbb."""
+    return pixels.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
+
+
 VOC_PALETTE = bytes(value for label in range(256) for value in voc_colour(label))
 LABEL_OF = {voc_colour(label): label for label in VOC_LABELS}
+LABEL_OF_CODE = {int(colour_codes(np.array(colour))): label for colour, label in LABEL_OF.items()}
 
 
 def find_labels(image: Image.Image, path: str | Path, voc_colours: bool) -> Image.Image:
@@ -95,11 +101,10 @@ def _find_palette_labels(image: Image.Image, path: str | Path) -> np.ndarray | N
 
 def _find_colour_labels(pixels: np.ndarray, path: str | Path, voc_colours: bool) -> np.ndarray:
     """The labels (H, W) uint8 of RGB pixels (H, W, 3) that are VOC's colours, or labels as greys."""
-    codes = pixels.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
-    known = {(red << 16) + (green << 8) + blue: label for (red, green, blue), label in LABEL_OF.items()}
-    strange = np.setdiff1d(codes, list(known))
+    codes = colour_codes(pixels)
+    strange = np.setdiff1d(codes, list(LABEL_OF_CODE))
     if voc_colours and not strange.size:
-        table = np.array(sorted(known.items()))
+        table = np.array(sorted(LABEL_OF_CODE.items()))
         return table[np.searchsorted(table[:, 0], codes), 1].astype(np.uint8)
     if (pixels == pixels[..., :1]).all():
         return pixels[..., 0]

@@ -14,13 +14,13 @@ from tqdm import tqdm
 from engine.drawing import Tile, save_png
 from prediction.explain import Explanation
 from prediction.explain_figure import draw_explanation
-from prediction.files import check_image, join_names, name_outputs, read_image
+from prediction.files import check_image, name_outputs, read_image
 from prediction.masks import read_support
 from prediction.predictor import Predictor
 from prediction.sheet import SHEET_SIDE, draw_sheet, draw_thumbnail, highlight_object
 from prediction.working_size import OBJECT, find_size_problem, limit_size, shrink_marked
 from util.distributed import say
-from util.errors import UserError, one_line, printable
+from util.errors import UserError, join_names, one_line, printable
 from util.files import atomic_write, check_mark, check_writable, remove_leftovers
 from util.numbers import is_whole
 from util.progress import progress

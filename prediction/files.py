@@ -17,10 +17,9 @@ from dataset.formats import HEIF_SUFFIXES, INSTALL_HEIF, NAMES, SUFFIXES, list_s
 from dataset.images import DEPTHS, check_pixels, count_bits, to_rgb
 from dataset.labels import LOSSY
 from util.distributed import say
-from util.errors import UserError
+from util.errors import MOST_NAMED, UserError, join_names
 
 PREVIEWED = ("MPO", "HEIF")  # formats of cameras whose other pictures are previews
-MOST_NAMED = 5  # names that a message lists
 MASK_NAMES = ("NAME.png", "NAME_mask.png", "NAME.json")  # beside an image, for messages
 # The same for an image of STEM.SUFFIX, which is FULL, in any case of letters
 MASK_FORMS = ("{stem}.png", "{stem}.json", "{full}.png", "{full}.json", *("{stem}_mask" + x for x in SUFFIXES))
@@ -171,12 +170,6 @@ def find_masks(images: Sequence[Path], files: Sequence[Path]) -> dict[Path, list
         ]
         found[image] = [path for path in paths if path.is_file() and not path.samefile(image)]
     return found
-
-
-def join_names(items: Sequence[object], most: int = MOST_NAMED) -> str:
-    """A list for people, cut short."""
-    more = f" and {len(items) - most} more" if len(items) > most else ""
-    return ", ".join(map(str, items[:most])) + more
 
 
 # What is in them

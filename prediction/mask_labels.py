@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dataset.labels import IGNORE, voc_colour
+from dataset.labels import IGNORE, colour_codes, voc_colour
 from dataset.lists import read_lines
 from dataset.pascal import Pascal
-from prediction.object_masks import are_vocs, colour_codes
+from prediction.object_masks import are_vocs
 from util.errors import UserError
 from util.numbers import is_whole
 

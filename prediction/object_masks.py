@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dataset.labels import BLURRED, IGNORE, LABEL_OF
+from dataset.labels import BLURRED, IGNORE, LABEL_OF_CODE, colour_codes, voc_colour
 from util.distributed import say
 from util.errors import UserError
 
@@ -50,14 +50,9 @@ def find_object(image: Image.Image, path: str | Path, is_blurred: bool) -> np.nd
     return mask
 
 
-def colour_codes(pixels: np.ndarray) -> np.ndarray:
-    """RGB pixels (..., 3) as numbers, 0xrrggbb."""
-    return pixels.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
-
-
 def are_vocs(codes: np.ndarray) -> bool:
     """Whether colours, as codes, are all of VOC's map."""
-    return set(codes.tolist()) <= set(colour_codes(np.array(list(LABEL_OF))).tolist())
+    return set(codes.tolist()) <= LABEL_OF_CODE.keys()
 
 
 def _find_values(image: Image.Image) -> tuple[np.ndarray, bool]:
@@ -172,7 +167,7 @@ def _find_in_colours(pixels: np.ndarray, path: str | Path, is_blurred: bool) -> 
     steps = pixels.astype(int) - background
     away = np.abs(steps).max(-1)
     if are_few and (are_vocs(found) or not _are_shades(steps, away)):
-        border = colour_codes(np.array(list(LABEL_OF)[-1]))
+        border = colour_codes(np.array(voc_colour(IGNORE)))
         others = found[found != colour_codes(background)]
         return _separate(away > 0, (codes == border) & are_vocs(found) & (len(others) > 1), path)
     return _find_in_numbers(away, path, are_labels=False, have_shades=True)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Sequence
+
+MOST_NAMED = 5  # names that a message lists
 
 REMEDIES = {  # ways out of what the operating system refuses
     errno.EACCES: "give yourself the right, or name another",
@@ -37,6 +40,12 @@ def printable(text: str) -> str:
 def one_line(text: object) -> str:
     """A text of somebody else's as one line that can be printed."""
     return "".join(letter if letter.isprintable() else " " for letter in " ".join(str(text).split()))
+
+
+def join_names(items: Sequence[object], most: int = MOST_NAMED) -> str:
+    """A list for people, cut short."""
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return ", ".join(map(str, items[:most])) + more
 
 
 def fills_gpu(error: BaseException) -> bool:

@@ -126,7 +126,7 @@ def _defect(error: Exception) -> tuple[int, str, bool]:
 
 def _shadowing() -> str | None:
     """A file of the user's that was imported in place of a module of Python or of a package."""
-    for name in {*sys.stdlib_module_names, "numpy", "torch", "torchvision", "PIL", "tqdm"} - {*SCRIPTS}:
+    for name in {*sys.stdlib_module_names, *PACKAGES} - {*SCRIPTS}:
         file = getattr(sys.modules.get(name), "__file__", None) or ""
         if os.path.dirname(os.path.abspath(file)) in (str(ROOT), os.getcwd()):
             return file

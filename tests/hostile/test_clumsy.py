@@ -24,7 +24,7 @@ from dataset.check import Finding, find_faults
 from dataset.episodes import Episode
 from dataset.hsnet import read_class_lists, read_pairs
 from dataset.images import FLOATS, ImageSet, list_stems, read_binary_mask, read_histogram, read_mask, read_rgb
-from dataset.index import make_pair, mask_reader
+from dataset.index import make_pair, mask_reader, read_object
 from dataset.labels import BLURRED
 from dataset.lists import read_ids
 from dataset.prepare.verify import examine, survey
@@ -146,7 +146,7 @@ def test_images_and_masks(name: str, tmp_path: Path) -> None:
     assert all(line.startswith(f"{path}: ") for line in lines.values() if line)
     assert lines[QUERY] == line_of(check_image, path)
     assert lines[LABELS] == line_of(read_histogram, path)
-    assert lines[OBJECTS] == line_of(read_histogram, path, True)
+    assert lines[OBJECTS] == line_of(read_object, path)
     if name == "floats":
         assert lines[COLOUR] == lines[OBJECTS] == lines[QUERY] == f"{path}: {FLOATS}"
     if name == "grey JPEG":

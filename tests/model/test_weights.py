@@ -100,6 +100,15 @@ def test_a_custom_backbones_own_names_stay() -> None:
     assert all(value.eq(1).all() for value in net.backbone.state_dict().values())
 
 
+def save_as(form: str, content: object, path: Path) -> Path:
+    """Save weights with torch, or as a plain pickle."""
+    if form == "torch":
+        torch.save(content, path)
+    else:
+        path.write_bytes(pickle.dumps(content))
+    return path
+
+
 class Code:
     """Unpickled it runs a program."""
 
@@ -110,11 +119,7 @@ class Code:
 @pytest.mark.parametrize("content", [{"w": Code()}, {"args": argparse.Namespace(), "w": Code()}])
 @pytest.mark.parametrize("form", ["torch", "pickle"])
 def test_nobody_is_told_how_to_run_code(content: object, form: str, tmp_path: Path) -> None:
-    path = tmp_path / "w.pth"
-    if form == "torch":
-        torch.save(content, path)
-    else:
-        path.write_bytes(pickle.dumps(content))
+    path = save_as(form, content, tmp_path / "w.pth")
     with pytest.raises(ValueError, match=r"^refused: names posix.*; do not trust the file$"):
         read_tensors(path)
 
@@ -132,11 +137,7 @@ def test_nobody_is_told_how_to_run_code(content: object, form: str, tmp_path: Pa
 )
 @pytest.mark.parametrize("form", ["torch", "pickle"])
 def test_the_line_that_saves_refused_weights_anew(content: object, form: str, tmp_path: Path) -> None:
-    path = tmp_path / 'of "mine" $HOME.pth'
-    if form == "torch":
-        torch.save(content, path)
-    else:
-        path.write_bytes(pickle.dumps(content))
+    path = save_as(form, content, tmp_path / 'of "mine" $HOME.pth')
     with pytest.raises(ValueError, match=r"^refused: ") as excinfo:
         read_tensors(path)
     line = str(excinfo.value).partition("anew: python ")[2]
