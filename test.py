@@ -182,7 +182,7 @@ def test(flags: Any, evaluation: Evaluation) -> dict[str, Any]:
     tested = open_evaluation_set(
         setting, protocol, wanted, flags.data_root, hsnet_lists=flags.splits, workers=flags.workers
     )
-    images, plans, classes, data = tested
+    images, plans, classes, data, _ = tested
     lines = describe_evaluation(setting, protocol, tested, checkpoint.info, path=path, source=flags.episodes_from)
     distributed.say(*lines, *describe_missing_classes(tested, protocol))
     net = build_network(setting.method, setting.backbone, setting.refine)
@@ -190,7 +190,7 @@ def test(flags: Any, evaluation: Evaluation) -> dict[str, Any]:
     net.to(flags.device)
     lists = flags.splits if protocol == HSNET and wanted.saved is None else None
     warnings = leakage_warnings(setting, classes, images.class_names, checkpoint.info, path=path, hsnet_lists=lists)
-    warnings += unshown_warnings(wanted.saved, tested, flags.workers) if wanted.saved else []
+    warnings += unshown_warnings(wanted.saved, tested) if wanted.saved else []
     for line in warnings:
         distributed.say(f"WARNING: {line}", file=sys.stderr)
     if flags.save_episodes and distributed.rank() == 0:

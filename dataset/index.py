@@ -176,7 +176,7 @@ def read_contents(
 def cache_path(folder: Path, kind: str = "") -> Path | None:
     """Where what is known of a folder is kept; None without a home folder.
 
-    kind: "" for masks of labels, "binary" for masks of one object each, "images".
+    kind: "" for masks of labels, "voc" where VOC's colours stand for them, "binary" for masks of one object, "images".
     """
     try:
         root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dataset import ImageSet, Plans, checked_index, class_index, images_of
+from dataset.index import ClassIndex
 from dataset.provenance import Provenance, label_of
 from engine.evaluation.protocol import HSNET, PAPER, Protocol, SavedEpisodes, plan_seeds
 from engine.evaluation.training_provenance import describe_training
@@ -22,6 +23,7 @@ class EvaluationSet(NamedTuple):
     plans: Plans
     classes: list[int]
     data: Provenance | None  # None: unknown, of saved episodes that do not say
+    index: ClassIndex | None = None  # of the images; None: the episodes were drawn from it
 
     @property
     def missing(self) -> dict[int, str]:
@@ -65,22 +67,20 @@ def open_evaluation_set(
     if saved and (absent := {episode.cls for episode in everything} - images.class_names.keys()):
         raise UserError(f"{saved.file}: has episodes of class {min(absent)}, which this {images.name} does not have")
     with distributed.first_process_first():
-        checked_index(images, workers)
+        index = checked_index(images, workers)
     data = saved.data if saved else benchmark.hsnet_provenance(fold)
-    return EvaluationSet(images, plans, [cls for cls in sorted(classes) if cls in images.class_names], data)
+    return EvaluationSet(images, plans, [cls for cls in sorted(classes) if cls in images.class_names], data, index)
 
 
-def unshown_warnings(saved: SavedEpisodes, tested: EvaluationSet, workers: int = 0) -> list[str]:
+def unshown_warnings(saved: SavedEpisodes, tested: EvaluationSet) -> list[str]:
     """A line if images of saved episodes do not show their class: then they were drawn from other masks.
 
     HSNet's lists may name such an image; of its protocol nothing is said.
     """
     if saved.protocol == HSNET.name:
         return []
-    with distributed.first_process_first():
-        index = class_index(tested.images, workers)
     of_class = {(image, each.cls) for some in tested.plans.values() for each in some for image in images_of([each])}
-    unshown = sorted((image, cls) for image, cls in of_class if cls not in index[image])
+    unshown = sorted((image, cls) for image, cls in of_class if cls not in tested.index[image])
     if not unshown:
         return []
     image, cls = unshown[0]

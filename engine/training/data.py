@@ -45,8 +45,11 @@ def open_run(options: TrainingOptions) -> Run:
     seeds = range(options.seed, options.seed + options.seeds)
     episodes = options.test_episodes or PAPER.episodes(setting.dataset)
     with first_process_first():
-        selection = plan_seeds(fold.val, setting.shot, seeds[:1], episodes, workers)
         plans = plan_seeds(fold.test, setting.shot, seeds, episodes, workers)
+        if fold.val is fold.test:  # the first seed's episodes, which need not be planned again
+            selection = {seeds[0]: plans[seeds[0]]}
+        else:
+            selection = plan_seeds(fold.val, setting.shot, seeds[:1], episodes, workers)
         pool = open_pool(fold.train, setting.shot, workers)
     samples = TrainingSamples(
         fold.train.images, pool, setting.shot, options.crop_size, length=schedule.snapshot, seed=options.seed
