@@ -31,15 +31,18 @@ class Matching:
     adaptive_scale: float = 2.0  # sharpness of the adaptive background's softmax
     fg_mix: float = 0.5  # steps 4 and 5: weight of the self-support foreground prototype, the rest is the support's
     bg_mix: float = 0.3  # steps 4 and 5: weight of the global background prototype, the rest is the adaptive one
+    support_bg_mix: float = 0.0  # steps 4 and 5: weight of the support's background prototype beside these two
     refine_mix: tuple[float, float, float] = (0.5, 0.2, 0.3)  # weights of support, first and second self-support
-    final_mix: float = 0.7  # weight of the refined logits, the rest is the first matching's
+    final_mix: float = 0.7  # weight of the refined logits, the rest is that of the logits before
+    rounds: int = 1  # how often step 5 is taken when refining, each time on what the last one gave; 0: never
 
     def __post_init__(self) -> None:
         mix = self.refine_mix
         if not (type(mix) is tuple and len(mix) == 3 and all(isinstance(weight, Real) for weight in mix)):
             raise ValueError(f"refine_mix {mix!r}: must be a tuple of three numbers")
-        if type(self.fallback_pixels) is not int or self.fallback_pixels < 1:
-            raise ValueError(f"fallback_pixels {self.fallback_pixels!r}: must be a whole number from 1 on")
+        for name, least in (("fallback_pixels", 1), ("rounds", 0)):
+            if type(value := getattr(self, name)) is not int or value < least:
+                raise ValueError(f"{name} {value!r}: must be a whole number from {least} on")
         for name, value in vars(self).items():
             if name != "refine_mix" and not isinstance(value, Real):
                 raise ValueError(f"{name} {value!r}: must be a number")
@@ -71,7 +74,7 @@ class Trace(NamedTuple):
     final: Tensor
     chosen: list[Chosen] | None = None  # step 3, of each of the B images; None without self-support
     out1: Tensor | None = None  # step 4
-    chosen_again: list[Chosen] | None = None  # step 5; None without refinement
+    chosen_again: list[Chosen] | None = None  # step 5, of its last round; None without refinement
     out2: Tensor | None = None
     settings: Matching = PAPER
 
@@ -197,12 +200,14 @@ def trace(features: Tensor, fg: Tensor, bg: Tensor, refine: bool, settings: Matc
         What each step gave. The prototypes are not kept, for ASBP is as large as the features.
     """
     lengths = norm(features)
+    own_share = 1 - settings.support_bg_mix
 
     def mixed(own: SelfSupport) -> tuple[Tensor, Tensor]:
-        """The mix of steps 4 and 5: the supports' foreground with the query's own, two kinds of own background."""
+        """The mix of steps 4 and 5: the supports' prototypes with the query's own, of which two are background."""
+        global_bg = settings.support_bg_mix * bg + own_share * settings.bg_mix * own.bg
         return (
             settings.fg_mix * own.fg + (1 - settings.fg_mix) * fg,
-            torch.add(settings.bg_mix * own.bg, own.adaptive_bg, alpha=1 - settings.bg_mix),
+            torch.add(global_bg, own.adaptive_bg, alpha=own_share * (1 - settings.bg_mix)),
         )
 
     # Step 2: the first match, with the supports' prototypes.
@@ -212,19 +217,22 @@ def trace(features: Tensor, fg: Tensor, bg: Tensor, refine: bool, settings: Matc
     # Step 4: mixed prototypes FP1 and BP1, and the second match.
     fg1, bg1 = mixed(own)
     out1 = score(features, fg1, bg1, lengths, settings)
-    if not refine:
+    if not refine or not settings.rounds:
         return Trace(first, out1, own.chosen, out1, settings=settings)
 
-    # Step 5: self-support again, under the second match; FP2 and BP2 mix all that came before.
-    own_again = self_support(features, out1, lengths, settings)
-    chosen_again = own_again.chosen
-    fg_again, bg_again = mixed(own_again)
-    del own_again  # its ASBP is in bg_again
+    # Step 5: self-support again, under the last match; FP2 and BP2 mix all that came before.
     support, once, again = settings.refine_mix
-    fg2 = support * fg + once * fg1 + again * fg_again
-    bg2 = torch.add(support * bg, bg1, alpha=once).add(bg_again, alpha=again)
-    out2 = score(features, fg2, bg2, lengths, settings)
-    final = settings.final_mix * out2 + (1 - settings.final_mix) * out1
+    fg2, bg2, out2 = fg1, bg1, out1
+    for _ in range(settings.rounds):
+        before = out2
+        own_again = self_support(features, before, lengths, settings)
+        chosen_again = own_again.chosen
+        fg_again, bg_again = mixed(own_again)
+        del own_again  # its ASBP is in bg_again
+        fg2 = support * fg + once * fg2 + again * fg_again
+        bg2 = torch.add(support * bg, bg2, alpha=once).add(bg_again, alpha=again)
+        out2 = score(features, fg2, bg2, lengths, settings)
+    final = settings.final_mix * out2 + (1 - settings.final_mix) * before
     return Trace(first, final, own.chosen, out1, chosen_again, out2, settings)
 
 

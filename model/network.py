@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
@@ -122,6 +123,18 @@ class FewShotNetwork(nn.Module, ABC):
             Final logits (E, 2, h, w), up to rounding what :meth:`match` gives for each.
         """
         return torch.cat([self.match(features, *pair)["final"] for pair in zip(fg.split(1), bg.split(1), strict=True)])
+
+    def match_variations(
+        self, features: Tensor, fg: Tensor, bg: Tensor, settings: Sequence[Matching], scratch: Scratch | None = None
+    ) -> Tensor:
+        """:meth:`match_episodes` under each of V settings, (V, E, 2, h, w). By default one after the other."""
+        return torch.stack([self.under(one).match_episodes(features, fg, bg, scratch) for one in settings])
+
+    def under(self, settings: Matching) -> FewShotNetwork:
+        """This network, its weights included, under other settings of the matching."""
+        net = copy.copy(self)
+        net.matching = settings
+        return net
 
     def self_scores(
         self, query: Tensor, query_mask: Tensor, supports: Sequence[Tensor], support_masks: Sequence[Tensor]

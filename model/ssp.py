@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from model import matching
 from model.fast import check, evaluation, training
 from model.fast.evaluation import Scratch
+from model.matching import Matching
 from model.network import FewShotNetwork
 from model.resnet import ResNet
 
@@ -51,17 +52,34 @@ class SSP(FewShotNetwork):
 
     def match_episodes(self, features: Tensor, fg: Tensor, bg: Tensor, scratch: Scratch | None = None) -> Tensor:
         """Many episodes of one query: what does not depend on the episode is computed once, where that is the same."""
+        if self.evaluates_fast():
+            return evaluation.match_episodes(features, fg, bg, self.refine, self.matching, scratch)
+        return super().match_episodes(features, fg, bg, scratch)
+
+    def match_variations(
+        self, features: Tensor, fg: Tensor, bg: Tensor, settings: Sequence[Matching], scratch: Scratch | None = None
+    ) -> Tensor:
+        """Many settings: what does not depend on a setting is computed once, where that is the same."""
+        is_own = type(self).match_episodes is not SSP.match_episodes or "match_episodes" in vars(self)
+        fast = [] if is_own else [one for one in settings if self.under(one).evaluates_fast()]
+        if len(fast) < 2:
+            return super().match_variations(features, fg, bg, settings, scratch)
+        found = dict(zip(fast, evaluation.match_variations(features, fg, bg, self.refine, fast, scratch), strict=True))
+        others = [one for one in settings if one not in found]
+        if others:
+            found |= zip(others, super().match_variations(features, fg, bg, others, scratch), strict=True)
+        return torch.stack([found[one] for one in settings])
+
+    def evaluates_fast(self) -> bool:
+        """Whether the fast form of evaluation gives what the method gives."""
 
         def method(*inputs: Tensor) -> dict[str, Tensor]:
             return {"final": self.match(*inputs)["final"]}
 
-        def fast(features: Tensor, *pair: Tensor, memory: Scratch | None = None) -> dict[str, Tensor]:
-            inputs = features[:1], *pair, self.refine, self.matching
-            return {"final": evaluation.match_episodes(*inputs, memory)}
+        def fast(features: Tensor, *pair: Tensor) -> dict[str, Tensor]:
+            return {"final": evaluation.match_episodes(features[:1], *pair, self.refine, self.matching)}
 
-        if check.agrees(self, "evaluation", fast, method):
-            return fast(features, fg, bg, memory=scratch)["final"]
-        return super().match_episodes(features, fg, bg, scratch)
+        return check.agrees(self, "evaluation", fast, method)
 
     def self_scores(
         self, query: Tensor, query_mask: Tensor, supports: Sequence[Tensor], support_masks: Sequence[Tensor]

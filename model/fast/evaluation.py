@@ -1,5 +1,7 @@
 """Matching many episodes with one query: what does not depend on the episode is computed once (docs/method.md, 8).
 
+A row is an episode under some settings: settings that differ in one value share what does not depend on it.
+
 The reference is :func:`model.matching.trace`, episode by episode; this gives its logits up to rounding.
 
 An adaptive background prototype is A_i = S_i / z_i with S_i the sum over the background set B of
@@ -11,7 +13,10 @@ which they differ. A GPU sums every set anew: it is waited for to learn in which
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -46,14 +51,14 @@ class Scratch:
 class Query:
     """One query's features, (N, C), and its kernel (N, N)."""
 
-    def __init__(self, features: Tensor, scratch: Scratch, settings: Matching) -> None:
+    def __init__(self, features: Tensor, scratch: Scratch, adaptive_scale: float) -> None:
         channels, count = features[0].flatten(1).shape
-        self.scratch, self.settings = scratch, settings
+        self.scratch = scratch
         self.pixels, self.unit = scratch.take("pixels", features, 2, count, channels)
         self.pixels.copy_(features[0].flatten(1).t())
         lengths = torch.linalg.vector_norm(self.pixels, dim=1, keepdim=True)
         torch.div(self.pixels, lengths.clamp_min(SMALLEST), out=self.unit)
-        self.kernel = kernel(self.unit, settings.adaptive_scale, scratch.take("kernel", features, count, count))
+        self.kernel = kernel(self.unit, adaptive_scale, scratch.take("kernel", features, count, count))
 
     def cosine(self, prototypes: Tensor) -> Tensor:
         """The cosine of every pixel with prototypes (..., C): (..., N)."""
@@ -75,29 +80,42 @@ def kernel(unit: Tensor, scale: float, out: Tensor) -> Tensor:
     return out
 
 
-@torch.no_grad()
 def match_episodes(
     features: Tensor, fg: Tensor, bg: Tensor, refine: bool, settings: Matching, scratch: Scratch | None = None
 ) -> Tensor:
-    """Match one query with many episodes.
+    """Match one query with many episodes: final logits (E, 2, h, w); arguments as of :func:`match_variations`."""
+    return match_variations(features, fg, bg, refine, [settings], scratch)[0]
+
+
+@torch.no_grad()
+def match_variations(
+    features: Tensor,
+    fg: Tensor,
+    bg: Tensor,
+    refine: bool,
+    settings: Sequence[Matching],
+    scratch: Scratch | None = None,
+) -> Tensor:
+    """Match one query with many episodes, under each of several settings.
 
     Arguments:
         features: of the query, (1, C, h, w).
         fg, bg: prototypes of E episodes, (E, C, 1, 1).
         refine: whether step 5 of the method is taken.
-        settings: of the network.
+        settings: V of them.
         scratch: of the queries before, if there are any.
     Returns:
-        Final logits (E, 2, h, w).
+        Final logits (V, E, 2, h, w).
     """
     scratch = scratch or Scratch()
-    query = Query(features, scratch, settings)
-    slots = SUMS_BYTES // (query.pixels.numel() * query.pixels.element_size())
-    together = max(1, (slots - 1) // (2 if refine else 1))
-    parts = math.ceil(len(fg) / together)
-    pairs = zip(fg.flatten(1).chunk(parts), bg.flatten(1).chunk(parts), strict=True)
-    logits = torch.cat([_match(query, *pair, refine) for pair in pairs])
-    return logits.unflatten(2, features.shape[-2:])
+    logits: dict[Matching, Tensor] = {}
+    for scale in dict.fromkeys(one.adaptive_scale for one in settings):  # each has a kernel of its own
+        some = [one for one in dict.fromkeys(settings) if one.adaptive_scale == scale]
+        query = Query(features, scratch, scale)
+        of_some = some if refine else [replace(one, rounds=0) for one in some]
+        rows = _match(query, fg.flatten(1), bg.flatten(1), of_some).unflatten(0, (len(fg), len(some)))
+        logits |= zip(some, rows.unbind(1), strict=True)
+    return torch.stack([logits[one] for one in settings]).unflatten(3, features.shape[-2:])
 
 
 def score_episodes(features: Tensor, fg: Tensor, bg: Tensor, settings: Matching) -> Tensor:
@@ -107,73 +125,130 @@ def score_episodes(features: Tensor, fg: Tensor, bg: Tensor, settings: Matching)
     return settings.temperature * torch.stack(cosines, 1).unflatten(2, features.shape[-2:])
 
 
-def _match(query: Query, fg: Tensor, bg: Tensor, refine: bool) -> Tensor:
-    """Final logits (E, 2, N) for prototypes (E, C); the steps and names of matching.trace."""
-    s, sums = query.settings, Sums(query, len(fg) * (2 if refine else 1))
-    fg_set, bg_set = confident_pixels(*query.cosine(torch.stack((fg, bg))), s)
+def _match(query: Query, fg: Tensor, bg: Tensor, settings: Sequence[Matching]) -> Tensor:
+    """Final logits (E * V, 2, N), episode by episode, for prototypes (E, C) and V settings."""
+    slots = SUMS_BYTES // (query.pixels.numel() * query.pixels.element_size())
+    rows, sums_a_row = torch.arange(len(fg) * len(settings)), 1 + max(one.rounds for one in settings)
+    fits = (slots - 1) // sums_a_row
+    together = max(1, fits if fits >= len(rows) else fits // 2)  # some start from the sums of those before
+    sums = Sums(query, 1 + sums_a_row * max(together, min(fits, len(rows))))
+    parts = rows.chunk(math.ceil(len(rows) / together))
+    logits = []
+    for part in parts:
+        episodes, of = part // len(settings), [settings[number] for number in (part % len(settings)).tolist()]
+        logits.append(_match_rows(query, sums, fg[episodes], bg[episodes], of))
+    return torch.cat(logits)
+
+
+def _match_rows(query: Query, sums: Sums, fg: Tensor, bg: Tensor, settings: Sequence[Matching]) -> Tensor:
+    """Final logits (R, 2, N) for prototypes (R, C) and R settings, one a row; the steps and names of matching.trace."""
+
+    def column(value: Callable[[Matching], float]) -> Tensor:
+        """What each row's settings say, (R, 1)."""
+        return fg.new_tensor([[value(one)] for one in settings])
+
+    rounds = max(one.rounds for one in settings)
+    sums.make_room(len(fg) * (1 + rounds))
+    fg_mix, support_fg = column(lambda s: s.fg_mix), column(lambda s: 1 - s.fg_mix)
+    support_bg, own_bg_mix = column(lambda s: s.support_bg_mix), column(lambda s: (1 - s.support_bg_mix) * s.bg_mix)
+    adaptive_bg = [(1 - s.support_bg_mix) * (1 - s.bg_mix) for s in settings]
+    support, once, again = (column(lambda s, part=part: s.refine_mix[part]) for part in range(3))
+    new, old = column(lambda s: s.final_mix), column(lambda s: 1 - s.final_mix)
+
+    fg_set, bg_set = confident_pixels(*query.cosine(torch.stack((fg, bg))), settings)
     own_fg, own_bg = query.mean(torch.stack((fg_set, bg_set)))
-    fg1 = s.fg_mix * own_fg + (1 - s.fg_mix) * fg
-    asbp = sums.add(bg_set)
-    fg_cosine, bg_cosine = query.cosine(fg1), mixed_cosine(query, s.bg_mix * own_bg, [(1 - s.bg_mix, *asbp)])
-    if refine:
-        support, once, again = s.refine_mix
-        fg_set, bg_set = confident_pixels(fg_cosine, bg_cosine, s)
-        own_fg_again, own_bg_again = query.mean(torch.stack((fg_set, bg_set)))
-        fg2 = support * fg + once * fg1 + again * (s.fg_mix * own_fg_again + (1 - s.fg_mix) * fg)
-        fixed = support * bg + s.bg_mix * (once * own_bg + again * own_bg_again)
-        adaptive = [((1 - s.bg_mix) * once, *asbp), ((1 - s.bg_mix) * again, *sums.add(bg_set))]
-        fg_cosine = s.final_mix * query.cosine(fg2) + (1 - s.final_mix) * fg_cosine
-        bg_cosine = s.final_mix * mixed_cosine(query, fixed, adaptive) + (1 - s.final_mix) * bg_cosine
-    return s.temperature * torch.stack((bg_cosine, fg_cosine), 1)
+    mixed_fg = fg_mix * own_fg + support_fg * fg
+    share, adaptive = support_bg, [(adaptive_bg, *sums.add(bg_set))]  # of the mix: what BP weighs, and all ASBPs
+    out = query.cosine(mixed_fg), mixed_cosine(query, share * bg + own_bg_mix * own_bg, adaptive)
+    final = out
+    for number in range(1, rounds + 1):
+        before = out
+        fg_set, bg_set = confident_pixels(*before, settings)
+        own_fg, own_bg_again = query.mean(torch.stack((fg_set, bg_set)))
+        mixed_fg = support * fg + once * mixed_fg + again * (fg_mix * own_fg + support_fg * fg)
+        share = support + once * share + again * support_bg
+        own_bg = once * own_bg + again * own_bg_again
+        adaptive = [([s.refine_mix[1] * w for s, w in zip(settings, of, strict=True)], *at) for of, *at in adaptive]
+        adaptive.append(([s.refine_mix[2] * w for s, w in zip(settings, adaptive_bg, strict=True)], *sums.add(bg_set)))
+        out = query.cosine(mixed_fg), mixed_cosine(query, share * bg + own_bg_mix * own_bg, adaptive)
+        is_last = column(lambda s, number=number: s.rounds == number).bool()
+        refined = (new * now + old * last for now, last in zip(out, before, strict=True))
+        final = tuple(torch.where(is_last, *pair) for pair in zip(refined, final, strict=True))
+    return column(lambda s: s.temperature)[:, None] * torch.stack(final[::-1], 1)
 
 
-def confident_pixels(fg_cosine: Tensor, bg_cosine: Tensor, settings: Matching) -> tuple[Tensor, Tensor]:
-    """The confident foreground and background pixels, each (E, N) bool, under cosines (E, N)."""
-    p_bg, p_fg = (settings.temperature * torch.stack((bg_cosine, fg_cosine))).softmax(0)
-    fg = confident_sets(p_fg, settings.fg_threshold, settings.fallback_pixels)
-    return fg, confident_sets(p_bg, settings.bg_threshold, settings.fallback_pixels)
+def confident_pixels(fg_cosine: Tensor, bg_cosine: Tensor, settings: Sequence[Matching]) -> tuple[Tensor, Tensor]:
+    """The confident foreground and background pixels, each (R, N) bool, under cosines (R, N) and R settings."""
+    temperature, fg_threshold, bg_threshold = (
+        fg_cosine.new_tensor([[getattr(one, name)] for one in settings])
+        for name in ("temperature", "fg_threshold", "bg_threshold")
+    )
+    p_bg, p_fg = (temperature * torch.stack((bg_cosine, fg_cosine))).softmax(0)
+    fallback = [one.fallback_pixels for one in settings]
+    return confident_sets(p_fg, fg_threshold, fallback), confident_sets(p_bg, bg_threshold, fallback)
 
 
-def confident_sets(probability: Tensor, threshold: float, fallback: int) -> Tensor:
-    """Pixels above the threshold in each episode, (E, N) bool; the likeliest (fallback: how many) if there is none."""
+def confident_sets(probability: Tensor, threshold: Tensor, fallback: Sequence[int]) -> Tensor:
+    """Pixels above the threshold (R, 1) in each row, (R, N) bool; the likeliest (fallback: how many) if none is."""
     chosen = probability > threshold
-    top = probability.topk(min(fallback, probability.shape[1])).indices
-    likeliest = torch.zeros_like(chosen).scatter_(1, top, True)
+    top = probability.topk(min(max(fallback), probability.shape[1])).indices
+    taken = torch.arange(top.shape[1], device=top.device) < torch.tensor(fallback, device=top.device)[:, None]
+    likeliest = torch.zeros_like(chosen).scatter_(1, top, taken)
     return torch.where(chosen.any(1, keepdim=True), chosen, likeliest)
 
 
 class Sums:
     """S and z of background sets of a query, each from those of the set before it that differs in the fewest pixels.
 
-    S and z are those of the numerator and the denominator in A_i = S_i / z_i.
+    S and z are those of the numerator and the denominator in A_i = S_i / z_i. Equal sets share theirs.
     """
 
-    def __init__(self, query: Query, most: int) -> None:
+    def __init__(self, query: Query, slots: int) -> None:
         count = len(query.pixels)
         self.query = query
-        self.sets = torch.zeros(1, count, dtype=torch.bool, device=query.pixels.device)  # the empty one first
-        self.s = query.scratch.take("sums", query.pixels, 1 + most, *query.pixels.shape, expected=SUMS_BYTES)
-        self.z = query.pixels.new_zeros(1 + most, count)
+        self.s = query.scratch.take("sums", query.pixels, slots, *query.pixels.shape, expected=SUMS_BYTES)
+        self.z = query.pixels.new_zeros(slots, count)
         self.s[0] = 0
+        self.sets = torch.zeros(1, count, dtype=torch.bool, device=query.pixels.device)  # the empty one first
+        self.slots: dict[Any, int] = {None: 0}  # where the sums of each of these are, oldest first
+        self.free = deque(range(1, slots))
 
-    def add(self, sets: Tensor) -> tuple[Tensor, Tensor]:
-        """S (M, N, C) and z (M, N) of sets (M, N) bool."""
+    def make_room(self, count: int) -> None:
+        """Forget the oldest sets but the empty one, until so many new ones fit."""
+        surplus = max(0, count - len(self.free))
+        self.free += [self.slots.pop(key) for key in list(self.slots)[1 : 1 + surplus]]
+        self.sets = torch.cat((self.sets[:1], self.sets[1 + surplus :]))
+
+    def add(self, sets: Tensor) -> tuple[Tensor, Tensor, Tensor | slice]:
+        """S and z of sets (R, N) bool: all S (slots, N, C), all z (slots, N), and the slots of the R sets."""
         pixels, kernel, scratch = self.query.pixels, self.query.kernel, self.query.scratch
-        known = len(self.sets)
-        self.sets = torch.cat((self.sets, sets))
-        new = slice(known, len(self.sets))
-        if pixels.is_cuda:  # every set anew: to learn in which pixels two differ, the device would be waited for
-            torch.matmul(kernel, sets[..., None] * pixels, out=self.s[new])
-            torch.mm(sets.to(kernel), kernel, out=self.z[new])
-            return self.s[new], self.z[new]
+        # On a GPU every set is new: to learn what two share, the device would be waited for.
+        keys = [object() for _ in sets] if sets.is_cuda else [row.tobytes() for row in sets.numpy()]
+        known = len(self.slots)
+        new = {key: number for number, key in enumerate(keys) if key not in self.slots}
+        self.slots |= {key: self.free.popleft() for key in new}
+        self.sets = torch.cat((self.sets, sets[list(new.values())]))
+        at = index_of([self.slots[key] for key in keys], sets.device)
+        if sets.is_cuda:
+            self.s[at] = torch.matmul(kernel, sets[..., None] * pixels)
+            self.z[at] = torch.mm(sets.to(kernel), kernel)
+            return self.s, self.z, at
+        slots = list(self.slots.values())
         for number, start in spanning_tree(self.sets, known):
             differing = (self.sets[number] ^ self.sets[start]).nonzero().flatten()
             sign = torch.where(self.sets[number, differing], 1.0, -1.0).to(pixels)
             rows = scratch.take("rows", kernel, len(differing), len(kernel))
             torch.index_select(kernel, 0, differing, out=rows)
-            torch.addmm(self.s[start], rows.t(), sign[:, None] * pixels[differing], out=self.s[number])
-            torch.addmv(self.z[start], rows.t(), sign, out=self.z[number])
-        return self.s[new], self.z[new]
+            torch.addmm(self.s[slots[start]], rows.t(), sign[:, None] * pixels[differing], out=self.s[slots[number]])
+            torch.addmv(self.z[slots[start]], rows.t(), sign, out=self.z[slots[number]])
+        return self.s, self.z, at
+
+
+def index_of(slots: list[int], device: torch.device) -> Tensor | slice:
+    """What takes these slots: a slice where they are one after the other, which copies nothing."""
+    first = slots[0]
+    one_after_the_other = slots == list(range(first, first + len(slots)))
+    return slice(first, first + len(slots)) if one_after_the_other else torch.tensor(slots, device=device)
 
 
 def spanning_tree(sets: Tensor, known: int) -> list[tuple[int, int]]:
@@ -199,19 +274,20 @@ def spanning_tree(sets: Tensor, known: int) -> list[tuple[int, int]]:
     return order
 
 
-def mixed_cosine(query: Query, fixed: Tensor, adaptive: Sequence[tuple[float, Tensor, Tensor]]) -> Tensor:
-    """The cosine (E, N) of every pixel i with fixed (E, C) + the sum over (w, S, z) of w S_i / z_i."""
-    episodes, channels = fixed.shape
-    count = len(query.pixels)
-    rows = count if fixed.is_cuda else max(1, CACHED_BYTES // (fixed.numel() * fixed.element_size()))
-    shares = [weight / z for weight, _, z in adaptive]
-    along, lengths = fixed.new_empty(2, episodes, count)
-    memory = query.scratch.take("mixed", fixed, episodes, rows, channels)
-    for start in range(0, count, rows):
-        here = slice(start, min(start + rows, count))
+def mixed_cosine(
+    query: Query, fixed: Tensor, adaptive: Sequence[tuple[Sequence[float], Tensor, Tensor, Tensor | slice]]
+) -> Tensor:
+    """The cosine (R, N) of pixels i with fixed (R, C) + the sum over (weights, S, z, slots) of weight S_i / z_i."""
+    count, channels = query.pixels.shape
+    pixels = count if fixed.is_cuda else max(1, CACHED_BYTES // (fixed.numel() * fixed.element_size()))
+    shares = [fixed.new_tensor(weights)[:, None] / z[at] for weights, _, z, at in adaptive]
+    along, lengths = fixed.new_empty(2, len(fixed), count)
+    memory = query.scratch.take("mixed", fixed, len(fixed), pixels, channels)
+    for start in range(0, count, pixels):
+        here = slice(start, min(start + pixels, count))
         mixed, before = memory[:, : here.stop - start], fixed[:, None]
-        for share, (_, s, _) in zip(shares, adaptive, strict=True):
-            before = torch.addcmul(before, s[:, here], share[:, here, None], out=mixed)
+        for share, (_, s, _, at) in zip(shares, adaptive, strict=True):
+            before = torch.addcmul(before, s[at, here], share[:, here, None], out=mixed)
         torch.linalg.vecdot(mixed, query.unit[here], out=along[:, here])
         torch.linalg.vector_norm(mixed, dim=2, out=lengths[:, here])
     return along / lengths.clamp_min_(SMALLEST)

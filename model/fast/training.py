@@ -118,7 +118,7 @@ def _self_support(
 
     The sums follow from those of the self-support before, if that takes fewer pixels.
     """
-    fg_set, bg_set = (chosen[0] for chosen in confident_pixels(*cosines[:, None], settings))
+    fg_set, bg_set = (chosen[0] for chosen in confident_pixels(*cosines[:, None], [settings]))
     own_fg, own_bg = (chosen.to(pixels) @ pixels / chosen.sum() for chosen in (fg_set, bg_set))
     changed = None if before is None else bg_set ^ before.bg_set
     if changed is None or changed.sum() > bg_set.sum():
@@ -132,19 +132,26 @@ def _self_support(
 def _prototypes(kept: Matched) -> tuple[Tensor, Tensor]:
     """FP1 (C,) and BP1 (N, C) of step 4."""
     own, mix = kept.first, kept.settings.fg_mix
-    return mix * own.own_fg + (1 - mix) * kept.fg, _mixed_bg(own, kept.settings.bg_mix)
+    return mix * own.own_fg + (1 - mix) * kept.fg, _mixed_bg(own, kept)
 
 
-def _mixed_bg(own: SelfSupport, mix: float) -> Tensor:
-    """Both kinds of an image's own background (N, C)."""
-    return torch.addcmul(mix * own.own_bg, own.s, ((1 - mix) / own.z)[:, None])
+def _mixed_bg(own: SelfSupport, kept: Matched) -> Tensor:
+    """The supports' background with both kinds of an image's own, (N, C)."""
+    support, own_global, adaptive = _bg_weights(kept.settings)
+    return torch.addcmul(support * kept.bg + own_global * own.own_bg, own.s, (adaptive / own.z)[:, None])
+
+
+def _bg_weights(settings: Matching) -> tuple[float, float, float]:
+    """What BP, SSBP and ASBP weigh in the background prototypes of steps 4 and 5."""
+    own = 1 - settings.support_bg_mix
+    return settings.support_bg_mix, own * settings.bg_mix, own * (1 - settings.bg_mix)
 
 
 def _refined(kept: Matched, fg1: Tensor, bg1: Tensor) -> tuple[Tensor, Tensor]:
     """FP2 (C,) and BP2 (N, C) of step 5."""
     (support, once, again), mix = kept.settings.refine_mix, kept.settings.fg_mix
     fg2 = support * kept.fg + once * fg1 + again * (mix * kept.second.own_fg + (1 - mix) * kept.fg)
-    bg2 = _mixed_bg(kept.second, kept.settings.bg_mix).mul_(again).add_(bg1, alpha=once).add_(support * kept.bg)
+    bg2 = _mixed_bg(kept.second, kept).mul_(again).add_(bg1, alpha=once).add_(support * kept.bg)
     return fg2, bg2
 
 
@@ -193,11 +200,14 @@ def _backward(image: tuple[Tensor, Tensor], kept: Matched, of_logits: Tensor) ->
     of_supports.append((kept.first, s.fg_mix * of_fg1, of_bg1))
 
     weighted = []  # what multiplies the weights of each self-support
+    support_weight, global_weight, adaptive_weight = _bg_weights(s)
     for own, of_own_fg, of_mixed in of_supports:
-        of_own_bg = s.bg_mix * of_mixed.sum(0)
+        of_each = of_mixed.sum(0)
+        of_bg = of_bg + support_weight * of_each
+        of_own_bg = global_weight * of_each
         of_pixels.addr_(own.fg_set.to(unit) / own.fg_set.sum(), of_own_fg)
         of_pixels.addr_(own.bg_set.to(unit) / own.bg_set.sum(), of_own_bg)
-        of_s = of_mixed.mul_(((1 - s.bg_mix) / own.z)[:, None])
+        of_s = of_mixed.mul_((adaptive_weight / own.z)[:, None])
         weighted.append((own.bg_set, of_s, torch.linalg.vecdot(of_s, own.s) / own.z))
     of_cosines = torch.zeros_like(kept.kernel)
     for chosen, of_s, subtracted in _by_membership(weighted):

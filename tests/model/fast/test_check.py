@@ -119,7 +119,7 @@ def test_an_edited_step_runs_everywhere(
 
 SETTINGS = {
     "temperature": 7.0, "fg_threshold": 0.999, "bg_threshold": 0.999, "fallback_pixels": 3, "adaptive_scale": 3.0,
-    "fg_mix": 0.8, "bg_mix": 0.7, "refine_mix": (0.2, 0.2, 0.6), "final_mix": 0.2,
+    "fg_mix": 0.8, "bg_mix": 0.7, "support_bg_mix": 0.4, "refine_mix": (0.2, 0.2, 0.6), "final_mix": 0.2, "rounds": 2,
 }  # fmt: skip
 
 
@@ -133,6 +133,11 @@ def test_a_setting_reaches_every_form(name: str, calls: list[str], caplog: pytes
     changed = differ(before, numbers(net))
     assert changed[0]  # of training
     assert changed[-1]  # of evaluation
+    if name == "rounds":  # a second round is trained as it is written
+        assert [record.getMessage().split(": ", 1)[1] for record in caplog.records] == [
+            f"training {LEFT_OUT.format('SSP')}"
+        ]
+        return
     assert calls == 2 * ["match", "match_episodes"]  # the fast forms know the settings
     assert not caplog.records
 

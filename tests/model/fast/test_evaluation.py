@@ -102,12 +102,13 @@ def test_spanning_tree_by_hand() -> None:
 
 def test_sums_are_those_of_each_set_alone() -> None:
     features, _, _ = clustered(1, 9, 13, 1.0)
-    query = evaluation.Query(features, evaluation.Scratch(), PAPER)
+    query = evaluation.Query(features, evaluation.Scratch(), PAPER.adaptive_scale)
     chosen = torch.rand(6, 9 * 13, generator=torch.Generator().manual_seed(0)) > torch.linspace(0.1, 0.9, 6)[:, None]
     chosen[3] = chosen[2]
-    sums = evaluation.Sums(query, len(chosen))
-    for some in chosen.split(4):
-        s, z = sums.add(some)
+    sums = evaluation.Sums(query, 1 + 4)  # the last ones take the place of the first
+    for some in chosen.split(3):
+        sums.make_room(len(some))
+        s, z = (x[where] for *both, where in [sums.add(some)] for x in both)
         torch.testing.assert_close(s, query.kernel @ (some[..., None] * query.pixels), rtol=1e-4, atol=1e-3)
         torch.testing.assert_close(z, some.float() @ query.kernel, rtol=1e-4, atol=1e-4)
 
