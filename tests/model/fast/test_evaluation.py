@@ -49,7 +49,7 @@ def test_without_confident_pixels() -> None:
 
 def test_confident_by_hand() -> None:
     probability = torch.tensor([[0.9, 0.2, 0.8, 0.1], [0.3, 0.5, 0.1, 0.2]])
-    assert evaluation.confident_sets(probability, 0.7, 12).tolist() == [
+    assert evaluation.confident_sets(probability, torch.full((2, 1), 0.7), [12, 12]).tolist() == [
         [True, False, True, False],
         [True, True, True, True],
     ]
