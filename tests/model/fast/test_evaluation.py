@@ -54,7 +54,7 @@ def test_confident_by_hand() -> None:
         [True, True, True, True],
     ]
     many = torch.linspace(0, 0.5, 20)[None]
-    assert evaluation.confident_sets(many, 0.6, 12)[0].nonzero().flatten().tolist() == list(range(8, 20))
+    assert evaluation.confident_sets(many, torch.tensor([[0.6]]), [12])[0].nonzero().flatten().tolist() == list(range(8, 20))
 
 
 def test_memory_of_another_query_changes_nothing() -> None:
