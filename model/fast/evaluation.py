@@ -16,7 +16,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -147,6 +147,10 @@ def _match_rows(query: Query, sums: Sums, fg: Tensor, bg: Tensor, settings: Sequ
         """What each row's settings say, (R, 1)."""
         return fg.new_tensor([[value(one)] for one in settings])
 
+    def weigh(weights: list[float], part: int) -> list[float]:
+        """Weights of each row times a part of its refine_mix."""
+        return [one.refine_mix[part] * weight for one, weight in zip(settings, weights, strict=True)]
+
     rounds = max(one.rounds for one in settings)
     sums.make_room(len(fg) * (1 + rounds))
     fg_mix, support_fg = column(lambda s: s.fg_mix), column(lambda s: 1 - s.fg_mix)
@@ -158,8 +162,8 @@ def _match_rows(query: Query, sums: Sums, fg: Tensor, bg: Tensor, settings: Sequ
     fg_set, bg_set = confident_pixels(*query.cosine(torch.stack((fg, bg))), settings)
     own_fg, own_bg = query.mean(torch.stack((fg_set, bg_set)))
     mixed_fg = fg_mix * own_fg + support_fg * fg
-    share, adaptive = support_bg, [(adaptive_bg, *sums.add(bg_set))]  # of the mix: what BP weighs, and all ASBPs
-    out = query.cosine(mixed_fg), mixed_cosine(query, share * bg + own_bg_mix * own_bg, adaptive)
+    share, adaptive = support_bg, [Adaptive(adaptive_bg, sums.add(bg_set))]  # of the mix: what BP weighs, and all ASBPs
+    out = query.cosine(mixed_fg), mixed_cosine(query, sums, share * bg + own_bg_mix * own_bg, adaptive)
     final = out
     for number in range(1, rounds + 1):
         before = out
@@ -168,9 +172,9 @@ def _match_rows(query: Query, sums: Sums, fg: Tensor, bg: Tensor, settings: Sequ
         mixed_fg = support * fg + once * mixed_fg + again * (fg_mix * own_fg + support_fg * fg)
         share = support + once * share + again * support_bg
         own_bg = once * own_bg + again * own_bg_again
-        adaptive = [([s.refine_mix[1] * w for s, w in zip(settings, of, strict=True)], *at) for of, *at in adaptive]
-        adaptive.append(([s.refine_mix[2] * w for s, w in zip(settings, adaptive_bg, strict=True)], *sums.add(bg_set)))
-        out = query.cosine(mixed_fg), mixed_cosine(query, share * bg + own_bg_mix * own_bg, adaptive)
+        adaptive = [Adaptive(weigh(each.weights, 1), each.slots) for each in adaptive]
+        adaptive.append(Adaptive(weigh(adaptive_bg, 2), sums.add(bg_set)))
+        out = query.cosine(mixed_fg), mixed_cosine(query, sums, share * bg + own_bg_mix * own_bg, adaptive)
         is_last = column(lambda s, number=number: s.rounds == number).bool()
         refined = (new * now + old * last for now, last in zip(out, before, strict=True))
         final = tuple(torch.where(is_last, *pair) for pair in zip(refined, final, strict=True))
@@ -197,6 +201,17 @@ def confident_sets(probability: Tensor, threshold: Tensor, fallback: Sequence[in
     return torch.where(chosen.any(1, keepdim=True), chosen, likeliest)
 
 
+class Adaptive(NamedTuple):
+    """What the adaptive prototypes of the sets of R rows weigh in a mix, and the slots of their sums."""
+
+    weights: list[float]
+    slots: list[int]
+
+    @property
+    def in_line(self) -> bool:
+        return self.slots == list(range(self.slots[0], self.slots[0] + len(self.slots)))
+
+
 class Sums:
     """S and z of background sets of a query, each from those of the set before it that differs in the fewest pixels.
 
@@ -219,8 +234,8 @@ class Sums:
         self.free += [self.slots.pop(key) for key in list(self.slots)[1 : 1 + surplus]]
         self.sets = torch.cat((self.sets[:1], self.sets[1 + surplus :]))
 
-    def add(self, sets: Tensor) -> tuple[Tensor, Tensor, Tensor | slice]:
-        """S and z of sets (R, N) bool: all S (slots, N, C), all z (slots, N), and the slots of the R sets."""
+    def add(self, sets: Tensor) -> list[int]:
+        """The slots, in s (slots, N, C) and z (slots, N), of the sums of sets (R, N) bool."""
         pixels, kernel, scratch = self.query.pixels, self.query.kernel, self.query.scratch
         # On a GPU every set is new: to learn what two share, the device would be waited for.
         keys = [object() for _ in sets] if sets.is_cuda else [row.tobytes() for row in sets.numpy()]
@@ -228,11 +243,11 @@ class Sums:
         new = {key: number for number, key in enumerate(keys) if key not in self.slots}
         self.slots |= {key: self.free.popleft() for key in new}
         self.sets = torch.cat((self.sets, sets[list(new.values())]))
-        at = index_of([self.slots[key] for key in keys], sets.device)
+        of_rows = [self.slots[key] for key in keys]
         if sets.is_cuda:
-            self.s[at] = torch.matmul(kernel, sets[..., None] * pixels)
-            self.z[at] = torch.mm(sets.to(kernel), kernel)
-            return self.s, self.z, at
+            self.s[of_rows] = torch.matmul(kernel, sets[..., None] * pixels)
+            self.z[of_rows] = torch.mm(sets.to(kernel), kernel)
+            return of_rows
         slots = list(self.slots.values())
         for number, start in spanning_tree(self.sets, known):
             differing = (self.sets[number] ^ self.sets[start]).nonzero().flatten()
@@ -241,14 +256,7 @@ class Sums:
             torch.index_select(kernel, 0, differing, out=rows)
             torch.addmm(self.s[slots[start]], rows.t(), sign[:, None] * pixels[differing], out=self.s[slots[number]])
             torch.addmv(self.z[slots[start]], rows.t(), sign, out=self.z[slots[number]])
-        return self.s, self.z, at
-
-
-def index_of(slots: list[int], device: torch.device) -> Tensor | slice:
-    """What takes these slots: a slice where they are one after the other, which copies nothing."""
-    first = slots[0]
-    one_after_the_other = slots == list(range(first, first + len(slots)))
-    return slice(first, first + len(slots)) if one_after_the_other else torch.tensor(slots, device=device)
+        return of_rows
 
 
 def spanning_tree(sets: Tensor, known: int) -> list[tuple[int, int]]:
@@ -274,20 +282,24 @@ def spanning_tree(sets: Tensor, known: int) -> list[tuple[int, int]]:
     return order
 
 
-def mixed_cosine(
-    query: Query, fixed: Tensor, adaptive: Sequence[tuple[Sequence[float], Tensor, Tensor, Tensor | slice]]
-) -> Tensor:
-    """The cosine (R, N) of pixels i with fixed (R, C) + the sum over (weights, S, z, slots) of weight S_i / z_i."""
+def mixed_cosine(query: Query, sums: Sums, fixed: Tensor, adaptive: Sequence[Adaptive]) -> Tensor:
+    """The cosine (R, N) of every pixel i with fixed (R, C) + the sum over adaptive ones of weight S_i / z_i."""
+    if not all(each.in_line for each in adaptive):  # row by row: no sums are copied, to stand in line
+        single = [[Adaptive([w], [slot]) for w, slot in zip(*each, strict=True)] for each in adaptive]
+        return torch.cat(
+            [mixed_cosine(query, sums, *row) for row in zip(fixed.split(1), zip(*single, strict=True), strict=True)]
+        )
     count, channels = query.pixels.shape
     pixels = count if fixed.is_cuda else max(1, CACHED_BYTES // (fixed.numel() * fixed.element_size()))
-    shares = [fixed.new_tensor(weights)[:, None] / z[at] for weights, _, z, at in adaptive]
+    blocks = [slice(each.slots[0], each.slots[-1] + 1) for each in adaptive]
+    shares = [fixed.new_tensor(each.weights)[:, None] / sums.z[at] for each, at in zip(adaptive, blocks, strict=True)]
     along, lengths = fixed.new_empty(2, len(fixed), count)
     memory = query.scratch.take("mixed", fixed, len(fixed), pixels, channels)
     for start in range(0, count, pixels):
         here = slice(start, min(start + pixels, count))
         mixed, before = memory[:, : here.stop - start], fixed[:, None]
-        for share, (_, s, _, at) in zip(shares, adaptive, strict=True):
-            before = torch.addcmul(before, s[at, here], share[:, here, None], out=mixed)
+        for share, at in zip(shares, blocks, strict=True):
+            before = torch.addcmul(before, sums.s[at, here], share[:, here, None], out=mixed)
         torch.linalg.vecdot(mixed, query.unit[here], out=along[:, here])
         torch.linalg.vector_norm(mixed, dim=2, out=lengths[:, here])
     return along / lengths.clamp_min_(SMALLEST)

@@ -54,7 +54,9 @@ def test_confident_by_hand() -> None:
         [True, True, True, True],
     ]
     many = torch.linspace(0, 0.5, 20)[None]
-    assert evaluation.confident_sets(many, torch.tensor([[0.6]]), [12])[0].nonzero().flatten().tolist() == list(range(8, 20))
+    assert evaluation.confident_sets(many, torch.tensor([[0.6]]), [12])[0].nonzero().flatten().tolist() == list(
+        range(8, 20)
+    )
 
 
 def test_memory_of_another_query_changes_nothing() -> None:
@@ -108,7 +110,8 @@ def test_sums_are_those_of_each_set_alone() -> None:
     sums = evaluation.Sums(query, 1 + 4)  # the last ones take the place of the first
     for some in chosen.split(3):
         sums.make_room(len(some))
-        s, z = (x[where] for *both, where in [sums.add(some)] for x in both)
+        slots = sums.add(some)
+        s, z = sums.s[slots], sums.z[slots]
         torch.testing.assert_close(s, query.kernel @ (some[..., None] * query.pixels), rtol=1e-4, atol=1e-3)
         torch.testing.assert_close(z, some.float() @ query.kernel, rtol=1e-4, atol=1e-4)
 
