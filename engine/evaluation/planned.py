@@ -14,6 +14,7 @@ from __future__ import annotations
 import heapq
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,12 +24,15 @@ from dataset.images import ImageSet
 from dataset.loader import batches, to_device
 from dataset.samples import Pictures, support_mask
 from dataset.transform import target_mask
+from engine.evaluation.kept_counts import KeptCounts
 from engine.evaluation.metric import count_pixels
 from engine.evaluation.protocol import DEFAULT_OPTIONS, PAPER, EvaluationOptions, Protocol
 from model import FewShotNetwork, fold_batch_norms, matching
 from model.fast.evaluation import Scratch
+from model.matching import Matching
 from util.distributed import first_known, rank, sum_over_processes, world
 from util.errors import UserError
+from util.fields import Rule, list_of, whole
 from util.progress import progress
 
 MATCHED_TOGETHER = 2000  # episodes of a query at a time, for memory; a protocol's have far fewer
@@ -36,7 +40,6 @@ RESIZED_TOGETHER = 16  # episodes of a query whose predictions are resized to th
 BACKBONE_COST = 10  # episodes whose matching takes as long as a backbone pass, to share images among processes
 
 
-@torch.inference_mode()
 def count_planned(
     net: FewShotNetwork,
     images: ImageSet,
@@ -48,6 +51,24 @@ def count_planned(
 
     Arguments as of evaluate; the episodes are those of all seeds.
     Returns counts (E, 4), int64, and the number of backbone passes, each in all processes.
+    """
+    (counts,), passes = count_variations(net, images, episodes, [net.matching], protocol, options)
+    return counts, passes
+
+
+@torch.inference_mode()
+def count_variations(
+    net: FewShotNetwork,
+    images: ImageSet,
+    episodes: Sequence[Episode],
+    settings: Sequence[Matching],
+    protocol: Protocol = PAPER,
+    options: EvaluationOptions = DEFAULT_OPTIONS,
+    kept: KeptCounts | None = None,
+) -> tuple[Tensor, int]:
+    """:func:`count_planned` under each of V settings of the matching: counts (V, E, 4), and the backbone passes.
+
+    kept: what was counted before a run was killed; it goes on from there.
     """
     device = net.device
     net = fold_batch_norms(net).to(memory_format=torch.channels_last)
@@ -66,37 +87,47 @@ def count_planned(
                 raise UserError(f"image {image}: {error}") from error
             yield features.float(), labels[0].clone()  # what a loader process shared is not to be kept
 
+    before = kept and kept.load(_kept_rules((len(settings), len(episodes), 4)))
     rows = {pair: row for row, pair in enumerate(sorted((x, cls) for x, found in of_support.items() for cls in found))}
     prototypes = Prototypes(len(rows), device)
-    kept: dict[str, tuple[Tensor, Tensor]] = {}
+    features_of: dict[str, tuple[Tensor, Tensor]] = {}
     cache_bytes = int(options.cache_gb * 2**30)
-    supports = sorted(mine & of_support.keys())
+    supports = [] if before else sorted(mine & of_support.keys())
     for image, (features, labels) in zip(supports, encoded(supports, "encoding supports"), strict=True):
         for cls in of_support[image]:
             mask = support_mask(target_mask(labels, images.label_of(cls)), protocol.ignored_is_background)
             prototypes.add(rows[image, cls], *net.prototypes(features, mask[None]))
         if image in of_query and features.nbytes + labels.nbytes <= cache_bytes:
-            kept[image] = (features, labels)
+            features_of[image] = (features, labels)
             cache_bytes -= features.nbytes + labels.nbytes
-    prototypes.share()
+    counts = torch.zeros(len(settings), len(episodes), 4, dtype=torch.int64, device=device)
+    if before:
+        prototypes.restore(before)
+        counts.copy_(before["counts"])
+    else:
+        prototypes.share()
+    done = set(before["done"]) if before else set()
 
-    counts = torch.zeros(len(episodes), 4, dtype=torch.int64, device=device)
-    queries = sorted(mine & of_query.keys())
-    again = [image for image in queries if image not in kept]
+    queries = sorted((mine & of_query.keys()) - done)
+    again = [image for image in queries if image not in features_of]
     fresh = encoded(again, "encoding queries")
     scratch = Scratch()
     bar = progress(None, "matching queries", sum(len(of_query[image]) for image in queries), "episode")
     for image in queries:
-        features, labels = kept.pop(image) if image in kept else next(fresh)
+        features, labels = features_of.pop(image) if image in features_of else next(fresh)
         of_image = sorted(of_query[image], key=lambda number: episodes[number].cls)
         masks = {cls: target_mask(labels, images.label_of(cls)) for cls in {episodes[n].cls for n in of_image}}
         for numbers in (of_image[n : n + MATCHED_TOGETHER] for n in range(0, len(of_image), MATCHED_TOGETHER)):
             of_shots = [[rows[support, episodes[n].cls] for support in episodes[n].supports] for n in numbers]
             fg, bg = map(net.over_shots, prototypes.of(torch.tensor(of_shots, device=device).t()))
-            predictions = _masks(net.match_episodes(features, fg, bg, scratch), labels.shape)
-            for number, prediction in zip(numbers, predictions, strict=True):
-                counts[number] = count_pixels(prediction, masks[episodes[number].cls])
+            logits = net.match_variations(features, fg, bg, settings, scratch)
+            for counted, of_setting in zip(counts, logits, strict=True):
+                for number, prediction in zip(numbers, _masks(of_setting, labels.shape), strict=True):
+                    counted[number] = count_pixels(prediction, masks[episodes[number].cls])
             bar.update(len(numbers))
+        if kept:
+            done.add(image)
+            kept.save(lambda: {"counts": counts.cpu(), "done": sorted(done), **prototypes.as_dict()})
     bar.close()
     passes = torch.tensor(len(supports) + len(again), device=device)
     return sum_over_processes(counts).cpu(), int(sum_over_processes(passes))
@@ -136,10 +167,33 @@ class Prototypes:
             self._allocate(shapes)
         sum_over_processes(self.values)
 
+    def as_dict(self) -> dict[str, Any]:
+        """What :meth:`restore` takes."""
+        return {"prototypes": self.values.cpu(), "shapes": [list(shape) for shape in self.shapes]}
+
+    def restore(self, before: Mapping[str, Any]) -> None:
+        """Take the rows of all processes from what was kept of them."""
+        self.shapes = [torch.Size(shape) for shape in before["shapes"]]
+        self.values = before["prototypes"].to(self.device)
+
     def of(self, numbers: Tensor) -> Iterator[Tensor]:
         """Foreground, then background prototypes (*numbers.shape, ...) of these rows."""
         parts = self.values[numbers].split([shape.numel() for shape in self.shapes], -1)
         return (part.reshape(*numbers.shape, *shape) for part, shape in zip(parts, self.shapes, strict=True))
+
+
+def _kept_rules(shape: tuple[int, ...]) -> dict[str, Rule]:
+    """What count_variations keeps: counts of a shape, whose queries they are, and the prototypes of all supports."""
+
+    def has_shape(value: Any) -> bool:
+        return isinstance(value, Tensor) and value.shape == shape and value.dtype == torch.int64
+
+    return {
+        "counts": has_shape,
+        "done": list_of(lambda value: type(value) is str),
+        "prototypes": lambda value: isinstance(value, Tensor) and value.dtype == torch.float32 and value.dim() == 2,
+        "shapes": list_of(list_of(whole(1))),
+    }
 
 
 def group(episodes: Sequence[Episode]) -> tuple[dict[str, list[int]], dict[str, set[int]]]:
