@@ -30,9 +30,20 @@ import util.launch
 from dataset import ImageSet, Plans
 from engine.custom import code_digest, method_digest
 from engine.evaluation.protocol import EvaluationOptions
-from engine.options import add_schedule, add_start, check_engine, default_device, make_parser, resolve_setting, whole
+from engine.options import (
+    add_schedule,
+    add_settings,
+    add_start,
+    add_tag,
+    check_engine,
+    default_device,
+    make_parser,
+    resolve_setting,
+    whole,
+)
 from engine.training.flags import TrainingOptions
 from engine.training.state import Training, find_training, how_to_go_on, plain_values, state_of
+from engine.variation import check_losses, given_settings
 from util import distributed
 from util.errors import UserError
 from util.interrupts import Interrupts, interrupts
@@ -45,6 +56,8 @@ def parse(argv: list[str] | None) -> TrainingOptions:
     add_start(parser)
     add("--out", default="outdir", metavar="DIR", help="folder for all output files (default %(default)s)")
     add("--resume", action="store_true", help="go on with an interrupted run, if there is one")
+    add_settings(parser)
+    add_tag(parser)
     add_schedule(parser)
     amp_help = "train the backbone in bfloat16, on CUDA also float16"
     add("--amp", nargs="?", const="bf16", choices=("bf16", "fp16"), help=amp_help)
@@ -52,8 +65,11 @@ def parse(argv: list[str] | None) -> TrainingOptions:
     add("--released-order", type=whole(2, 64), metavar="N", help="train as the release on N GPUs, fault included")
     add("--tensorboard", action="store_true", help="also write events for TensorBoard")
     flags = vars(parser.parse_args(argv))
-    setting = resolve_setting(flags)
+    settings = given_settings(flags.pop("set"), flags.pop("without"))
+    setting = resolve_setting(flags | {"settings": settings})
+    check_losses(setting.variation, setting.refine)
     del flags["features"]  # it is in the backbone
+    flags["set"] = str(setting.variation) or None
     flags["crop_size"] = flags["crop_size"] or setting.benchmark.crop_size
     options = TrainingOptions(**{**flags, **setting.as_dict()})
     check(options)

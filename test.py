@@ -7,7 +7,8 @@
 A .ckpt holds its dataset, fold, shot, backbone, method and refinement; flags override all but backbone and
 method. Custom code (FILE.py:CLASS) runs only if --backbone or --method names it. A plain state dict (.pth), such
 as the authors' release writes, tells only method and backbone.
-Without --checkpoint the program takes the checkpoint in the run's own folder, OUT/models/DATASET/fold_K/.
+Without --checkpoint the program takes the checkpoint in the run's own folder, OUT/models/DATASET/fold_K/; --tag says
+of which run. A checkpoint is tested with the settings that it was trained with; --set and --without change them.
 
 The paper's own protocol (ssp) draws 1,000 episodes (COCO: 4,000) for each of five seeds and keeps the size of
 images. HSNet's protocol takes 1,000 episodes (FSS-1000: 2,400) from HSNet's lists, resizes images to 400x400, and
@@ -45,8 +46,18 @@ from engine.evaluation.protocol import (
 )
 from engine.evaluation.result import RESULT_MARK, EvaluationResult, finished_result, result_path
 from engine.evaluation.training_provenance import leakage_warnings, state_training
-from engine.options import check_engine, default_device, make_parser, parse_flags, resolve_setting, whole
+from engine.options import (
+    add_settings,
+    add_tag,
+    check_engine,
+    default_device,
+    make_parser,
+    parse_flags,
+    resolve_setting,
+    whole,
+)
 from engine.setting import SUFFIX, Setting
+from engine.variation import check_training_alone, given_settings
 from util import distributed
 from util.errors import UserError
 from util.files import OutputFile, check_outputs, check_writable
@@ -78,8 +89,11 @@ def parse(argv: list[str] | None) -> Any:
     add("--visualize", metavar="DIR", help="draw the best, the worst and random episodes on a page")
     add("--visualize-episodes", type=whole(3, 999), default=60, metavar="N", help="drawn episodes (default 60)")
     add("--amp", action="store_true", help="run the backbone in bfloat16, meant for CUDA; results differ slightly")
+    add_settings(parser, "the checkpoint's, else ")
+    add_tag(parser, "the checkpoint's, else ")
     parser.set_defaults(seed=None, seeds=None)  # saved episodes have seeds of their own
     flags = parse_flags(parser, argv)
+    check_training_alone(given_settings(flags.set, flags.without))
     if flags.amp and flags.engine == "plain":
         raise UserError("--amp belongs to --engine planned, the plain one is the reference")
     check_engine(flags.engine)
@@ -95,12 +109,12 @@ def open_evaluation(flags: Any) -> Evaluation:
         raise UserError(f"{flags.episodes_from}: its seeds are {has}; leave --seed and --seeds out")
     flags = take_saved(flags, saved) if saved else flags
     protocol = PROTOCOLS[flags.protocol or PAPER.name]
-    given = {name: getattr(flags, name) for name in Setting().as_dict()}
+    given = {name: getattr(flags, name) for name in (*Setting().as_dict(), "tag")}
     if flags.checkpoint:
         path = find_checkpoint(flags.checkpoint)
     else:
         run = resolve_setting(given, protocol=protocol)
-        path = find_checkpoint(run.folder(flags.out), f"{run.name}_*")
+        path = find_checkpoint(run.folder(flags.out), f"{run.name}_*")  # --set does not choose the run
     DATASETS.get(flags.dataset, Benchmark)(flags.data_root)  # a folder that is missing is met here
     checkpoint = load_checkpoint(path)
     if flags.trained_on:
@@ -109,7 +123,8 @@ def open_evaluation(flags: Any) -> Evaluation:
         )
         checkpoint = checkpoint._replace(info=info)
     info = checkpoint.info
-    setting = resolve_setting(given | resolve_network(path, info, given), info, protocol)
+    settings = {"settings": given_settings(flags.set, flags.without)}
+    setting = resolve_setting(given | resolve_network(path, info, given) | settings, info, protocol)
     if protocol == HSNET and not (flags.splits or saved):
         raise UserError("--protocol hsnet needs --splits, the data/splits of an HSNet checkout or of prepare.py splits")
     tells_fold = info.get("dataset") == setting.dataset and info.get("fold") is not None
@@ -151,6 +166,7 @@ def kept_result(flags: Any, evaluation: Evaluation) -> Path | None:
     choices = {"seed": wanted.seeds[0], "seeds": len(wanted.seeds), "episodes": wanted.episodes}
     choices |= {"engine": flags.engine, "amp": flags.amp, "code": method_digest()}
     choices |= {"trained_on": flags.trained_on} if flags.trained_on else {}
+    choices |= {name: value for name, value in setting.added().items() if value}
     choices |= {name: str(Path(x).resolve()) for name in ("data_root", "splits") if (x := getattr(flags, name))}
     files = [path, *filter(None, [flags.episodes_from]), *code_files(setting.method, setting.backbone)]
     return result_path(flags.results, setting, protocol, choices, files=files)
@@ -186,6 +202,7 @@ def test(flags: Any, evaluation: Evaluation) -> dict[str, Any]:
     lines = describe_evaluation(setting, protocol, tested, checkpoint.info, path=path, source=flags.episodes_from)
     distributed.say(*lines, *describe_missing_classes(tested, protocol))
     net = build_network(setting.method, setting.backbone, setting.refine)
+    net.matching = setting.variation.change(net.matching)
     load_network(net, checkpoint.state_dict, path)
     net.to(flags.device)
     lists = flags.splits if protocol == HSNET and wanted.saved is None else None

@@ -13,6 +13,7 @@ from dataset.coco import CLASS_ORDERS
 from dataset.provenance import PROVENANCE_RULES
 from engine.recorded import recorded_info
 from engine.setting import SUFFIX
+from engine.variation import is_settings, is_tag
 from model.names import is_backbone, is_method, is_papers
 from util.errors import UserError, refusal
 from util.fields import Rule, check_fields, dict_of, list_of, number, one_of, optional, scalar, whole, with_fields
@@ -39,6 +40,8 @@ INFO_RULES: dict[str, Rule] = {
     "fold": one_of(None, *FOLDS),
     "shot": whole(1, 100),
     "refine": one_of(False, True),
+    "settings": is_settings,
+    "tag": optional(is_tag),
     "miou": number(),
     "arguments": dict_of(scalar),
     "data": optional(with_fields(PROVENANCE_RULES)),

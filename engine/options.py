@@ -8,12 +8,14 @@ import sys
 from collections import namedtuple
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from dataset import DATASETS, FOLDS
 from dataset.coco import CLASS_ORDERS
 from engine.evaluation.protocol import HSNET, PAPER, Protocol
 from engine.setting import CACHE_GB, ENGINES, MAX_SIDE, MIN_SIDE, RECIPE, Setting
+from engine.variation import COMPONENTS, RANGES, TAG_RULE, Variation, check_meaning, is_tag
 from model.names import BACKBONES, METHODS, is_backbone, is_method, timm_name
 from util.distributed import launched
 from util.errors import UserError, fills_memory, first_line
@@ -124,6 +126,22 @@ def add_schedule(parser: argparse.ArgumentParser) -> None:
     add("--test-episodes", type=whole(1), help="episodes of an evaluation seed (default the protocol's)")
 
 
+def add_settings(parser: argparse.ArgumentParser, known: str = "") -> None:
+    """The flags of the method's settings. known: for the help, as of make_parser."""
+    add = parser.add_argument
+    names = ", ".join(RANGES)
+    set_help = f"change a setting (docs/method.md), again for each: {names} (default {known}the paper's)"
+    add("--set", action="append", default=[], metavar="NAME=VALUE", help=set_help)
+    without_help = f"take a component of the paper out, again for each: {', '.join(COMPONENTS)} (docs/ablation.md)"
+    add("--without", action="append", default=[], metavar="COMPONENT", help=without_help)
+
+
+def add_tag(parser: argparse.ArgumentParser, known: str = "") -> None:
+    """The flag of a name of one's own. known: for the help, as of make_parser."""
+    tag_help = f"a name for the run or result, in its files and the report: {TAG_RULE} (default {known}none)"
+    parser.add_argument("--tag", type=tag, metavar="NAME", help=tag_help)
+
+
 def add_max_side(parser: argparse.ArgumentParser) -> None:
     """The flag of the size in which a user's own images are segmented."""
     parser.add_argument(
@@ -159,6 +177,13 @@ def parse_name(is_known: Callable[[str], bool], choices: str) -> Callable[[str],
 
 backbone_name = parse_name(is_backbone, BACKBONE_CHOICES)
 method_name = parse_name(is_method, METHOD_CHOICES)
+
+
+def tag(text: str) -> str:
+    """An argparse type: a name for files and tables."""
+    if not is_tag(text):
+        raise argparse.ArgumentTypeError(f"{text!r:.60} is no tag: {TAG_RULE}")
+    return text
 
 
 def stages(text: str) -> tuple[int, ...]:
@@ -239,7 +264,8 @@ def resolve_setting(
 ) -> Setting:
     """The setting that flags ask for (None: not given); what no flag tells a checkpoint does, then the defaults.
 
-    HSNet's protocol has a class order of its own, and refines only by flag, as the release does.
+    HSNet's protocol has a class order of its own, and refines only by flag, as the release does. Settings of the method
+    are given by name ("settings"), as engine.variation.given_settings reads them.
     Raises UserError if flags contradict each other.
     """
     known = dict(info or {})
@@ -268,7 +294,11 @@ def resolve_setting(
             raise UserError(f"--class-order {order} belongs to --dataset coco, {name} has but one order")
         orders = "contiguous (the paper's own) or interleaved (HSNet's)"
         raise UserError(f"--dataset {name} needs --class-order: {orders}")
+    settings = given.get("settings") or {}
+    variation = Variation.of({**(known.get("settings") or {}), **settings})
     try:
-        return Setting.of(values)
+        setting = replace(Setting.of(values), variation=variation, tag=given.get("tag") or known.get("tag"))
     except ValueError as error:
         raise UserError("--refine belongs to --method ssp, the baseline has nothing to refine") from error
+    check_meaning(settings, setting.method, setting.refine)
+    return setting

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from dataset import DATASETS, Benchmark
 from dataset.coco import INTERLEAVED
+from engine.variation import PAPERS, Variation
 from model import check_refine
 from model.names import custom_class, in_file_names, is_papers
 
@@ -23,7 +24,7 @@ MAX_SIDE, MIN_SIDE = 640, 32
 
 @dataclass(frozen=True)
 class Setting:
-    """A row and column of the paper's tables. Raises ValueError if the baseline is to refine."""
+    """A row and column of the paper's tables, and what differs from it. Raises ValueError if the baseline refines."""
 
     dataset: str = "pascal"
     class_order: str | None = None  # None: the dataset has only one
@@ -32,17 +33,25 @@ class Setting:
     backbone: str | None = "resnet50"  # named as in model.names; None: the paper does not state it
     method: str = "ssp"  # named as in model.names
     refine: bool = False
+    variation: Variation = PAPERS
+    tag: str | None = None  # a name of the user's
 
     def __post_init__(self) -> None:
         check_refine(self.method, self.refine)
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Setting:
-        """The setting among other values, such as flags or the fields of a result."""
-        return cls(**{field.name: values[field.name] for field in fields(cls)})
+        """The setting among other values, such as the fields of a result; files before settings and tags lack these."""
+        variation = Variation.of(values.get("settings") or {})
+        return cls(**{name: values[name] for name in ROW}, variation=variation, tag=values.get("tag"))
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """The row and the column."""
+        return {name: getattr(self, name) for name in ROW}
+
+    def added(self) -> dict[str, Any]:
+        """What is added to a row and column, as files have it."""
+        return {"settings": self.variation.as_dict(), "tag": self.tag}
 
     def matches(self, **wanted: Any) -> bool:
         """Tell whether fields have the values that are wanted; None: any."""
@@ -64,9 +73,13 @@ class Setting:
 
     @property
     def name(self) -> str:
-        """The start of a run's file names; for SSP it is the one that the authors' release gives."""
+        """The start of a run's file names; for SSP it is the one that the authors' release gives.
+
+        A tag or settings of a run's own come before a +, so that no pattern of the paper's names finds its files.
+        """
+        own = self.tag or self.variation.for_files
         method = "" if self.method == "ssp" else f"{in_file_names(self.method)}_"
-        return f"{method}{in_file_names(self.backbone or 'any')}_{self.shot}shot"
+        return f"{own and f'{own}+'}{method}{in_file_names(self.backbone or 'any')}_{self.shot}shot"
 
     def folder(self, out: str | Path) -> Path:
         """OUT/models/DATASET/fold_K, with DATASET coco_interleaved for that order, and no fold_K without folds."""
@@ -78,6 +91,9 @@ class Setting:
         """What is trained or tested on, for people: pascal fold 0; coco fold 2 (interleaved); fss."""
         fold = "" if self.fold is None else f" fold {self.fold}"
         return f"{self.dataset}{fold}{f' ({self.class_order})' if self.class_order else ''}"
+
+
+ROW = tuple(field.name for field in fields(Setting) if field.name not in ("variation", "tag"))
 
 
 @dataclass(frozen=True)

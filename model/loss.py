@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from model.settings import LOSS_WEIGHTS
+
 IGNORE = 255
-WEIGHTS = {"final": 1.0, "out1": 1.0, "query_self": 1.0, "support_self": 0.2}  # others count 1
 
 
 def valid_pixels(query_mask: Tensor, support_masks: Sequence[Tensor]) -> dict[str, Tensor]:
@@ -43,6 +44,6 @@ def loss_terms(
     return terms
 
 
-def total_loss(terms: Mapping[str, Tensor]) -> Tensor:
-    """The weighted sum that is minimised: the self-support loss of the supports counts 0.2, the rest 1."""
-    return sum(WEIGHTS.get(name, 1.0) * term for name, term in terms.items())
+def total_loss(terms: Mapping[str, Tensor], weights: Mapping[str, float] = LOSS_WEIGHTS) -> Tensor:
+    """The weighted sum that is minimised: in the paper the supports' self-support loss counts 0.2, the rest 1."""
+    return sum(weights.get(name, 1.0) * term for name, term in terms.items())

@@ -12,6 +12,7 @@ from dataset.provenance import Provenance, label_of
 from engine.evaluation.protocol import HSNET, PAPER, Protocol, SavedEpisodes, plan_seeds
 from engine.evaluation.training_provenance import describe_training
 from engine.setting import Setting, spans
+from engine.variation import Variation, describe_settings
 from util import distributed
 from util.errors import UserError
 
@@ -123,8 +124,12 @@ def describe_evaluation(
     notes = []
     if protocol == HSNET:
         notes = ["note: HSNet's protocol has one seed of its own, and refines only with --refine"]
+    if settings := describe_settings(setting.variation, Variation.of(info.get("settings") or {})):
+        notes.append(f"note: {settings}")
     if setting.method == "ssp" and not setting.refine and "refine" not in info and protocol == PAPER:
-        notes = ["note: without --refine; the SSP rows of the paper's tables are refined, and the file does not say"]
+        notes.append(
+            "note: without --refine; the SSP rows of the paper's tables are refined, and the file does not say"
+        )
     line = (
         f"{setting.method} {setting.backbone}{', refine' if setting.refine else ''} on {setting.describe()}, "
         f"{setting.shot}-shot: {spans(tested.classes)}, {protocol.title}, {number} x {max(counts)} episodes{of_file}"

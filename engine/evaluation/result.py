@@ -17,6 +17,7 @@ from dataset.provenance import PROVENANCE_RULES, from_dict
 from engine.custom import method_digest
 from engine.evaluation.protocol import PROTOCOLS, Protocol
 from engine.setting import ENGINES, OWN, WEIGHTS_FROM, Setting
+from engine.variation import is_settings, is_tag
 from model.names import is_backbone, is_method
 from util.distributed import say
 from util.errors import UserError, one_line, refusal
@@ -26,7 +27,7 @@ from util.files import TooLarge, atomic_write, blocks, read_json
 RESULT_BYTES = 2**28  # results hold the IoU of each episode
 RESULT_MARK = '"refine": '  # in the first lines of a result
 # Flags of main.py that a result keeps.
-TRAINED_WITH = ("episode", "batch_size", "lr", "crop_size", "pretrained", "frozen", "seed", "amp", "released_order")
+TRAINED_WITH = tuple("episode batch_size lr crop_size pretrained frozen seed amp released_order set".split())
 # A JSON with all of these is a result; older ones lack others.
 NEEDED = "dataset fold shot backbone method refine protocol episodes seeds miou miou_std fb_iou".split()
 # What evaluate returns.
@@ -56,6 +57,8 @@ RESULT_RULES: dict[str, Rule] = {
     "trained_on": optional(dict_of(scalar)),
     "weights": one_of(None, *WEIGHTS_FROM),
     "missing_classes": optional(dict_of(scalar)),
+    "settings": optional(is_settings),
+    "tag": optional(is_tag),
     **dict.fromkeys(("data", "training_data"), optional(with_fields(PROVENANCE_RULES))),
 }
 
@@ -144,6 +147,7 @@ class EvaluationResult:
             "trained_on": {**trained_on, "declared": self.declared} if trained_on["dataset"] else None,
             "training_data": self.training.get("data"),
             "code": method_digest(),
+            **self.setting.added(),
         }
         lines = NUMBER_LISTS.sub(lambda numbers: " ".join(numbers[0].split()), json.dumps(content, indent=2))
         with atomic_write(path) as file:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from engine.setting import Schedule, Setting
+from engine.variation import parse_settings
 
 if TYPE_CHECKING:
     import torch
@@ -56,10 +57,12 @@ class TrainingOptions:
     compile: bool
     released_order: int | None
     tensorboard: bool
+    set: str | None = None  # the settings that differ from the paper's, as Variation writes them
+    tag: str | None = None
 
     @property
     def setting(self) -> Setting:
-        return Setting.of(vars(self))
+        return replace(Setting.of(vars(self)), variation=parse_settings((self.set or "").split()))
 
     @property
     def schedule(self) -> Schedule:

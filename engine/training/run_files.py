@@ -42,8 +42,8 @@ def finished_checkpoint(last: Path, state: Training) -> Path:
 
 
 def weight_suffixes(setting: Setting) -> tuple[str, ...]:
-    """The files of weights: a plain state dict, as the release has, is that of one of the paper's networks."""
-    return (".pth", SUFFIX) if setting.is_papers else (SUFFIX,)
+    """The files of weights: a plain state dict, as the release has, is that of a network with the paper's settings."""
+    return (".pth", SUFFIX) if setting.is_papers and not setting.variation else (SUFFIX,)
 
 
 def free_stem(stem: Path, own: Path | None = None) -> Path:
@@ -62,8 +62,8 @@ def free_stem(stem: Path, own: Path | None = None) -> Path:
 def save_run(
     stem: Path, setting: Setting, state: Mapping[str, Tensor], info: dict[str, Any], former: Path | None
 ) -> None:
-    """Write STEM.ckpt, and STEM.pth of one of the paper's networks; then remove the files of the former stem."""
-    if setting.is_papers:
+    """Write STEM.ckpt, and STEM.pth of one of the paper's; then remove the files of the former stem."""
+    if ".pth" in weight_suffixes(setting):
         save_weights(f"{stem}.pth", state)
     save_checkpoint(f"{stem}{SUFFIX}", Checkpoint(dict(state), info))
     if former not in (None, stem):
@@ -159,6 +159,7 @@ class RunFiles:
         fold = self.run.fold
         return {
             **self.run.setting.as_dict(),
+            **self.run.setting.added(),
             "base_classes": fold.train.classes,
             "novel_classes": fold.test.classes,
             "base_names": fold.train.names(),

@@ -46,6 +46,7 @@ def start_network(
     """
     torch.manual_seed(samples.seed)
     net = build_network(setting.method, setting.backbone, setting.refine)
+    net.matching = setting.variation.change(net.matching)
     is_timm, is_own = bool(timm_name(setting.backbone)), bool(custom_class(setting.backbone))
     if resumed:
         pretrained = None
@@ -124,7 +125,8 @@ def start_trainer(options: TrainingOptions, run: Run, resumed: bool) -> Trainer:
         episodes = schedule.batch_size // distributed.world() // compute.accumulate
         compile_backbone(net, (1 + setting.shot) * episodes, samples.crop_size)
     optimizer = make_optimizer(net, schedule.lr) if schedule.snapshots else None
-    return Trainer(net, optimizer, compute, options.released_order, setting.is_custom)
+    weights = setting.variation.loss_weights
+    return Trainer(net, optimizer, compute, options.released_order, setting.is_custom, loss_weights=weights)
 
 
 def what_will_run(run: Run, net: FewShotNetwork, done: int) -> list[str]:
@@ -136,7 +138,8 @@ def what_will_run(run: Run, net: FewShotNetwork, done: int) -> list[str]:
     episodes = schedule.snapshots * schedule.steps * schedule.batch_size
     is_short = episodes < schedule.episodes
     unused = f" (of {schedule.episodes}, the others make no whole snapshot)" if is_short else ""
-    what = f"{setting.describe()}, {setting.shot}-shot{', refine' if setting.refine else ''}"
+    words = [setting.describe(), f"{setting.shot}-shot", "refine" if setting.refine else "", str(setting.variation)]
+    what = ", ".join(filter(None, words))
     backbone = f"{setting.backbone}{' (frozen)' if net.backbone_is_frozen else ''}"
     others = list(filter(None, dict.fromkeys(label_of(part.provenance) for part in (fold.train, fold.test))))
     data = f" ({', '.join(others)}, not the benchmark)" if others else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from engine.training.parallel import released_masks, wrap_parallel
 from engine.training.state import Training
 from model import FewShotNetwork
 from model.loss import loss_terms, total_loss, valid_pixels
+from model.settings import LOSS_WEIGHTS
 from model.weights import is_dense
 from util.distributed import from_all, rank, spread_from_first, sum_over_processes, world
 from util.errors import UserError
@@ -35,6 +36,7 @@ class Trainer:
         released_order: None, or compare the supports' self-scores with the masks with which the release compares them
             on so many GPUs (engine.training.parallel.released_masks).
         may_leave_out: as of wrap_parallel.
+        loss_weights: of the network's outputs, as of total_loss.
     """
 
     def __init__(
@@ -44,9 +46,11 @@ class Trainer:
         compute: ComputeOptions,
         released_order: int | None = None,
         may_leave_out: bool = False,
+        loss_weights: Mapping[str, float] = LOSS_WEIGHTS,
     ) -> None:
         self.net, self.optimizer, self.released_order = net.train(), optimizer, released_order
         self.device, self.accumulate = compute.device, compute.accumulate
+        self.loss_weights = loss_weights
         self.scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.amp == "fp16")
         self.parallel = wrap_parallel(net, compute.device, may_leave_out) if optimizer else net
 
@@ -71,7 +75,7 @@ class Trainer:
             waits = isinstance(self.parallel, DistributedDataParallel) and number + 1 < self.accumulate
             with self.parallel.no_sync() if waits else nullcontext():
                 out = self.parallel(*part)
-                loss = total_loss(loss_terms(out, part.query_mask, other.support_masks, counts))
+                loss = total_loss(loss_terms(out, part.query_mask, other.support_masks, counts), self.loss_weights)
                 # DistributedDataParallel takes the mean over the processes.
                 self.scaler.scale(loss * world()).backward()
             total += loss.detach()

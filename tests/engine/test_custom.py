@@ -90,6 +90,6 @@ def test_the_digest_of_the_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert digest_after("matching.py", "# Step 4:", "#   Step four,") == before
     assert digest_after("loss.py", '"""The training loss', '"""The loss of training') == before
     assert digest_after("weights.py", "2**24", "2**25") == before  # how files are read changes no number
-    edited = digest_after("matching.py", "fg_mix: float = 0.5", "fg_mix: float = 0.6")
+    edited = digest_after("settings.py", "fg_mix: float = 0.5", "fg_mix: float = 0.6")
     assert edited != before
-    assert digest_after("loss.py", '"support_self": 0.2', '"support_self": 0.3') not in (before, edited)
+    assert digest_after("settings.py", '"support_self": 0.2', '"support_self": 0.3') not in (before, edited)

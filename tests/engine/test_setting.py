@@ -12,7 +12,7 @@ from engine.evaluation.protocol import HSNET, PAPER
 from engine.setting import RECIPE, Schedule, Setting, spans
 from engine.training.trainer import MOMENTUM, WEIGHT_DECAY
 from model import matching
-from model.loss import WEIGHTS
+from model.settings import LOSS_WEIGHTS
 
 
 def test_the_recipe() -> None:
@@ -24,7 +24,7 @@ def test_the_recipe() -> None:
         "coco": 473,
         "fss": 225,
     }
-    assert WEIGHTS == {"final": 1.0, "out1": 1.0, "query_self": 1.0, "support_self": 0.2}
+    assert LOSS_WEIGHTS == {"final": 1.0, "out1": 1.0, "query_self": 1.0, "support_self": 0.2}
 
 
 def test_the_recipe_is_what_main_trains_with() -> None:
