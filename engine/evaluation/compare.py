@@ -10,6 +10,9 @@ from torch import Tensor
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
+# A resample that lacks the few query images that differ has next to no error of its own: its variance counts as at
+# least half of that of all query images.
+SMALLEST_ERROR = 0.5**0.5
 RANDOM_SEED = 0  # so that the same results give the same interval
 BLOCK = 2**22  # numbers of a matrix that lies in memory at a time, a row of resamples each
 
@@ -51,8 +54,8 @@ def compare_miou(
     """The mIoU of b less that of a, as evaluate computes it, with an interval by bootstrap over the query images.
 
     The query images are drawn again with replacement, each with all its episodes of all seeds, RESAMPLES times. The
-    interval is studentised. A class that a seed of a resample lacks is treated as evaluate treats one that was not
-    drawn: it is left out of the seed's mean, or counts as 0 in a mean over all classes.
+    interval is the symmetric studentised one. A class that a seed of a resample lacks is treated as evaluate treats one
+    that was not drawn: it is left out of the seed's mean, or counts as 0 in a mean over all classes.
 
     Arguments:
         a, b: pixel counts (E, 4) of the episodes of all seeds.
@@ -67,19 +70,16 @@ def compare_miou(
     (difference,), (error,) = _differences(sums, np.ones((1, count)))
     if count == 1:
         return Difference(float(difference), -100.0, 100.0)
+    if error == 0:  # every query image differs by as much, or by nothing
+        return Difference(float(difference), float(difference), float(difference))
     rng = np.random.default_rng(RANDOM_SEED)
     rows = max(1, BLOCK // max(count, sums.pixels.shape[1]))
-    found = []
+    scaled = []
     for start in range(0, RESAMPLES, rows):
-        drawn = _draw_weights(rng, min(rows, RESAMPLES - start), count)
-        found.append(_differences(sums, drawn))
-    resampled, errors = (np.concatenate(each) for each in zip(*found, strict=True))
-    known = errors > 0  # not where no query of the resample differs
-    if not known.any():
-        return Difference(float(difference), float(difference), float(difference))
-    scaled = (resampled[known] - difference) / errors[known]
-    low, high = difference - error * np.quantile(scaled, [(1 + CONFIDENCE) / 2, (1 - CONFIDENCE) / 2])
-    return Difference(float(difference), max(float(low), -100.0), min(float(high), 100.0))
+        resampled, errors = _differences(sums, _draw_weights(rng, min(rows, RESAMPLES - start), count))
+        scaled.append(np.abs(resampled - difference) / np.maximum(errors, SMALLEST_ERROR * error))
+    reach = error * np.quantile(np.concatenate(scaled), CONFIDENCE)
+    return Difference(float(difference), max(float(difference - reach), -100.0), min(float(difference + reach), 100.0))
 
 
 def _sum_by_query(

@@ -25,6 +25,7 @@ def test_a_difference_by_hand() -> None:
     """Seed 0: (10/40 + 5/10) / 2 = 37.5 and (20/40 + 6/10) / 2 = 55; seed 1: 50 and 75; so 43.75 and 65."""
     found = compare_miou(A, B, CLASSES, QUERIES, SEEDS)
     assert found.difference == pytest.approx(65 - 43.75)
+    assert found.low < found.difference < found.high
     assert compare_miou(B, A, CLASSES, QUERIES, SEEDS).difference == pytest.approx(43.75 - 65)
     # Over classes 1, 2, 3: seed 0: (25 + 50) / 3 and (50 + 60) / 3; seed 1: 50 / 3 and 75 / 3.
     found = compare_miou(A, B, CLASSES, QUERIES, SEEDS, over_classes=[1, 2, 3])
