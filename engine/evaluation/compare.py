@@ -1,0 +1,127 @@
+"""Two results on the same episodes: the difference of their mIoU, with an interval (docs/protocols.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+RESAMPLES = 2000
+CONFIDENCE = 0.95
+# A resample that lacks the few query images that differ has next to no error of its own: its variance counts as at
+# least half of that of all query images.
+SMALLEST_ERROR = 0.5**0.5
+RANDOM_SEED = 0  # so that the same results give the same interval
+BLOCK = 2**22  # numbers of a matrix that lies in memory at a time, a row of resamples each
+
+
+class Counted(NamedTuple):
+    """The episodes of all seeds, seed after seed."""
+
+    counts: Tensor  # (E, 4) int64 pixels of each, as engine.evaluation.metric.count_pixels counts them
+    classes: list[int]  # the target's
+    queries: list[str]  # the query image
+    seeds: list[int]
+
+
+class Difference(NamedTuple):
+    """A difference of mIoU and its 95 % interval, in points of mIoU."""
+
+    difference: float
+    low: float
+    high: float
+
+
+class _QuerySums(NamedTuple):
+    """What the episodes of each query add to each class of each seed: one such pair is a cell."""
+
+    pixels: np.ndarray  # (Q, 4 N) float64: intersections and unions of the first, then of the second, N cells each
+    episodes: np.ndarray  # (Q, N) float64 number of episodes
+    of_seed: np.ndarray  # (N, S) float64: 1 where the cell is of the seed
+    classes: int | None  # how many a seed's mean is over; None: those that were drawn
+
+
+def compare_miou(
+    a: Tensor,
+    b: Tensor,
+    classes: Sequence[int],
+    queries: Sequence[str],
+    seeds: Sequence[int],
+    over_classes: Collection[int] | None = None,
+) -> Difference:
+    """The mIoU of b less that of a, as evaluate computes it, with an interval by bootstrap over the query images.
+
+    The query images are drawn again with replacement, each with all its episodes of all seeds, RESAMPLES times. The
+    interval is the symmetric studentised one. A class that a seed of a resample lacks is treated as evaluate treats one
+    that was not drawn: it is left out of the seed's mean, or counts as 0 in a mean over all classes.
+
+    Arguments:
+        a, b: pixel counts (E, 4) of the episodes of all seeds.
+        classes, queries, seeds: the class, the query image and the seed of each episode.
+        over_classes: the classes of a protocol whose mean is over all of them; None: over those that were drawn.
+    Returns:
+        The difference and its interval in points. One query image alone tells nothing of the spread: -100 to 100.
+    """
+    sums = _sum_by_query(a, b, classes, queries=queries, seeds=seeds)
+    sums = sums._replace(classes=None if over_classes is None else len(over_classes))
+    count = len(sums.pixels)
+    (difference,), (error,) = _differences(sums, np.ones((1, count)))
+    if count == 1:
+        return Difference(float(difference), -100.0, 100.0)
+    if error == 0:  # every query image differs by as much, or by nothing
+        return Difference(float(difference), float(difference), float(difference))
+    rng = np.random.default_rng(RANDOM_SEED)
+    rows = max(1, BLOCK // max(count, sums.pixels.shape[1]))
+    scaled = []
+    for start in range(0, RESAMPLES, rows):
+        resampled, errors = _differences(sums, _draw_weights(rng, min(rows, RESAMPLES - start), count))
+        scaled.append(np.abs(resampled - difference) / np.maximum(errors, SMALLEST_ERROR * error))
+    reach = error * np.quantile(np.concatenate(scaled), CONFIDENCE)
+    return Difference(float(difference), max(float(difference - reach), -100.0), min(float(difference + reach), 100.0))
+
+
+def _sum_by_query(
+    a: Tensor, b: Tensor, classes: Sequence[int], queries: Sequence[str], seeds: Sequence[int]
+) -> _QuerySums:
+    names, query = np.unique(np.asarray(queries), return_inverse=True)
+    cells, cell = np.unique(np.stack((np.asarray(seeds), np.asarray(classes)), 1), axis=0, return_inverse=True)
+    place = query.ravel() * len(cells) + cell.ravel()
+
+    def add_up(numbers: np.ndarray | None) -> np.ndarray:
+        return np.bincount(place, numbers, minlength=len(names) * len(cells)).reshape(len(names), -1).astype(float)
+
+    hits = [counts[:, 0].numpy() for counts in (a, b)]
+    unions = [counts[:, :3].sum(1).numpy() for counts in (a, b)]
+    pixels = np.concatenate([add_up(x) for x in (hits[0], unions[0], hits[1], unions[1])], 1)
+    of_seed = cells[:, :1] == np.unique(cells[:, 0])
+    return _QuerySums(pixels, add_up(None), of_seed.astype(float), None)
+
+
+def _draw_weights(rng: np.random.Generator, rows: int, count: int) -> np.ndarray:
+    """How often each of ``count`` queries is in each resample, (rows, count) float64."""
+    drawn = rng.integers(count, size=(rows, count)) + count * np.arange(rows)[:, None]
+    return np.bincount(drawn.ravel(), minlength=rows * count).reshape(rows, count).astype(float)
+
+
+def _differences(sums: _QuerySums, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The difference of mIoU and its standard error, (R,) each, where queries count as often as weights (R, Q) say.
+
+    The error is that of the infinitesimal jackknife over queries: the difference is linear in the queries' sums near
+    where it is, and a query's influence on it is the slope times the query's sums.
+    """
+    hits_a, unions_a, hits_b, unions_b = np.split(weights @ sums.pixels, 4, axis=1)
+    unions_a, unions_b = np.maximum(unions_a, 1), np.maximum(unions_b, 1)
+    iou_a, iou_b = hits_a / unions_a, hits_b / unions_b
+    drawn = (weights @ sums.episodes > 0) @ sums.of_seed  # (R, S) classes of each seed
+    seeds = (drawn > 0).sum(1, keepdims=True)
+    over = np.maximum(drawn, 1) if sums.classes is None else sums.classes
+    share = 100 / (seeds * over) * np.ones_like(drawn) @ sums.of_seed.T  # (R, N) what an IoU counts in the mean
+    slopes = np.concatenate(
+        (-share / unions_a, share * iou_a / unions_a, share / unions_b, -share * iou_b / unions_b), 1
+    )
+    influence = slopes @ sums.pixels.T  # (R, Q)
+    count = weights.shape[1]
+    variance = (weights * influence**2).sum(1) * count / max(count - 1, 1)
+    return (share * (iou_b - iou_a)).sum(1), np.sqrt(variance)
