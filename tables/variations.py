@@ -88,7 +88,10 @@ def _draw_curve(axes: Any, name: str, records: Sequence[Record], base: Value, li
     is_number = not isinstance(base, tuple)
     places = [float(_values(each)[name]) for each in records] if is_number else list(range(len(records)))
     mious = [each["miou"] for each in records]
-    reach = [[each["difference"] - each["low"] for each in records], [each["high"] - each["difference"] for each in records]]
+    reach = [
+        [each["difference"] - each["low"] for each in records],
+        [each["high"] - each["difference"] for each in records],
+    ]
     axes.errorbar(places, mious, yerr=reach, marker="o", capsize=3, color="tab:blue", ecolor="0.6")
     for place, each in zip(places, records, strict=True):
         if _key(_values(each)[name]) == _key(base):

@@ -65,7 +65,17 @@ def evaluate(
     else:
         counts = count_plainly(net, images, everything, options.workers, protocol=protocol)
         passes = sum(1 + len(episode.supports) for episode in everything)
-    mean_over = classes if protocol.over_all_classes else None
+    return {
+        **summarise(counts, plans, classes if protocol.over_all_classes else None),
+        "seconds": time.perf_counter() - started,
+        "images": len(images_of(everything)),
+        "trunk_passes": passes,
+        "peak_memory_gb": peak_memory_gb(net.device),
+    }
+
+
+def summarise(counts: Tensor, plans: Plans, mean_over: Collection[int] | None) -> dict[str, Any]:
+    """The metrics of each seed and their means from the counts (E, 4) of all episodes; mean_over: as of metrics."""
     by_seed = counts.split([len(plan) for plan in plans.values()])
     results = [
         {
@@ -80,10 +90,6 @@ def evaluate(
         "miou": float(np.mean([result["miou"] for result in results])),
         "miou_std": float(np.std([result["miou"] for result in results])),
         "fb_iou": float(np.mean([result["fb_iou"] for result in results])),
-        "seconds": time.perf_counter() - started,
-        "images": len(images_of(everything)),
-        "trunk_passes": passes,
-        "peak_memory_gb": peak_memory_gb(net.device),
     }
 
 
