@@ -23,7 +23,7 @@ from typing import Any
 import util.launch
 from engine.custom import build_network, code_digest, method_digest
 from engine.evaluation.evaluation_set import describe_evaluation, describe_missing_classes, open_evaluation_set
-from engine.evaluation.protocol import HSNET, PROTOCOLS, EvaluationOptions
+from engine.evaluation.protocol import PROTOCOLS, EvaluationOptions
 from engine.options import add_settings, check_engine, default_device, make_parser, parse_flags, whole
 from engine.variation import Value, Variation, check_meaning, check_training_alone, parse_setting
 from test import Evaluation, open_evaluation
