@@ -24,7 +24,7 @@ from torch import Tensor
 
 from model.matching import Matching
 
-SUMS_BYTES = 2**29  # memory for the sums S of the episodes matched at a time; a set takes 4 N C
+SUMS_BYTES = 2**29  # memory for the sums S of the rows matched at a time; a set takes 4 N C
 KERNEL_ROWS = 384  # rows of the kernel computed at a time: only the half above the diagonal is
 SMALLEST = 1e-8  # length that a vector is divided by, as in matching.norm
 CACHED_BYTES = 2**21  # memory for the prototypes mixed at a time: on a CPU they are to stay in its cache
@@ -127,7 +127,8 @@ def score_episodes(features: Tensor, fg: Tensor, bg: Tensor, settings: Matching)
 
 def _match(query: Query, fg: Tensor, bg: Tensor, settings: Sequence[Matching]) -> Tensor:
     """Final logits (E * V, 2, N), episode by episode, for prototypes (E, C) and V settings."""
-    slots = SUMS_BYTES // (query.pixels.numel() * query.pixels.element_size())
+    memory = SUMS_BYTES * (1 if len(settings) == 1 else 2)  # of many settings more sets are alike
+    slots = memory // (query.pixels.numel() * query.pixels.element_size())
     rows, sums_a_row = torch.arange(len(fg) * len(settings)), 1 + max(one.rounds for one in settings)
     fits = (slots - 1) // sums_a_row
     together = max(1, fits if fits >= len(rows) else fits // 2)  # some start from the sums of those before
