@@ -170,9 +170,9 @@ def read_greys(path: str | Path) -> tuple[tuple[int, int], list[int]]:
 
 
 def read_converted(path: str | Path) -> np.ndarray | None:
-    """The labels (H, W) uint8 of a mask of VOC whose pixels are not its labels; None where they are.
+    """The labels (H, W) uint8 of a mask of VOC whose pixels, as Pillow decodes them, are not its labels; else None.
 
-    Errors as :func:`read_mask`, but for those of pixels that are labels: of these only the header is read.
+    Errors as :func:`read_mask`, but where None is returned for grey, of which only the header is read.
     """
     with open_image_file(path, "mask", whole=False) as image:
         check_pixels(image, path)
@@ -299,6 +299,11 @@ def count_bits(image: Image.Image) -> int:
     return 8
 
 
+def is_white_zero(image: Image.Image) -> bool:
+    """Whether it is a TIFF in which white is 0, which Pillow heeds in 8 bits alone."""
+    return getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == WHITE_IS_ZERO
+
+
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Grey of 16 bits, or of the fewer that its values need, scaled to 8; an image of another mode as it is.
 
@@ -308,7 +313,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     if not image.mode.startswith("I"):
         return image
     grey = np.asarray(image).astype(np.float32) / ((2**bits - 1) / 255)
-    if getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == WHITE_IS_ZERO:  # which Pillow heeds in 8 bits alone
+    if is_white_zero(image):
         grey = 255 - grey
     return Image.fromarray(grey.round().clip(0, 255).astype(np.uint8))
 

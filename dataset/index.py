@@ -32,7 +32,7 @@ from util.processes import map_files
 ClassIndex = dict[str, dict[int, int]]
 Values = tuple[tuple[int, int], dict[int, int], bool]  # a Content without its stamp
 
-VERSION = 2
+VERSION = 3
 ARRAYS = ("names", "stamps", "sizes", "two_valued", "counts", "labels", "pixels")  # of a cache
 SETTLED_NS = 2 * 10**9  # a file changed this shortly before it was read may change again within one tick
 NEAR, MOST_BETWEEN = 16, 0.2  # of a mask of two grey values so few pixels differ more from the nearer one

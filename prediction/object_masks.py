@@ -20,6 +20,7 @@ from util.errors import UserError
 
 FEW = 32  # values that a mask of labels has at most
 HALF = 128  # of 255
+TRIMAPS = ([0, 127, 255], [0, 128, 255])  # for matting: what is in the middle is not known
 ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 BLACK = 0  # as a colour's code
 NAME_IT = "name the object with --label"
@@ -68,7 +69,7 @@ def _find_values(image: Image.Image) -> tuple[np.ndarray, bool]:
         image = image.convert("RGBA")
         alpha = np.array(image.getchannel("A"))
         pixels = np.array(image.convert("RGB"))
-        if alpha.min() < HALF:
+        if alpha.min() < HALF and (alpha.min() < alpha.max() or not alpha.any()):  # else it tells nothing
             opaque = _cut(alpha)
             found = np.unique(colour_codes(pixels[opaque]))
             if not 1 < len(found) <= FEW or BLACK not in found:
@@ -87,18 +88,34 @@ def _find_values(image: Image.Image) -> tuple[np.ndarray, bool]:
 def _unfold_palette(image: Image.Image) -> tuple[Image.Image, bool]:
     """A palette image, and whether its indices are labels; else it has its colours in place of them.
 
-    An index counts, whatever its colour, but not if another one is black, nor if the colours are greys or many.
+    An index counts, whatever its colour, but not if another one is black, nor if the colours are greys, shades or many.
     """
     palette = bytes(image.getpalette("RGB"))
     used = [index for index, pixels in enumerate(image.histogram()) if pixels]
     colours = [tuple(palette[3 * index : 3 * index + 3]) for index in used]
     is_grey = all(len(set(colour)) == 1 for colour in colours)
     is_moved = (0, 0, 0) in colours and used[colours.index((0, 0, 0))] != 0
-    if len(set(colours)) == len(used) and (is_grey or is_moved or len(used) > FEW):
+    is_told = is_grey or is_moved or len(used) > FEW or _are_soft(image, used, colours)
+    if len(set(colours)) == len(used) and is_told:
         return image.convert("RGBA" if "transparency" in image.info else "RGB"), False
     if isinstance(transparent := image.info.get("transparency", 0), int) and transparent == 0:
         return image, True
     return image.convert("RGBA"), False
+
+
+def _are_soft(image: Image.Image, used: list[int], shown: list[tuple[int, ...]]) -> bool:
+    """Whether a palette's colours, of the indices that occur, are two and the shades of the edge between them."""
+    if len(used) < 3 or () in shown:
+        return False
+    colours = np.array(shown, int)
+    if are_vocs(colour_codes(colours)):
+        return False
+    start = colours[np.abs(colours - colours[0]).max(-1).argmax()]
+    steps = colours - start
+    away = np.abs(steps).max(-1)
+    between = np.array(used)[(away > 0) & (away < away.max())]
+    numbers = np.array(image)
+    return _are_shades(steps, away) and not _fill_areas(numbers, np.isin(numbers, between))
 
 
 def _cut(values: np.ndarray) -> np.ndarray:
@@ -117,6 +134,9 @@ def _find_in_numbers(values: np.ndarray, path: str | Path, are_labels: bool, hav
             return np.zeros(values.shape, np.uint8)
         raise UserError(f"{path}: has the value {low:g} everywhere, so no background; mark the object alone")
     labels = found[(found != 0) & (found != IGNORE)] if high <= IGNORE else found[found != 0]
+    if not are_labels and found.tolist() in TRIMAPS and not _touch(values == low, values == high):
+        say(f"note: {path}: a trimap; {found[1]:g}, which is all around 255, is neither object nor background")
+        return np.where(values == found[1], IGNORE, values > 0).astype(np.uint8)
     share = (values.astype(np.float64) - low) / (float(high) - low)
     between = (share >= 0.25) & (share <= 0.75)
     are_whole = (found == found.round()).all() and not have_shades
@@ -137,6 +157,13 @@ def _find_in_numbers(values: np.ndarray, path: str | Path, are_labels: bool, hav
         middle = (float(low) + float(high)) / 2
         say(f"note: {path}: has {len(found)} shades from {low:g} to {high:g}; what is above {middle:g} is the object")
     return _cut(values).astype(np.uint8)
+
+
+def _touch(some: np.ndarray, others: np.ndarray) -> bool:
+    """Whether pixels (H, W) lie beside others, in a row or column."""
+    rows = (some[1:] & others[:-1]) | (some[:-1] & others[1:])
+    columns = (some[:, 1:] & others[:, :-1]) | (some[:, :-1] & others[:, 1:])
+    return bool(rows.any() or columns.any())
 
 
 def _fill_areas(values: np.ndarray, chosen: np.ndarray) -> bool:

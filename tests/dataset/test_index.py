@@ -251,7 +251,7 @@ BAD_MASKS: dict[str, tuple[Callable[[Path], object], str]] = {
     **{
         mode: (
             lambda path, mode=mode: Image.new(mode, (4, 4)).save(path),
-            "a mask that is transparent in places; save it as a grey PNG of one label a pixel",
+            "a mask that is transparent everywhere; save it as a grey PNG of one label a pixel",
         )
         for mode in ("RGBA", "LA")
     },
