@@ -17,7 +17,7 @@ from PIL import Image
 
 from dataset.folders import find_file
 from dataset.formats import open_known
-from dataset.labels import find_labels
+from dataset.labels import find_labels, show_labels
 from dataset.lists import SUFFIXES, is_listable
 from util.errors import UserError, refusal
 from util.files import check_regular
@@ -157,10 +157,16 @@ def read_binary_mask(path: str | Path) -> np.ndarray:
         return (np.array(_grey(image, path)) >= 128).astype(np.uint8)
 
 
-def read_histogram(path: str | Path, voc_colours: bool = False) -> tuple[tuple[int, int], dict[int, int]]:
-    """A mask's (width, height) and pixels of each label that occurs; arguments and errors as :func:`read_mask`'s."""
+def read_histogram(
+    path: str | Path, voc_colours: bool = False
+) -> tuple[tuple[int, int], dict[int, int], dict[int, int]]:
+    """A mask's (width, height), the pixels of each label that occurs, and its colour in a palette (show_labels).
+
+    Arguments and errors as :func:`read_mask`'s.
+    """
     with _open_labels(path, voc_colours) as image:
-        return image.size, {label: pixels for label, pixels in enumerate(image.histogram()) if pixels}
+        pixels = {label: pixels for label, pixels in enumerate(image.histogram()) if pixels}
+        return image.size, pixels, show_labels(image, pixels)
 
 
 def read_greys(path: str | Path) -> tuple[tuple[int, int], list[int]]:

@@ -7,6 +7,7 @@ program has put into its own order.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,15 @@ def read_numbers(image: Image.Image, scale: float) -> np.ndarray:
     """The numbers (H, W) that a grey image has in its file. scale: find_scale's."""
     numbers = np.array(image)
     return numbers if scale == 1 else np.rint(numbers / scale).astype(numbers.dtype)
+
+
+def show_labels(image: Image.Image, labels: Iterable[int]) -> dict[int, int]:
+    """The colour (0xrrggbb) of each label in a mask's palette; {} without one, or if labels share a colour."""
+    palette = bytes(image.getpalette("RGB") or b"")
+    colours = {
+        label: int.from_bytes(palette[3 * label : 3 * label + 3], "big") for label in labels if 3 * label < len(palette)
+    }
+    return colours if len(set(colours.values())) == len(colours) else {}
 
 
 def _find_palette_labels(image: Image.Image, path: str | Path, voc_colours: bool) -> np.ndarray | None:

@@ -3,8 +3,9 @@
 A mask of few values is read as labels: 0 (in colours black) is background, every other value the object, and 255
 beside other labels neither of the two. A mask of shades, which is one that has more than FEW values or one above 127
 beside its brightest, is cut half way between its darkest and its brightest value; but where those in the middle fill
-areas they are labels too, and where there are too many of them the mask is refused. Where parts of a mask are
-transparent, what is opaque is the object. A note says where something else than 0 is taken for background.
+areas they are labels too, and where there are too many of them the mask is refused. Of a trimap the middle is neither.
+Where parts of a mask are transparent, what is opaque is the object. A note says where something else than 0 is taken
+for background.
 """
 
 from __future__ import annotations

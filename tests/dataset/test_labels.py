@@ -95,7 +95,7 @@ def save(image: Image.Image, path: Path) -> Path:
 def test_numbers_are_labels(name: str, voc: bool, tmp_path: Path) -> None:
     path = save({**BY_NUMBER, **BY_VALUE}[name], tmp_path / "a.png")
     assert np.array_equal(read_mask(path, voc), LABELS)
-    assert read_histogram(path, voc_colours=voc) == ((3, 2), {0: 2, 7: 2, 15: 1, 255: 1})
+    assert read_histogram(path, voc_colours=voc)[:2] == ((3, 2), {0: 2, 7: 2, 15: 1, 255: 1})
     assert (read_converted(path) is None) == (name in BY_NUMBER)
 
 
@@ -103,7 +103,7 @@ def test_numbers_are_labels(name: str, voc: bool, tmp_path: Path) -> None:
 def test_voc_s_colours_are_labels_in_any_order(name: str, tmp_path: Path) -> None:
     path = save(BY_COLOUR[name], tmp_path / "a.png")
     assert np.array_equal(read_mask(path, voc_colours=True), LABELS)
-    assert read_histogram(path, voc_colours=True) == ((3, 2), {0: 2, 7: 2, 15: 1, 255: 1})
+    assert read_histogram(path, voc_colours=True)[:2] == ((3, 2), {0: 2, 7: 2, 15: 1, 255: 1})
     assert np.array_equal(read_converted(path), LABELS)
     if BY_COLOUR[name].mode == "P":  # of another dataset the index is the label
         assert np.array_equal(read_mask(path), np.array(BY_COLOUR[name]))
@@ -122,7 +122,7 @@ def test_a_mask_of_background_alone(tmp_path: Path) -> None:
     """Black is background at whatever index, and no other colour is there to tell."""
     path = save(reordered(0, False, np.zeros((2, 3), np.uint8)), tmp_path / "a.png")
     assert np.array(Image.open(path)).any()
-    assert read_histogram(path, voc_colours=True) == ((3, 2), {0: 6})
+    assert read_histogram(path, voc_colours=True)[:2] == ((3, 2), {0: 6})
 
 
 def test_one_bit_is_the_label_1(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_numbers_that_pillow_spreads_are_those_of_the_file(content: bytes, tmp_p
     with Image.open(path) as image:
         assert np.array(image).max() > 3
     assert read_mask(path).tolist() == read_converted(path).tolist() == FEW_BITS.tolist()
-    assert read_histogram(path) == ((3, 2), {0: 2, 1: 2, 2: 1, 3: 1})
+    assert read_histogram(path)[:2] == ((3, 2), {0: 2, 1: 2, 2: 1, 3: 1})
 
 
 WAY_OUT = "; save it as a grey PNG of one label a pixel$"
