@@ -324,12 +324,24 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(grey.round().clip(0, 255).astype(np.uint8))
 
 
+def has_alpha(image: Image.Image) -> bool:
+    return image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
+
+
+def is_invisible(image: Image.Image) -> bool:
+    """Whether a decoded image is transparent everywhere."""
+    return has_alpha(image) and image.convert("RGBA").getchannel("A").getextrema()[1] == 0
+
+
 def to_rgb(image: Image.Image) -> Image.Image:
-    """An image of any mode as RGB: transparency on white, 16-bit grey scaled to 8. Raises UnfitPixelsError."""
+    """An image of any mode as RGB: transparency on white, 16-bit grey scaled to 8. Raises UnfitPixelsError.
+
+    Of an image that is transparent everywhere the colours are taken: some programs leave alpha at 0.
+    """
     image = _eight_bits(image)
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+    if has_alpha(image) and not is_invisible(image):
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     return image.convert("RGB")
