@@ -46,8 +46,7 @@ def find_object(image: Image.Image, path: str | Path, is_blurred: bool) -> np.nd
         mask = _find_in_colours(values, path, is_blurred)
     else:
         mask = _find_in_numbers(values, path, are_labels, is_blurred)
-    edge = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
-    if (edge == 1).mean() > 0.5 and (mask == 0).any():
+    if (_take_edge(mask) == 1).mean() > 0.5 and (mask == 0).any():
         say(f"note: {path}: the object covers most of the picture's edge; if that is background, invert the mask")
     return mask
 
@@ -89,19 +88,32 @@ def _find_values(image: Image.Image) -> tuple[np.ndarray, bool]:
 def _unfold_palette(image: Image.Image) -> tuple[Image.Image, bool]:
     """A palette image, and whether its indices are labels; else it has its colours in place of them.
 
-    An index counts, whatever its colour, but not if another one is black, nor if the colours are greys, shades or many.
+    An index counts, whatever its colour, but not if another one is black, nor if the colours are greys, shades or many,
+    nor if 0 lies within another index and the palette has nothing but these, as optimisers write it.
     """
     palette = bytes(image.getpalette("RGB"))
     used = [index for index, pixels in enumerate(image.histogram()) if pixels]
     colours = [tuple(palette[3 * index : 3 * index + 3]) for index in used]
     is_grey = all(len(set(colour)) == 1 for colour in colours)
     is_moved = (0, 0, 0) in colours and used[colours.index((0, 0, 0))] != 0
-    is_told = is_grey or is_moved or len(used) > FEW or _are_soft(image, used, colours)
+    is_packed = (0, 0, 0) not in colours and len(palette) == 3 * len(used) and _find_edge(np.array(image)) != 0
+    is_told = is_grey or is_moved or is_packed or len(used) > FEW or _are_soft(image, used, colours)
     if len(set(colours)) == len(used) and is_told:
         return image.convert("RGBA" if "transparency" in image.info else "RGB"), False
     if isinstance(transparent := image.info.get("transparency", 0), int) and transparent == 0:
         return image, True
     return image.convert("RGBA"), False
+
+
+def _find_edge(numbers: np.ndarray) -> int:
+    """The number of more than half of the edge; 0 if there is none."""
+    counts = np.bincount(_take_edge(numbers))
+    return int(counts.argmax()) if 2 * counts.max() > counts.sum() else 0
+
+
+def _take_edge(values: np.ndarray) -> np.ndarray:
+    """The pixels of the edge, those in corners twice."""
+    return np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]])
 
 
 def _are_soft(image: Image.Image, used: list[int], shown: list[tuple[int, ...]]) -> bool:
@@ -182,7 +194,7 @@ def _find_in_colours(pixels: np.ndarray, path: str | Path, is_blurred: bool) -> 
     is_dark = codes == BLACK if are_few else pixels.max(-1) < FEW
     background = np.zeros(3, int)
     if not is_dark.any() or (not are_few and is_dark.mean() < 0.05):
-        edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]]).astype(int)
+        edge = _take_edge(pixels).astype(int)
         shown, counts = np.unique(edge, axis=0, return_counts=True)
         background = shown[counts.argmax()]
         if (np.abs(edge - background).max(-1) < (1 if are_few else FEW)).mean() <= 0.5:

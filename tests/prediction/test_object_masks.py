@@ -64,6 +64,14 @@ THE_OBJECT: dict[str, tuple[Image.Image, list[list[int]]]] = {
     "a palette whose 0 is grey": (paletted("787878" + R + G, [0, 1, 2]), [[0, 1, 1]]),
     "black at another index": (paletted(R + K, [0, 1]), [[1, 0]]),
     "a grey palette": (paletted("ffffff" + "101010", [0, 1]), [[1, 0]]),
+    "a packed palette whose 0 is within": (
+        paletted(R + W, [1, 1, 1], [1, 0, 1], [1, 1, 1]),
+        [[0, 0, 0], [0, 1, 0], [0, 0, 0]],
+    ),
+    "0 within, of a longer palette": (
+        paletted(R + W + G, [1, 1, 1], [1, 0, 1], [1, 1, 1]),
+        [[1, 1, 1], [1, 0, 1], [1, 1, 1]],
+    ),
     "a palette of soft edges": (
         paletted(W + "ff4040" + "ffc0c0" + R, [0, 0, 0, 0], [0, 2, 1, 3]),
         [[0] * 4, [0, 0, 1, 1]],
