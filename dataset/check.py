@@ -63,6 +63,8 @@ def find_notes(images: ImageSet, pairs: Sequence[Pair]) -> Iterator[str]:
     if some := [image for image, pair in named if pair.mask_size and pair.image_size not in (None, pair.mask_size)]:
         what = "resized to their images by the nearest pixel, as in HSNet"
         yield f"{images.masks}: {_count_masks(some)} of another size, {what}: {join_names(some, NAMED)}"
+    if some := [image for image, pair in named if pair.mask_size and 0 not in pair.pixels]:
+        yield f"{images.masks}: {_count_masks(some)} without background, used as in HSNet: {join_names(some, NAMED)}"
     if some := [image for image, pair in named if not pair.is_two_valued]:
         what = "with many grey values, as of a photograph; what is 128 or more is the object, as in HSNet"
         yield f"{images.masks}: {_count_masks(some)} {what}; replace, or distrust: {join_names(some, NAMED)}"
