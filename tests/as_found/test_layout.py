@@ -199,6 +199,14 @@ def coco_json(content: object = None, **changed: Any) -> Callable[[Inputs], list
     return make
 
 
+def text_ids() -> dict:
+    """COCO's instances whose ids are texts, as some exports have them; test_coco_masks knows the classes."""
+    images = [{"id": "1", "file_name": "COCO_val2014_000000000001.jpg", "height": "20", "width": 20.0}]
+    categories = [{**each, "id": str(each["id"])} for each in CATEGORIES]
+    annotation = {**INSTANCE, "id": "7", "image_id": "1", "category_id": "13"}
+    return {"images": images, "categories": categories, "annotations": [annotation]}
+
+
 def keys(where: str, *names: str) -> dict[str, list[dict[str, int]]]:
     """A JSON of COCO whose entries of one list have some keys."""
     return {"images": [], "annotations": [], where: [dict.fromkeys(names, 1)]}
@@ -297,6 +305,8 @@ CASES = [
     Case("COCO: results", coco_json([{"image_id": 1, "category_id": 1, "score": 1}]), 2, r"a list of results"),
     Case("COCO: no segmentation", coco_json(segmentation=None), 2, r"annotation 7 has no segmentation"),
     Case("COCO: no id", coco_json(id=None), 2, r"annotation number 2 has no id"),
+    Case("COCO: an id that is a word", coco_json(id="a7"), 2, r"annotation number 2: its id is 'a7', no whole number"),
+    Case("COCO: ids as texts", coco_json(text_ids()), 0, r"annotations/val2014: 1 masks made"),
     Case("COCO: an orphan", coco_json(image_id=9), 0, r"1 annotations left out, of images .*: annotation 7 of image 9"),
     Case("COCO: an unknown category", coco_json(category_id=12), 2, r"annotation 7 is of category 12, which the file"),
     Case("COCO: a flat polygon", coco_json(segmentation=POLYGON[0]), 2, r"annotation 7: .*one flat list; a polygon is"),
