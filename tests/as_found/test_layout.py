@@ -223,6 +223,19 @@ def place_json(folder: str, year: int = 2014) -> Callable[[Inputs], list[str]]:
     return make
 
 
+def list_of_class(inputs: Inputs, root: Path) -> None:
+    """As cat_val.txt: the image, and whether it shows the class."""
+    path = copy_voc(inputs, root) / "ImageSets" / "val.txt"
+    path.write_text(
+        "".join(f"{name} {1 if number % 3 else -1:2}\n" for number, name in enumerate(path.read_text().split()))
+    )
+
+
+def no_photographs(inputs: Inputs, root: Path) -> None:
+    """Both lists lack the same folder."""
+    shutil.rmtree(copy_voc(inputs, root) / "JPEGImages")
+
+
 def capital_masks(inputs: Inputs, root: Path) -> None:
     for path in (copy_voc(inputs, root) / "SegmentationClassAug").iterdir():
         path.rename(path.with_suffix(".PNG"))
@@ -262,6 +275,8 @@ CASES = [
     Case("JPEGImages: x.png", verify_found(lambda inputs, root: spell_images(inputs, root, ".png")), 0, CLEAN),
     Case("SegmentationClassAug: x.PNG", verify_found(capital_masks), 0, CLEAN),
     Case("JPEGImages/JPEGImages", verify_found(nest_images), 0, CLEAN),
+    Case("a list of ImageSets/Main", verify_found(list_of_class), 1, r"val\.txt: a list of one class, .*/Segmentation"),
+    Case("a folder without photographs", verify_found(no_photographs), 1, r"VOC2012: 1 findings$"),
     Case("masks 0 and 255", verify_found(binary_masks), 1, r"VOC2012: 1 findings$"),
     Case("train2014/train2014, images/val2014", verify_found(nest_coco, "coco"), 0, CLEAN),
     Case("COCO 2017", verify_found(year_2017, "coco"), 1, r"train2017 is COCO 2017, COCO-20i is COCO 2014"),

@@ -400,8 +400,9 @@ def test_lists_of_classes_from_an_hsnet_checkout(
 
 @pytest.mark.parametrize("dataset", ["pascal", "coco", "fss"])
 def test_an_empty_folder(tmp_path: Path, dataset: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """No table, the findings alone."""
+    """No table, the findings alone, each once: the lists lack the same folder."""
     assert verify(tmp_path, dataset) == 1
     printed = capsys.readouterr().out.splitlines()
     assert all(line.startswith("list or folder: ") for line in printed[:-1])
-    assert printed[-1] == f"{tmp_path}: {3 if dataset == 'fss' else 2} findings"
+    assert len({*printed}) == len(printed) > 1
+    assert printed[-1] == f"{tmp_path}: {len(printed) - 1} findings"
