@@ -165,13 +165,13 @@ PASCAL: dict[str, tuple[Damage, list[str]]] = {
     ),
     "no images": (
         lambda root: shutil.rmtree(root / "JPEGImages"),
-        [r"list or folder: .*: no folder JPEGImages; .*; it holds ImageSets/, "] * 2,
+        [r"list or folder: .*: no folder JPEGImages; .*; it holds ImageSets/, "],
     ),
     "no masks": (
         lambda root: shutil.rmtree(root / "SegmentationClassAug"),
-        [r"list or folder: .*: no folder SegmentationClassAug \(or SegmentationClass\) with the masks; it holds "] * 2,
+        [r"list or folder: .*: no folder SegmentationClassAug \(or SegmentationClass\) with the masks; it holds "],
     ),
-    "no lists": (lambda root: shutil.rmtree(root / "ImageSets"), [r"list or folder: .*/val\.txt: no such list, "] * 2),
+    "no lists": (lambda root: shutil.rmtree(root / "ImageSets"), [r"list or folder: .*/val\.txt: no such list, "]),
     "no image of a class": (
         lambda root: remove_class(root / "SegmentationClassAug", 7),
         [
