@@ -42,7 +42,7 @@ def find_faults(images: ImageSet, pairs: Sequence[Pair]) -> Iterator[Finding]:
     if not images.binary and (line := _describe_binary(known, pairs)):
         yield Finding("labels", f"{images.masks}: {line}")
         known = known | {label for pair in pairs for label in pair.pixels}
-    for image, (image_size, mask_size, pixels, _) in zip(images.ids, pairs, strict=True):
+    for image, (image_size, mask_size, pixels, *_) in zip(images.ids, pairs, strict=True):
         if image_size != mask_size and image_size and mask_size and not images.binary:
             sizes = f"mask of {mask_size[0]}x{mask_size[1]} pixels, image of {image_size[0]}x{image_size[1]}"
             yield Finding("size", f"{images.mask_path(image)}: {sizes}")
@@ -55,13 +55,16 @@ def find_faults(images: ImageSet, pairs: Sequence[Pair]) -> Iterator[Finding]:
 
 
 def find_notes(images: ImageSet, pairs: Sequence[Pair]) -> Iterator[str]:
-    """What is odd in a list and can be used all the same: masks of one object each, taken as HSNet takes them."""
+    """What is odd in a list and can be used all the same, such as masks of one object, taken as HSNet takes them."""
     if not images.binary:
+        yield from _compare_palettes(images, pairs)
         return
     named = list(zip(images.ids, pairs, strict=True))
     if some := [image for image, pair in named if pair.mask_size and pair.image_size not in (None, pair.mask_size)]:
         what = "resized to their images by the nearest pixel, as in HSNet"
         yield f"{images.masks}: {_count_masks(some)} of another size, {what}: {join_names(some, NAMED)}"
+    if some := [image for image, pair in named if pair.mask_size and 0 not in pair.pixels]:
+        yield f"{images.masks}: {_count_masks(some)} without background, used as in HSNet: {join_names(some, NAMED)}"
     if some := [image for image, pair in named if not pair.is_two_valued]:
         what = "with many grey values, as of a photograph; what is 128 or more is the object, as in HSNet"
         yield f"{images.masks}: {_count_masks(some)} {what}; replace, or distrust: {join_names(some, NAMED)}"
@@ -77,6 +80,19 @@ def _describe_binary(known: frozenset[int], pairs: Sequence[Pair]) -> str:
         f"no mask of the list holds another value than {values}: these tell an object from the background; "
         f"here each pixel holds the number of its class, 0 for background, {IGNORE} for ignored"
     )
+
+
+def _compare_palettes(images: ImageSet, pairs: Sequence[Pair]) -> Iterator[str]:
+    """A note if palettes give a class two colours, as after an optimiser, which puts each into its own order."""
+    first: dict[int, tuple[str, int]] = {}
+    for image, pair in zip(images.ids, pairs, strict=True):
+        for label, colour in pair.colours.items():
+            other, its_colour = first.setdefault(label, (image, colour))
+            if colour != its_colour and 0 < label < IGNORE:
+                what = f"{label} is #{its_colour:06x} in {other} and #{colour:06x} in {image}"
+                way_out = "the index counts; if a program has reordered it, fetch the masks again"
+                yield f"{images.masks}: the palettes differ: {what}; {way_out}"
+                return
 
 
 def _count_masks(some: Sequence[str]) -> str:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from dataset.folders import find_file
 from dataset.formats import open_known
-from dataset.labels import find_labels
+from dataset.labels import find_labels, show_labels
 from dataset.lists import SUFFIXES, is_listable
 from util.errors import UserError, refusal
 from util.files import check_regular
@@ -157,10 +157,16 @@ def read_binary_mask(path: str | Path) -> np.ndarray:
         return (np.array(_grey(image, path)) >= 128).astype(np.uint8)
 
 
-def read_histogram(path: str | Path, voc_colours: bool = False) -> tuple[tuple[int, int], dict[int, int]]:
-    """A mask's (width, height) and pixels of each label that occurs; arguments and errors as :func:`read_mask`'s."""
+def read_histogram(
+    path: str | Path, voc_colours: bool = False
+) -> tuple[tuple[int, int], dict[int, int], dict[int, int]]:
+    """A mask's (width, height), the pixels of each label that occurs, and its colour in a palette (show_labels).
+
+    Arguments and errors as :func:`read_mask`'s.
+    """
     with _open_labels(path, voc_colours) as image:
-        return image.size, {label: pixels for label, pixels in enumerate(image.histogram()) if pixels}
+        pixels = {label: pixels for label, pixels in enumerate(image.histogram()) if pixels}
+        return image.size, pixels, show_labels(image, pixels)
 
 
 def read_greys(path: str | Path) -> tuple[tuple[int, int], list[int]]:
@@ -170,9 +176,9 @@ def read_greys(path: str | Path) -> tuple[tuple[int, int], list[int]]:
 
 
 def read_converted(path: str | Path) -> np.ndarray | None:
-    """The labels (H, W) uint8 of a mask of VOC whose pixels are not its labels; None where they are.
+    """The labels (H, W) uint8 of a mask of VOC whose pixels, as Pillow decodes them, are not its labels; else None.
 
-    Errors as :func:`read_mask`, but for those of pixels that are labels: of these only the header is read.
+    Errors as :func:`read_mask`, but where None is returned for grey, of which only the header is read.
     """
     with open_image_file(path, "mask", whole=False) as image:
         check_pixels(image, path)
@@ -299,6 +305,11 @@ def count_bits(image: Image.Image) -> int:
     return 8
 
 
+def is_white_zero(image: Image.Image) -> bool:
+    """Whether it is a TIFF in which white is 0, which Pillow heeds in 8 bits alone."""
+    return getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == WHITE_IS_ZERO
+
+
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Grey of 16 bits, or of the fewer that its values need, scaled to 8; an image of another mode as it is.
 
@@ -308,17 +319,29 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     if not image.mode.startswith("I"):
         return image
     grey = np.asarray(image).astype(np.float32) / ((2**bits - 1) / 255)
-    if getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == WHITE_IS_ZERO:  # which Pillow heeds in 8 bits alone
+    if is_white_zero(image):
         grey = 255 - grey
     return Image.fromarray(grey.round().clip(0, 255).astype(np.uint8))
 
 
+def has_alpha(image: Image.Image) -> bool:
+    return image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
+
+
+def is_invisible(image: Image.Image) -> bool:
+    """Whether a decoded image is transparent everywhere."""
+    return has_alpha(image) and image.convert("RGBA").getchannel("A").getextrema()[1] == 0
+
+
 def to_rgb(image: Image.Image) -> Image.Image:
-    """An image of any mode as RGB: transparency on white, 16-bit grey scaled to 8. Raises UnfitPixelsError."""
+    """An image of any mode as RGB: transparency on white, 16-bit grey scaled to 8. Raises UnfitPixelsError.
+
+    Of an image that is transparent everywhere the colours are taken: some programs leave alpha at 0.
+    """
     image = _eight_bits(image)
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+    if has_alpha(image) and not is_invisible(image):
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     return image.convert("RGB")

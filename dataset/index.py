@@ -30,10 +30,11 @@ from util.files import atomic_write
 from util.processes import map_files
 
 ClassIndex = dict[str, dict[int, int]]
-Values = tuple[tuple[int, int], dict[int, int], bool]  # a Content without its stamp
+Values = tuple[tuple[int, int], dict[int, int], bool, dict[int, int]]  # a Content without its stamp
 
-VERSION = 2
-ARRAYS = ("names", "stamps", "sizes", "two_valued", "counts", "labels", "pixels")  # of a cache
+VERSION = 3
+ARRAYS = ("names", "stamps", "sizes", "two_valued", "counts", "labels", "pixels", "colours")  # of a cache
+NO_COLOUR = -1
 SETTLED_NS = 2 * 10**9  # a file changed this shortly before it was read may change again within one tick
 NEAR, MOST_BETWEEN = 16, 0.2  # of a mask of two grey values so few pixels differ more from the nearer one
 
@@ -45,6 +46,7 @@ class Content(NamedTuple):
     size: tuple[int, int]
     pixels: dict[int, int]
     is_two_valued: bool  # False for a mask of one object that has many grey values, as a photograph has
+    colours: dict[int, int]  # of labels in a mask's palette
 
 
 class Pair(NamedTuple):
@@ -54,6 +56,7 @@ class Pair(NamedTuple):
     mask_size: tuple[int, int] | None
     pixels: dict[int, int]  # label -> pixels, as ImageSet.load gives them
     is_two_valued: bool
+    colours: dict[int, int]
 
 
 def class_index(images: ImageSet, workers: int | None = None) -> ClassIndex:
@@ -82,12 +85,12 @@ def read_pairs(images: ImageSet, workers: int | None = None) -> list[Pair]:
 def make_pair(images: ImageSet, image: str, image_size: tuple[int, int] | None, mask: Content | None) -> Pair:
     """What is known of an image and its mask; None of either: it cannot be read."""
     if mask is None:
-        return Pair(image_size, None, {}, True)
+        return Pair(image_size, None, {}, True, {})
     pixels = mask.pixels
     if images.binary and image_size not in (None, mask.size):
         labels = resize_labels(read_binary_mask(images.mask_path(image)), image_size)
         pixels = {label: count for label, count in enumerate(np.bincount(labels.ravel()).tolist()) if count}
-    return Pair(image_size, mask.size, pixels, mask.is_two_valued)
+    return Pair(image_size, mask.size, pixels, mask.is_two_valued, mask.colours)
 
 
 def count_classes(images: ImageSet, labels: Iterable[Mapping[int, int]]) -> ClassIndex:
@@ -115,7 +118,8 @@ def mask_reader(images: ImageSet) -> Callable[[str], Values]:
 
 def read_labels(path: str, voc_colours: bool) -> Values:
     """The content of a mask of labels. voc_colours: as read_mask's."""
-    return *read_histogram(path, voc_colours=voc_colours), True
+    size, pixels, colours = read_histogram(path, voc_colours=voc_colours)
+    return size, pixels, True, colours
 
 
 def read_object(path: str) -> Values:
@@ -125,12 +129,12 @@ def read_object(path: str) -> Values:
     dark, bright = counts[:128].argmax(), 128 + counts[128:].argmax()
     distance = np.abs(np.arange(256)[:, None] - [dark, bright]).min(1)
     pixels = {label: n for label, n in enumerate((sum(greys[:128]), sum(greys[128:]))) if n}
-    return size, pixels, bool(counts[distance > NEAR].sum() <= MOST_BETWEEN * counts.sum())
+    return size, pixels, bool(counts[distance > NEAR].sum() <= MOST_BETWEEN * counts.sum()), {}
 
 
 def read_header(path: str) -> Values:
     """The content of an image: its size."""
-    return read_size(path), {}, True
+    return read_size(path), {}, True, {}
 
 
 def read_contents(
@@ -204,6 +208,7 @@ def _stamp(path: str, name: str, unit: str) -> tuple[int, int, int]:
 def _save(path: Path, contents: dict[str, Content]) -> None:
     labels = [np.fromiter(kept.pixels, np.uint8) for kept in contents.values()]
     pixels = [np.fromiter(kept.pixels.values(), np.int64) for kept in contents.values()]
+    colours = [kept.colours.get(label, NO_COLOUR) for kept in contents.values() for label in kept.pixels]
     with atomic_write(path) as file:
         np.savez(
             file,
@@ -215,6 +220,7 @@ def _save(path: Path, contents: dict[str, Content]) -> None:
             counts=np.array([len(part) for part in labels], np.int64),
             labels=np.concatenate([np.empty(0, np.uint8), *labels]),
             pixels=np.concatenate([np.empty(0, np.int64), *pixels]),
+            colours=np.array(colours, np.int32),
         )
 
 
@@ -225,13 +231,15 @@ def _load(path: Path) -> dict[str, Content]:
             if file["version"] != VERSION:
                 return {}
             arrays = [file[name] for name in ARRAYS]
-        names, stamps, sizes, two_valued, counts, labels, pixels = (array.tolist() for array in arrays)
-        rows = iter(zip(labels, pixels, strict=True))
+        names, stamps, sizes, two_valued, counts, labels, pixels, colours = (array.tolist() for array in arrays)
+        rows = iter(zip(labels, pixels, colours, strict=True))
         entries = zip(names, stamps, sizes, two_valued, counts, strict=True)
-        contents = {
-            name: Content(tuple(stamp), tuple(size), dict(islice(rows, n)), is_two_valued)
-            for name, stamp, size, is_two_valued, n in entries
-        }
+        contents = {}
+        for name, stamp, size, is_two_valued, n in entries:
+            some = list(islice(rows, n))
+            shown = {label: colour for label, _, colour in some if colour != NO_COLOUR}
+            kept = {label: number for label, number, _ in some}
+            contents[name] = Content(tuple(stamp), tuple(size), kept, is_two_valued, shown)
         return contents if sum(counts) == len(labels) else {}
     except Exception:  # what a damaged file can raise anywhere in the reader; it is built again
         return {}

@@ -1,11 +1,13 @@
 """What the pixels of a mask's file mean: the one place where they become labels.
 
-A label is the number of a pixel: its grey value, or its index in the palette, whatever the palette's colours. VOC's
-masks alone may hold their labels as colours, in RGB or in a palette that another program has put into its own order.
+A label is the number of a pixel: its grey value, or its index in the palette, whatever the palette's colours, unless
+these are labels as greys. VOC's masks alone may hold their labels as colours, in RGB or in a palette that another
+program has put into its own order.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,8 @@ IGNORE = 255  # label of pixels that count for nothing
 LOSSY = ("JPEG", "MPO")
 BLURRED = "JPEG blurs a mask's values; save the mask as PNG"
 VOC_LABELS = (*range(21), IGNORE)
-OPAQUE = (255, 255)  # lowest and highest alpha
+ALL_LABELS = (*range(91), IGNORE)  # COCO's are at most 90
+HIGHEST = {"L;2": 3, "L;4": 15}  # of grey of so few bits
 AS_GREY = "save it as a grey PNG of one label a pixel"
 
 
@@ -54,27 +57,62 @@ def find_labels(image: Image.Image, path: str | Path, voc_colours: bool) -> Imag
     if image.mode == "1":
         return Image.fromarray(np.array(image).astype(np.uint8))
     if image.mode.startswith("I"):
-        numbers = np.array(image)
-        if numbers.min() < 0 or numbers.max() > 255:
-            raise UserError(f"{path}: holds {numbers.max()}, a label is 0 to 255; {AS_GREY}")
+        scale = find_scale(image)
+        numbers = read_numbers(image, scale)
+        low, high = numbers.min(), numbers.max()
+        if low < 0 or high > 255:
+            raise UserError(f"{path}: holds {low if low < 0 else high}, a label is 0 to 255; {AS_GREY}")
         return Image.fromarray(numbers.astype(np.uint8))
     if image.mode in ("RGB", "RGBA") and ";16" in str(image.tile):
         raise UserError(f"{path}: a mask in colours of 16 bits; {AS_GREY}")
     if image.mode in ("LA", "RGBA"):
-        if image.getchannel("A").getextrema() != OPAQUE:
-            raise UserError(f"{path}: a mask that is transparent in places; {AS_GREY}")
+        low, high = image.getchannel("A").getextrema()
+        if low < high or high == 0:  # else it tells nothing
+            where = "in places" if high else "everywhere"
+            raise UserError(f"{path}: a mask that is transparent {where}; {AS_GREY}")
         image = image.convert("L" if image.mode == "LA" else "RGB")
-    if image.mode == "P" and voc_colours:
-        table = _find_palette_labels(image, path)
+    if image.mode == "L" and (scale := find_scale(image)) != 1:
+        return Image.fromarray(read_numbers(image, scale))
+    if image.mode == "P":
+        table = _find_palette_labels(image, path, voc_colours)
         return image if table is None else Image.fromarray(table[np.array(image)])
     if image.mode == "RGB":
         return Image.fromarray(_find_colour_labels(np.array(image), path, voc_colours))
-    if image.mode not in ("L", "P"):
+    if image.mode != "L":
         raise UserError(f"{path}: a mask holds one label a pixel, this one is {image.mode}; {AS_GREY}")
     return image
 
 
-def _find_palette_labels(image: Image.Image, path: str | Path) -> np.ndarray | None:
+def find_scale(image: Image.Image) -> float:
+    """By how much the numbers of an image's file are multiplied in Pillow: grey of 2 and 4 bits, and PGM, are spread.
+
+    image: not yet decoded. Returns 1 for most.
+    """
+    if image.mode not in ("L", "I") or not getattr(image, "tile", ()):
+        return 1.0
+    decoder, _, _, how = image.tile[0]
+    how = how if isinstance(how, tuple) else (how,)
+    white = 255 if image.mode == "L" else 65535
+    highest = how[1] if decoder.startswith("ppm") else HIGHEST.get(str(how[0])[:3], white)
+    return white / highest
+
+
+def read_numbers(image: Image.Image, scale: float) -> np.ndarray:
+    """The numbers (H, W) that a grey image has in its file. scale: find_scale's."""
+    numbers = np.array(image)
+    return numbers if scale == 1 else np.rint(numbers / scale).astype(numbers.dtype)
+
+
+def show_labels(image: Image.Image, labels: Iterable[int]) -> dict[int, int]:
+    """The colour (0xrrggbb) of each label in a mask's palette; {} without one, or if labels share a colour."""
+    palette = bytes(image.getpalette("RGB") or b"")
+    colours = {
+        label: int.from_bytes(palette[3 * label : 3 * label + 3], "big") for label in labels if 3 * label < len(palette)
+    }
+    return colours if len(set(colours.values())) == len(colours) else {}
+
+
+def _find_palette_labels(image: Image.Image, path: str | Path, voc_colours: bool) -> np.ndarray | None:
     """The label (256) of each index of a palette by its colours; None where the index is the label.
 
     An index has the label of its colour if all that occur have colours of VOC, each another one, or if the palette
@@ -86,8 +124,9 @@ def _find_palette_labels(image: Image.Image, path: str | Path) -> np.ndarray | N
     colours = [tuple(palette[start : start + 3]) for start in range(0, len(palette), 3)]
     used = [index for index, pixels in enumerate(image.histogram()) if pixels]
     shown = [colours[index] if index < len(colours) else None for index in used]
-    labels = [LABEL_OF.get(colour) for colour in shown]
-    greys = {red for red, green, blue in colours if red == green == blue and red in VOC_LABELS}
+    labels = [LABEL_OF.get(colour) if voc_colours else None for colour in shown]
+    possible = VOC_LABELS if voc_colours else ALL_LABELS
+    greys = {red for red, green, blue in colours if red == green == blue and red in possible}
     if len(greys) == len(colours) > 1 and greys != {0, IGNORE} and None not in shown:
         labels = [red for red, _, _ in shown]
     if None not in labels and len(set(labels)) == len(used):

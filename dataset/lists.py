@@ -13,6 +13,8 @@ from util.files import atomic_write, check_regular, is_name
 SUFFIXES = (".jpg", ".jpeg", ".png")  # suffixes of images and masks, which an entry may write out
 PAIR = re.compile(r"(\.jpe?g|\.png)\s", re.IGNORECASE)  # an image, before its mask
 
+OF_CLASS = re.compile(r"\s(-1|0|1)$")  # what VOC's ImageSets/Main has behind each image
+
 
 def read_lines(path: Path, missing: str) -> list[str]:
     """The lines of a list, without blank ones and # comments. missing: the way out if there is no such file.
@@ -56,7 +58,10 @@ def read_names(path: Path, missing: str) -> list[str]:
 
 def read_ids(path: Path) -> tuple[str, ...]:
     """The image ids of a list, one a line, in the forms of :func:`image_id`."""
-    ids = tuple(map(image_id, read_lines(path, "make it with prepare.py")))
+    lines = read_lines(path, "make it with prepare.py")
+    if all(map(OF_CLASS.search, lines)):
+        raise UserError(f"{path}: a list of one class, a 1 or -1 behind each image; take one of ImageSets/Segmentation")
+    ids = tuple(map(image_id, lines))
     check_names(path, ids)
     return ids
 

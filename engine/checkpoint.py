@@ -15,6 +15,7 @@ from engine.recorded import recorded_info
 from engine.setting import SUFFIX
 from engine.variation import is_settings, is_tag
 from model.names import is_backbone, is_method, is_papers
+from util.distributed import say
 from util.errors import UserError, refusal
 from util.fields import Rule, check_fields, dict_of, list_of, number, one_of, optional, scalar, whole, with_fields
 from util.files import atomic_write, is_name
@@ -89,6 +90,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         raise UserError(f"{path}: the state of a training run, no checkpoint; {_where_best(path, content)}")
     with errors_name(path):
         state = unwrap(content)
+    _say_taken(path, content, state)
     info = content.get("info") if content.get("format") == FORMAT else {}
     try:
         check_fields(info, INFO_RULES, may_lack=True)
@@ -98,6 +100,16 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     if known is None:
         raise UserError(f"{path}: {_describe_others(state)}")
     return Checkpoint(state, {**recorded_info(Path(path)), **info, **known})
+
+
+def _say_taken(path: str | Path, content: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
+    """Say which of several networks in a file is taken."""
+    from model.weights import find_networks
+
+    taken, others = find_networks(content, state)
+    if others:
+        where = f"takes the weights in {', '.join(taken)}" if taken else "takes the weights without a prefix"
+        say(f"note: {path}: {where}, and leaves those in {', '.join(others)}; for others, save them alone")
 
 
 def _where_best(path: str | Path, content: Mapping[str, Any]) -> str:
@@ -118,7 +130,12 @@ def _describe_others(state: Mapping[str, Tensor]) -> str:
             f"PSPNet's weights, or those of another few-shot network with its backbone, such as BAM ({first}); its "
             "backbone alone can be used, as main.py --pretrained"
         )
-    if "layer1.0.conv1.weight" in state or state.keys() & {"fc.weight", "head.weight", "classifier.weight"}:
+    stems = ("layer0.0.6.weight", "backbone.conv1.6.weight")
+    prefixes = [key.removesuffix(stem) for key in state for stem in stems if key.endswith(stem)]
+    if any(prefixes):
+        return f"networks whose keys begin with {', '.join(prefixes)} ({first}); save one's alone, without that"
+    of_backbones = {"layer1.0.conv1.weight", "fc.weight", "head.weight", "classifier.weight"}
+    if not prefixes and state.keys() & of_backbones:
         return f"weights of a backbone alone, such as ImageNet's ({first}); these are for main.py --pretrained"
     return (
         f"not the weights of an SSP or baseline network with a ResNet-50 or -101 ({first}); of other networks take "
@@ -177,9 +194,14 @@ def load_network(net: nn.Module, state: Mapping[str, Tensor], path: str | Path) 
 
     with errors_name(path):
         load_strict(net, state)
-        for name, value in state.items():
-            if value.is_floating_point() and not value.isfinite().all():
-                raise ValueError(f"{name} holds nan or infinity; the training has failed, take other weights")
+        _check_finite(state, "the training has failed, take other weights")
+
+
+def _check_finite(state: Mapping[str, Tensor], way_out: str) -> None:
+    """Raise ValueError unless all numbers are finite."""
+    for name, value in state.items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise ValueError(f"{name} holds nan or infinity; {way_out}")
 
 
 def load_pretrained(net: FewShotNetwork, path: str | Path, hint: str = GET_PRETRAINED) -> None:
@@ -191,9 +213,11 @@ def load_pretrained(net: FewShotNetwork, path: str | Path, hint: str = GET_PRETR
     content = read(path)
     with errors_name(path):
         try:
-            adapt_pretrained(net, content)
+            state = adapt_pretrained(net, content)
         except OtherStem as error:
             raise ValueError(f"{error}; {hint}") from error
+        _check_finite(dict(net.backbone.named_parameters()), "take other weights")
+    _say_taken(path, content, state)
 
 
 def find_pretrained(path: str | None, backbone: str) -> Path:

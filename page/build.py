@@ -67,6 +67,7 @@ class Outputs(NamedTuple):
     """What shows the results."""
 
     message: Any
+    notes: Any  # on the supports' masks
     tabs: dict[str, Any]  # for each of VIEWS
     galleries: list[Any]  # as tabs
     zip_button: Any
@@ -147,8 +148,9 @@ def make_brush(side: int) -> gr.Brush:
 
 
 def add_outputs() -> Outputs:
-    """Put the message, a tab for each view, and the zip on the page."""
+    """Put the message, the notes, a tab for each view, and the zip on the page."""
     message = gr.Markdown("Paint a support and drop a query, or choose a toy image.", elem_id="message")
+    notes = gr.Markdown(elem_id="notes")
     tabs, galleries = {}, []
     with gr.Tabs():
         for name in VIEWS:
@@ -159,7 +161,7 @@ def add_outputs() -> Outputs:
                 galleries.append(gallery)
     zip_button = gr.Button("Pack the results into a zip", visible=False, size="sm", elem_id="pack")
     zip_file = gr.File(label="Results", interactive=False, visible=False, elem_id="zip")
-    return Outputs(message, tabs, galleries, zip_button, zip_file)
+    return Outputs(message, notes, tabs, galleries, zip_button, zip_file)
 
 
 def read_layer(content: Any, flatten_on_white: bool = False) -> Image.Image | None:
@@ -222,12 +224,13 @@ def connect_search(backend: Backend, inputs: Inputs, outputs: Outputs) -> None:
             with memory_errors(backend.max_side):
                 found = backend.finder.find(search, lambda number, of, what: progress((number, of), desc=what))
         except UserError as error:
-            return [[], *show_results([], threshold, str(error))]
-        return [found, *show_results(found, threshold, keep_zip=is_same(values[inputs.found], found))]
+            return [[], "", *show_results([], threshold, str(error))]
+        notes = "\n\n".join(note for support in supports for note in support.notes)
+        return [found, notes, *show_results(found, threshold, keep_zip=is_same(values[inputs.found], found))]
 
     marked = {part for support in inputs.supports for part in (support.file, support.mask, support.editor)}
     known = {inputs.found, inputs.queries, inputs.refine, inputs.inside, inputs.threshold, *marked}
-    search = {"fn": find, "inputs": known, "outputs": [inputs.found, *outputs.list_components()],
+    search = {"fn": find, "inputs": known, "outputs": [inputs.found, outputs.notes, *outputs.list_components()],
               "concurrency_limit": 1, "concurrency_id": "network", "show_progress_on": outputs.message,
               **PRIVATE}  # fmt: skip
     changes = [inputs.go.click, inputs.refine.input, inputs.queries.change]

@@ -15,6 +15,7 @@ from PIL import Image
 from prediction.files import open_picture, read_image
 from prediction.masks import read_support
 from prediction.working_size import OBJECT, find_size_problem, shrink_image, shrink_marked
+from util.distributed import hear
 from util.errors import UserError
 
 MAX_SUPPORTS = 5
@@ -38,6 +39,7 @@ class Support(NamedTuple):
     image: Image.Image  # RGB, at most MAX_SHOWN
     mask: np.ndarray  # (H, W) uint8, 1 the object, 0 background, 255 neither
     name: str
+    notes: tuple[str, ...] = ()  # what is said of the mask
 
 
 def check_queries(paths: Sequence[str | Path]) -> list[Path]:
@@ -94,14 +96,17 @@ def read_marked(marked: Marked, number: int, folder: Path) -> Support | None:
             raise UserError(f"There is a mask for {name}, but no image: drop the image too.")
         return None
     image = put_on_white(painting["background"])
+    notes: list[str] = []
     if mask is None:
         labels = read_strokes(painting["layers"], image.size, name)
         if not (labels == OBJECT).any():
             raise UserError(f"Nothing is marked in {name}: paint the object with the brush, or drop a mask.")
     else:
         same = file is not None and read_picture(Path(file), MAX_SHOWN).tobytes() == image.tobytes()
-        image, labels = _read_masked(Path(mask), file if same else None, image, folder)
-    return Support(*shrink_marked(image, labels, MAX_SHOWN), name)
+        with hear() as notes:
+            image, labels = _read_masked(Path(mask), file if same else None, image, folder)
+    named = tuple(note.replace(str(mask), Path(mask).name) for note in notes)
+    return Support(*shrink_marked(image, labels, MAX_SHOWN), name, named)
 
 
 def _read_masked(

@@ -14,7 +14,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 import dataset.images
 from dataset.formats import HEIF_SUFFIXES, INSTALL_HEIF, NAMES, SUFFIXES, list_suffixes
-from dataset.images import DEPTHS, check_pixels, count_bits, to_rgb
+from dataset.images import DEPTHS, check_pixels, count_bits, is_invisible, to_rgb
 from dataset.labels import LOSSY
 from util.distributed import say
 from util.errors import MOST_NAMED, UserError, join_names
@@ -206,6 +206,8 @@ def check_image(path: str | Path) -> Checked:
         remarks = []
         if (bits := count_bits(image)) < DEPTHS[-1] and image.mode.startswith("I"):
             remarks.append(f"{bits} bits in files of 16, stretched to the whole range")
+        if is_invisible(image):
+            remarks.append("transparent everywhere, so that its colours alone are taken")
         if image.format not in PREVIEWED and getattr(image, "is_animated", False):
             remarks.append("several pictures in one file, of which the first is taken")
     return Checked(size, tuple(remarks))

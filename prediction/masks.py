@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dataset.labels import BLURRED, LOSSY
+from dataset.images import is_white_zero
+from dataset.labels import BLURRED, LOSSY, find_scale, read_numbers
 from prediction.files import Turn, find_turn, open_picture, read_with_turn
 from prediction.labellers import name_file
 from prediction.labelme import draw_shapes, read_labelme
@@ -70,11 +71,21 @@ def read_support(
 def read_object(path: str | Path, label: str | None) -> Image.Image:
     """A mask image, upright, of mode L with 1 the object, 0 background, 255 neither."""
     with open_picture(path, "mask") as image:
+        scale = find_scale(image)
         image.load()
         is_blurred, turn = image.format in LOSSY, find_turn(image)
+        if getattr(image, "is_deep", False) and all(low == high for low, high in image.getextrema()):
+            raise UserError(
+                f"{path}: colours of 16 bits, of which the upper 8 are alike everywhere; save it with 8 bits"
+            )
+        is_inverted = image.mode.startswith("I;16") and is_white_zero(image)
         image = image.convert("RGB") if image.mode in OTHER_COLOURS else image.copy()
+    if is_inverted:
+        image = Image.fromarray(65535 - np.array(image))
     if label is not None and is_blurred:
         raise UserError(f"{path}: {BLURRED}")
+    if label is not None and scale != 1:
+        image = Image.fromarray(read_numbers(image, scale))
     found = find_object(image, path, is_blurred) if label is None else find_label(image, path, label)
     mask = Image.fromarray(found)
     return mask if turn is None else mask.transpose(turn)

@@ -3,8 +3,9 @@
 A mask of few values is read as labels: 0 (in colours black) is background, every other value the object, and 255
 beside other labels neither of the two. A mask of shades, which is one that has more than FEW values or one above 127
 beside its brightest, is cut half way between its darkest and its brightest value; but where those in the middle fill
-areas they are labels too, and where there are too many of them the mask is refused. Where parts of a mask are
-transparent, what is opaque is the object. A note says where something else than 0 is taken for background.
+areas they are labels too, and where there are too many of them the mask is refused. Of a trimap the middle is neither.
+Where parts of a mask are transparent, what is opaque is the object. A note says where something else than 0 is taken
+for background.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from util.errors import UserError
 
 FEW = 32  # values that a mask of labels has at most
 HALF = 128  # of 255
+TRIMAPS = ([0, 127, 255], [0, 128, 255])  # for matting: what is in the middle is not known
 ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 BLACK = 0  # as a colour's code
 NAME_IT = "name the object with --label"
@@ -44,8 +46,7 @@ def find_object(image: Image.Image, path: str | Path, is_blurred: bool) -> np.nd
         mask = _find_in_colours(values, path, is_blurred)
     else:
         mask = _find_in_numbers(values, path, are_labels, is_blurred)
-    edge = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
-    if (edge == 1).mean() > 0.5 and (mask == 0).any():
+    if (_take_edge(mask) == 1).mean() > 0.5 and (mask == 0).any():
         say(f"note: {path}: the object covers most of the picture's edge; if that is background, invert the mask")
     return mask
 
@@ -68,7 +69,7 @@ def _find_values(image: Image.Image) -> tuple[np.ndarray, bool]:
         image = image.convert("RGBA")
         alpha = np.array(image.getchannel("A"))
         pixels = np.array(image.convert("RGB"))
-        if alpha.min() < HALF:
+        if alpha.min() < HALF and (alpha.min() < alpha.max() or not alpha.any()):  # else it tells nothing
             opaque = _cut(alpha)
             found = np.unique(colour_codes(pixels[opaque]))
             if not 1 < len(found) <= FEW or BLACK not in found:
@@ -87,18 +88,47 @@ def _find_values(image: Image.Image) -> tuple[np.ndarray, bool]:
 def _unfold_palette(image: Image.Image) -> tuple[Image.Image, bool]:
     """A palette image, and whether its indices are labels; else it has its colours in place of them.
 
-    An index counts, whatever its colour, but not if another one is black, nor if the colours are greys or many.
+    An index counts, whatever its colour, but not if another one is black, nor if the colours are greys, shades or many,
+    nor if 0 lies within another index and the palette has nothing but these, as optimisers write it.
     """
     palette = bytes(image.getpalette("RGB"))
     used = [index for index, pixels in enumerate(image.histogram()) if pixels]
     colours = [tuple(palette[3 * index : 3 * index + 3]) for index in used]
     is_grey = all(len(set(colour)) == 1 for colour in colours)
     is_moved = (0, 0, 0) in colours and used[colours.index((0, 0, 0))] != 0
-    if len(set(colours)) == len(used) and (is_grey or is_moved or len(used) > FEW):
+    is_packed = (0, 0, 0) not in colours and len(palette) == 3 * len(used) and _find_edge(np.array(image)) != 0
+    is_told = is_grey or is_moved or is_packed or len(used) > FEW or _are_soft(image, used, colours)
+    if len(set(colours)) == len(used) and is_told:
         return image.convert("RGBA" if "transparency" in image.info else "RGB"), False
     if isinstance(transparent := image.info.get("transparency", 0), int) and transparent == 0:
         return image, True
     return image.convert("RGBA"), False
+
+
+def _find_edge(numbers: np.ndarray) -> int:
+    """The number of more than half of the edge; 0 if there is none."""
+    counts = np.bincount(_take_edge(numbers))
+    return int(counts.argmax()) if 2 * counts.max() > counts.sum() else 0
+
+
+def _take_edge(values: np.ndarray) -> np.ndarray:
+    """The pixels of the edge, those in corners twice."""
+    return np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]])
+
+
+def _are_soft(image: Image.Image, used: list[int], shown: list[tuple[int, ...]]) -> bool:
+    """Whether a palette's colours, of the indices that occur, are two and the shades of the edge between them."""
+    if len(used) < 3 or () in shown:
+        return False
+    colours = np.array(shown, int)
+    if are_vocs(colour_codes(colours)):
+        return False
+    start = colours[np.abs(colours - colours[0]).max(-1).argmax()]
+    steps = colours - start
+    away = np.abs(steps).max(-1)
+    between = np.array(used)[(away > 0) & (away < away.max())]
+    numbers = np.array(image)
+    return _are_shades(steps, away) and not _fill_areas(numbers, np.isin(numbers, between))
 
 
 def _cut(values: np.ndarray) -> np.ndarray:
@@ -117,6 +147,9 @@ def _find_in_numbers(values: np.ndarray, path: str | Path, are_labels: bool, hav
             return np.zeros(values.shape, np.uint8)
         raise UserError(f"{path}: has the value {low:g} everywhere, so no background; mark the object alone")
     labels = found[(found != 0) & (found != IGNORE)] if high <= IGNORE else found[found != 0]
+    if not are_labels and found.tolist() in TRIMAPS and not _touch(values == low, values == high):
+        say(f"note: {path}: a trimap; {found[1]:g}, which is all around 255, is neither object nor background")
+        return np.where(values == found[1], IGNORE, values > 0).astype(np.uint8)
     share = (values.astype(np.float64) - low) / (float(high) - low)
     between = (share >= 0.25) & (share <= 0.75)
     are_whole = (found == found.round()).all() and not have_shades
@@ -139,6 +172,13 @@ def _find_in_numbers(values: np.ndarray, path: str | Path, are_labels: bool, hav
     return _cut(values).astype(np.uint8)
 
 
+def _touch(some: np.ndarray, others: np.ndarray) -> bool:
+    """Whether pixels (H, W) lie beside others, in a row or column."""
+    rows = (some[1:] & others[:-1]) | (some[:-1] & others[1:])
+    columns = (some[:, 1:] & others[:, :-1]) | (some[:, :-1] & others[:, 1:])
+    return bool(rows.any() or columns.any())
+
+
 def _fill_areas(values: np.ndarray, chosen: np.ndarray) -> bool:
     """Whether most of the chosen pixels are like those to the right and below, as labels are and soft edges are not."""
     inner = values[:-1, :-1]
@@ -154,7 +194,7 @@ def _find_in_colours(pixels: np.ndarray, path: str | Path, is_blurred: bool) -> 
     is_dark = codes == BLACK if are_few else pixels.max(-1) < FEW
     background = np.zeros(3, int)
     if not is_dark.any() or (not are_few and is_dark.mean() < 0.05):
-        edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]]).astype(int)
+        edge = _take_edge(pixels).astype(int)
         shown, counts = np.unique(edge, axis=0, return_counts=True)
         background = shown[counts.argmax()]
         if (np.abs(edge - background).max(-1) < (1 if are_few else FEW)).mean() <= 0.5:

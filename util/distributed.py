@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -130,13 +131,29 @@ def say(*lines: str, file: TextIO | None = None) -> None:
     A run goes on without whoever has stopped to read it, or a terminal. What a program is started for, such as the
     tables of report.py, it prints itself: without a reader it ends.
     """
-    if lines and rank() == 0:
+    if (heard := _heard.get()) is not None:
+        heard.extend(lines)
+    elif lines and rank() == 0:
         try:
             print(*map(printable, lines), sep="\n", file=file, flush=True)
         except OSError as error:
             if error.errno not in (errno.EPIPE, errno.EIO):
                 raise
             mute(file or sys.stdout)
+
+
+_heard: ContextVar[list[str] | None] = ContextVar("heard", default=None)
+
+
+@contextmanager
+def hear() -> Iterator[list[str]]:
+    """The lines that are said in the block, in this thread, in place of their printing."""
+    lines: list[str] = []
+    token = _heard.set(lines)
+    try:
+        yield lines
+    finally:
+        _heard.reset(token)
 
 
 @cache

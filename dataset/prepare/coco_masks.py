@@ -102,27 +102,26 @@ def other_kind(content: Any) -> str:
 
 def _sort_instances(content: Mapping[str, list[Any]], path: Path) -> Instances:
     """The annotations of each image. Raises ValueError naming the entry that is damaged."""
-    ids = sorted({_value(category, number, "category", "id") for number, category in enumerate(content["categories"])})
+    ids = sorted({_number(category, number, "category", "id") for number, category in enumerate(content["categories"])})
     classes = {id_: cls for cls, id_ in enumerate(ids, start=1)}
     if len(classes) != len(Coco.class_names):
         raise ValueError(f"only {len(classes)} categories have an id of their own")
     names: dict[int, str] = {}
     sizes = {}
     for number, image in enumerate(content["images"]):
-        id_, file, height, width = (
-            _value(image, number, "image", key) for key in ("id", "file_name", "height", "width")
-        )
+        id_, height, width = (_number(image, number, "image", key) for key in ("id", "height", "width"))
+        file = _value(image, number, "image", "file_name")
         names[id_] = image_id(str(file))
         if not is_name(names[id_]):
             raise ValueError(f"image {id_}: its file_name leads out of its folder")
-        sizes[names[id_]] = (int(height), int(width))
+        sizes[names[id_]] = (height, width)
     annotations: dict[str, list[dict[str, Any]]] = defaultdict(list)
     orphans, flat = [], []
     for number, annotation in enumerate(content["annotations"]):
-        id_ = _value(annotation, number, "annotation", "id")
-        image, category, segmentation = (
-            _value(annotation, number, "annotation", key) for key in ("image_id", "category_id", "segmentation")
+        id_, image, category = (
+            _number(annotation, number, "annotation", key) for key in ("id", "image_id", "category_id")
         )
+        segmentation = _value(annotation, number, "annotation", "segmentation")
         if category not in classes:
             raise ValueError(f"annotation {id_} is of category {category}, which the file does not list")
         if image not in names:
@@ -151,6 +150,17 @@ def _value(entry: Any, number: int, kind: str, key: str) -> Any:
         which = f"{kind} {entry['id']}" if entry.get("id") is not None else f"{kind} number {number + 1}"
         raise ValueError(f"{which} has no {key}")
     return entry[key]
+
+
+def _number(entry: Any, number: int, kind: str, key: str) -> int:
+    """A field that is a whole number, also as a text such as "12", which sorts otherwise. Raises ValueError."""
+    value = _value(entry, number, kind, key)
+    try:
+        if (found := int(value)) == float(value):
+            return found
+    except (ValueError, TypeError, OverflowError):
+        pass
+    raise ValueError(f"{kind} number {number + 1}: its {key} is {str(value)[:40]!r}, no whole number")
 
 
 def paint(annotations: Iterable[Mapping[str, Any]], size: tuple[int, int], classes: Mapping[int, int]) -> np.ndarray:

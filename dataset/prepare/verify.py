@@ -67,7 +67,8 @@ def _image_sets(benchmark: Benchmark, found: list[Finding]) -> dict[str, ImageSe
             images = benchmark.open_list(image_list)
             sets[image_list] = _existing(images, found) if images.binary else images
         except UserError as error:
-            found.append(Finding("list or folder", str(error)))
+            if (finding := Finding("list or folder", str(error))) not in found:  # lists may lack the same folder
+                found.append(finding)
     return sets
 
 

@@ -199,6 +199,14 @@ def coco_json(content: object = None, **changed: Any) -> Callable[[Inputs], list
     return make
 
 
+def text_ids() -> dict:
+    """COCO's instances whose ids are texts, as some exports have them; test_coco_masks knows the classes."""
+    images = [{"id": "1", "file_name": "COCO_val2014_000000000001.jpg", "height": "20", "width": 20.0}]
+    categories = [{**each, "id": str(each["id"])} for each in CATEGORIES]
+    annotation = {**INSTANCE, "id": "7", "image_id": "1", "category_id": "13"}
+    return {"images": images, "categories": categories, "annotations": [annotation]}
+
+
 def keys(where: str, *names: str) -> dict[str, list[dict[str, int]]]:
     """A JSON of COCO whose entries of one list have some keys."""
     return {"images": [], "annotations": [], where: [dict.fromkeys(names, 1)]}
@@ -213,6 +221,19 @@ def place_json(folder: str, year: int = 2014) -> Callable[[Inputs], list[str]]:
         return ["prepare.py", "coco", "--data-root", str(inputs.folder), "--split", "val", "--workers", "0"]
 
     return make
+
+
+def list_of_class(inputs: Inputs, root: Path) -> None:
+    """As cat_val.txt: the image, and whether it shows the class."""
+    path = copy_voc(inputs, root) / "ImageSets" / "val.txt"
+    path.write_text(
+        "".join(f"{name} {1 if number % 3 else -1:2}\n" for number, name in enumerate(path.read_text().split()))
+    )
+
+
+def no_photographs(inputs: Inputs, root: Path) -> None:
+    """Both lists lack the same folder."""
+    shutil.rmtree(copy_voc(inputs, root) / "JPEGImages")
 
 
 def capital_masks(inputs: Inputs, root: Path) -> None:
@@ -254,6 +275,8 @@ CASES = [
     Case("JPEGImages: x.png", verify_found(lambda inputs, root: spell_images(inputs, root, ".png")), 0, CLEAN),
     Case("SegmentationClassAug: x.PNG", verify_found(capital_masks), 0, CLEAN),
     Case("JPEGImages/JPEGImages", verify_found(nest_images), 0, CLEAN),
+    Case("a list of ImageSets/Main", verify_found(list_of_class), 1, r"val\.txt: a list of one class, .*/Segmentation"),
+    Case("a folder without photographs", verify_found(no_photographs), 1, r"VOC2012: 1 findings$"),
     Case("masks 0 and 255", verify_found(binary_masks), 1, r"VOC2012: 1 findings$"),
     Case("train2014/train2014, images/val2014", verify_found(nest_coco, "coco"), 0, CLEAN),
     Case("COCO 2017", verify_found(year_2017, "coco"), 1, r"train2017 is COCO 2017, COCO-20i is COCO 2014"),
@@ -297,6 +320,8 @@ CASES = [
     Case("COCO: results", coco_json([{"image_id": 1, "category_id": 1, "score": 1}]), 2, r"a list of results"),
     Case("COCO: no segmentation", coco_json(segmentation=None), 2, r"annotation 7 has no segmentation"),
     Case("COCO: no id", coco_json(id=None), 2, r"annotation number 2 has no id"),
+    Case("COCO: an id that is a word", coco_json(id="a7"), 2, r"annotation number 2: its id is 'a7', no whole number"),
+    Case("COCO: ids as texts", coco_json(text_ids()), 0, r"annotations/val2014: 1 masks made"),
     Case("COCO: an orphan", coco_json(image_id=9), 0, r"1 annotations left out, of images .*: annotation 7 of image 9"),
     Case("COCO: an unknown category", coco_json(category_id=12), 2, r"annotation 7 is of category 12, which the file"),
     Case("COCO: a flat polygon", coco_json(segmentation=POLYGON[0]), 2, r"annotation 7: .*one flat list; a polygon is"),

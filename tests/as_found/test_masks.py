@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from PIL import Image, ImageFilter
 
 from dataset.labels import VOC_PALETTE, voc_colour
 from tests.as_found.cases import Case, Inputs, check
+from tests.files import grey_png
 
 Save = Callable[[np.ndarray, Path], object]  # the true disc (H, W) bool, and where to save a mask of it
 
@@ -75,6 +77,39 @@ def palette(colours: str, background: int, object_: int) -> Save:
         picture.save(path)
 
     return save
+
+
+def quantized(true: np.ndarray, path: Path) -> None:
+    """A red disc on white with soft edges, as an optimiser saves it."""
+    picture = Image.new("RGB", true.shape[::-1], "white")
+    edge = Image.fromarray(true.astype(np.uint8) * 255).filter(ImageFilter.GaussianBlur(1))
+    picture.paste("red", mask=edge)
+    picture.quantize(16).save(path, optimize=True)
+
+
+def evenly(true: np.ndarray, path: Path) -> None:
+    picture = Image.fromarray(true.astype(np.uint8) * 255).convert("RGBA")
+    picture.putalpha(100)
+    picture.save(path)
+
+
+def trimap(middle: int) -> Save:
+    def save(true: np.ndarray, path: Path) -> None:
+        inner, outer = (
+            np.array(Image.fromarray(true).convert("L").filter(x(9)))
+            for x in (ImageFilter.MinFilter, ImageFilter.MaxFilter)
+        )
+        Image.fromarray(np.where(inner > 0, 255, np.where(outer > 0, middle, 0)).astype(np.uint8)).save(path)
+
+    return save
+
+
+def white_is_zero(true: np.ndarray, path: Path) -> None:
+    Image.fromarray(np.where(true, 0, 65535).astype(np.uint16)).save(path, "TIFF", tiffinfo={262: 0})
+
+
+def of_bits(bits: int, channels: int, object_: int) -> Save:
+    return lambda true, path: path.write_bytes(grey_png(np.where(true, object_, 0), bits, channels))
 
 
 def gradient(true: np.ndarray, path: Path) -> None:
@@ -152,6 +187,13 @@ SUPPORTS = [
     own("numbers of 40 instances", parts(*range(1, 41)), 0, TRUTH),
     own("numbers of 40 instances in 16 bits", parts(*range(1000, 40001, 1000)), 0, TRUTH),
     own("a cut-out photograph on black", on_black, 2, r"own\.png: too many of its pixels are neither dark nor bright"),
+    own("a quantized palette of soft edges", quantized, 0, r"support .*: (19\.\d|20\.\d)% object"),
+    own("evenly transparent", evenly, 0, TRUTH),
+    own("trimap of 128", trimap(128), 0, r"note: .*own\.png: a trimap; 128, which is all around 255, is"),
+    own("trimap of 127", trimap(127), 0, r"support .*: 14\.\d% object"),
+    own("white is zero in 16 bits", white_is_zero, 0, TRUTH, file="own.tif"),
+    own("4 bits, by label", of_bits(4, 1, 3), 0, TRUTH, "--label", "3"),
+    own("colours of 16 bits, 0 and 1", of_bits(16, 3, 1), 2, r"own\.png: colours of 16 bits, .* save it with 8 bits$"),
     own("VOC's colours, by colour", RGB_DISC, 0, TRUTH, "--label", "#800000"),
     own("VOC's colours, by name", RGB_DISC, 0, TRUTH, "--label", "aeroplane"),
     own("VOC's colours, another name", RGB_DISC, 2, "no pixel has --label cat; it holds #000000, #8", "--label", "cat"),
@@ -160,7 +202,7 @@ SUPPORTS = [
 ]  # fmt: skip
 
 
-def of_toy(change: Callable[[np.ndarray], Image.Image], *words: str) -> Callable[[Inputs], list[str]]:
+def of_toy(change: Callable[[np.ndarray], Image.Image | PngBytes], *words: str) -> Callable[[Inputs], list[str]]:
     """A command on a copy of the toy dataset whose masks are saved anew. words: script and flags."""
 
     def make(inputs: Inputs) -> list[str]:
@@ -199,6 +241,32 @@ def foreign(labels: np.ndarray) -> Image.Image:
     return Image.fromarray(pixels)
 
 
+def optimise(labels: np.ndarray) -> Image.Image:
+    """The labels under colours of nobody's, those that occur in order of their number of pixels."""
+    used, counts = np.unique(labels, return_counts=True)
+    used = used[np.argsort(-counts)]
+    image = Image.fromarray(np.argsort(used)[np.searchsorted(np.sort(used), labels)].astype(np.uint8))
+    image.putpalette(bytes(value for label in used.tolist() for value in (label, 99, 255 - label)))
+    return image
+
+
+def evenly_transparent(labels: np.ndarray) -> Image.Image:
+    return Image.merge("LA", (Image.fromarray(labels), Image.new("L", labels.shape[::-1], 128)))
+
+
+def in_few_bits(labels: np.ndarray) -> PngBytes:
+    return PngBytes(grey_png(np.where(labels == 255, 0, labels % 16), 4))
+
+
+class PngBytes(NamedTuple):
+    """A file that Pillow does not write."""
+
+    content: bytes
+
+    def save(self, path: Path) -> None:
+        path.write_bytes(self.content)
+
+
 TEST, VERIFY, PASCAL = ("test.py", "--device", "cpu"), ("prepare.py", "verify", "--shot", "1"), ("prepare.py", "pascal")
 WHOLE = r"nothing is wrong"
 DATASETS = [
@@ -210,6 +278,10 @@ DATASETS = [
     Case("VOC's colours in RGBA: verify", of_toy(lambda labels: in_rgb(labels, "RGBA"), *VERIFY), 0, WHOLE),
     Case("labels as RGB greys: verify", of_toy(as_greys, *VERIFY), 0, WHOLE),
     Case("labels in 16 bits: verify", of_toy(lambda labels: Image.fromarray(labels.astype("<u2")), *VERIFY), 0, WHOLE),
+    Case("palettes of other orders: verify", of_toy(optimise, *VERIFY), 1, r"note: .*: the palettes differ: \d is #"),
+    Case("evenly transparent: verify", of_toy(evenly_transparent, *VERIFY), 0, WHOLE),
+    Case("4 bits: verify", of_toy(in_few_bits, *VERIFY), 1, r"train +60 +60 +60 +60 +129-129 +0\n"),
+    Case("4 bits: prepare", of_toy(in_few_bits, *PASCAL), 0, r"100 masks hold their labels as colours or the"),
     Case("a colour that is not VOC's: test", of_toy(foreign, *TEST), 2, r"holds the colour #010203, which is none"),
     Case("a colour that is not VOC's: prepare", of_toy(foreign, *PASCAL), 0, r"WARNING: 100 of 100 masks cannot be"),
 ]  # fmt: skip

@@ -288,6 +288,12 @@ CASES = [
         2,
         r"cut\.avif: not an image, or damaged; replace it or leave it out$",
     ),
+    Case(
+        "clear.png: alpha 0 everywhere, as GDI leaves it",
+        made("clear.png", saved(np.dstack([COLOURS, COLOURS[..., :1] * 0]), "PNG")),
+        0,
+        r"note: transparent everywhere, so that its colours alone are taken: clear\.png",
+    ),
     # Several pictures in a file
     *(
         Case(f"{name}: two pictures", picture(name), 0, FIRST % name)

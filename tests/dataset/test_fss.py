@@ -138,6 +138,7 @@ def test_a_photograph_is_told_from_a_mask(name: str, root: Path) -> None:
     images = open_split("fss", root, "test").images.listed("one", ["cup/1"])
     notes = list(find_notes(images, read_pairs(images, 0)))
     assert any("many grey values" in note and note.endswith(": cup/1") for note in notes) != is_mask
+    assert any("1 mask without background, used as in HSNet: cup/1" in note for note in notes) == (grey.min() >= 128)
 
 
 def test_the_two_indices_of_a_folder_do_not_mix(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,7 +55,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of the masks that are opened from now on, in one process."""
     names: list[str] = []
 
-    def reader(path: str, **how: bool) -> tuple[tuple[int, int], dict[int, int]]:
+    def reader(path: str, **how: bool) -> tuple[tuple[int, int], dict[int, int], dict[int, int]]:
         names.append(Path(path).stem)
         return read_histogram(path, **how)
 
@@ -171,7 +171,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     **{f"other bytes {seed}": lambda path, seed=seed: change_bytes(path, seed) for seed in range(3)},
     **{
         f"{name} too short": lambda path, name=name: replace_array(path, name)
-        for name in ("names", "counts", "pixels", "labels", "stamps", "sizes", "two_valued")
+        for name in ("names", "counts", "pixels", "labels", "stamps", "sizes", "two_valued", "colours")
     },
 }
 
@@ -251,7 +251,7 @@ BAD_MASKS: dict[str, tuple[Callable[[Path], object], str]] = {
     **{
         mode: (
             lambda path, mode=mode: Image.new(mode, (4, 4)).save(path),
-            "a mask that is transparent in places; save it as a grey PNG of one label a pixel",
+            "a mask that is transparent everywhere; save it as a grey PNG of one label a pixel",
         )
         for mode in ("RGBA", "LA")
     },

@@ -9,6 +9,7 @@ import pickle
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -110,10 +111,13 @@ def save_as(form: str, content: object, path: Path) -> Path:
 
 
 class Code:
-    """Unpickled it runs a program."""
+    """Unpickled it runs a program, or another function."""
+
+    def __init__(self, function: Callable[..., object] = os.system) -> None:
+        self.function = function
 
     def __reduce__(self) -> tuple:
-        return os.system, ("touch HOSTILE",)
+        return self.function, ("touch HOSTILE",)
 
 
 @pytest.mark.parametrize("content", [{"w": Code()}, {"args": argparse.Namespace(), "w": Code()}])
@@ -122,6 +126,21 @@ def test_nobody_is_told_how_to_run_code(content: object, form: str, tmp_path: Pa
     path = save_as(form, content, tmp_path / "w.pth")
     with pytest.raises(ValueError, match=r"^refused: names posix.*; do not trust the file$"):
         read_tensors(path)
+
+
+@pytest.mark.parametrize("function", [eval, exec, open, __import__, subprocess.getoutput, pickle.loads, torch.hub.load])
+@pytest.mark.parametrize("form", [{}, {"pickle_protocol": 4}, {"_use_new_zipfile_serialization": False}], ids=str)
+def test_code_in_any_form(function: Callable[..., object], form: dict[str, Any], tmp_path: Path) -> None:
+    torch.save({"args": argparse.Namespace(), "w": Code(function)}, tmp_path / "w.pth", **form)
+    with pytest.raises(ValueError, match=r"^refused: names \S+, which .*; do not trust the file$"):
+        read_tensors(tmp_path / "w.pth")
+
+
+def test_a_name_that_is_hidden(tmp_path: Path) -> None:
+    """Between the two texts that an import takes stands a third, which is thrown away."""
+    (tmp_path / "w.pth").write_bytes(b"\x80\x04\x8c\x02os\x8c\x05numpy0\x8c\x06system\x93.")
+    with pytest.raises(ValueError, match=r"^refused: names \S+, which .*; do not trust the file$"):
+        read_tensors(tmp_path / "w.pth")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,6 +41,18 @@ def test_a_mask_that_is_dropped(photos: Path, tmp_path: Path) -> None:
         support = read_marked(Marked(file, photos / "a_mask.png", painting), 1, tmp_path)
         assert np.array_equal(support.mask, make_support().mask)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_said_of_a_mask_is_kept_for_the_page(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mask = tmp_path / "soft.png"
+    with Image.open(photos / "a_mask.png") as image:
+        image.convert("L").resize((40, 40)).resize(image.size, Image.Resampling.BILINEAR).save(mask)
+    with Image.open(photos / "a.png") as image:
+        support = read_marked(Marked(photos / "a.png", mask, painted(image.convert("RGBA"))), 1, tmp_path)
+    assert re.fullmatch(r"note: soft\.png: has \d+ shades .* is the object", "".join(support.notes))
+    assert not capsys.readouterr().out
 
 
 def test_large_images_become_smaller(tmp_path: Path) -> None:

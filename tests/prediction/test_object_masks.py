@@ -10,6 +10,7 @@ from PIL import Image
 
 from dataset.labels import VOC_PALETTE
 from prediction.masks import read_object
+from tests.files import grey_png, write
 from util.errors import UserError
 
 
@@ -53,12 +54,29 @@ THE_OBJECT: dict[str, tuple[Image.Image, list[list[int]]]] = {
     "shades of a colour": (colours([K, "3f0000", "c00000", R]), [[0, 0, 1, 1]]),
     "strokes": (colours([K + "00", K + "ff"]), [[0, 1]]),
     "faint strokes": (colours([K + "00", R + "64"]), [[0, 1]]),
+    "evenly transparent": (colours([K + "40", R + "40"]), [[0, 1]]),
+    "a trimap": (grey([0, 0, 127, 255]), [[0, 0, 255, 1]]),
+    "a trimap of 128": (grey([0, 128, 128, 255]), [[0, 255, 255, 1]]),
+    "no trimap": (grey([0, 0, 128, 255, 0]), [[0, 0, 1, 1, 0]]),
     "nearly opaque": (colours([K + "ff", W + "fe"]), [[0, 1]]),
     "black, white, transparent": (colours([K + "ff", W + "ff", W + "00"]), [[0, 1, 0]]),
     "VOC's palette": (paletted(VOC_PALETTE, [0, 15, 15, 255]), [[0, 1, 1, 255]]),
     "a palette whose 0 is grey": (paletted("787878" + R + G, [0, 1, 2]), [[0, 1, 1]]),
     "black at another index": (paletted(R + K, [0, 1]), [[1, 0]]),
     "a grey palette": (paletted("ffffff" + "101010", [0, 1]), [[1, 0]]),
+    "a packed palette whose 0 is within": (
+        paletted(R + W, [1, 1, 1], [1, 0, 1], [1, 1, 1]),
+        [[0, 0, 0], [0, 1, 0], [0, 0, 0]],
+    ),
+    "0 within, of a longer palette": (
+        paletted(R + W + G, [1, 1, 1], [1, 0, 1], [1, 1, 1]),
+        [[1, 1, 1], [1, 0, 1], [1, 1, 1]],
+    ),
+    "a palette of soft edges": (
+        paletted(W + "ff4040" + "ffc0c0" + R, [0, 0, 0, 0], [0, 2, 1, 3]),
+        [[0] * 4, [0, 0, 1, 1]],
+    ),
+    "a palette of VOC's reds": (paletted(VOC_PALETTE, [0, 8, 1, 9]), [[0, 1, 1, 1]]),
     "a transparent palette": (paletted(K + K, [0, 1], transparency=0), [[0, 1]]),
     "a palette's transparent 1": (paletted(R + K, [0, 1], transparency=1), [[1, 0]]),
 }
@@ -78,7 +96,7 @@ def test_the_object(image: Image.Image, mask: list[list[int]], tmp_path: Path) -
     [
         (grey([7, 7]), "has the value 7 everywhere, so no background; mark the object alone"),
         (grey([1, 2, 3]), "holds 1, 2, 3 and no 0, which would be background; name the object with --label NUMBER"),
-        (grey([0, 127, 255, 255]), "holds more of 255, which beside other labels is neither object nor background"),
+        (grey([0, 255, 127, 255]), "holds more of 255, which beside other labels is neither object nor background"),
         (colours([R, G, B]), "holds no black, and its edge has several colours, .*; name the object with --label '#rr"),
         (grey(list(range(60, 160))), "too many of its pixels are neither dark nor bright: labels, or a photograph"),
         (grey([0, float("nan")], dtype=np.float32), "holds values that are no numbers"),
@@ -114,6 +132,23 @@ def test_a_label_is_a_number_a_colour_or_a_name_of_voc(
     image: Image.Image, label: str, mask: list[list[int]], tmp_path: Path
 ) -> None:
     assert read(image, tmp_path, label, "a.tif" if image.mode == "F" else "a.png") == mask
+
+
+def test_a_label_of_few_bits_is_that_of_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.png", grey_png(np.array([[0, 3, 15]]), 4))
+    assert np.array(read_object(path, "3")).tolist() == [[0, 1, 0]]
+
+
+def test_colours_of_16_bits_that_fill_8_are_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.png", grey_png(np.array([[0, 15]]), 16, channels=3))
+    for label in (None, "15"):
+        with pytest.raises(UserError, match=r"a\.png: colours of 16 bits, .* alike everywhere; save it with 8 bits"):
+            read_object(path, label)
+
+
+def test_white_is_zero_in_16_bits(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[65535, 0]], np.uint16)).save(tmp_path / "a.tif", tiffinfo={262: 0})
+    assert np.array(read_object(tmp_path / "a.tif", None)).tolist() == [[0, 1]]
 
 
 @pytest.mark.parametrize("above", [False, True])

@@ -214,6 +214,17 @@ def content_without(name: str) -> dict[str, Any]:
     return {key: value for key, value in content().items() if key != name}
 
 
+def test_ids_that_are_texts_are_sorted_as_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "instances_val2014.json"
+    categories = [{"id": str(id_)} for id_ in sorted(COCO_CATEGORY_IDS)]
+    images = [{"id": "1", "file_name": "a.jpg", "height": 4, "width": 6}]
+    objects = [{"id": "3", "image_id": 1, "category_id": "90", "segmentation": box(0, 0, 2, 2)}]
+    path.write_text(json.dumps({"images": images, "categories": categories, "annotations": objects}))
+    instances = read_instances(path)
+    assert instances.classes == {id_: cls for cls, id_ in enumerate(sorted(COCO_CATEGORY_IDS), 1)}
+    assert [each["category_id"] for each in instances.annotations["a"]] == [90]
+
+
 def test_annotations_that_are_left_out_are_counted(tmp_path: Path) -> None:
     whole = content()
     whole["annotations"] += [
@@ -260,8 +271,13 @@ WRONG: dict[str, tuple[Any, str]] = {
     "boxes": (content(annotations=[{"id": 1, "image_id": 70, "category_id": 1, "bbox": [0, 0, 1, 1]}]), "boxes alone"),
     "twenty categories": (content(categories=[{"id": id_} for id_ in range(1, 91)]), "90 categories, COCO has 80"),
     "unknown images alone": (
-        content(images=[{"id": "70", "file_name": "a.jpg", "height": 4, "width": 6}]),
+        content(images=[{"id": 71, "file_name": "a.jpg", "height": 4, "width": 6}]),
         "no annotation is of an image that the file lists, the first is annotation 1 of image 70",
+    ),
+    "an id that is a text": (changed("annotations", 0, id="text"), "annotation number 1: its id is 'text', no whole"),
+    "a height that is none": (
+        changed("images", 0, height=float("nan")),
+        "image number 1: its height is 'nan', no whole",
     ),
     "an unknown category": (changed("annotations", 1, category_id=12), "annotation 2 is of category 12"),
     "no segmentation": (without("annotations", "segmentation"), "damaged .*: annotation 1 has no segmentation"),
@@ -319,7 +335,6 @@ def test_masks_of_a_small_file_by_hand(tmp_path: Path) -> None:
         ("annotations", {"segmentation": {"size": [4, 6], "counts": [1, 2]}}),
         ("annotations", {"segmentation": {"size": [6, 4], "counts": [24]}}),
         ("annotations", {"segmentation": "text"}),
-        ("annotations", {"id": "text", "segmentation": box(0, 0, 1, 3)}),  # as large as the other one
         ("images", {"height": -4}),
         ("images", {"height": 0}),
         ("images", {"height": 10**9, "width": 10**9}),

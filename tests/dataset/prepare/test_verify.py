@@ -165,13 +165,13 @@ PASCAL: dict[str, tuple[Damage, list[str]]] = {
     ),
     "no images": (
         lambda root: shutil.rmtree(root / "JPEGImages"),
-        [r"list or folder: .*: no folder JPEGImages; .*; it holds ImageSets/, "] * 2,
+        [r"list or folder: .*: no folder JPEGImages; .*; it holds ImageSets/, "],
     ),
     "no masks": (
         lambda root: shutil.rmtree(root / "SegmentationClassAug"),
-        [r"list or folder: .*: no folder SegmentationClassAug \(or SegmentationClass\) with the masks; it holds "] * 2,
+        [r"list or folder: .*: no folder SegmentationClassAug \(or SegmentationClass\) with the masks; it holds "],
     ),
-    "no lists": (lambda root: shutil.rmtree(root / "ImageSets"), [r"list or folder: .*/val\.txt: no such list, "] * 2),
+    "no lists": (lambda root: shutil.rmtree(root / "ImageSets"), [r"list or folder: .*/val\.txt: no such list, "]),
     "no image of a class": (
         lambda root: remove_class(root / "SegmentationClassAug", 7),
         [
@@ -181,7 +181,7 @@ PASCAL: dict[str, tuple[Damage, list[str]]] = {
     ),
     "class names too few": (
         lambda root: rewrite(root / "ImageSets" / "classes.txt", ["one", "two"]),
-        [r"list or folder: .*/classes\.txt: 2 lines, expected the names of 20 classes"] * 2,
+        [r"list or folder: .*/classes\.txt: 2 lines, expected the names of 20 classes"],
     ),
     "other counts": (
         lambda root: (root / "expected.json").write_text('{"val": 41}'),
@@ -400,8 +400,9 @@ def test_lists_of_classes_from_an_hsnet_checkout(
 
 @pytest.mark.parametrize("dataset", ["pascal", "coco", "fss"])
 def test_an_empty_folder(tmp_path: Path, dataset: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """No table, the findings alone."""
+    """No table, the findings alone, each once: the lists lack the same folder."""
     assert verify(tmp_path, dataset) == 1
     printed = capsys.readouterr().out.splitlines()
     assert all(line.startswith("list or folder: ") for line in printed[:-1])
-    assert printed[-1] == f"{tmp_path}: {3 if dataset == 'fss' else 2} findings"
+    assert len({*printed}) == len(printed) > 1
+    assert printed[-1] == f"{tmp_path}: {len(printed) - 1} findings"
