@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dataset.episodes import Episode, Plans, images_of
+from dataset.episodes import Episode, Plans, digest_episodes, images_of
 from dataset.images import ImageSet
 from dataset.loader import batches, to_device
 from dataset.samples import EvaluationEpisodes
@@ -51,9 +51,11 @@ def evaluate(
         options: what to compute with. The planned engine passes each image through the backbone once, or twice if the
             features of the query images exceed the cache; the plain one passes all images of each episode.
     Returns:
-        "seeds" (for each its number, metrics and the "episode_iou" of each target, IoUs in percent), the means
-        "miou" and "fb_iou" over the seeds, "miou_std" (population), "seconds", "images" (distinct), "trunk_passes" and
-        "peak_memory_gb" (of the process, on CUDA of the device).
+        "seeds" (for each its number, metrics and the "episode_iou" of each target, IoUs in percent; what
+        engine/evaluation/compare.py reads: the "episode_counts" of all, four pixel counts each, "episode_class",
+        "episode_query" as a number among "queries", and "episode_digest"), the means "miou" and "fb_iou" over the
+        seeds, "miou_std" (population), "seconds", "images" (distinct), "trunk_passes", "peak_memory_gb" (of the
+        process, on CUDA of the device) and the "queries" (distinct).
     """
     started = time.perf_counter()
     everything = [episode for plan in plans.values() for episode in plan]
@@ -67,11 +69,16 @@ def evaluate(
         passes = sum(1 + len(episode.supports) for episode in everything)
     mean_over = classes if protocol.over_all_classes else None
     by_seed = counts.split([len(plan) for plan in plans.values()])
+    number_of = {query: number for number, query in enumerate(dict.fromkeys(each.query for each in everything))}
     results = [
         {
             "seed": seed,
             **metrics(sum_by_class(zip((episode.cls for episode in plan), part, strict=True)), mean_over),
             "episode_iou": [round(foreground_iou(pixels), 2) for pixels in part],
+            "episode_counts": part.flatten().tolist(),
+            "episode_class": [episode.cls for episode in plan],
+            "episode_query": [number_of[episode.query] for episode in plan],
+            "episode_digest": digest_episodes(plan),
         }
         for (seed, plan), part in zip(plans.items(), by_seed, strict=True)
     ]
@@ -84,6 +91,7 @@ def evaluate(
         "images": len(images_of(everything)),
         "trunk_passes": passes,
         "peak_memory_gb": peak_memory_gb(net.device),
+        "queries": list(number_of),
     }
 
 
