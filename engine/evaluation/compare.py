@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from engine.evaluation.result import EvaluationResult
-from util.errors import UserError
+from util.errors import UserError, one_line
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
@@ -178,18 +178,28 @@ def compare_results(a: EvaluationResult, b: EvaluationResult) -> Comparison:
 
 def check_paired(a: EvaluationResult, b: EvaluationResult) -> None:
     """Raise UserError naming what differs unless two results are of the same episodes."""
-    pairs = [(name, getattr(a.setting, name), getattr(b.setting, name)) for name in ("dataset", "fold", "shot")]
-    pairs.insert(1, ("class order", a.setting.class_order, b.setting.class_order))
-    pairs.insert(0, ("protocol", a.protocol.name, b.protocol.name))
-    pairs.append(("seeds", *(", ".join(map(str, each.seeds)) for each in (a, b))))
-    pairs.append(("number of episodes", a.episodes, b.episodes))
-    drawn = [[seed["episode_digest"] for seed in each.measured["seeds"]] for each in (a, b)]
-    for seed, *digests in zip(a.seeds, *drawn):
-        pairs.append((f"list of episodes of seed {seed}", *(digest[:8] for digest in digests)))
-    for what, of_a, of_b in pairs:
+    for (what, of_a), (_, of_b) in zip(_drawn_from(a), _drawn_from(b), strict=False):
         if of_a != of_b:
             way = "compare results on the same episodes; test.py --episodes-from runs those that --save-episodes wrote"
             raise UserError(f"{a.file} and {b.file}: differ in {what} ({of_a}, {of_b}); {way}")
+
+
+def _drawn_from(result: EvaluationResult) -> list[tuple[str, Any]]:
+    """What the episodes of a result depend on, and then a digest of each seed's."""
+    setting = result.setting
+    return [
+        ("protocol", result.protocol.name),
+        ("dataset", setting.dataset),
+        ("class order", setting.class_order),
+        ("fold", setting.fold),
+        ("shot", setting.shot),
+        ("seeds", ", ".join(map(str, result.seeds))),
+        ("number of episodes", result.episodes),
+        *(
+            (f"the episodes of seed {seed['seed']}", one_line(seed["episode_digest"])[:8])
+            for seed in result.measured["seeds"]
+        ),
+    ]
 
 
 def _counted(result: EvaluationResult) -> Counted:
