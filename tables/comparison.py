@@ -10,7 +10,6 @@ from typing import Any
 
 from engine.evaluation.compare import ClassDifference, Comparison
 from engine.evaluation.result import EvaluationResult
-from engine.setting import spans
 from tables.text import COMPARISON_CSV_FIELDS, COMPARISON_LEGEND, literal, markdown_table, plain
 from util.errors import one_line
 
@@ -28,7 +27,7 @@ def _markdown(found: Comparison) -> str:
     lines = [
         f"## {literal(one_line(b.file))} against {literal(one_line(a.file))}",
         "",
-        f"{a.setting.shot}-shot, {a.setting.describe()}, {a.protocol.title}, seeds {spans([*a.seeds])}",
+        f"{a.setting.shot}-shot, {a.setting.describe()}, {a.protocol.title}, seeds {', '.join(map(str, a.seeds))}",
         "",
         f"- A: {literal(_network(a))}",
         f"- B: {literal(_network(b))}",

@@ -71,7 +71,7 @@ class Comparison(NamedTuple):
     classes: dict[int, ClassDifference]
     better: int  # episodes whose target has a larger IoU in the second
     worse: int
-    largest: list[EpisodeDifference]  # those with the largest difference, at most LARGEST
+    largest: list[EpisodeDifference]  # the LARGEST differences, of different episodes
 
     @property
     def equal(self) -> int:
@@ -158,7 +158,12 @@ def compare_results(a: EvaluationResult, b: EvaluationResult) -> Comparison:
     iou_a, iou_b = _ious(first.counts), _ious(second.counts)
     gain = iou_b - iou_a
     starts = {seed: number for number, seed in reversed(list(enumerate(seeds)))}
-    ranked = np.argsort(-np.abs(gain), kind="stable")[:LARGEST]
+    largest: dict[tuple[Any, ...], EpisodeDifference] = {}
+    for row in np.argsort(-np.abs(gain), kind="stable").tolist():
+        if len(largest) == LARGEST or not gain[row]:
+            break
+        what = classes[row], queries[row], float(iou_a[row]), float(iou_b[row])  # the same for one that is drawn again
+        largest.setdefault(what, EpisodeDifference(seeds[row], row - starts[seeds[row]], *what))
     return Comparison(
         a,
         b,
@@ -166,13 +171,7 @@ def compare_results(a: EvaluationResult, b: EvaluationResult) -> Comparison:
         classes={int(cls): differ(np.flatnonzero(of_class == cls)) for cls in np.unique(of_class)},
         better=int((gain > 0).sum()),
         worse=int((gain < 0).sum()),
-        largest=[
-            EpisodeDifference(
-                seeds[row], row - starts[seeds[row]], classes[row], queries[row], float(iou_a[row]), float(iou_b[row])
-            )
-            for row in ranked.tolist()
-            if gain[row]
-        ],
+        largest=list(largest.values()),
     )
 
 
