@@ -4,18 +4,23 @@
     python report.py --all                                and every row of the paper
     python report.py outdir old/resnet50_1shot_61.40.json --csv report.csv --picture report.png
     python report.py --commands --dataset coco --backbone resnet50 > missing.sh
+    python report.py --compare first.json second.json     their difference, episode by episode
 
 The program reads the JSON files of main.py and test.py. Results of one setting that were trained or tested with other
 flags, or by other code of the method, have a row each; of equal ones the newest counts. A result that may not compare
 with the paper's (fewer episodes or seeds, --amp, test classes that were trained on) gets a mark and a note. Tables of
 their own have networks with another backbone or head than the paper's, or whose backbone was not trained, and results
 on other data than the benchmark's, such as a toy dataset; --commands prints nothing for them.
+
+--compare sets each result but the first beside the first, on the same episodes: the difference of mIoU with a 95 %
+interval, that of each class, and the episodes that differ most.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import util.launch
@@ -26,10 +31,20 @@ from engine.setting import AUTHORS, OWN, WEIGHTS_FROM
 from tables.commands import Folders, missing_commands
 from tables.picture import PICTURE_MARK, draw_tables, figure_class
 from tables.tables import Table, make_tables
-from tables.text import CSV_MARK, MARKDOWN_MARK, to_csv, to_markdown
+from tables.text import (
+    COMPARISON_CSV_MARK,
+    COMPARISON_JSON_MARK,
+    COMPARISON_MARK,
+    CSV_MARK,
+    MARKDOWN_MARK,
+    to_csv,
+    to_markdown,
+)
 from util.distributed import say
 from util.errors import UserError
 from util.files import OutputFile, atomic_write, check_outputs
+
+FILTERS = ("dataset", "shot", "method", "backbone", "weights", "torchrun")  # flags that limit or shape the tables
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -42,6 +57,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--backbone", type=backbone_name, metavar="BACKBONE", help=f"only this backbone: {BACKBONE_CHOICES}")
     add("--weights", choices=WEIGHTS_FROM, help="only trainings of your own, or only the authors' weights")
     add("--all", action="store_true", help="list also rows of the paper of which nothing is measured")
+    compare = "compare the first result with each of the others, on the same episodes"
+    add("--compare", action="store_true", help=compare)
+    add("--json", metavar="FILE", help="write what --compare found as JSON")
     add("--markdown", metavar="FILE", help="write what is printed to a file")
     add("--csv", metavar="FILE", help="write a line for each cell")
     add("--picture", metavar="FILE.png", help="draw the tables (needs matplotlib)")
@@ -57,11 +75,18 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         raise UserError("--torchrun belongs to --commands; leave it out")
     if args.commands and args.weights == AUTHORS:
         raise UserError("--commands prints trainings; ./reproduce.sh fetches and tests the authors' weights")
+    if args.json and not args.compare:
+        raise UserError("--json belongs to --compare; leave it out")
+    if args.compare:
+        others = [f"--{name}" for name in ("all", "commands", "picture", *FILTERS) if getattr(args, name)]
+        if others:
+            raise UserError(f"{others[0]} does not belong to --compare; leave it out")
     if args.picture:
         figure_class()
     outputs = {
-        "--markdown": OutputFile(args.markdown, MARKDOWN_MARK),
-        "--csv": OutputFile(args.csv, CSV_MARK),
+        "--markdown": OutputFile(args.markdown, COMPARISON_MARK if args.compare else MARKDOWN_MARK),
+        "--csv": OutputFile(args.csv, COMPARISON_CSV_MARK if args.compare else CSV_MARK),
+        "--json": OutputFile(args.json, COMPARISON_JSON_MARK),
         "--picture": OutputFile(args.picture, PICTURE_MARK),
     }
     check_outputs(outputs, args.paths)
@@ -71,6 +96,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> list[Table]:
     """Report as the flags say; returns the tables."""
     args = parse(argv)
+    if args.compare:
+        compare(args)
+        return []
     results = []
     if args.paths or Path(args.out).exists():
         results = find_results(args.paths or [args.out])
@@ -84,13 +112,33 @@ def main(argv: list[str] | None = None) -> list[Table]:
     folders = Folders(args.data_root, args.out, args.splits)
     text = to_markdown(tables, args.all)
     print(missing_commands(tables, folders, args.torchrun) if args.commands else text, end="")
-    for file, content in ((args.markdown, text), (args.csv, to_csv(tables))):
-        if file:
-            with atomic_write(file) as written:
-                written.write(content.encode())
+    write_texts({args.markdown: text, args.csv: to_csv(tables)})
     if args.picture:
         draw_tables(tables, args.picture)
     return tables
+
+
+def compare(args: argparse.Namespace) -> None:
+    """Compare the first result with each of the others, print it and write it as the flags say."""
+    from engine.evaluation.compare import compare_results  # here, so that --help and the tables need not wait for torch
+    from tables import comparison
+
+    results = find_results(args.paths)
+    if len(results) < 2:
+        raise UserError("--compare takes two results or more: report.py --compare A.json B.json")
+    found = [compare_results(results[0], other) for other in results[1:]]
+    text = comparison.to_markdown(found)
+    print(text, end="")
+    written = {args.markdown: text, args.csv: comparison.to_csv(found), args.json: comparison.to_json(found)}
+    write_texts(written)
+
+
+def write_texts(texts: Mapping[str | None, str]) -> None:
+    """Write each text to the file that a flag named; None: the flag was not given."""
+    for file, text in texts.items():
+        if file:
+            with atomic_write(file) as written:
+                written.write(text.encode())
 
 
 if __name__ == "__main__":

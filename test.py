@@ -18,6 +18,7 @@ refines only with --refine.
 from __future__ import annotations
 
 import sys
+from argparse import ArgumentTypeError
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -87,7 +88,10 @@ def parse(argv: list[str] | None) -> Any:
     add("--json", metavar="FILE", help="write the result here")
     add("--results", metavar="DIR", help="keep results in this folder; one that is there is not computed again")
     add("--visualize", metavar="DIR", help="draw the best, the worst and random episodes on a page")
-    add("--visualize-episodes", type=whole(3, 999), default=60, metavar="N", help="drawn episodes (default 60)")
+    which = (
+        "drawn episodes: how many (default %(default)s), or which: SEED:NUMBER,... as report.py --compare names them"
+    )
+    add("--visualize-episodes", type=drawn_episodes, default=60, metavar="N", help=which)
     add("--amp", action="store_true", help="run the backbone in bfloat16, meant for CUDA; results differ slightly")
     add_settings(parser, "the checkpoint's, else ")
     add_tag(parser, "the checkpoint's, else ")
@@ -98,6 +102,16 @@ def parse(argv: list[str] | None) -> Any:
         raise UserError("--amp belongs to --engine planned, the plain one is the reference")
     check_engine(flags.engine)
     return flags
+
+
+def drawn_episodes(text: str) -> int | list[tuple[int, int]]:
+    """An argparse type: how many episodes are drawn, or the seed and number of each, 0:17,3:250."""
+    if ":" not in text:
+        return whole(3, 999)(text)
+    named = [tuple(map(whole(0, 2**32 - 1), pair.split(":"))) for pair in text.split(",")]
+    if len(named) > 999 or any(len(pair) != 2 for pair in named):
+        raise ArgumentTypeError(f"{text!r:.40} is not a number, or SEED:NUMBER of at most 999 episodes, as 0:17,3:250")
+    return list(dict.fromkeys(named))
 
 
 def open_evaluation(flags: Any) -> Evaluation:
@@ -185,7 +199,7 @@ def test(flags: Any, evaluation: Evaluation) -> dict[str, Any]:
     # Here, so that --help and wrong flags need not wait for torch.
     from engine.evaluation.estimate import describe_duration
     from engine.evaluation.evaluate import evaluate, result_table, summary
-    from engine.evaluation.gallery import choose, headline, write_gallery
+    from engine.evaluation.gallery import choose, find_episodes, headline, show_named, write_gallery
 
     path, checkpoint, setting, protocol, wanted = evaluation
     options = EvaluationOptions(flags.workers, flags.engine, flags.cache_gb, flags.amp)
@@ -199,6 +213,9 @@ def test(flags: Any, evaluation: Evaluation) -> dict[str, Any]:
         setting, protocol, wanted, flags.data_root, hsnet_lists=flags.splits, workers=flags.workers
     )
     images, plans, classes, data, _ = tested
+    drawn = flags.visualize_episodes
+    if isinstance(drawn, list):
+        find_episodes(plans, drawn)  # told now if one is not there, not after the evaluation
     lines = describe_evaluation(setting, protocol, tested, checkpoint.info, path=path, source=flags.episodes_from)
     distributed.say(*lines, *describe_missing_classes(tested, protocol))
     net = build_network(setting.method, setting.backbone, setting.refine)
@@ -226,7 +243,7 @@ def test(flags: Any, evaluation: Evaluation) -> dict[str, Any]:
     distributed.say(*result_table(measured, images.class_names, classes).splitlines())
     distributed.say(f"{summary(measured)}: {path}")
     if flags.visualize and distributed.rank() == 0:
-        shown = choose(plans, measured, flags.visualize_episodes)
+        shown = (show_named if isinstance(drawn, list) else choose)(plans, measured, drawn)
         what = ", ".join(filter(None, (path.name, label_of(data))))
         title = f"{what}: {headline(setting, protocol, plans, measured)}"
         page = write_gallery(Path(flags.visualize), title, net, images, shown=shown, protocol=protocol)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import random
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -27,6 +29,11 @@ Plans = Mapping[int, Sequence[Episode]]  # the episodes of each seed
 def images_of(episodes: Iterable[Episode]) -> list[str]:
     """Their different images, queries and supports, in the order in which they first come."""
     return list(dict.fromkeys(image for episode in episodes for image in (episode.query, *episode.supports)))
+
+
+def digest_episodes(episodes: Iterable[Episode]) -> str:
+    """The sha256 of a list of episodes, by which two evaluations on the same ones are known."""
+    return hashlib.sha256(json.dumps([list(episode) for episode in episodes]).encode()).hexdigest()
 
 
 class Pool(NamedTuple):

@@ -22,6 +22,14 @@ CSV_FIELDS = (
     "checkpoint,file,note,weights,data,variation"
 ).split(",")
 MARKDOWN_MARK, CSV_MARK = LEGEND[:40], ",".join(CSV_FIELDS[:6])  # with which the two begin
+# The same of a comparison of results (tables/comparison.py).
+COMPARISON_LEGEND = (
+    "Differences in points: B less A, on the same episodes. The 95 % interval is a bootstrap over the query images; "
+    "where it holds 0, the difference may be chance (docs/protocols.md). A class of few query images has a rough one."
+)
+COMPARISON_CSV_FIELDS = "a,b,class,miou_a,miou_b,difference,low,high,queries,episodes,better,worse,equal".split(",")
+COMPARISON_MARK, COMPARISON_CSV_MARK = COMPARISON_LEGEND[:40], ",".join(COMPARISON_CSV_FIELDS[:6])
+COMPARISON_JSON_MARK = '[\n  {\n    "a": {'
 
 
 def signed(value: float) -> str:
@@ -51,16 +59,21 @@ def _markdown(table: Table) -> str:
     lines = [["Method", "Setting", "Backbone", "Refine", "Weights", *folds, "Mean" if folds else "mIoU"]]
     marks = table.marks
     for row in table.rows:
-        words = [_literal(word) for word in labels(row.experiment.setting)]
-        weights = _literal(", ".join(filter(None, (row.experiment.weights, row.variation))))
+        words = [literal(word) for word in labels(row.experiment.setting)]
+        weights = literal(", ".join(filter(None, (row.experiment.weights, row.variation))))
         lines.append([*words, weights, *(cell_text(cell, marks) for cell in row.cells)])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    lines.insert(1, [":" + "-" * (width - 1) for width in widths])
-    shown = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines]
-    return "\n".join([f"## {_literal(table.title)}", "", *shown, "", *(f"- {_literal(line)}" for line in table.lines)])
+    shown = markdown_table(lines)
+    return "\n".join([f"## {literal(table.title)}", "", *shown, "", *(f"- {literal(line)}" for line in table.lines)])
 
 
-def _literal(text: str) -> str:
+def markdown_table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table, its columns aligned; the first row is the header."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    first, *others = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows]
+    return [first, "| " + " | ".join(":" + "-" * (width - 1) for width in widths) + " |", *others]
+
+
+def literal(text: str) -> str:
     """A text that may hold somebody else's: no HTML, and nothing that ends a cell."""
     return text.replace("<", "\\<").replace("|", "\\|")
 
@@ -95,11 +108,11 @@ def to_csv(tables: Sequence[Table]) -> str:
                 "seeds": cell.seeds, "episodes": cell.episodes, "checkpoint": cell.checkpoint, "file": cell.file,
                 "note": "; ".join(notes),
             }  # fmt: skip
-            writer.writerow({name: _plain(value) for name, value in fields.items()})
+            writer.writerow({name: plain(value) for name, value in fields.items()})
     return text.getvalue()
 
 
-def _plain(field: Any) -> Any:
+def plain(field: Any) -> Any:
     """A field that no spreadsheet takes for a formula: somebody else's text may begin like one."""
     return f"'{field}" if isinstance(field, str) and field[:1] in tuple("=+-@\t\r") else field
 

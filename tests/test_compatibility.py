@@ -75,11 +75,13 @@ def test_a_checkpoint_is_tested(toy: Path, tmp_path: Path) -> None:
         "code",
         "settings",
         "tag",
+        "queries",
     ]
     assert list(now) == [*before, *new]  # the fields, in their order, and new ones
     assert (now["data"], now["training_data"]) == (None, None)  # neither file says it
     assert now["trained_with"] == before["trained_with"]
-    assert list(now["seeds"][0]) == list(before["seeds"][0])
+    new = ["episode_counts", "episode_class", "episode_query", "episode_digest"]
+    assert list(now["seeds"][0]) == [*before["seeds"][0], *new]
 
 
 def test_episodes_and_results_are_read() -> None:

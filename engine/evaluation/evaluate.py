@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dataset.episodes import Episode, Plans, images_of
+from dataset.episodes import Episode, Plans, digest_episodes, images_of
 from dataset.images import ImageSet
 from dataset.loader import batches, to_device
 from dataset.samples import EvaluationEpisodes
@@ -51,9 +51,11 @@ def evaluate(
         options: what to compute with. The planned engine passes each image through the backbone once, or twice if the
             features of the query images exceed the cache; the plain one passes all images of each episode.
     Returns:
-        "seeds" (for each its number, metrics and the "episode_iou" of each target, IoUs in percent), the means
-        "miou" and "fb_iou" over the seeds, "miou_std" (population), "seconds", "images" (distinct), "trunk_passes" and
-        "peak_memory_gb" (of the process, on CUDA of the device).
+        "seeds" (for each its number, metrics and the "episode_iou" of each target, IoUs in percent; what
+        engine/evaluation/compare.py reads: the "episode_counts" of all, four pixel counts each, "episode_class",
+        "episode_query" as a number among "queries", and "episode_digest"), the means "miou" and "fb_iou" over the
+        seeds, "miou_std" (population), "seconds", "images" (distinct), "trunk_passes", "peak_memory_gb" (of the
+        process, on CUDA of the device) and the "queries" (distinct).
     """
     started = time.perf_counter()
     everything = [episode for plan in plans.values() for episode in plan]
@@ -77,11 +79,17 @@ def evaluate(
 def summarise(counts: Tensor, plans: Plans, mean_over: Collection[int] | None) -> dict[str, Any]:
     """The metrics of each seed and their means from the counts (E, 4) of all episodes; mean_over: as of metrics."""
     by_seed = counts.split([len(plan) for plan in plans.values()])
+    queries = dict.fromkeys(episode.query for plan in plans.values() for episode in plan)
+    number_of = {query: number for number, query in enumerate(queries)}
     results = [
         {
             "seed": seed,
             **metrics(sum_by_class(zip((episode.cls for episode in plan), part, strict=True)), mean_over),
             "episode_iou": [round(foreground_iou(pixels), 2) for pixels in part],
+            "episode_counts": part.flatten().tolist(),
+            "episode_class": [episode.cls for episode in plan],
+            "episode_query": [number_of[episode.query] for episode in plan],
+            "episode_digest": digest_episodes(plan),
         }
         for (seed, plan), part in zip(plans.items(), by_seed, strict=True)
     ]
@@ -90,6 +98,7 @@ def summarise(counts: Tensor, plans: Plans, mean_over: Collection[int] | None) -
         "miou": float(np.mean([result["miou"] for result in results])),
         "miou_std": float(np.std([result["miou"] for result in results])),
         "fb_iou": float(np.mean([result["fb_iou"] for result in results])),
+        "queries": list(number_of),
     }
 
 

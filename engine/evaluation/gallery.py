@@ -22,10 +22,12 @@ from engine.evaluation.panel import draw_panel, draw_panel_legend
 from engine.evaluation.protocol import PAPER, Protocol
 from engine.setting import Setting
 from model import FewShotNetwork
+from util.errors import UserError
 from util.files import atomic_write, check_writable, remove_leftovers
 from util.progress import progress
 
 KINDS = ("best", "worst", "random")
+NAMED = "named"  # the kind of episodes that were asked for by number
 PANELS = "episodes"  # the folder of pictures beside the page
 PAGE = Path(__file__).with_name("gallery.html")
 INDEX, PAGE_MARK = "index.html", "var(--panel)"  # the page, and what stands in its first lines
@@ -76,6 +78,22 @@ def choose(plans: Plans, result: Mapping[str, Any], count: int) -> list[Shown]:
         "random": random.Random(0).sample(free, count - len(kinds)),
     }
     return [Shown(kind, *different[episode], episode) for kind in KINDS for episode in chosen[kind]]
+
+
+def find_episodes(plans: Plans, numbers: Sequence[tuple[int, int]]) -> list[Episode]:
+    """The episodes of these seeds and numbers. Raises UserError for one that is not there."""
+    for seed, number in numbers:
+        if number >= len(plans.get(seed, ())):
+            has = f"has episodes 0 to {len(plans[seed]) - 1}" if seed in plans else "is not tested"
+            raise UserError(f"--visualize-episodes {seed}:{number}: seed {seed} {has}; name others")
+    return [plans[seed][number] for seed, number in numbers]
+
+
+def show_named(plans: Plans, result: Mapping[str, Any], numbers: Sequence[tuple[int, int]]) -> list[Shown]:
+    """The episodes of these seeds and numbers, in their order, of a result of evaluate."""
+    ious = {tested["seed"]: tested["episode_iou"] for tested in result["seeds"]}
+    pairs = zip(numbers, find_episodes(plans, numbers), strict=True)
+    return [Shown(NAMED, seed, number, ious[seed][number], episode) for (seed, number), episode in pairs]
 
 
 def headline(setting: Setting, protocol: Protocol, plans: Plans, result: Mapping[str, Any]) -> str:
@@ -146,7 +164,7 @@ def html_page(
     options = "".join(
         f'<option value="{cls}">{escape(f"{cls} {class_names.get(cls, str())}")}</option>' for cls in sorted(classes)
     )
-    kinds = "".join(f"<option>{kind}</option>" for kind in KINDS)
+    kinds = "".join(f"<option>{kind}</option>" for kind in dict.fromkeys((*KINDS, *(each.kind for each in shown))))
     page = Template(PAGE.read_text(encoding="utf-8"))
     values = {"options": options, "kinds": kinds, "figures": "\n".join(figures)}
     return page.substitute(values, title=escape(title), width=f"{width}px")

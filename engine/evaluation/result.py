@@ -15,7 +15,7 @@ from typing import Any
 from dataset import DATASETS, Provenance
 from dataset.provenance import PROVENANCE_RULES, from_dict
 from engine.custom import method_digest
-from engine.evaluation.protocol import PROTOCOLS, Protocol
+from engine.evaluation.protocol import MOST_CLASSES, PROTOCOLS, Protocol
 from engine.setting import ENGINES, OWN, WEIGHTS_FROM, Setting
 from engine.variation import is_settings, is_tag
 from model.names import is_backbone, is_method
@@ -31,10 +31,21 @@ TRAINED_WITH = tuple("episode batch_size lr crop_size pretrained frozen seed amp
 # A JSON with all of these is a result; older ones lack others.
 NEEDED = "dataset fold shot backbone method refine protocol episodes seeds miou miou_std fb_iou".split()
 # What evaluate returns.
-MEASURED = ("seeds", "miou", "miou_std", "fb_iou", "seconds", "images", "trunk_passes", "peak_memory_gb")
+MEASURED = ("seeds", "miou", "miou_std", "fb_iou", "seconds", "images", "trunk_passes", "peak_memory_gb", "queries")
 PERCENT = number(0, 100)
-SEED = with_fields({"seed": whole(0), "miou": PERCENT})
-NUMBER_LISTS = re.compile(r"\[\n[-\d.,\s]+\]")  # spread over lines by indented JSON; no text holds a bare line break
+MOST_PIXELS = 2**40  # of an image, so that those of all episodes can be added up
+SEED = with_fields(
+    {
+        "seed": whole(0),
+        "miou": PERCENT,
+        "episode_counts": optional(list_of(whole(0, MOST_PIXELS))),
+        "episode_class": optional(list_of(whole(1, MOST_CLASSES))),
+        "episode_query": optional(list_of(whole(0))),
+        "episode_digest": optional(text),
+    }
+)
+# Spread over lines by indented JSON: numbers, or single words; no text holds a bare line break.
+SHORT_LISTS = re.compile(r'\[\n(?:[-\d.,\s]+|(?: *"[^"\\\s]+",?\n)+ *)\]')
 
 
 def is_name_of(is_known: Callable[[str], bool]) -> Rule:
@@ -59,6 +70,7 @@ RESULT_RULES: dict[str, Rule] = {
     "missing_classes": optional(dict_of(scalar)),
     "settings": optional(is_settings),
     "tag": optional(is_tag),
+    "queries": optional(list_of(lambda name: type(name) is str)),
     **dict.fromkeys(("data", "training_data"), optional(with_fields(PROVENANCE_RULES))),
 }
 
@@ -139,7 +151,7 @@ class EvaluationResult:
             "episodes": self.episodes,
             "warnings": list(self.warnings),
             "trained_with": self.trained,
-            **self.measured,
+            **{name: value for name, value in self.measured.items() if name != "queries"},
             "weights": self.weights,
             "data": self.data and self.data._asdict(),
             "missing_classes": dict(self.missing_classes),
@@ -148,8 +160,9 @@ class EvaluationResult:
             "training_data": self.training.get("data"),
             "code": method_digest(),
             **self.setting.added(),
+            "queries": self.measured.get("queries"),  # last, since it is long
         }
-        lines = NUMBER_LISTS.sub(lambda numbers: " ".join(numbers[0].split()), json.dumps(content, indent=2))
+        lines = SHORT_LISTS.sub(lambda found: " ".join(found[0].split()), json.dumps(content, indent=2))
         with atomic_write(path) as file:
             file.write(lines.encode())
 

@@ -13,11 +13,12 @@ from PIL import Image
 import test as testing
 from dataset.episodes import Episode
 from engine.checkpoint import save_weights
-from engine.evaluation.gallery import KINDS, Shown, choose, headline, html_page
+from engine.evaluation.gallery import KINDS, Shown, choose, find_episodes, headline, html_page, show_named
 from engine.evaluation.protocol import HSNET, PAPER
 from engine.setting import Setting
 from model import build_model
 from tests.files import OneLine
+from util.errors import UserError
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -40,6 +41,29 @@ def test_the_best_the_worst_and_random_ones() -> None:
     assert {each.episode.query for each in shown[5:]} < set("adei")
     assert shown[0] == Shown("best", 1, 0, 95, Episode("g", 1, ("support",)))
     assert choose(plans, result({0: [50, 90, 10, 40, 30, 60], 1: [95, 5, 20]}), 7) == shown
+
+
+def test_named_episodes() -> None:
+    plans = {0: plan("abc"), 4: plan("de")}
+    shown = show_named(plans, result({0: [50, 90, 10], 4: [95, 5]}), [(4, 1), (0, 2)])
+    assert [(each.kind, each.seed, each.number, each.iou, each.episode.query) for each in shown] == [
+        ("named", 4, 1, 5, "e"), ("named", 0, 2, 10, "c"),
+    ]  # fmt: skip
+    assert "<option>named</option>" in html_page("title", shown, ["a.png", "b.png"], 100, class_names={})
+
+
+@pytest.mark.parametrize(
+    ("named", "says"), [((0, 3), "0:3: seed 0 has episodes 0 to 2"), ((1, 0), "1:0: seed 1 is not tested")]
+)
+def test_named_episodes_that_are_not_there(named: tuple[int, int], says: str) -> None:
+    with pytest.raises(UserError, match=f"^--visualize-episodes {says}; name others$"):
+        find_episodes({0: plan("abc")}, [(0, 1), named])
+
+
+@pytest.mark.parametrize("flag", ["0:", "0:1:2", "0:1,2", ":", "0:1,", "a:1", "2"])
+def test_wrong_numbers_of_episodes(flag: str, one_line_error: OneLine) -> None:
+    line = one_line_error(testing.main, ["--data-root", "x", "--visualize-episodes", flag])
+    assert line.startswith("error: argument --visualize-episodes: ")
 
 
 def test_no_episode_twice() -> None:
