@@ -17,6 +17,7 @@ import prepare
 import report
 import reproduce
 import test as testing
+import vary
 from tables import shell
 from tables.paper import DRIVE_IMAGENET, drive_link
 from util.errors import UserError
@@ -34,6 +35,7 @@ SCRIPTS: dict[str, Callable[[list[str]], object]] = {
     "predict.py": predict.parse,
     "reproduce.py": reproduce.parse,
     "app.py": app.parse,
+    "vary.py": vary.parse,
 }
 SHELL = {  # what each runs
     "./all.sh": "main.py", "./test.sh": "test.py", "./hsnet_test.sh": "test.py", "./reproduce.sh": "reproduce.py",
@@ -102,7 +104,11 @@ def check_understood(script: str, arguments: list[str]) -> None:
 
 def test_there_are_commands() -> None:
     readmes = [words for page, words in COMMANDS if page == "README.md"]
-    assert {words[1] for words in readmes if words[0] == "python"} == set(SCRIPTS) - {"reproduce.py", "app.py"}
+    assert {words[1] for words in readmes if words[0] == "python"} == set(SCRIPTS) - {
+        "reproduce.py",
+        "app.py",
+        "vary.py",
+    }
     assert {words[0] for words in readmes} == {"python", *SHELL}
     assert {words[1] for _, words in COMMANDS if words[0] == "python"} == {*SCRIPTS, "-m"}
     assert {words[0] for _, words in COMMANDS} == {"python", *SHELL}

@@ -22,6 +22,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 NEEDED = {
     "main.py": ["--data-root", "{tmp}"],
     "test.py": ["--data-root", "{tmp}", "--checkpoint", "README.md"],  # a file, which is not read
+    "vary.py": ["--data-root", "{tmp}", "--checkpoint", "README.md", "--vary", "bg_mix=0,1"],
     "predict.py": ["--checkpoint", "c.ckpt", "--support", "{tmp}/a.png", "--query", "{tmp}/b.png"],
     "report.py": ["{tmp}"],
 }

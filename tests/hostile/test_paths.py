@@ -26,6 +26,7 @@ import prepare
 import report
 import reproduce
 import test as testing
+import vary
 from engine.checkpoint import Checkpoint, save_checkpoint, save_weights
 from engine.options import OneLineParser
 from model import build_model
@@ -53,6 +54,11 @@ COMMANDS: dict[str, tuple[Main, str, str]] = {  # correct ones, and which of the
         "--data-root --checkpoint --save-episodes --episodes-from --json --results --visualize",
     ),
     "test hsnet": (testing.main, f"--data-root {{toy}} {TEST} --protocol hsnet --splits {{inputs}}/splits", "--splits"),
+    "vary": (
+        vary.main,
+        f"--data-root {{toy}} {TEST} --refine --vary rounds=0 --to {{here}}/out",
+        "--data-root --checkpoint --episodes-from --to",
+    ),
     "predict": (
         predict.main,
         "--checkpoint {inputs}/w.ckpt --support {inputs}/a.jpg --mask {inputs}/a.png --query {inputs}/b.jpg "

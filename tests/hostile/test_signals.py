@@ -172,7 +172,17 @@ sys.meta_path.insert(0, Finder)
 sys.argv = [script, "--help"]
 runpy.run_path(script, run_name="__main__")
 """
-SCRIPTS = ("main.py", "test.py", "predict.py", "prepare.py", "report.py", "reproduce.py", "app.py", "demo.py")
+SCRIPTS = (
+    "main.py",
+    "test.py",
+    "vary.py",
+    "predict.py",
+    "prepare.py",
+    "report.py",
+    "reproduce.py",
+    "app.py",
+    "demo.py",
+)
 
 
 @pytest.mark.usefixtures("signals_arrive")
