@@ -33,7 +33,8 @@ from pathlib import Path
 
 import util.launch
 from engine.checkpoint import find_checkpoint
-from engine.options import OneLineParser, add_max_side, add_network, device, memory_errors, number
+from engine.options import OneLineParser, add_max_side, add_network, add_settings, device, memory_errors, number
+from engine.variation import check_training_alone, given_settings
 from prediction.files import find_images, find_supports
 from util.distributed import say
 from util.errors import UserError
@@ -56,9 +57,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     refine = argparse.BooleanOptionalAction
     add("--refine", action=refine, help="the self-support refinement (default: as the checkpoint says, else off)")
     add_network(parser, "(default the checkpoint's)", "(default the checkpoint's)")
+    add_settings(parser, "those it was trained with, else ")
     add("--explain", action="store_true", help="also draw what each step of the method found, a figure for each query")
     add("--device", type=device, help="cpu, cuda, cuda:1 or 1, mps, auto (default auto: cuda if any)")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    args.settings = given_settings(args.set, args.without)
+    check_training_alone(args.settings)
+    return args
 
 
 def probability(text: str) -> float:
@@ -92,8 +97,8 @@ def main(argv: list[str] | None = None) -> dict[Path, float]:
     from prediction.load import load_predictor
 
     with memory_errors(args.max_side):
-        custom = {"method": args.method, "backbone": args.backbone}
-        predictor = load_predictor(checkpoint, args.refine, args.device, args.max_side, **custom)
+        network = {"method": args.method, "backbone": args.backbone, "settings": args.settings}
+        predictor = load_predictor(checkpoint, args.refine, args.device, args.max_side, **network)
         say(f"network: {predictor.about}")
         if predictor.note:
             say(f"note: {predictor.note}")

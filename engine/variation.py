@@ -81,6 +81,17 @@ class Variation:
         known = {name: _checked(name, value) for name, value in values.items()}
         return cls(tuple((name, known[name]) for name, usual in USUAL.items() if known.get(name, usual) != usual))
 
+    def updated(self, given: Mapping[str, Any]) -> Variation:
+        """This variation with settings of the matching in place of its own.
+
+        Raises UserError for names and values that cannot be, and for weights of the training loss.
+        """
+        check_training_alone(given)
+        try:
+            return Variation.of({**dict(self.changes), **given})
+        except ValueError as error:
+            raise UserError(f"settings: {error}") from error
+
     def __bool__(self) -> bool:
         return bool(self.changes)
 
@@ -213,7 +224,7 @@ def describe_settings(tested: Variation, trained: Variation) -> str:
 def _checked(name: str, value: Any) -> Value:
     """A setting's value in its own type. Raises ValueError for another name, or a value out of range."""
     if name not in RANGES:
-        raise ValueError(f"no setting is called {printable(str(name))[:40]}")
+        raise ValueError(f"none is called {printable(str(name))[:40]}; there are {', '.join(RANGES)}")
     value = tuple(value) if isinstance(value, list) else value
     if not RANGES[name].rule(value):
         raise ValueError(f"{name} must be {RANGES[name].words}")

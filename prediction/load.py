@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -12,6 +13,7 @@ from engine.checkpoint import load_checkpoint, load_network
 from engine.custom import build_network, resolve_network
 from engine.evaluation.training_provenance import describe_training, other_data_note
 from engine.setting import MAX_SIDE
+from engine.variation import Variation, check_meaning, describe_settings
 from model import BACKBONES, METHODS, FewShotNetwork, check_refine, fold_batch_norms
 from model.fast.check import steps_give_forward
 from prediction.predictor import Predictor
@@ -31,6 +33,7 @@ def load_trained(
     refine: bool | None = None,
     method: str | None = None,
     backbone: str | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> Trained:
     """Build the network that a file of weights is of.
 
@@ -39,8 +42,11 @@ def load_trained(
         refine: whether SSP refines; None takes what the weights say, else no.
         method, backbone: of the network, or FILE.py:CLASS of a custom head or backbone, whose code runs; None for the
             weights'.
+        settings: of the matching, by name (docs/method.md, section 3), such as {"fg_threshold": 0.8}; those left out
+            are what the network was trained with.
     Raises:
-        UserError: the weights cannot be read or belong to another network, or there is nothing to refine.
+        UserError: the weights cannot be read or belong to another network, there is nothing to refine, or a setting
+            cannot be.
     """
     state, info = None, {"method": method, "backbone": backbone}
     if weights is not None:
@@ -61,7 +67,12 @@ def load_trained(
         raise UserError(f"--method {info['method']}: {says}")
     if state is not None:
         load_network(net, state, weights)
-    network = f"{info['method']} {info['backbone']}{', refine' if refine else ''}"
+    trained = Variation.of(info.get("settings") or {})
+    used = trained.updated(settings or {})
+    check_meaning(settings or {}, info["method"], refine)
+    net.matching = used.change(net.matching)
+    words = [f"{info['method']} {info['backbone']}", "refine" if refine else "", describe_settings(used, trained)]
+    network = ", ".join(filter(None, words))
     name = Path(weights or "random").name  # its folder is not for those who look at the page
     return Trained(net.eval(), f"{network}; weights {name}, {describe_training(info)}", other_data_note(info))
 
@@ -73,11 +84,12 @@ def load_predictor(
     max_side: int = MAX_SIDE,
     method: str | None = None,
     backbone: str | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> Predictor:
     """Build what segments images like a few supports, with the network that the weights are of.
 
     Arguments:
-        weights, refine, method, backbone: as for :func:`load_trained`.
+        weights, refine, method, backbone, settings: as for :func:`load_trained`.
         device: None for CUDA if there is one, else the CPU.
         max_side: larger images are resized to so many pixels.
     Returns:
@@ -87,6 +99,6 @@ def load_predictor(
     """
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    net, about, note = load_trained(weights, refine, method, backbone)
+    net, about, note = load_trained(weights, refine, method, backbone, settings)
     net = fold_batch_norms(net).to(device, memory_format=torch.channels_last)
     return Predictor(net, max_side, about, note)
