@@ -57,6 +57,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--backbone", type=backbone_name, metavar="BACKBONE", help=f"only this backbone: {BACKBONE_CHOICES}")
     add("--weights", choices=WEIGHTS_FROM, help="only trainings of your own, or only the authors' weights")
     add("--all", action="store_true", help="list also rows of the paper of which nothing is measured")
+    add("--measured", action="store_true", help="print what is measured, and no word of what is missing")
     compare = "compare the first result with each of the others, on the same episodes"
     add("--compare", action="store_true", help=compare)
     add("--json", metavar="FILE", help="write what --compare found as JSON")
@@ -75,10 +76,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         raise UserError("--torchrun belongs to --commands; leave it out")
     if args.commands and args.weights == AUTHORS:
         raise UserError("--commands prints trainings; ./reproduce.sh fetches and tests the authors' weights")
+    if args.all and args.measured:
+        raise UserError("--all and --measured contradict each other; leave one out")
     if args.json and not args.compare:
         raise UserError("--json belongs to --compare; leave it out")
     if args.compare:
-        others = [f"--{name}" for name in ("all", "commands", "picture", *FILTERS) if getattr(args, name)]
+        others = [f"--{name}" for name in ("all", "measured", "commands", "picture", *FILTERS) if getattr(args, name)]
         if others:
             raise UserError(f"{others[0]} does not belong to --compare; leave it out")
     if args.picture:
@@ -110,7 +113,7 @@ def main(argv: list[str] | None = None) -> list[Table]:
         flags = "--dataset, --shot, --method, --backbone and --weights"
         raise UserError(f"nothing is measured or published for these {flags}; leave some out")
     folders = Folders(args.data_root, args.out, args.splits)
-    text = to_markdown(tables, args.all)
+    text = to_markdown(tables, args.all, count_missing=not args.measured)
     print(missing_commands(tables, folders, args.torchrun) if args.commands else text, end="")
     write_texts({args.markdown: text, args.csv: to_csv(tables)})
     if args.picture:

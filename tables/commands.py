@@ -149,7 +149,7 @@ def _open_cells(tables: Iterable[Table]) -> Iterator[tuple[Experiment, Cell]]:
     """What no row has measured without a caveat, in the order of the paper's tables; a mean follows from its folds."""
     best: dict[Experiment, Cell] = {}
     for row in (row for table in tables for row in table.rows):
-        if row.experiment.data or row.experiment.is_other:
+        if row.experiment.data or row.experiment.is_other or row.experiment.changes:
             continue
         for cell in row.cells[:-1] or row.cells:  # the last one of several is their mean
             experiment = row.experiment.on_fold(cell.fold)

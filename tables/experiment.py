@@ -40,6 +40,12 @@ class Experiment(NamedTuple):
         return not self.setting.is_papers or self.weights in (FROZEN, UNTRAINED)
 
     @property
+    def changes(self) -> list[str]:
+        """What its user has changed or called it, in words; none in the paper's rows."""
+        tag = self.setting.tag
+        return list(filter(None, (str(self.setting.variation), f"tag {tag}" if tag else "")))
+
+    @property
     def title(self) -> str:
         """The title of the table that it is in."""
         order = f", {self.setting.class_order} class order" if self.setting.class_order else ""

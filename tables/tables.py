@@ -57,7 +57,7 @@ class Row(NamedTuple):
 
     experiment: Experiment
     cells: tuple[Cell, ...]
-    variation: str = ""  # what differs from other rows of the same experiment
+    variation: str = ""  # its settings and tag, and what differs from other rows of the same experiment
 
     @property
     def is_measured(self) -> bool:
@@ -87,7 +87,8 @@ def make_tables(results: Iterable[EvaluationResult], weights: str | None = None,
     """The tables of all published and measured settings.
 
     Results of the authors' weights, of trainings here and of a backbone that was not trained are in rows of their own,
-    and so are those of one setting that were trained or tested with other flags, or by other code of the method.
+    and so are those with settings or a tag of their own, and those of one setting that were trained or tested with
+    other flags, or by other code of the method.
 
     Arguments:
         results: what was measured; of equal ones the newest counts.
@@ -140,7 +141,7 @@ def _order(experiment: Experiment) -> tuple:
     group = list(DATASETS).index(setting.dataset), protocol != PAPER, setting.class_order or ""
     method = setting.method not in METHODS, setting.method
     place = BACKBONES.index(setting.backbone) if setting.backbone in BACKBONES else len(BACKBONES)
-    return *group, *method, setting.refine, setting.shot, place, setting.backbone, weights, data
+    return *group, *method, setting.refine, setting.shot, place, setting.backbone, weights, data, experiment.changes
 
 
 def _make_rows(experiment: Experiment, results: Sequence[EvaluationResult], row: Published | None) -> list[Row]:
@@ -150,7 +151,11 @@ def _make_rows(experiment: Experiment, results: Sequence[EvaluationResult], row:
         variations.setdefault(variation_of(result), []).append(result)
     shared = set.intersection(*map(set, variations)) if variations else set()
     return [
-        Row(experiment, _make_cells(experiment, some, row), ", ".join(word for word in words if word not in shared))
+        Row(
+            experiment,
+            _make_cells(experiment, some, row),
+            ", ".join([*experiment.changes, *(word for word in words if word not in shared)]),
+        )
         for words, some in (variations or {(): []}).items()
     ]
 

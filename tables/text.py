@@ -19,7 +19,7 @@ LEGEND = (
 )
 CSV_FIELDS = (
     "dataset,protocol,class_order,method,refine,shot,backbone,fold,paper,measured,std,difference,fb_iou,seeds,episodes,"
-    "checkpoint,file,note,weights,data,variation"
+    "checkpoint,file,note,weights,data,variation,settings,tag"
 ).split(",")
 MARKDOWN_MARK, CSV_MARK = LEGEND[:40], ",".join(CSV_FIELDS[:6])  # with which the two begin
 # The same of a comparison of results (tables/comparison.py).
@@ -42,14 +42,17 @@ def shown_difference(cell: Cell) -> str:
     return signed(cell._replace(measured=round(cell.measured, 1)).difference)
 
 
-def to_markdown(tables: Sequence[Table], with_missing: bool = True) -> str:
-    """All tables with their notes; or the rows alone of which something is measured, and how many others there are."""
+def to_markdown(tables: Sequence[Table], with_missing: bool = True, count_missing: bool = True) -> str:
+    """All tables with their notes; or the rows alone of which something is measured, and how many others there are.
+
+    count_missing: whether a last line says how many rows are left out.
+    """
     if with_missing:
         return "\n\n".join([LEGEND, *map(_markdown, tables)]) + "\n"
     measured = [table._replace(rows=tuple(row for row in table.rows if row.is_measured)) for table in tables]
     missing = sum(len(table.rows) for table in tables) - sum(len(table.rows) for table in measured)
     parts = [LEGEND, *(_markdown(table) for table in measured if table.rows)]
-    if missing:
+    if missing and count_missing:
         parts.append(f"{missing} rows of the paper are missing: --all lists them, --commands how to measure them.")
     return "\n\n".join(parts) + "\n"
 
@@ -102,7 +105,7 @@ def to_csv(tables: Sequence[Table]) -> str:
             notes = [cell.gap, *cell.footnotes] if cell.measured is None else cell.footnotes
             fields = {
                 **setting.as_dict(), "protocol": protocol.name, "weights": weights, "data": data,
-                "variation": row.variation,
+                "variation": row.variation, "settings": str(setting.variation), "tag": setting.tag,
                 "fold": "mean" if cell.fold is None else cell.fold,
                 **{name: value if value is None else round(value, 4) for name, value in numbers.items()},
                 "seeds": cell.seeds, "episodes": cell.episodes, "checkpoint": cell.checkpoint, "file": cell.file,

@@ -86,7 +86,7 @@ def test_csv(make_result: MakeResult) -> None:
     lines = list(csv.DictReader(to_csv(make_tables(results)).splitlines()))
     assert ",".join(lines[0]) == (
         "dataset,protocol,class_order,method,refine,shot,backbone,fold,paper,measured,std,difference,fb_iou,seeds,"
-        "episodes,checkpoint,file,note,weights,data,variation"
+        "episodes,checkpoint,file,note,weights,data,variation,settings,tag"
     )
     assert len(lines) == 16 * 5 + 2 + 5 + 5
     ours, toy, other = (
