@@ -141,7 +141,7 @@ NO_GOOD = {
     "method": (lambda folder: weights_of(folder, method="baseline"), "holds a baseline network, not ssp"),
     "hostile": (
         lambda _: pickle.dumps({"state_dict": Code()}),
-        "refused: names posix, which weights have no use for; do not trust the file; fetch it",
+        "refused: names posix.system, which weights have no use for; do not trust the file; fetch it",
     ),
     "keys": (without_first_key, "keys are missing"),
 }

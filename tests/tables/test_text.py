@@ -100,6 +100,7 @@ def test_csv(make_result: MakeResult) -> None:
         "backbone": "resnet50", "fold": "1", "paper": "67.8", "measured": "68.0", "std": "0.2", "difference": "0.2",
         "fb_iou": "70.0", "seeds": "5", "episodes": "1000", "checkpoint": 'a, "b".ckpt', "file": str(results[0].file),
         "note": "may mean nothing: w; may mean nothing: x", "weights": "own", "data": "", "variation": "",
+        "settings": "", "tag": "",
     }  # fmt: skip
     assert [line["note"] for line in ours[2:]] == ["", "missing", "3 of 4 folds"]
     assert [(ours[4][name], ours[3][name]) for name in ("paper", "measured")] == [("61.7", "50.9"), ("", "")]
