@@ -105,7 +105,7 @@ class Variation:
 
     def change(self, matching: Matching) -> Matching:
         """A network's settings with these in place of its own."""
-        return replace(matching, **{name: value for name, value in self.changes if name not in LOSSES})
+        return change_settings(matching, dict(self.changes))
 
     @property
     def for_files(self) -> str:
@@ -121,6 +121,11 @@ class Variation:
 
 
 PAPERS = Variation()  # the paper's settings
+
+
+def change_settings(matching: Matching, values: Mapping[str, Value]) -> Matching:
+    """A network's settings with these values in place of its own; weights of the losses are passed over."""
+    return replace(matching, **{name: value for name, value in values.items() if name not in LOSSES})
 
 
 def is_settings(value: Any) -> bool:

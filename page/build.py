@@ -58,6 +58,7 @@ class Inputs(NamedTuple):
     queries: Any
     threshold: Any
     refine: Any
+    settings: Any  # NAME=VALUE words
     go: Any
     inside: Any  # whether a look inside is drawn
     found: Any  # what was found last
@@ -105,9 +106,12 @@ def build_page(finder: Finder, folder: Path, max_side: int) -> Any:
                 with gr.Row():
                     threshold = gr.Slider(0.01, 0.99, value=0.5, step=0.01, label="Threshold", elem_id="threshold")
                     refine = gr.Checkbox(finder.refines, label="Refinement", visible=finder.can_refine)
+                with gr.Accordion("More", open=False):
+                    settings = gr.Textbox(label="Settings of the method, NAME=VALUE (docs/method.md)", lines=1,
+                                          placeholder="fg_threshold=0.6 bg_mix=0.5", elem_id="settings")  # fmt: skip
                 go = gr.Button("Find the object", variant="primary", elem_id="go")
                 outputs = add_outputs()
-        inputs = Inputs(supports, queries, threshold, refine, go, inside, found)
+        inputs = Inputs(supports, queries, threshold, refine, settings, go, inside, found)
         connect_supports(backend, supports, more, outputs.message)
         connect_search(backend, inputs, outputs)
         connect_results(backend, inputs, outputs)
@@ -220,7 +224,8 @@ def connect_search(backend: Backend, inputs: Inputs, outputs: Outputs) -> None:
             if not supports:
                 raise UserError("Nothing is marked yet: drop a support and paint the object in it.")
             queries = check_queries(values[inputs.queries] or [])
-            search = Search(supports, queries, values[inputs.refine], values[inputs.inside])
+            how = values[inputs.refine], values[inputs.inside], values[inputs.settings] or ""
+            search = Search(supports, queries, *how)
             with memory_errors(backend.max_side):
                 found = backend.finder.find(search, lambda number, of, what: progress((number, of), desc=what))
         except UserError as error:
@@ -229,11 +234,11 @@ def connect_search(backend: Backend, inputs: Inputs, outputs: Outputs) -> None:
         return [found, notes, *show_results(found, threshold, keep_zip=is_same(values[inputs.found], found))]
 
     marked = {part for support in inputs.supports for part in (support.file, support.mask, support.editor)}
-    known = {inputs.found, inputs.queries, inputs.refine, inputs.inside, inputs.threshold, *marked}
+    known = {inputs.found, inputs.queries, inputs.refine, inputs.settings, inputs.inside, inputs.threshold, *marked}
     search = {"fn": find, "inputs": known, "outputs": [inputs.found, outputs.notes, *outputs.list_components()],
               "concurrency_limit": 1, "concurrency_id": "network", "show_progress_on": outputs.message,
               **PRIVATE}  # fmt: skip
-    changes = [inputs.go.click, inputs.refine.input, inputs.queries.change]
+    changes = [inputs.go.click, inputs.refine.input, inputs.settings.submit, inputs.queries.change]
     for support in inputs.supports:  # a pasted image tells its change before it was sent
         changes += [support.mask.change, support.editor.change, support.editor.upload]
     gr.on(changes, trigger_mode="always_last", **search)

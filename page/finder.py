@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from engine.variation import change_settings, check_meaning, check_training_alone, given_settings
 from page.uploads import Support, check_side, read_picture
 from prediction.explain_figure import draw_explanation
 from prediction.files import name_outputs
@@ -66,6 +67,7 @@ class Search(NamedTuple):
     queries: Sequence[Path]  # image files, at least one
     refine: bool  # whether SSP refines
     inside: bool = False  # whether a look inside is drawn, too
+    settings: str = ""  # of the matching, NAME=VALUE words as --set takes them; the others are the checkpoint's
 
 
 class Finder:
@@ -77,18 +79,23 @@ class Finder:
         self._lock = threading.Lock()
         self.can_refine = predictor.net.can_refine
         self.refines = self.can_refine and predictor.net.refine  # as the weights say
+        self.matching = predictor.net.matching  # the checkpoint's
 
     def find(self, search: Search, report: Report = lambda *_: None) -> list[Found]:
         """Find the supports' object in each query, one entry a query; report is told of each step.
 
         Raises UserError if an image cannot be used.
         """
-        supports, queries, refine, inside = search
+        supports, queries, refine, inside, words = search
+        settings = given_settings(words.split())
+        check_training_alone(settings)
+        check_meaning(settings, self.predictor.net.method, refine)
         names = name_outputs(queries)
         steps = len(supports) + len(queries)
         with self._lock:
             if self.can_refine:
                 self.predictor.net.refine = refine
+            self.predictor.net.matching = change_settings(self.matching, settings)
             known = []
             for number, support in enumerate(supports):
                 report(number, steps, f"reading {support.name}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -62,7 +63,7 @@ def draw_variations(records: Sequence[Record], values: Mapping[str, Sequence[Val
     is_grid = all(_in_grid(found, values))
     figure = figure_class()(layout="constrained", figsize=(6, 4))
     if is_grid and len(values) == 2:
-        _draw_map(figure, found, values)
+        _draw_map(figure, found, values, records[0])
     elif is_grid and len(values) > 2:
         return False
     else:
@@ -102,9 +103,13 @@ def _draw_curve(axes: Any, name: str, records: Sequence[Record], base: Value, li
     axes.grid(axis="y", color="0.9")
 
 
-def _draw_map(figure: Any, found: Mapping[tuple, Record], values: Mapping[str, Sequence[Value]]) -> None:
-    """mIoU of a grid of two settings; numbers are the differences to the base, bold where the interval leaves out 0."""
+def _draw_map(figure: Any, found: Mapping[tuple, Record], values: Mapping[str, Sequence[Value]], base: Record) -> None:
+    """mIoU of a grid of two settings, with the differences to the base, bold where the interval leaves out 0.
+
+    The base, which has no difference, is framed.
+    """
     import numpy as np
+    from matplotlib.patches import Rectangle
 
     (down, rows), (across, columns) = values.items()
     grid = np.array([[found[_key(row), _key(column)]["miou"] for column in columns] for row in rows])
@@ -115,9 +120,14 @@ def _draw_map(figure: Any, found: Mapping[tuple, Record], values: Mapping[str, S
         for x, column in enumerate(columns):
             each = found[_key(row), _key(column)]
             is_clear = each["low"] > 0 or each["high"] < 0
-            text = f"{each['miou']:.1f}\n({each['difference']:+.1f})"
+            text = f"{each['miou']:.1f}"
+            text = text if each["settings"] == base["settings"] else f"{text}\n({each['difference']:+.1f})"
             colour = "white" if each["miou"] < middle else "black"
             axes.text(x, y, text, ha="center", va="center", color=colour, weight="bold" if is_clear else "normal")
+            if each["settings"] == base["settings"]:
+                axes.add_patch(
+                    Rectangle((x - 0.48, y - 0.47), 0.96, 0.94, fill=False, edgecolor="tab:red", linewidth=2)
+                )
     axes.set_xticks(range(len(columns)), [write_value(_key(value)) for value in columns])
     axes.set_yticks(range(len(rows)), [write_value(_key(value)) for value in rows])
     axes.set_xlabel(across)
@@ -136,6 +146,4 @@ def _key(value: Any) -> Value:
 
 def _in_grid(found: Mapping[tuple, Record], values: Mapping[str, Sequence[Value]]) -> list[bool]:
     """Whether each point of the grid of all values was evaluated."""
-    import itertools
-
     return [tuple(map(_key, point)) in found for point in itertools.product(*values.values())]

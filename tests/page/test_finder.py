@@ -54,11 +54,22 @@ def test_an_image_passes_the_backbone_once(finder: Finder, photos: Path, passes:
     first = finder.find(asked)
     assert len(passes) == 3
     other = make_support()._replace(mask=1 - make_support().mask)
-    for again in ({"supports": [other]}, {"refine": False}, {"supports": [make_support(), other]}):
+    others: list[dict] = [{"supports": [other]}, {"refine": False}, {"supports": [make_support(), other]}]
+    for again in (*others, {"settings": "fg_threshold=0.99 bg_mix=1"}):
         assert not np.array_equal(finder.find(asked._replace(**again))[0].probability, first[0].probability)
     assert len(passes) == 3
+    assert is_same(finder.find(asked), first)
     finder.find(asked._replace(supports=[make_support(), make_support(7)]))
     assert len(passes) == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [("depth=1", "is not NAME=VALUE"), ("final_loss=2", "belong to training"), ("bg_mix=7", "from 0 to")],
+)
+def test_wrong_settings(finder: Finder, photos: Path, words: str, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        finder.find(search(photos, "new")._replace(settings=words))
 
 
 def test_what_is_remembered_is_bounded(

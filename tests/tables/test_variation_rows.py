@@ -1,4 +1,4 @@
-"""Results with settings or a tag of their own: rows of their own, never a published cell, and no command repeats them."""
+"""Results with settings or a tag of their own: rows of their own, no published cell, no command for what they lack."""
 
 from __future__ import annotations
 
