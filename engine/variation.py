@@ -61,9 +61,9 @@ RANGES: dict[str, Range] = {
     "adaptive_scale": Range(number(0, 1000), "a number from 0 to 1000"),
     "fg_mix": SHARE,
     "bg_mix": SHARE,
-    "support_bg_mix": SHARE,
     "refine_mix": Range(_is_mix, "three numbers from 0 to 1 as A,B,C, not all 0", _read_mix),
     "final_mix": SHARE,
+    "support_bg_mix": SHARE,
     "rounds": Range(whole(0, 100), "a whole number from 0 to 100", whole_number),
     **dict.fromkeys(LOSSES, WEIGHT),
 }

@@ -23,9 +23,9 @@ class Matching:
     adaptive_scale: float = 2.0  # sharpness of the adaptive background's softmax
     fg_mix: float = 0.5  # steps 4 and 5: weight of the self-support foreground prototype, the rest is the support's
     bg_mix: float = 0.3  # steps 4 and 5: weight of the global background prototype, the rest is the adaptive one
-    support_bg_mix: float = 0.0  # steps 4 and 5: weight of the support's background prototype beside these two
     refine_mix: tuple[float, float, float] = (0.5, 0.2, 0.3)  # weights of support, first and second self-support
     final_mix: float = 0.7  # weight of the refined logits, the rest is that of the logits before
+    support_bg_mix: float = 0.0  # steps 4 and 5: weight of the support's background prototype beside the own two
     rounds: int = 1  # how often step 5 is taken when refining, each time on what the last one gave; 0: never
 
     def __post_init__(self) -> None:

@@ -258,7 +258,7 @@ def damage(photos: Path, flags: list[str]) -> dict[str, tuple[list[str], str]]:
             r"marked_2\.json: no shape has --label dog; it holds cat",
         ),
         "missing checkpoint": (changed(flags, "--checkpoint", "nothing.pth"), r"nothing\.pth: no such checkpoint or"),
-        "no checkpoint": (changed(flags, "--checkpoint", photos / "text.ckpt"), r"text\.ckpt: (refused|cannot)"),
+        "no checkpoint": (changed(flags, "--checkpoint", photos / "text.ckpt"), r"text\.ckpt: text, not weights"),
         "many checkpoints": (changed(flags, "--checkpoint", photos / "empty"), r"empty: holds no \*\.pth or \*\.ckpt"),
         "out among the inputs": (
             changed(flags, "--out", photos),

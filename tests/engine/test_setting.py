@@ -44,7 +44,7 @@ def test_the_protocols() -> None:
 
 
 def test_the_constants_of_the_matching() -> None:
-    assert matching.Matching(10.0, 0.7, 0.6, 12, 2.0, 0.5, 0.3, (0.5, 0.2, 0.3), 0.7) == matching.PAPER
+    assert matching.Matching(10.0, 0.7, 0.6, 12, 2.0, 0.5, 0.3, (0.5, 0.2, 0.3), 0.7, 0.0, 1) == matching.PAPER
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from util.errors import UserError
 # Another value of each setting of the matching, as --set takes it.
 OTHERS = {
     "temperature": "3", "fg_threshold": "0.55", "bg_threshold": "0.5", "fallback_pixels": "5", "adaptive_scale": "1",
-    "fg_mix": "0", "bg_mix": "1", "support_bg_mix": "1", "refine_mix": "0,0,1", "final_mix": "0", "rounds": "3",
+    "fg_mix": "0", "bg_mix": "1", "refine_mix": "0,0,1", "final_mix": "0", "support_bg_mix": "1", "rounds": "3",
 }  # fmt: skip
 STEP = (
     "--pretrained none --crop-size 65 --episode 2 --snapshot 2 --batch-size 2 --test-episodes 2 --seeds 1 --workers 0 "

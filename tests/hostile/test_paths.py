@@ -57,7 +57,7 @@ COMMANDS: dict[str, tuple[Main, str, str]] = {  # correct ones, and which of the
     "vary": (
         vary.main,
         f"--data-root {{toy}} {TEST} --refine --vary rounds=0 --to {{here}}/out",
-        "--data-root --checkpoint --episodes-from --to",
+        "--data-root --checkpoint --episodes-from --out --to --splits",
     ),
     "predict": (
         predict.main,
@@ -80,6 +80,7 @@ COMMANDS: dict[str, tuple[Main, str, str]] = {  # correct ones, and which of the
     "report": (
         report.main, "{inputs}/r.json --out {here}/out", "paths --markdown --csv --picture --data-root --splits --out",
     ),
+    "report of two": (report.main, "--compare {inputs}/r.json {inputs}/r.json", "--json --markdown --csv"),
     "reproduce": (
         reproduce.main,
         "--data-root {toy}/.. --dataset pascal --method ssp --backbone resnet50 --shot 1 --folds 0 --out {here}/out "
