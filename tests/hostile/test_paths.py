@@ -80,7 +80,7 @@ COMMANDS: dict[str, tuple[Main, str, str]] = {  # correct ones, and which of the
     "report": (
         report.main, "{inputs}/r.json --out {here}/out", "paths --markdown --csv --picture --data-root --splits --out",
     ),
-    "report of two": (report.main, "--compare {inputs}/r.json {inputs}/r.json", "--json --markdown --csv"),
+    "report of two": (report.main, "--compare {inputs}/r.json {inputs}/s.json", "--json --markdown --csv"),
     "reproduce": (
         reproduce.main,
         "--data-root {toy}/.. --dataset pascal --method ssp --backbone resnet50 --shot 1 --folds 0 --out {here}/out "
@@ -175,6 +175,7 @@ def places(toy: Path, toy_coco: Path, toy_fss: Path, tmp_path_factory: pytest.Te
     save_weights(inputs / "backbone.pth", {flat_key(key): value for key, value in state.items()})
     few = [*FEW.split(), "--json", str(inputs / "r.json")]
     testing.main(["--data-root", str(toy), "--checkpoint", str(inputs / "w.ckpt"), *few])
+    shutil.copy(inputs / "r.json", inputs / "s.json")
     for name in ("JPEGImages/toy_00061.jpg", "SegmentationClassAug/toy_00061.png"):
         shutil.copy(toy / name, inputs / f"a{Path(name).suffix}")
     shutil.copy(toy / "JPEGImages" / "toy_00062.jpg", inputs / "b.jpg")
