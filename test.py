@@ -29,6 +29,7 @@ from engine.checkpoint import Checkpoint, find_checkpoint, load_checkpoint, load
 from engine.custom import build_network, code_files, method_digest, resolve_network
 from engine.evaluation.evaluation_set import (
     EpisodesWanted,
+    EvaluationSet,
     describe_evaluation,
     describe_missing_classes,
     open_evaluation_set,
@@ -186,6 +187,15 @@ def kept_result(flags: Any, evaluation: Evaluation) -> Path | None:
     return result_path(flags.results, setting, protocol, choices, files=files)
 
 
+def find_warnings(evaluation: Evaluation, tested: EvaluationSet, hsnet_lists: str | None) -> list[str]:
+    """Why the numbers may mean nothing: what the weights were trained on, and masks that do not fit saved episodes."""
+    path, checkpoint, setting, protocol, wanted = evaluation
+    lists = hsnet_lists if protocol == HSNET and wanted.saved is None else None
+    names = tested.images.class_names
+    warnings = leakage_warnings(setting, tested.classes, names, checkpoint.info, path=path, hsnet_lists=lists)
+    return warnings + (unshown_warnings(wanted.saved, tested) if wanted.saved else [])
+
+
 def main(argv: list[str] | None = None) -> dict[str, Any]:
     """Evaluate as the flags say; returns what engine.evaluation.evaluate measured."""
     flags = parse(argv)
@@ -222,9 +232,7 @@ def test(flags: Any, evaluation: Evaluation) -> dict[str, Any]:
     net.matching = setting.variation.change(net.matching)
     load_network(net, checkpoint.state_dict, path)
     net.to(flags.device)
-    lists = flags.splits if protocol == HSNET and wanted.saved is None else None
-    warnings = leakage_warnings(setting, classes, images.class_names, checkpoint.info, path=path, hsnet_lists=lists)
-    warnings += unshown_warnings(wanted.saved, tested) if wanted.saved else []
+    warnings = find_warnings(evaluation, tested, flags.splits)
     for line in warnings:
         distributed.say(f"WARNING: {line}", file=sys.stderr)
     if flags.save_episodes and distributed.rank() == 0:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from engine.evaluation.evaluation_set import describe_evaluation, describe_missi
 from engine.evaluation.protocol import PROTOCOLS, EvaluationOptions
 from engine.options import add_settings, check_engine, default_device, make_parser, parse_flags, whole
 from engine.variation import Value, Variation, check_meaning, check_training_alone, parse_setting
-from test import Evaluation, open_evaluation
+from test import Evaluation, find_warnings, open_evaluation
 from util import distributed
 from util.errors import UserError
 from util.files import OutputFile, atomic_write, blocks, check_outputs, check_writable
@@ -130,6 +131,8 @@ def vary_settings(flags: Any, evaluation: Evaluation, values: Mapping[str, Seque
     images, plans, classes, _, _ = tested
     lines = describe_evaluation(setting, protocol, tested, checkpoint.info, path=path, source=flags.episodes_from)
     distributed.say(*lines, *describe_missing_classes(tested, protocol), f"{len(variations)} settings")
+    for line in find_warnings(evaluation, tested, flags.splits):
+        distributed.say(f"WARNING: {line}", file=sys.stderr)
     net = build_network(setting.method, setting.backbone, setting.refine)
     load_network(net, checkpoint.state_dict, path)
     net.to(flags.device)
@@ -161,6 +164,7 @@ def digest(flags: Any, evaluation: Evaluation, variations: Sequence[Variation], 
     """A digest of all that the counts depend on: weights, code, settings, episodes, and how they are computed."""
     path, _, setting, protocol, _ = evaluation
     parts = [setting.as_dict(), protocol.name, [str(each) for each in variations], flags.amp, str(flags.device)]
+    parts += [str(Path(flags.data_root).resolve())]
     parts += [code_digest(setting.method, setting.backbone), method_digest(), list(plans.items())]
     found = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode())
     for block in blocks(path):

@@ -13,7 +13,7 @@ from PIL import Image
 
 import test as testing
 import vary
-from engine.checkpoint import Checkpoint, save_checkpoint
+from engine.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from model import build_model
 from tests.files import OneLine
 from tests.hostile.children import in_two_processes
@@ -111,6 +111,16 @@ def test_wrong_words(
     line = one_line_error(vary.main, flags(toy, checkpoint, tmp_path / "out", *words.split()))
     assert re.search(says, line), line
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+def test_weights_that_know_the_test_classes(
+    toy: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Fold 1's classes were trained on: the same warning as test.py's."""
+    known = load_checkpoint(checkpoint)
+    save_checkpoint(tmp_path / "a.ckpt", known._replace(info={**known.info, "base_classes": [*range(1, 16)]}))
+    vary.main(flags(toy, tmp_path / "a.ckpt", tmp_path / "out", "--vary", "bg_mix=0", "--fold", "1"))
+    assert "WARNING: " in capsys.readouterr().err
 
 
 def test_files_of_others_stay(toy: Path, checkpoint: Path, tmp_path: Path, one_line_error: OneLine) -> None:
