@@ -70,13 +70,16 @@ def draw_variations(records: Sequence[Record], values: Mapping[str, Sequence[Val
         figure.set_size_inches(1.5 + 3.6 * len(values), 4)
         base = _values(records[0])
         panels = figure.subplots(1, len(values), sharey=True, squeeze=False)[0]
-        limits = miou_limits([each["miou"] for each in records])
+        limits = miou_limits([each["miou"] + end for each in records for end in (-_reach(each)[0], _reach(each)[1])])
         for axes, name in zip(panels, values, strict=True):
             others = {other: _key(base[other]) for other in values if other != name}
             line = [each for each in records if all(_key(_values(each)[o]) == v for o, v in others.items())]
             _draw_curve(axes, name, line, base[name], limits)
         panels[0].set_ylabel("mIoU")
-    figure.suptitle(title, fontsize=10)
+    meaning = "red: the first row of the table; grey bars: 95 % interval of the difference to it"
+    if is_grid and len(values) == 2:
+        meaning = "red: the first row of the table; (difference to it), bold where its 95 % interval leaves out 0"
+    figure.suptitle(f"{title}\n{meaning}", fontsize=9)
     with atomic_write(path) as file:
         figure.savefig(file, format="png", dpi=DPI, metadata={"Software": VARIATIONS_MARK})
     return True
@@ -89,10 +92,7 @@ def _draw_curve(axes: Any, name: str, records: Sequence[Record], base: Value, li
     is_number = not isinstance(base, tuple)
     places = [float(_values(each)[name]) for each in records] if is_number else list(range(len(records)))
     mious = [each["miou"] for each in records]
-    reach = [
-        [each["difference"] - each["low"] for each in records],
-        [each["high"] - each["difference"] for each in records],
-    ]
+    reach = list(zip(*map(_reach, records), strict=True))
     axes.errorbar(places, mious, yerr=reach, marker="o", capsize=3, color="tab:blue", ecolor="0.6")
     for place, each in zip(places, records, strict=True):
         if _key(_values(each)[name]) == _key(base):
@@ -101,6 +101,11 @@ def _draw_curve(axes: Any, name: str, records: Sequence[Record], base: Value, li
     axes.set_ylim(*limits)
     axes.set_xlabel(name)
     axes.grid(axis="y", color="0.9")
+
+
+def _reach(record: Record) -> tuple[float, float]:
+    """How far the interval of a record's difference reaches below and above it."""
+    return record["difference"] - record["low"], record["high"] - record["difference"]
 
 
 def _draw_map(figure: Any, found: Mapping[tuple, Record], values: Mapping[str, Sequence[Value]], base: Record) -> None:
