@@ -293,7 +293,10 @@ def mixed_cosine(query: Query, sums: Sums, fixed: Tensor, adaptive: Sequence[Ada
     count, channels = query.pixels.shape
     pixels = count if fixed.is_cuda else max(1, CACHED_BYTES // (fixed.numel() * fixed.element_size()))
     blocks = [slice(each.slots[0], each.slots[-1] + 1) for each in adaptive]
-    shares = [fixed.new_tensor(each.weights)[:, None] / sums.z[at] for each, at in zip(adaptive, blocks, strict=True)]
+    shares = [
+        fixed.new_tensor(each.weights)[:, None] * sums.z[at].reciprocal()
+        for each, at in zip(adaptive, blocks, strict=True)
+    ]
     along, lengths = fixed.new_empty(2, len(fixed), count)
     memory = query.scratch.take("mixed", fixed, len(fixed), pixels, channels)
     for start in range(0, count, pixels):
