@@ -85,7 +85,7 @@ def _find_value(name: str, label: str | None) -> int | None:
     """The value of the pixels of a shape with a name: 1, 0 or 255; None for a shape that is not drawn."""
     if label is not None and name == label:
         return 1
-    return OTHER_LABELS.get(name, 1 if label is None else None)
+    return OTHER_LABELS.get(name.lower(), 1 if label is None else None)
 
 
 def draw_shapes(path: str | Path, size: tuple[int, int], shapes: Sequence[Shape]) -> Image.Image:
@@ -139,6 +139,7 @@ def _draw_shape(canvas: Image.Image, value: int, shape: dict[str, Any], points: 
     radius = POINT_RADIUS if kind == "point" else math.dist(*points) if kind == "circle" and len(points) == 2 else 0
     if not least <= len(points) <= most or radius > WIDEST or (kind == "circle" and radius == 0):
         raise ValueError(f"a shape of type {kind!r} with the points {str(shape.get('points'))[:60]}")
+    _check_place(points, radius, canvas.size)
     draw = ImageDraw.Draw(canvas)
     if kind == "mask":
         corner, size = _find_box(points)
@@ -154,6 +155,15 @@ def _draw_shape(canvas: Image.Image, value: int, shape: dict[str, Any], points: 
         draw.line(points, fill=value, width=LINE_WIDTH)
     else:
         draw.polygon(points, fill=value, outline=value)
+
+
+def _check_place(points: Sequence[tuple[float, float]], radius: float, size: tuple[int, int]) -> None:
+    """Raise ValueError if a shape lies beyond the image, or its points are fractions of the image's sides."""
+    (left, top), (right, bottom) = (tuple(map(end, zip(*points, strict=True))) for end in (min, max))
+    if right + radius < 0 or bottom + radius < 0 or left - radius >= size[0] or top - radius >= size[1]:
+        raise ValueError("a shape beyond the image")
+    if min(left, top) >= 0 and max(right, bottom) <= 1 and any(value % 1 for point in points for value in point):
+        raise ValueError("a shape whose points are fractions of the image, not pixels")
 
 
 def _read_points(points: Any) -> list[tuple[float, float]]:
