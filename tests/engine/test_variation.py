@@ -15,7 +15,17 @@ import test as testing
 from dataset import open_fold
 from engine.checkpoint import load_checkpoint
 from engine.evaluation.result import find_results
-from engine.variation import PAPERS, RANGES, Variation, given_settings, parse_setting, parse_settings
+from engine.variation import (
+    PAPERS,
+    RANGES,
+    USUAL,
+    Value,
+    Variation,
+    given_settings,
+    parse_setting,
+    parse_settings,
+    write_value,
+)
 from model.loss import total_loss
 from model.settings import LOSS_WEIGHTS, PAPER, Matching
 from tests.files import OneLine
@@ -24,7 +34,7 @@ from util.errors import UserError
 
 # Another value of each setting of the matching, as --set takes it.
 OTHERS = {
-    "temperature": "3", "fg_threshold": "0.55", "bg_threshold": "0.5", "fallback_pixels": "5", "adaptive_scale": "1",
+    "temperature": "3", "fg_threshold": "0.5", "bg_threshold": "0.5", "fallback_pixels": "30", "adaptive_scale": "1",
     "fg_mix": "0", "bg_mix": "1", "refine_mix": "0,0,1", "final_mix": "0", "support_bg_mix": "1", "rounds": "3",
 }  # fmt: skip
 STEP = (
@@ -134,6 +144,11 @@ def test_kept_results_know_the_settings(toy: Path, trained: Path, tmp_path: Path
     assert len(list(tmp_path.glob("*.json"))) == 3
 
 
+def usual_of(name: str) -> Value:
+    """The setting in the checkpoint."""
+    return 0.65 if name == "fg_threshold" else USUAL[name]
+
+
 @pytest.mark.parametrize("engine", ["planned", "plain"])
 @pytest.mark.parametrize("name", OTHERS)
 def test_a_setting_is_an_edit(toy: Path, trained: Path, engine: str, name: str) -> None:
@@ -143,15 +158,22 @@ def test_a_setting_is_an_edit(toy: Path, trained: Path, engine: str, name: str) 
     from engine.custom import build_network
     from engine.evaluation.evaluate import count_plainly, summarise
 
-    value = parse_setting(f"{name}={OTHERS[name]}")[1]
+    changes = dict([parse_setting(f"{name}={OTHERS[name]}")])
+    if name == "fallback_pixels":  # which are taken where no pixel passes
+        changes |= {"fg_threshold": 1.0, "bg_threshold": 1.0}
     net = build_network("ssp", TINY, True)
     load_network(net, load_checkpoint(trained).state_dict, trained)
-    net.matching = Matching(**{"fg_threshold": 0.65, name: value})
     test = open_fold("pascal", toy, 0).test
     plans = {0: plan_episodes(class_index(test.images, 1), test.classes, 1, 0, 3)}
-    expected = summarise(count_plainly(net.eval(), test.images, plans[0]), plans, None)
-    got = evaluate(toy, trained, "--set", f"{name}={OTHERS[name]}", "--engine", engine)
-    assert got["miou"] == pytest.approx(expected["miou"], abs=0.5 if engine == "planned" else 1e-9)
+    usual, expected = {}, {}
+    for found, settings in ((usual, changes | {name: usual_of(name)}), (expected, changes)):
+        net.matching = Matching(**{"fg_threshold": 0.65, **settings})
+        found |= summarise(count_plainly(net.eval(), test.images, plans[0]), plans, None)
+    words = [word for changed, value in changes.items() for word in ("--set", f"{changed}={write_value(value)}")]
+    got = evaluate(toy, trained, *words, "--engine", engine)
+    tolerance = 0.05 if engine == "planned" else 1e-9  # a pixel of a tie is 0.01
+    assert got["miou"] == pytest.approx(expected["miou"], abs=tolerance)
+    assert abs(expected["miou"] - usual["miou"]) > 2 * tolerance  # the setting takes effect
 
 
 @pytest.mark.parametrize(
