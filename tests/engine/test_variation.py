@@ -15,6 +15,7 @@ import test as testing
 from dataset import open_fold
 from engine.checkpoint import load_checkpoint
 from engine.evaluation.result import find_results
+from engine.training import trainer
 from engine.variation import (
     PAPERS,
     RANGES,
@@ -26,7 +27,7 @@ from engine.variation import (
     parse_settings,
     write_value,
 )
-from model.loss import total_loss
+from model.loss import loss_terms, total_loss
 from model.settings import LOSS_WEIGHTS, PAPER, Matching
 from tests.files import OneLine
 from tests.tiny import TINY
@@ -104,6 +105,25 @@ def test_the_loss_is_weighted_by_hand() -> None:
     for name, changed in (("final", 1), ("out1", 10), ("query_self", 100), ("support_self", 1000)):
         weights = parse_settings([f"{name}_loss=3"]).loss_weights
         assert total_loss(terms, weights) == pytest.approx(311 + (3 - LOSS_WEIGHTS[name]) * changed)
+
+
+@pytest.mark.parametrize("name", LOSS_WEIGHTS)
+def test_a_training_minimises_the_sum_by_hand(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Of the terms as the loss has them, each with its weight."""
+    terms: list[dict[str, torch.Tensor]] = []
+    values: list[float] = []
+    step = trainer.Trainer.step
+    monkeypatch.setattr(trainer, "loss_terms", lambda *inputs: terms.append(loss_terms(*inputs)) or terms[-1])
+    monkeypatch.setattr(trainer.Trainer, "step", lambda *inputs: values.append(step(*inputs)) or values[-1])
+    words = ["--data-root", str(toy), "--out", str(tmp_path), "--backbone", TINY, *STEP]
+    training.main([*words, "--set", f"{name}_loss=3"])
+    weights = {"final": 1, "out1": 1, "query_self": 1, "support_self": 0.2, name: 3}
+    expected = [sum(weights[each] * term.item() for each, term in some.items()) for some in terms]
+    assert values
+    assert {*terms[0]} == {*weights}
+    assert values == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.fixture(scope="module")
