@@ -25,6 +25,7 @@ class Experiment(NamedTuple):
     setting: Setting
     weights: str = OWN  # who trained them: one of WEIGHTS_FROM; FROZEN or UNTRAINED if not all was trained
     data: str = ""  # other data than the benchmark's, in words
+    trained: str = ""  # the settings of the training where it was tested with others, in words
 
     def on_fold(self, fold: int | None) -> Experiment:
         return self._replace(setting=replace(self.setting, fold=fold))
@@ -43,7 +44,7 @@ class Experiment(NamedTuple):
     def changes(self) -> list[str]:
         """What its user has changed or called it, in words; none in the paper's rows."""
         tag = self.setting.tag
-        return list(filter(None, (str(self.setting.variation), f"tag {tag}" if tag else "")))
+        return list(filter(None, (str(self.setting.variation), self.trained, f"tag {tag}" if tag else "")))
 
     @property
     def title(self) -> str:
@@ -62,7 +63,7 @@ class Experiment(NamedTuple):
 
 def experiment_of(result: EvaluationResult) -> Experiment:
     """What a result was measured on."""
-    return Experiment(result.protocol, result.setting, weights_of(result), data_of(result))
+    return Experiment(result.protocol, result.setting, weights_of(result), data_of(result), trained_of(result))
 
 
 def weights_of(result: EvaluationResult) -> str:
@@ -72,6 +73,14 @@ def weights_of(result: EvaluationResult) -> str:
     if result.weights == OWN and result.trained.get("frozen") is True:
         return FROZEN
     return result.weights
+
+
+def trained_of(result: EvaluationResult) -> str:
+    """The settings that a result's weights were trained with, in words, "" where it was tested with the same."""
+    trained = one_line(result.trained.get("set") or "")
+    if trained == str(result.setting.variation) or not result.trained or weights_of(result) == UNTRAINED:
+        return ""
+    return f"trained with {trained or 'the settings of the paper'}"
 
 
 def data_of(result: EvaluationResult) -> str:

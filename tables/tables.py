@@ -137,7 +137,7 @@ def _published_experiments(measured: Collection[Experiment], backbone: str | Non
 
 def _order(experiment: Experiment) -> tuple:
     """Rows that are not in the paper: benchmarks in their order, the paper's protocol, methods and backbones first."""
-    protocol, setting, weights, data = experiment
+    protocol, setting, weights, data, _ = experiment
     group = list(DATASETS).index(setting.dataset), protocol != PAPER, setting.class_order or ""
     method = setting.method not in METHODS, setting.method
     place = BACKBONES.index(setting.backbone) if setting.backbone in BACKBONES else len(BACKBONES)

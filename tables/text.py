@@ -98,7 +98,7 @@ def to_csv(tables: Sequence[Table]) -> str:
     writer = csv.DictWriter(text, CSV_FIELDS, lineterminator="\n")
     writer.writeheader()
     for row in (row for table in tables for row in table.rows):
-        protocol, setting, weights, data = row.experiment
+        protocol, setting, weights, data, _ = row.experiment
         for cell in row.cells:
             numbers = {"paper": cell.paper, "measured": cell.measured, "std": cell.std, "fb_iou": cell.fb_iou}
             numbers["difference"] = cell.difference
@@ -139,7 +139,7 @@ def verdicts(tables: Sequence[Table]) -> str:
     """
     lines = [("", "fold", "paper", "measured", "difference", "spread", "verdict")]
     for row in (row for table in tables for row in table.rows):
-        protocol, setting, _, data = row.experiment
+        protocol, setting, _, data, _ = row.experiment
         name = f"{setting.benchmark.title} {protocol.name} {row_name(setting)}"
         if beside := ", ".join(filter(None, (data, row.variation))):
             name = f"{name} ({beside})"

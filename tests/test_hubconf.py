@@ -13,6 +13,7 @@ import torch
 import hubconf
 from engine.checkpoint import Checkpoint, save_checkpoint, save_weights
 from model import build_model
+from model.matching import Matching
 from prediction.predictor import Predictor
 from tests.files import CHECKOUT, write
 from util.errors import UserError
@@ -77,6 +78,22 @@ def test_a_predictor_takes_the_network_from_the_weights(
     assert isinstance(predictor, Predictor)
     assert (predictor.net.method, predictor.net.refine) == (method, refine)
     assert predictor.max_side == flags.get("max_side", 640)
+
+
+def test_a_predictor_takes_settings(weights: dict[str, Path]) -> None:
+    usual, other = (
+        hubconf.predictor(weights["refining"], device="cpu", settings=settings)
+        for settings in (None, {"fg_threshold": 0.8, "refine_mix": [0, 0, 1]})
+    )
+    assert usual.net.matching == Matching()
+    assert other.net.matching == Matching(fg_threshold=0.8, refine_mix=(0.0, 0.0, 1.0))
+    for settings, says in (
+        ({"depth": 1}, "settings: none is called depth; there are temperature, "),
+        ({"fg_mix": "0.5"}, "settings: fg_mix must be a number from 0 to 1"),
+        ({"final_loss": 2.0}, "final_loss: the weights of the losses belong to training"),
+    ):
+        with pytest.raises(UserError, match=says):
+            hubconf.predictor(weights["refining"], device="cpu", settings=settings)
 
 
 HOLDS = "holds the weights of {}, not of {}; ask for it"

@@ -13,7 +13,9 @@ import torch
 from PIL import Image
 
 import predict
+from engine.checkpoint import load_checkpoint, save_checkpoint
 from model import SSP
+from model.matching import Matching
 from prediction import batch, load_predictor
 from prediction.files import read_image
 from prediction.masks import read_support
@@ -126,6 +128,51 @@ def test_a_look_inside(
         with Image.open(out / name) as figure:
             assert figure.width > 5 * 320
     assert "masks, overlays and explanations in" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "settings"),
+    [
+        ("--set fg_threshold=0.5 --set rounds=2", {"fg_threshold": 0.5, "rounds": 2}),
+        ("--without self-support --explain", {"fg_mix": 0.0, "support_bg_mix": 1.0}),
+    ],
+)
+def test_settings(
+    flags: list[str], calibrated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: str, settings: dict
+) -> None:
+    """As those of a predictor in Python; in place of the checkpoint's, which --set can give back; all are said."""
+    changed_file = tmp_path / "changed.ckpt"
+    known = load_checkpoint(calibrated)
+    save_checkpoint(changed_file, known._replace(info={**known.info, "settings": {"bg_mix": 0.9}}))
+    shares = predict.main([*changed(flags, "--checkpoint", changed_file), *words.split()])
+    line = capsys.readouterr().out.splitlines()[0]
+    assert "trained with bg_mix=0.9" in line
+    assert all(f"{name}={value:g}" in line for name, value in settings.items())
+    predictor = load_predictor(changed_file, device="cpu", settings=settings)
+    assert predictor.net.matching == Matching(**{"bg_mix": 0.9, **settings})
+    photos = next(iter(shares)).parent
+    pairs = [("marked_1.jpg", "marked_1.png"), ("marked_2.jpg", "marked_2.json")]
+    predictor.set_support(*zip(*(read_support(photos / image, photos / mask) for image, mask in pairs), strict=True))
+    assert {path: predictor.predict(read_image(path)).mask.mean() for path in shares} == shares
+    back = load_predictor(changed_file, device="cpu", settings={"bg_mix": 0.3})
+    assert back.net.matching == Matching()
+    assert "settings of the paper, trained with bg_mix=0.9" in back.about
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("--set depth=1", "--set depth=1: is not NAME=VALUE with one of the names temperature, "),
+        ("--set bg_mix=2", "bg_mix is a number from 0 to 1 (the paper's: 0.3)"),
+        ("--without final", "--without final: is none of ssfp, ssbp, asbp, self-support, self-support-loss"),
+        ("--set final_loss=2", "final_loss: the weights of the losses belong to training, give them to main.py"),
+        ("--without self-support-loss", "the weights of the losses belong to training"),
+        ("--no-refine --set rounds=2", "rounds=2: belongs to the refinement; pass --refine"),
+    ],
+)
+def test_wrong_settings(flags: list[str], tmp_path: Path, words: str, says: str, one_line_error: OneLine) -> None:
+    assert says in one_line_error(predict.main, [*flags, *words.split()])
+    assert not (tmp_path / "out").exists()
 
 
 def test_large_images_are_resized_with_a_note(

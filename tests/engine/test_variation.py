@@ -15,8 +15,19 @@ import test as testing
 from dataset import open_fold
 from engine.checkpoint import load_checkpoint
 from engine.evaluation.result import find_results
-from engine.variation import PAPERS, RANGES, Variation, given_settings, parse_setting, parse_settings
-from model.loss import total_loss
+from engine.training import trainer
+from engine.variation import (
+    PAPERS,
+    RANGES,
+    USUAL,
+    Value,
+    Variation,
+    given_settings,
+    parse_setting,
+    parse_settings,
+    write_value,
+)
+from model.loss import loss_terms, total_loss
 from model.settings import LOSS_WEIGHTS, PAPER, Matching
 from tests.files import OneLine
 from tests.tiny import TINY
@@ -24,7 +35,7 @@ from util.errors import UserError
 
 # Another value of each setting of the matching, as --set takes it.
 OTHERS = {
-    "temperature": "3", "fg_threshold": "0.55", "bg_threshold": "0.5", "fallback_pixels": "5", "adaptive_scale": "1",
+    "temperature": "3", "fg_threshold": "0.5", "bg_threshold": "0.5", "fallback_pixels": "30", "adaptive_scale": "1",
     "fg_mix": "0", "bg_mix": "1", "refine_mix": "0,0,1", "final_mix": "0", "support_bg_mix": "1", "rounds": "3",
 }  # fmt: skip
 STEP = (
@@ -96,6 +107,25 @@ def test_the_loss_is_weighted_by_hand() -> None:
         assert total_loss(terms, weights) == pytest.approx(311 + (3 - LOSS_WEIGHTS[name]) * changed)
 
 
+@pytest.mark.parametrize("name", LOSS_WEIGHTS)
+def test_a_training_minimises_the_sum_by_hand(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Of the terms as the loss has them, each with its weight."""
+    terms: list[dict[str, torch.Tensor]] = []
+    values: list[float] = []
+    step = trainer.Trainer.step
+    monkeypatch.setattr(trainer, "loss_terms", lambda *inputs: terms.append(loss_terms(*inputs)) or terms[-1])
+    monkeypatch.setattr(trainer.Trainer, "step", lambda *inputs: values.append(step(*inputs)) or values[-1])
+    words = ["--data-root", str(toy), "--out", str(tmp_path), "--backbone", TINY, *STEP]
+    training.main([*words, "--set", f"{name}_loss=3"])
+    weights = {"final": 1, "out1": 1, "query_self": 1, "support_self": 0.2, name: 3}
+    expected = [sum(weights[each] * term.item() for each, term in some.items()) for some in terms]
+    assert values
+    assert {*terms[0]} == {*weights}
+    assert values == pytest.approx(expected, rel=1e-6)
+
+
 @pytest.fixture(scope="module")
 def trained(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint with settings and a tag, of a backbone that takes no time."""
@@ -134,6 +164,11 @@ def test_kept_results_know_the_settings(toy: Path, trained: Path, tmp_path: Path
     assert len(list(tmp_path.glob("*.json"))) == 3
 
 
+def usual_of(name: str) -> Value:
+    """The setting in the checkpoint."""
+    return 0.65 if name == "fg_threshold" else USUAL[name]
+
+
 @pytest.mark.parametrize("engine", ["planned", "plain"])
 @pytest.mark.parametrize("name", OTHERS)
 def test_a_setting_is_an_edit(toy: Path, trained: Path, engine: str, name: str) -> None:
@@ -143,15 +178,22 @@ def test_a_setting_is_an_edit(toy: Path, trained: Path, engine: str, name: str) 
     from engine.custom import build_network
     from engine.evaluation.evaluate import count_plainly, summarise
 
-    value = parse_setting(f"{name}={OTHERS[name]}")[1]
+    changes = dict([parse_setting(f"{name}={OTHERS[name]}")])
+    if name == "fallback_pixels":  # which are taken where no pixel passes
+        changes |= {"fg_threshold": 1.0, "bg_threshold": 1.0}
     net = build_network("ssp", TINY, True)
     load_network(net, load_checkpoint(trained).state_dict, trained)
-    net.matching = Matching(**{"fg_threshold": 0.65, name: value})
     test = open_fold("pascal", toy, 0).test
     plans = {0: plan_episodes(class_index(test.images, 1), test.classes, 1, 0, 3)}
-    expected = summarise(count_plainly(net.eval(), test.images, plans[0]), plans, None)
-    got = evaluate(toy, trained, "--set", f"{name}={OTHERS[name]}", "--engine", engine)
-    assert got["miou"] == pytest.approx(expected["miou"], abs=0.5 if engine == "planned" else 1e-9)
+    usual, expected = {}, {}
+    for found, settings in ((usual, changes | {name: usual_of(name)}), (expected, changes)):
+        net.matching = Matching(**{"fg_threshold": 0.65, **settings})
+        found |= summarise(count_plainly(net.eval(), test.images, plans[0]), plans, None)
+    words = [word for changed, value in changes.items() for word in ("--set", f"{changed}={write_value(value)}")]
+    got = evaluate(toy, trained, *words, "--engine", engine)
+    tolerance = 0.05 if engine == "planned" else 1e-9  # a pixel of a tie is 0.01
+    assert got["miou"] == pytest.approx(expected["miou"], abs=tolerance)
+    assert abs(expected["miou"] - usual["miou"]) > 2 * tolerance  # the setting takes effect
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,21 @@ def test_rows_and_cells(make_result: MakeResult) -> None:
     assert "missing:" not in to_markdown(make_tables(results), with_missing=False, count_missing=False)
 
 
+def test_a_training_with_other_settings(make_result: MakeResult) -> None:
+    """A network that was trained with another setting is not the paper's, also if it is tested with the paper's."""
+    trained = {"trained_with": {"set": "fg_mix=0"}}
+    tested = [make_result(60.0, **trained), make_result(61.0, **trained, settings={"fg_mix": 0.0})]
+    rows = measured([*tested, make_result(62.0, trained_with={"set": None}, settings={"fg_mix": 0.0})])
+    assert {row.variation: row.cells[0].measured for row in rows} == {
+        "trained with fg_mix=0": 60.0,
+        "fg_mix=0": 61.0,
+        "fg_mix=0, trained with the settings of the paper": 62.0,
+    }
+    assert all(cell.paper is None for row in rows for cell in row.cells)
+    folders = Folders("data", "out", "splits")
+    assert missing_commands(make_tables(tested), folders) == missing_commands(make_tables([]), folders)
+
+
 def test_columns(make_result: MakeResult) -> None:
     results = [make_result(61.0, tag="wide", **CHANGED)]
     (line,) = [each for each in csv.DictReader(to_csv(make_tables(results)).splitlines()) if each["measured"]]
