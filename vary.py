@@ -14,7 +14,6 @@ picture.png, a curve for each setting or a heat map for a grid of two. A killed 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -25,12 +24,13 @@ import util.launch
 from engine.custom import build_network, code_digest, method_digest
 from engine.evaluation.evaluation_set import describe_evaluation, describe_missing_classes, open_evaluation_set
 from engine.evaluation.protocol import PROTOCOLS, EvaluationOptions
+from engine.evaluation.result import digest_inputs
 from engine.options import add_settings, check_engine, default_device, make_parser, parse_flags, whole
 from engine.variation import Value, Variation, check_meaning, check_training_alone, parse_setting
 from test import Evaluation, find_warnings, open_evaluation
 from util import distributed
 from util.errors import UserError
-from util.files import OutputFile, atomic_write, blocks, check_outputs, check_writable
+from util.files import OutputFile, atomic_write, check_outputs, check_writable
 
 MOST_SETTINGS = 1000
 RECORDS_MARK = '[\n {\n  "settings": '  # with which the JSON begins
@@ -166,10 +166,7 @@ def digest(flags: Any, evaluation: Evaluation, variations: Sequence[Variation], 
     parts = [setting.as_dict(), protocol.name, [str(each) for each in variations], flags.amp, str(flags.device)]
     parts += [str(Path(flags.data_root).resolve())]
     parts += [code_digest(setting.method, setting.backbone), method_digest(), list(plans.items())]
-    found = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode())
-    for block in blocks(path):
-        found.update(block)
-    return found.hexdigest()
+    return digest_inputs(parts, [path])
 
 
 if __name__ == "__main__":

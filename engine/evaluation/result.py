@@ -218,20 +218,25 @@ def check_result(content: Mapping[str, Any]) -> None:
     check_fields(content, {**of_setting, **RESULT_RULES})
 
 
+def digest_inputs(inputs: Any, files: Sequence[str | Path]) -> str:
+    """The sha256 of all that a result depends on: plain values, and the content of files."""
+    digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode())
+    for path in files:
+        for block in blocks(path):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 def result_path(
     folder: str | Path, setting: Setting, protocol: Protocol, choices: Mapping[str, Any], files: Sequence[str | Path]
 ) -> Path:
     """Name the file that keeps a result by all that could give another one: choices, and the content of files too."""
     inputs = {**setting.as_dict(), "protocol": protocol.name, **choices}
-    digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode())
-    for path in files:
-        for block in blocks(path):
-            digest.update(block)
     order = f"_{setting.class_order}" if setting.class_order else ""
     fold = "" if setting.fold is None else f"_fold_{setting.fold}"
     refine = "_refine" if setting.refine else ""
     stem = f"{setting.dataset}{order}{fold}_{setting.name}{refine}_{protocol.name}"
-    return Path(folder) / f"{stem}_{digest.hexdigest()[:8]}.json"
+    return Path(folder) / f"{stem}_{digest_inputs(inputs, files)[:8]}.json"
 
 
 def find_results(paths: Sequence[str | Path]) -> list[EvaluationResult]:
