@@ -12,6 +12,7 @@ which they differ. A GPU sums every set anew: it is waited for to learn in which
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -27,7 +28,8 @@ from model.matching import Matching
 SUMS_BYTES = 2**29  # memory for the sums S of the rows matched at a time; a set takes 4 N C
 KERNEL_ROWS = 384  # rows of the kernel computed at a time: only the half above the diagonal is
 SMALLEST = 1e-8  # length that a vector is divided by, as in matching.norm
-CACHED_BYTES = 2**21  # memory for the prototypes mixed at a time: on a CPU they are to stay in its cache
+CACHED_ROWS = 8  # rows whose prototypes are mixed at a time
+CACHED_BYTES = 2**21  # memory for them: on a CPU they are to stay in its cache
 
 
 class Scratch:
@@ -208,10 +210,6 @@ class Adaptive(NamedTuple):
     weights: list[float]
     slots: list[int]
 
-    @property
-    def in_line(self) -> bool:
-        return self.slots == list(range(self.slots[0], self.slots[0] + len(self.slots)))
-
 
 class Sums:
     """S and z of background sets of a query, each from those of the set before it that differs in the fewest pixels.
@@ -285,25 +283,31 @@ def spanning_tree(sets: Tensor, known: int) -> list[tuple[int, int]]:
 
 def mixed_cosine(query: Query, sums: Sums, fixed: Tensor, adaptive: Sequence[Adaptive]) -> Tensor:
     """The cosine (R, N) of every pixel i with fixed (R, C) + the sum over adaptive ones of weight S_i / z_i."""
-    if not all(each.in_line for each in adaptive):  # row by row: no sums are copied, to stand in line
-        single = [[Adaptive([w], [slot]) for w, slot in zip(*each, strict=True)] for each in adaptive]
-        return torch.cat(
-            [mixed_cosine(query, sums, *row) for row in zip(fixed.split(1), zip(*single, strict=True), strict=True)]
-        )
-    count, channels = query.pixels.shape
-    pixels = count if fixed.is_cuda else max(1, CACHED_BYTES // (fixed.numel() * fixed.element_size()))
-    blocks = [slice(each.slots[0], each.slots[-1] + 1) for each in adaptive]
-    shares = [
-        fixed.new_tensor(each.weights)[:, None] * sums.z[at].reciprocal()
-        for each, at in zip(adaptive, blocks, strict=True)
-    ]
-    along, lengths = fixed.new_empty(2, len(fixed), count)
-    memory = query.scratch.take("mixed", fixed, len(fixed), pixels, channels)
-    for start in range(0, count, pixels):
-        here = slice(start, min(start + pixels, count))
-        mixed, before = memory[:, : here.stop - start], fixed[:, None]
-        for share, at in zip(shares, blocks, strict=True):
-            before = torch.addcmul(before, sums.s[at, here], share[:, here, None], out=mixed)
-        torch.linalg.vecdot(mixed, query.unit[here], out=along[:, here])
-        torch.linalg.vector_norm(mixed, dim=2, out=lengths[:, here])
+    if fixed.is_cuda:  # it is waited for to learn which rows are equal
+        return _mixed_cosine(query, sums, fixed, adaptive)
+    # Settings that differ in nothing that counts here make equal rows: each is computed once.
+    keys = list(zip(map(bytes, fixed.numpy()), *(zip(*each, strict=True) for each in adaptive), strict=True))
+    place = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    rows = [keys.index(key) for key in place]
+    distinct = [Adaptive([each.weights[row] for row in rows], [each.slots[row] for row in rows]) for each in adaptive]
+    return _mixed_cosine(query, sums, fixed[rows], distinct)[[place[key] for key in keys]]
+
+
+def _mixed_cosine(query: Query, sums: Sums, fixed: Tensor, adaptive: Sequence[Adaptive]) -> Tensor:
+    """:func:`mixed_cosine`, a few rows and pixels at a time, which stay in the cache."""
+    rows, (count, channels) = len(fixed), query.pixels.shape
+    together = rows if fixed.is_cuda else min(rows, CACHED_ROWS)
+    pixels = count if fixed.is_cuda else max(1, CACHED_BYTES // (together * channels * fixed.element_size()))
+    shares = [fixed.new_tensor(each.weights)[:, None] * sums.z[each.slots].reciprocal() for each in adaptive]
+    along, lengths = fixed.new_empty(2, rows, count)
+    memory = query.scratch.take("mixed", fixed, together, pixels, channels)
+    for first, start in itertools.product(range(0, rows, together), range(0, count, pixels)):
+        some, here = slice(first, min(first + together, rows)), slice(start, min(start + pixels, count))
+        mixed = memory[: some.stop - first, : here.stop - start]
+        for row, out in enumerate(mixed, first):
+            before = fixed[row]
+            for share, each in zip(shares, adaptive, strict=True):
+                before = torch.addcmul(before, sums.s[each.slots[row], here], share[row, here, None], out=out)
+        torch.linalg.vecdot(mixed, query.unit[here], out=along[some, here])
+        torch.linalg.vector_norm(mixed, dim=2, out=lengths[some, here])
     return along / lengths.clamp_min_(SMALLEST)

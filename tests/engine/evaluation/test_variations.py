@@ -109,6 +109,21 @@ def test_little_memory_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.testing.assert_close(evaluation.match_variations(features, fg, bg, True, some), whole, rtol=1e-4, atol=1e-4)
 
 
+def test_rows_that_are_equal_are_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Logits that differ in final_mix alone have all prototypes in common; fg_mix leaves the first background alone."""
+    features, fg, bg = (torch.rand(*shape) for shape in ((1, 6, 8, 9), (5, 6, 1, 1), (5, 6, 1, 1)))
+    rows: list[int] = []
+    mix = evaluation._mixed_cosine
+    monkeypatch.setattr(
+        evaluation, "_mixed_cosine", lambda q, sums, fixed, rest: rows.append(len(fixed)) or mix(q, sums, fixed, rest)
+    )
+    evaluation.match_variations(features, fg, bg, True, [Matching(final_mix=value) for value in (0.4, 0.6, 0.7)])
+    assert rows == [5, 5]
+    rows.clear()
+    evaluation.match_variations(features, fg, bg, True, [Matching(fg_mix=value) for value in (0.0, 1.0)])
+    assert rows == [5, 10]
+
+
 def test_records(evaluated: tuple[FewShotNetwork, ImageSet, list[Episode]]) -> None:
     """Each has the numbers of evaluate; the first is what the others are compared with."""
     net, images, episodes = evaluated
