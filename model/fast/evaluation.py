@@ -139,12 +139,22 @@ def _match(query: Query, fg: Tensor, bg: Tensor, settings: Sequence[Matching]) -
     logits = []
     for part in parts:
         episodes, of = part // len(settings), [settings[number] for number in (part % len(settings)).tolist()]
-        logits.append(_match_rows(query, sums, fg[episodes], bg[episodes], of))
+        logits.append(_match_rows(query, sums, (fg[episodes], bg[episodes]), of, episodes.tolist()))
     return torch.cat(logits)
 
 
-def _match_rows(query: Query, sums: Sums, fg: Tensor, bg: Tensor, settings: Sequence[Matching]) -> Tensor:
-    """Final logits (R, 2, N) for prototypes (R, C) and R settings, one a row; the steps and names of matching.trace."""
+def _match_rows(
+    query: Query,
+    sums: Sums,
+    prototypes: tuple[Tensor, Tensor],
+    settings: Sequence[Matching],
+    episodes: Sequence[int],
+) -> Tensor:
+    """Final logits (R, 2, N) of R rows, with their prototypes (R, C), settings and numbers of their episodes.
+
+    The steps and names are those of matching.trace.
+    """
+    fg, bg = prototypes
 
     def column(value: Callable[[Matching], float]) -> Tensor:
         """What each row's settings say, (R, 1)."""
@@ -161,12 +171,14 @@ def _match_rows(query: Query, sums: Sums, fg: Tensor, bg: Tensor, settings: Sequ
     adaptive_bg = [(1 - s.support_bg_mix) * (1 - s.bg_mix) for s in settings]
     support, once, again = (column(lambda s, part=part: s.refine_mix[part]) for part in range(3))
     new, old = column(lambda s: s.final_mix), column(lambda s: 1 - s.final_mix)
+    first_mix = [(e, s.support_bg_mix, s.bg_mix) for e, s in zip(episodes, settings, strict=True)]
+    next_mix = [(*mix, s.refine_mix) for mix, s in zip(first_mix, settings, strict=True)]
 
     fg_set, bg_set = confident_pixels(*query.cosine(torch.stack((fg, bg))), settings)
     own_fg, own_bg = query.mean(torch.stack((fg_set, bg_set)))
     mixed_fg = fg_mix * own_fg + support_fg * fg
     share, adaptive = support_bg, [Adaptive(adaptive_bg, sums.add(bg_set))]  # of the mix: what BP weighs, and all ASBPs
-    out = query.cosine(mixed_fg), mixed_cosine(query, sums, share * bg + own_bg_mix * own_bg, adaptive)
+    out = query.cosine(mixed_fg), mixed_cosine(query, sums, share * bg + own_bg_mix * own_bg, adaptive, first_mix)
     final = out
     for number in range(1, rounds + 1):
         before = out
@@ -177,7 +189,7 @@ def _match_rows(query: Query, sums: Sums, fg: Tensor, bg: Tensor, settings: Sequ
         own_bg = once * own_bg + again * own_bg_again
         adaptive = [Adaptive(weigh(each.weights, 1), each.slots) for each in adaptive]
         adaptive.append(Adaptive(weigh(adaptive_bg, 2), sums.add(bg_set)))
-        out = query.cosine(mixed_fg), mixed_cosine(query, sums, share * bg + own_bg_mix * own_bg, adaptive)
+        out = query.cosine(mixed_fg), mixed_cosine(query, sums, share * bg + own_bg_mix * own_bg, adaptive, next_mix)
         is_last = column(lambda s, number=number: s.rounds == number).bool()
         refined = (new * now + old * last for now, last in zip(out, before, strict=True))
         final = tuple(torch.where(is_last, *pair) for pair in zip(refined, final, strict=True))
@@ -281,12 +293,14 @@ def spanning_tree(sets: Tensor, known: int) -> list[tuple[int, int]]:
     return order
 
 
-def mixed_cosine(query: Query, sums: Sums, fixed: Tensor, adaptive: Sequence[Adaptive]) -> Tensor:
-    """The cosine (R, N) of every pixel i with fixed (R, C) + the sum over adaptive ones of weight S_i / z_i."""
-    if fixed.is_cuda:  # it is waited for to learn which rows are equal
-        return _mixed_cosine(query, sums, fixed, adaptive)
-    # Settings that differ in nothing that counts here make equal rows: each is computed once.
-    keys = list(zip(map(bytes, fixed.numpy()), *(zip(*each, strict=True) for each in adaptive), strict=True))
+def mixed_cosine(
+    query: Query, sums: Sums, fixed: Tensor, adaptive: Sequence[Adaptive], mixes: Sequence[tuple]
+) -> Tensor:
+    """The cosine (R, N) of every pixel i with fixed (R, C) + the sum over adaptive ones of weight S_i / z_i.
+
+    mixes: what, besides its sets, makes each row what it is; settings that leave it as it is share the row.
+    """
+    keys = list(zip(mixes, *(each.slots for each in adaptive), strict=True))
     place = {key: number for number, key in enumerate(dict.fromkeys(keys))}
     rows = [keys.index(key) for key in place]
     distinct = [Adaptive([each.weights[row] for row in rows], [each.slots[row] for row in rows]) for each in adaptive]
