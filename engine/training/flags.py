@@ -11,7 +11,7 @@ from engine.variation import parse_settings
 if TYPE_CHECKING:
     import torch
 
-LOGS = ("tensorboard", "wandb")  # packages that show a run as it grows
+LOGS = ("tensorboard", "wandb")  # packages that show a run as it grows; torchrun takes a flag --log for its own
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class TrainingOptions:
     amp: str | None
     compile: bool
     released_order: int | None
-    log: str | None  # names in LOGS with spaces between
+    log_to: str | None  # names in LOGS with spaces between
     set: str | None = None  # the settings that differ from the paper's, as Variation writes them
     tag: str | None = None
 
@@ -68,7 +68,7 @@ class TrainingOptions:
 
     @property
     def logs(self) -> tuple[str, ...]:
-        return tuple((self.log or "").split())
+        return tuple((self.log_to or "").split())
 
     @property
     def schedule(self) -> Schedule:

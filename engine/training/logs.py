@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 import sys
@@ -17,6 +18,7 @@ from util.files import atomic_write
 
 Log = Callable[[History], None]  # is given the whole history so far, after each snapshot
 TAGS = {"loss/snapshot": "loss", "lr": "lr", "miou": "miou", "fb_iou": "fb_iou"}  # fields of a line of the history
+PROJECT = "ssp"  # of wandb, unless its own variable names another
 UPLOAD_SECONDS = 120.0  # that wandb may take for what is left at the end of a run
 
 
@@ -72,7 +74,7 @@ def tensorboard_log(folder: Path, pictures: Path) -> Iterator[Log]:
             writer.flush()
         except OSError as error:
             raise UserError(
-                f"cannot write {folder}: {error.strerror or error}; make room there, or leave --log tensorboard out"
+                f"cannot write {folder}: {error.strerror or error}; make room there, or leave --log-to tensorboard out"
             ) from error
         written = len(history)
 
@@ -88,9 +90,9 @@ def check_wandb() -> None:
     try:
         is_ready = wandb.login(prompt=False, verify=False)
     except TypeError as error:
-        raise UserError("--log wandb needs wandb 0.31 or newer (pip install --upgrade wandb)") from error
+        raise UserError("--log-to wandb needs wandb 0.31 or newer (pip install --upgrade wandb)") from error
     if not is_ready:
-        raise UserError("--log wandb: nobody is logged in; run wandb login, or set WANDB_MODE=offline")
+        raise UserError("--log-to wandb: nobody is logged in; run wandb login, or set WANDB_MODE=offline")
 
 
 @contextmanager
@@ -112,12 +114,14 @@ def wandb_log(folder: Path, pictures: Path, name: str, config: Mapping[str, Any]
                 file.write(secrets.token_hex(8).encode())
         earlier = list(folder.glob("wandb/offline-run-*"))
         settings = wandb.Settings(console="off", silent=True, finish_timeout=UPLOAD_SECONDS)
-        started = wandb.init(
-            id=path.read_text(), resume="allow", name=name, config=dict(config), dir=folder, settings=settings
-        )
+        project = os.environ.get("WANDB_PROJECT", PROJECT)
+        named = {"project": project, "name": name, "id": path.read_text(), "config": dict(config)}
+        started = wandb.init(**named, resume="allow", dir=folder, settings=settings)
         for each in earlier:  # the new one has all that they have
             shutil.rmtree(each, ignore_errors=True)
-        place = f"wandb sync {Path(started.dir).parent} uploads it" if started.offline else started.url or "which is disabled"
+        place = (
+            started.url or "disabled" if not started.offline else f"wandb sync {Path(started.dir).parent} uploads it"
+        )
         say(f"wandb: run {started.id}, {place}")
         return started
 
