@@ -90,7 +90,7 @@ def check_wandb() -> None:
     try:
         is_ready = wandb.login(prompt=False, verify=False)
     except TypeError as error:
-        raise UserError("--log-to wandb needs wandb 0.31 or newer (pip install --upgrade wandb)") from error
+        raise UserError("--log-to wandb needs wandb 0.31 or newer (pip install -U wandb)") from error
     if not is_ready:
         raise UserError("--log-to wandb: nobody is logged in; run wandb login, or set WANDB_MODE=offline")
 
@@ -119,10 +119,8 @@ def wandb_log(folder: Path, pictures: Path, name: str, config: Mapping[str, Any]
         started = wandb.init(**named, resume="allow", dir=folder, settings=settings)
         for each in earlier:  # the new one has all that they have
             shutil.rmtree(each, ignore_errors=True)
-        place = (
-            started.url or "disabled" if not started.offline else f"wandb sync {Path(started.dir).parent} uploads it"
-        )
-        say(f"wandb: run {started.id}, {place}")
+        how = f"wandb sync {Path(started.dir).parent} uploads it" if started.offline else started.url or "disabled"
+        say(f"wandb: run {started.id}, {how}")
         return started
 
     def attempt(act: Callable[[], None]) -> None:
