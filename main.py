@@ -13,7 +13,7 @@ OUT/models/DATASET/fold_K/ (DATASET is coco_interleaved for that order; fss has 
   BACKBONE_SHOTshot_MIOU.json   the five-seed result
   BACKBONE_SHOTshot.history.jsonl and .png   losses, learning rate and mIoU of each snapshot
   BACKBONE_SHOTshot.last        the state of the run, from which --resume goes on
-  BACKBONE_SHOTshot.tensorboard the same as the history, with --tensorboard
+  BACKBONE_SHOTshot.tensorboard or .wandb   the same as the history, with --log-to; .episodes has pictures of four
 
 After Ctrl-C, SIGTERM or SIGHUP the program saves the state and ends.
 """
@@ -41,7 +41,7 @@ from engine.options import (
     resolve_setting,
     whole,
 )
-from engine.training.flags import TrainingOptions
+from engine.training.flags import LOGS, TrainingOptions
 from engine.training.state import Training, find_training, how_to_go_on, plain_values, state_of
 from engine.variation import check_losses, given_settings
 from util import distributed
@@ -63,12 +63,15 @@ def parse(argv: list[str] | None) -> TrainingOptions:
     add("--amp", nargs="?", const="bf16", choices=("bf16", "fp16"), help=amp_help)
     add("--compile", action="store_true", help="compile the backbone with torch.compile")
     add("--released-order", type=whole(2, 64), metavar="N", help="train as the release on N GPUs, fault included")
-    add("--tensorboard", action="store_true", help="also write events for TensorBoard")
+    add("--log-to", action="append", choices=LOGS, help="also show the run in TensorBoard or W&B; may be given twice")
+    short = {"dest": "log_to", "action": "append_const", "const": "tensorboard"}
+    add("--tensorboard", **short, help="the same as --log-to tensorboard")
     flags = vars(parser.parse_args(argv))
     settings = given_settings(flags.pop("set"), flags.pop("without"))
     setting = resolve_setting(flags | {"settings": settings})
     check_losses(setting.variation, setting.refine)
     del flags["features"]  # it is in the backbone
+    flags["log_to"] = " ".join(dict.fromkeys(flags["log_to"] or ())) or None
     flags["set"] = str(setting.variation) or None
     flags["crop_size"] = flags["crop_size"] or setting.benchmark.crop_size
     options = TrainingOptions(**{**flags, **setting.as_dict()})
@@ -79,8 +82,13 @@ def parse(argv: list[str] | None) -> TrainingOptions:
 def check(options: TrainingOptions) -> None:
     """Raise UserError if flags contradict each other or ask for what this machine lacks."""
     check_engine(options.engine)
-    if options.tensorboard and find_spec("tensorboard") is None:
-        raise UserError("--tensorboard needs the package tensorboard (pip install tensorboard)")
+    for package in options.logs:
+        if getattr(find_spec(package), "origin", None) is None:  # a folder wandb of its runs is no package
+            raise UserError(f"--log-to {package} needs the package {package} (pip install {package})")
+    if "wandb" in options.logs:
+        from engine.training.logs import check_wandb
+
+        check_wandb()
     if options.released_order and (options.method != "ssp" or options.shot == 1):
         raise UserError("--released-order belongs to --method ssp and --shot 2 or more; without it nothing changes")
     if options.snapshot > options.episode > 0:
@@ -134,7 +142,7 @@ def train(options: TrainingOptions, asked: Interrupts) -> Path:
         with_options = EvaluationOptions(options.workers, options.engine, options.cache_gb)
         return evaluate(trainer.net, images, plans, options=with_options)
 
-    with open_files(run, last, earlier or Training(flags), options.tensorboard) as files:
+    with open_files(run, last, earlier or Training(flags), options.logs) as files:
         if earlier:
             trainer.restore(earlier, last)
         state = files.state

@@ -42,7 +42,7 @@ SHELL = {  # what each runs
 }  # fmt: skip
 OTHERS = {  # flags of other programs, and of benchmarks
     "--nproc-per-node", "--nnodes", "--rdzv-backend", "--rdzv-endpoint", "--logdir", "--shm-size", "--help",
-    "--strip-components",
+    "--strip-components", "--samples",
     "--against",
 }  # fmt: skip
 MASKS = "1ikrDlsai5QSf2GiSUR3f8PZUzyTubcuF"  # the augmented masks of the authors, on Google Drive

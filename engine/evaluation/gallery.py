@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from string import Template
@@ -117,16 +117,10 @@ def write_gallery(
     """
     check_writable(folder / PANELS)
     remove_leftovers(folder / PANELS)
-    masks = segment(net, images, [each.episode for each in shown], protocol=protocol)
+    panels = draw_episodes(net, images, [each.episode for each in shown], protocol)
     names = []
-    pairs = enumerate(zip(shown, masks, strict=True))
-    for number, ((kind, _, _, iou, episode), mask) in progress(pairs, "drawing", len(shown), "episode"):
-        panel = draw_panel(
-            [load_masked(images, support, episode.cls, protocol.side) for support in episode.supports],
-            load_masked(images, episode.query, episode.cls, protocol.side),
-            [("difference", mask.numpy())],
-            outlines=True,
-        )
+    pairs = enumerate(zip(shown, panels, strict=True))
+    for number, ((kind, _, _, iou, episode), panel) in progress(pairs, "drawing", len(shown), "episode"):
         names.append(f"{number:03}_{kind}_class{episode.cls}_iou{iou:03.0f}.png")
         save_png(panel, folder / PANELS / names[-1])
     save_png(draw_panel_legend(400), folder / PANELS / "legend.png")
@@ -137,6 +131,22 @@ def write_gallery(
         if path.name not in names:
             path.unlink()
     return page
+
+
+def draw_episodes(
+    net: FewShotNetwork, images: ImageSet, episodes: Sequence[Episode], protocol: Protocol = PAPER
+) -> Iterator[Image.Image]:
+    """Segment the episodes, one after the other in float32, then draw a panel of each as it is asked for."""
+    masks = segment(net, images, episodes, protocol=protocol)
+    return (
+        draw_panel(
+            [load_masked(images, support, episode.cls, protocol.side) for support in episode.supports],
+            load_masked(images, episode.query, episode.cls, protocol.side),
+            [("difference", mask.numpy())],
+            outlines=True,
+        )
+        for episode, mask in zip(episodes, masks, strict=True)
+    )
 
 
 def load_masked(images: ImageSet, image: str, cls: int, side: int | None = None) -> tuple[Image.Image, np.ndarray]:

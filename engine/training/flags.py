@@ -11,6 +11,8 @@ from engine.variation import parse_settings
 if TYPE_CHECKING:
     import torch
 
+LOGS = ("tensorboard", "wandb")  # packages that show a run as it grows; torchrun takes a flag --log for its own
+
 
 @dataclass(frozen=True)
 class ComputeOptions:
@@ -56,13 +58,17 @@ class TrainingOptions:
     amp: str | None
     compile: bool
     released_order: int | None
-    tensorboard: bool
+    log_to: str | None  # names in LOGS with spaces between
     set: str | None = None  # the settings that differ from the paper's, as Variation writes them
     tag: str | None = None
 
     @property
     def setting(self) -> Setting:
         return replace(Setting.of(vars(self)), variation=parse_settings((self.set or "").split()))
+
+    @property
+    def logs(self) -> tuple[str, ...]:
+        return tuple((self.log_to or "").split())
 
     @property
     def schedule(self) -> Schedule:

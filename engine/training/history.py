@@ -1,54 +1,19 @@
-"""The history of a run: a line of JSON for each snapshot, a curve, and TensorBoard's events."""
+"""The history of a run: a line of JSON for each snapshot, and a curve."""
 
 from __future__ import annotations
 
 import json
-import shutil
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from util.errors import UserError
 from util.files import atomic_write
 
 History = Sequence[Mapping[str, Any]]
 LEAST_SPAN = 5  # points of mIoU on the curve's axis
-
-
-def tensorboard_log(folder: Path) -> Callable[[History], None]:
-    """Make a function that writes a run's history, as it grows, into a folder of events that is the run's own.
-
-    Its first call writes the whole history anew, so that a run that was interrupted has every step once; so does a
-    call that finds the folder gone. It raises UserError if it cannot write.
-    """
-    from torch.utils.tensorboard import SummaryWriter
-
-    writer, written = None, 0
-
-    def log(history: History) -> None:
-        nonlocal writer, written
-        try:
-            if writer is None or not folder.is_dir():
-                shutil.rmtree(folder, ignore_errors=True)
-                writer, written = SummaryWriter(folder), 0
-            step = sum(line["steps"] for line in history[:written])
-            for line in history[written:]:
-                for number, loss in enumerate(line["losses"], start=step):
-                    writer.add_scalar("loss/step", loss, number)
-                step += line["steps"]
-                for tag, name in (("loss/snapshot", "loss"), ("lr", "lr"), ("miou", "miou"), ("fb_iou", "fb_iou")):
-                    writer.add_scalar(tag, line[name], step - 1)
-            writer.flush()
-        except OSError as error:
-            raise UserError(
-                f"cannot write {folder}: {error.strerror or error}; make room there, or leave --tensorboard out"
-            ) from error
-        written = len(history)
-
-    return log
 
 
 def write_history(path: Path, history: History) -> None:

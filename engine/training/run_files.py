@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import glob
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+import torch
+from PIL import Image
 from torch import Tensor
 
 from dataset.provenance import label_of
 from engine.checkpoint import Checkpoint, save_checkpoint, save_weights
+from engine.drawing import save_png, stack_rows
+from engine.evaluation.gallery import draw_episodes
+from engine.evaluation.panel import draw_panel_legend
 from engine.evaluation.protocol import PAPER
 from engine.evaluation.result import EvaluationResult
 from engine.setting import SUFFIX, Setting
 from engine.training.data import Run
-from engine.training.history import draw_history, tensorboard_log, write_history
+from engine.training.history import draw_history, write_history
+from engine.training.logs import Log, picture_of, tensorboard_log, wandb_log
 from engine.training.state import Training, check_counts, keep_finished, previous_of, save_training
 from engine.training.trainer import Trainer
 from model import FewShotNetwork
@@ -27,6 +33,8 @@ from util import distributed
 from util.errors import UserError
 from util.files import check_writable, remove_leftovers
 from util.locks import only_one
+
+SHOWN_EPISODES = 4  # in the picture of a snapshot
 
 
 def finished_checkpoint(last: Path, state: Training) -> Path:
@@ -71,11 +79,20 @@ def save_run(
             Path(f"{former}{suffix}").unlink(missing_ok=True)
 
 
+def draw_snapshot(net: FewShotNetwork, run: Run) -> Image.Image:
+    """Draw the first episodes of the selection as the network segments them; no random state changes."""
+    episodes = next(iter(run.selection.values()))[:SHOWN_EPISODES]
+    with torch.random.fork_rng([net.device] if net.device.type == "cuda" else []):
+        panels = list(draw_episodes(net, run.fold.val.images, episodes))
+    return stack_rows([*panels, draw_panel_legend(panels[0].width)])
+
+
 @contextmanager
-def open_files(run: Run, last: Path, state: Training, tensorboard: bool) -> Iterator[RunFiles]:
+def open_files(run: Run, last: Path, state: Training, logs: Sequence[str] = ()) -> Iterator[RunFiles]:
     """The files of a run, which no other run writes during the block.
 
     ``last`` is the file of the state; the others are written beside it. The state of a new run has no name yet.
+    ``logs`` are names in LOGS, which the first process writes.
     Raises UserError if the folder cannot be written, another run writes there, or the state is not of this run.
     """
     check_writable(last.parent)
@@ -83,13 +100,17 @@ def open_files(run: Run, last: Path, state: Training, tensorboard: bool) -> Iter
     with only_one(last, "a training") if is_first else nullcontext():
         if is_first:
             remove_leftovers(last.parent)
-        yield RunFiles(run, last, state, tensorboard)
+        files = RunFiles(run, last, state)
+        with ExitStack() as at_end:
+            if is_first:
+                files.logs = [at_end.enter_context(files.open_log(name)) for name in logs]
+            yield files
 
 
 class RunFiles:
     """The files of a run, with its state: all processes call it, the first one writes. Arguments as of open_files."""
 
-    def __init__(self, run: Run, last: Path, state: Training, tensorboard: bool) -> None:
+    def __init__(self, run: Run, last: Path, state: Training) -> None:
         self.run, self.last, self.folder, self.state = run, last, last.parent, state
         self.suffix = weight_suffixes(run.setting)[0]
         self.is_first = distributed.rank() == 0
@@ -97,8 +118,16 @@ class RunFiles:
         if self.is_new:
             self._name_files()
         check_counts(last, state, run.schedule)
-        is_logged = tensorboard and self.is_first
-        self.log = tensorboard_log(self.folder / f"{state.name}.tensorboard") if is_logged else None
+        self.pictures = self.folder / f"{state.name}.episodes"
+        self.logs: list[Log] = []
+
+    def open_log(self, package: str) -> AbstractContextManager[Log]:
+        """A log of one of LOGS, in a folder of its own."""
+        folder = self.folder / f"{self.state.name}.{package}"
+        if package == "tensorboard":
+            return tensorboard_log(folder, self.pictures)
+        name = f"{self.state.name}, {self.run.setting.describe()}"
+        return wandb_log(folder, self.pictures, name, self.state.arguments)
 
     def _name_files(self) -> None:
         name = self.run.setting.name
@@ -186,8 +215,10 @@ class RunFiles:
         if self.is_first:
             write_history(self.folder / f"{state.name}.history.jsonl", state.history)
         self.save(trainer)
-        if self.log:
-            self.log(state.history)
+        if self.logs:
+            save_png(draw_snapshot(trainer.net, self.run), picture_of(self.pictures, state.snapshot))
+        for log in self.logs:
+            log(state.history)
         return line
 
     def load_best(self, net: FewShotNetwork) -> None:

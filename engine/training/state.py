@@ -48,7 +48,8 @@ STATE_RULES: dict[str, Rule] = {
     **dict.fromkeys(NAMES, lambda value: type(value) is str),
 }
 # Flags that may differ when a run goes on: they say where it runs, not what it does.
-FREE = ("data_root", "out", "device", "workers", "cache_gb", "resume", "tensorboard")
+# The version before had tensorboard in place of log_to.
+FREE = ("data_root", "out", "device", "workers", "cache_gb", "resume", "log_to", "tensorboard")
 
 
 @dataclass

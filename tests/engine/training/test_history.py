@@ -1,8 +1,7 @@
-"""What TensorBoard is given, and the curve."""
+"""The curve of a run."""
 
 from __future__ import annotations
 
-import shutil
 import sys
 from itertools import combinations
 from pathlib import Path
@@ -10,76 +9,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-import main as training
-from engine.training.history import LEAST_SPAN, draw_history, miou_limits, tensorboard_log
-from engine.training.state import load_training
-from tests.files import OneLine
-from util.errors import UserError
+from engine.training.history import LEAST_SPAN, draw_history, miou_limits
 
 HISTORY = [
     {"snapshot": 1, "steps": 2, "loss": 1.5, "losses": [2.0, 1.0], "lr": 1e-3, "miou": 30.0, "fb_iou": 50.0},
     {"snapshot": 2, "steps": 2, "loss": 0.7, "losses": [0.8, 0.6], "lr": 1e-4, "miou": 35.0, "fb_iou": 55.0},
 ]
-
-
-def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    accumulators = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    events = accumulators.EventAccumulator(str(folder))
-    events.Reload()
-    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
-
-
-def line(losses: list[float], miou: float) -> dict:
-    return {"losses": losses, "steps": len(losses), "loss": sum(losses) / len(losses), "lr": 0.5, "miou": miou,
-            "fb_iou": 50.0}  # fmt: skip
-
-
-@pytest.mark.parametrize("kind", ["its last snapshot was lost", "its folder vanished"])
-def test_a_run_that_went_on_has_each_step_once(tmp_path: Path, kind: str) -> None:
-    """A snapshot that was logged, but whose state was not saved, is trained again."""
-    pytest.importorskip("tensorboard")
-    folder, first = tmp_path / "events", line([4.0, 2.0], 10.0)
-    log = tensorboard_log(folder)
-    log([first])
-    if kind == "its last snapshot was lost":
-        log([first, line([9.0, 9.0], 99.0)])
-        log = tensorboard_log(folder)
-    else:
-        shutil.rmtree(folder)
-    log([first, line([1.5, 0.5], 20.0)])
-    assert scalars(folder) == {
-        "loss/step": [(0, 4.0), (1, 2.0), (2, 1.5), (3, 0.5)],
-        "loss/snapshot": [(1, 3.0), (3, 1.0)],
-        "lr": [(1, 0.5), (3, 0.5)],
-        "miou": [(1, 10.0), (3, 20.0)],
-        "fb_iou": [(1, 50.0), (3, 50.0)],
-    }
-
-
-def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard")
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"cannot write .*file/events"):
-        tensorboard_log(tmp_path / "file" / "events")([line([4.0], 10.0)])
-
-
-def test_main_writes_them_when_asked(toy: Path, tmp_path: Path, quick: list[str]) -> None:
-    pytest.importorskip("tensorboard")
-    training.main([*quick, "--data-root", str(toy), "--out", str(tmp_path), "--tensorboard"])
-    folder = tmp_path / "models" / "pascal" / "fold_0"
-    history = load_training(folder / "resnet50_1shot.last").history
-    found = scalars(folder / "resnet50_1shot.tensorboard")
-    assert [value for _, value in found["miou"]] == pytest.approx([entry["miou"] for entry in history])
-    assert [value for _, value in found["loss/step"]] == pytest.approx([entry["loss"] for entry in history])
-
-
-def test_its_absence_is_one_line(
-    toy: Path, tmp_path: Path, quick: list[str], one_line_error: OneLine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("main.find_spec", lambda _: None)
-    flags = [*quick, "--data-root", str(toy), "--out", str(tmp_path), "--tensorboard"]
-    assert "pip install tensorboard" in one_line_error(training.main, flags)
-    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
