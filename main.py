@@ -13,7 +13,7 @@ OUT/models/DATASET/fold_K/ (DATASET is coco_interleaved for that order; fss has 
   BACKBONE_SHOTshot_MIOU.json   the five-seed result
   BACKBONE_SHOTshot.history.jsonl and .png   losses, learning rate and mIoU of each snapshot
   BACKBONE_SHOTshot.last        the state of the run, from which --resume goes on
-  BACKBONE_SHOTshot.tensorboard or .wandb   the same as the history, with --log-to; .episodes has pictures of four
+  BACKBONE_SHOTshot.tensorboard or .wandb   the same as the history, with --log; .episodes has pictures of four
 
 After Ctrl-C, SIGTERM or SIGHUP the program saves the state and ends.
 """
@@ -63,9 +63,10 @@ def parse(argv: list[str] | None) -> TrainingOptions:
     add("--amp", nargs="?", const="bf16", choices=("bf16", "fp16"), help=amp_help)
     add("--compile", action="store_true", help="compile the backbone with torch.compile")
     add("--released-order", type=whole(2, 64), metavar="N", help="train as the release on N GPUs, fault included")
-    add("--log-to", action="append", choices=LOGS, help="also show the run in TensorBoard or W&B; may be given twice")
+    log_help = "also show the run in TensorBoard or W&B; may be given twice; under torchrun --log-to"
+    add("--log", "--log-to", dest="log_to", action="append", choices=LOGS, help=log_help)
     short = {"dest": "log_to", "action": "append_const", "const": "tensorboard"}
-    add("--tensorboard", **short, help="the same as --log-to tensorboard")
+    add("--tensorboard", **short, help="the same as --log tensorboard")
     flags = vars(parser.parse_args(argv))
     settings = given_settings(flags.pop("set"), flags.pop("without"))
     setting = resolve_setting(flags | {"settings": settings})
@@ -84,7 +85,7 @@ def check(options: TrainingOptions) -> None:
     check_engine(options.engine)
     for package in options.logs:
         if getattr(find_spec(package), "origin", None) is None:  # a folder wandb of its runs is no package
-            raise UserError(f"--log-to {package} needs the package {package} (pip install {package})")
+            raise UserError(f"--log {package} needs the package {package} (pip install {package})")
     if "wandb" in options.logs:
         from engine.training.logs import check_wandb
 

@@ -11,7 +11,7 @@ from engine.variation import parse_settings
 if TYPE_CHECKING:
     import torch
 
-LOGS = ("tensorboard", "wandb")  # packages that show a run as it grows; torchrun takes a flag --log for its own
+LOGS = ("tensorboard", "wandb")  # packages that show a run as it grows; torchrun takes --log for a flag of its own
 
 
 @dataclass(frozen=True)

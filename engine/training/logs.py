@@ -74,7 +74,7 @@ def tensorboard_log(folder: Path, pictures: Path) -> Iterator[Log]:
             writer.flush()
         except OSError as error:
             raise UserError(
-                f"cannot write {folder}: {error.strerror or error}; make room there, or leave --log-to tensorboard out"
+                f"cannot write {folder}: {error.strerror or error}; make room there, or leave --log tensorboard out"
             ) from error
         written = len(history)
 
@@ -90,9 +90,9 @@ def check_wandb() -> None:
     try:
         is_ready = wandb.login(prompt=False, verify=False)
     except TypeError as error:
-        raise UserError("--log-to wandb needs wandb 0.31 or newer (pip install -U wandb)") from error
+        raise UserError("--log wandb needs wandb 0.31 or newer (pip install -U wandb)") from error
     if not is_ready:
-        raise UserError("--log-to wandb: nobody is logged in; run wandb login, or set WANDB_MODE=offline")
+        raise UserError("--log wandb: nobody is logged in; run wandb login, or set WANDB_MODE=offline")
 
 
 @contextmanager

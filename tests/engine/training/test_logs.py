@@ -106,7 +106,9 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
         log([line([4.0], 10.0)])
 
 
-@pytest.mark.parametrize("asked", [["--tensorboard"], ["--log-to", "tensorboard", "--tensorboard"]])
+@pytest.mark.parametrize(
+    "asked", [["--tensorboard"], ["--log", "tensorboard", "--tensorboard"], ["--log-to", "tensorboard"]]
+)
 def test_main_writes_events_when_asked(flags: list[str], tmp_path: Path, asked: list[str]) -> None:
     pytest.importorskip("tensorboard")
     training.main([*flags, *asked])
@@ -127,15 +129,15 @@ def test_its_absence_is_one_line(
     flags: list[str], tmp_path: Path, one_line_error: OneLine, monkeypatch: pytest.MonkeyPatch, package: str, spec: Any
 ) -> None:
     monkeypatch.setattr("main.find_spec", lambda _: spec)
-    message = one_line_error(training.main, [*flags, "--log-to", package])
-    assert f"--log-to {package} needs the package {package} (pip install {package})" in message
+    message = one_line_error(training.main, [*flags, "--log", package])
+    assert f"--log {package} needs the package {package} (pip install {package})" in message
     assert not any(tmp_path.iterdir())
 
 
 def test_torchrun_leaves_the_flag_to_main() -> None:
     """It would take one that begins as a flag of its own does, such as --log, even after main.py."""
     parser = pytest.importorskip("torch.distributed.run").get_args_parser()
-    asked = ["--log-to", "wandb", "--tensorboard"]
+    asked = ["--log", "wandb", "--tensorboard"]
     assert parser.parse_args(["main.py", *asked]).training_script_args == asked
 
 
@@ -186,7 +188,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Server:
 
 
 def test_what_wandb_is_given(flags: list[str], tmp_path: Path, server: Server) -> None:
-    training.main([*flags, "--log-to", "wandb", "--tag", "mine", "--set", "fg_threshold=0.6", "--refine"])
+    training.main([*flags, "--log", "wandb", "--tag", "mine", "--set", "fg_threshold=0.6", "--refine"])
     (run,) = server.runs
     (last,) = (tmp_path / "out").rglob("*.last")
     state = load_training(last)
@@ -214,9 +216,9 @@ def test_a_run_that_goes_on_keeps_its_id_and_has_each_step_once(
     flags: list[str], tmp_path: Path, server: Server, known: int, steps: list[int]
 ) -> None:
     """The server knows a step, or the run is offline and what was logged before may be lost."""
-    interrupt_first_snapshot([*flags, "--log-to", "wandb"])
+    interrupt_first_snapshot([*flags, "--log", "wandb"])
     server.step = known
-    training.main([*flags, "--log-to", "wandb", "--resume"])
+    training.main([*flags, "--log", "wandb", "--resume"])
     first, second = server.runs
     assert (first.exit_code, second.exit_code) == (1, 0)
     assert first.id == second.id
@@ -228,7 +230,7 @@ def test_a_run_that_goes_on_keeps_its_id_and_has_each_step_once(
 
 def test_a_training_outlives_wandb(flags: list[str], server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     server.is_broken = True
-    assert training.main([*flags, "--log-to", "wandb"]).is_file()
+    assert training.main([*flags, "--log", "wandb"]).is_file()
     expected = "note: wandb has failed (Connection lost); the run goes on without it\n"
     assert capsys.readouterr().err == expected
 
@@ -245,7 +247,7 @@ def test_a_login_is_never_asked_for(
 ) -> None:
     server.mode = "online"
     sys.modules["wandb"].login = login
-    assert message in one_line_error(training.main, [*flags, "--log-to", "wandb"])
+    assert message in one_line_error(training.main, [*flags, "--log", "wandb"])
     assert not any(tmp_path.iterdir())
 
 
@@ -269,7 +271,7 @@ def test_training_is_the_same_bit_for_bit(
 
     monkeypatch.setattr(run_files, "draw_snapshot", watched)
     kept = []
-    for name, asked in (("without", []), ("with", ["--log-to", "wandb"])):
+    for name, asked in (("without", []), ("with", ["--log", "wandb"])):
         out = str(tmp_path / name)
         training.main([*flags, "--out", out, *asked])
         last = load_training(Path(out, FOLDER, "Tiny_1shot.last"))
@@ -317,9 +319,9 @@ def test_wandb_itself_offline(
     flags: list[str], tmp_path: Path, offline: ModuleType, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Its files lie in the run's folder alone; a run that went on has every step once, in one file."""
-    interrupt_first_snapshot([*flags, "--log-to", "wandb"])
+    interrupt_first_snapshot([*flags, "--log", "wandb"])
     capsys.readouterr()
-    training.main([*flags, "--log-to", "wandb", "--resume"])
+    training.main([*flags, "--log", "wandb", "--resume"])
     assert os.listdir(tmp_path) == ["out"]
     folder = tmp_path / "out" / FOLDER
     (file,) = folder.glob("Tiny_1shot.wandb/wandb/offline-run-*/*.wandb")
