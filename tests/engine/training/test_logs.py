@@ -137,7 +137,7 @@ def test_its_absence_is_one_line(
 def test_torchrun_leaves_the_flag_to_main() -> None:
     """It would take one that begins as a flag of its own does, such as --log, even after main.py."""
     parser = pytest.importorskip("torch.distributed.run").get_args_parser()
-    asked = ["--log", "wandb", "--tensorboard"]
+    asked = ["--log-to", "wandb", "--tensorboard"]
     assert parser.parse_args(["main.py", *asked]).training_script_args == asked
 
 
