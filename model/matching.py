@@ -13,8 +13,11 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from model.settings import PAPER, Matching
+
+WEIGHTS_TOGETHER = 2**24  # weights of adaptive background prototypes that lie in memory at a time: 64 MB in float32
 
 
 class Chosen(NamedTuple):
@@ -120,19 +123,43 @@ def self_support(
     """
     probability = logits.softmax(1).flatten(2)  # (B, 2, N)
     lengths = norm(features) if lengths is None else lengths
-    unit = features / lengths[:, None]
     parts, sets = [], []
-    images = zip(features.flatten(2), unit.flatten(2), lengths.flatten(1), probability, strict=True)
-    for pixels, directions, length, (p_bg, p_fg) in images:  # (C, N), (C, N), (N,), (2, N)
+    for pixels, length, (p_bg, p_fg) in zip(features.flatten(2), lengths.flatten(1), probability, strict=True):
         fg = confident(p_fg, settings.fg_threshold, settings.fallback_pixels)
         chosen = confident(p_bg, settings.bg_threshold, settings.fallback_pixels)
         share = torch.zeros_like(p_fg).index_fill(0, fg, 1 / len(fg))
         bg = pixels[:, chosen]  # (C, n)
-        adaptive = product(bg, adaptive_weights(directions, bg / length[chosen], settings.adaptive_scale).t())  # (C, N)
+        adaptive = adaptive_prototypes(pixels, length, bg, length[chosen], settings.adaptive_scale)
         parts.append((pixels @ share, bg.mean(1), adaptive))
         sets.append(Chosen(fg, chosen))
     fg, bg, adaptive = (torch.stack(part) for part in zip(*parts, strict=True))
     return SelfSupport(fg[..., None, None], bg[..., None, None], adaptive.view_as(features), sets)
+
+
+def adaptive_prototypes(
+    pixels: Tensor, lengths: Tensor, background: Tensor, background_lengths: Tensor, scale: float = PAPER.adaptive_scale
+) -> Tensor:
+    """The ASBP of each pixel of an image, block by block: memory grows with the number of pixels, not its square.
+
+    Arguments:
+        pixels: features (C, N).
+        lengths: their norms (N,).
+        background: those of the confident background pixels, (C, n), with their norms (n,).
+        scale: as of adaptive_weights.
+    Returns:
+        ASBP (C, N). Gradients compute the weights of a block again, but those of an image of one block.
+    """
+    directions = background / background_lengths
+
+    def prototypes_of(some: Tensor, their_lengths: Tensor) -> Tensor:
+        return product(background, adaptive_weights(some / their_lengths, directions, scale).t())
+
+    size = max(1, WEIGHTS_TOGETHER // background.shape[1])
+    if size >= len(lengths):
+        return prototypes_of(pixels, lengths)
+    blocks = zip(pixels.split(size, 1), lengths.split(size), strict=True)
+    again = {"use_reentrant": False, "preserve_rng_state": False}
+    return torch.cat([checkpoint(prototypes_of, *block, **again) for block in blocks], 1)
 
 
 def adaptive_weights(pixels: Tensor, background: Tensor, scale: float = PAPER.adaptive_scale) -> Tensor:

@@ -8,6 +8,9 @@ An adaptive background prototype is A_i = S_i / z_i with S_i the sum over the ba
 k_ij F_j, z_i that of k_ij, and k_ij = exp(2 cos(F_i, F_j)) the query's own kernel. The sets of a query's
 episodes differ in few pixels: S of one follows from S of another by adding and taking away the pixels in
 which they differ. A GPU sums every set anew: it is waited for to learn in which pixels two sets differ.
+
+The kernel of all pixels is kept while it fits KERNEL_BYTES, as for the images of the benchmarks. Of larger images it
+is computed for a block of pixels i at a time, anew for each step, and so are the sums: memory grows with the image.
 """
 
 from __future__ import annotations
@@ -26,6 +29,8 @@ from torch import Tensor
 from model.matching import Matching
 
 SUMS_BYTES = 2**29  # memory for the sums S of the rows matched at a time; a set takes 4 N C
+KERNEL_BYTES = 2**28  # memory for the kernel of all pixels: N = 8192, an image of 720 pixels' side
+BLOCK_BYTES = 2**26  # memory for the kernel of a block of pixels, where that of all does not fit
 KERNEL_ROWS = 384  # rows of the kernel computed at a time: only the half above the diagonal is
 SMALLEST = 1e-8  # length that a vector is divided by, as in matching.norm
 CACHED_ROWS = 8  # rows whose prototypes are mixed at a time
@@ -51,7 +56,7 @@ class Scratch:
 
 
 class Query:
-    """One query's features, (N, C), and its kernel (N, N)."""
+    """One query's features, (N, C), and its kernel (N, N), whole or block by block."""
 
     def __init__(self, features: Tensor, scratch: Scratch, adaptive_scale: float) -> None:
         channels, count = features[0].flatten(1).shape
@@ -60,7 +65,26 @@ class Query:
         self.pixels.copy_(features[0].flatten(1).t())
         lengths = torch.linalg.vector_norm(self.pixels, dim=1, keepdim=True)
         torch.div(self.pixels, lengths.clamp_min(SMALLEST), out=self.unit)
-        self.kernel = kernel(self.unit, adaptive_scale, scratch.take("kernel", features, count, count))
+        self.scale = adaptive_scale
+        self.block = block_pixels(count, features.element_size())
+        self.kernel = self._compute_kernel() if self.block == count else None
+
+    def blocks(self) -> list[slice]:
+        """The pixels that are taken at a time: all, if the kernel is kept."""
+        count = len(self.pixels)
+        return [slice(start, min(start + self.block, count)) for start in range(0, count, self.block)]
+
+    def kernel_of(self, block: slice) -> Tensor:
+        """The kernel (N, n) of all pixels with n of them, one of blocks; it overwrites that of another block."""
+        if self.kernel is not None:
+            return self.kernel
+        some = self.unit[block]
+        out = self.scratch.take("kernel", some, len(self.unit), len(some))
+        return torch.addmm(out, self.unit, some.t(), beta=0, alpha=self.scale, out=out).exp_()
+
+    def _compute_kernel(self) -> Tensor:
+        count = len(self.unit)
+        return kernel(self.unit, self.scale, self.scratch.take("kernel", self.unit, count, count))
 
     def cosine(self, prototypes: Tensor) -> Tensor:
         """The cosine of every pixel with prototypes (..., C): (..., N)."""
@@ -69,6 +93,11 @@ class Query:
     def mean(self, chosen: Tensor) -> Tensor:
         """The mean (..., C) of the pixels of sets (..., N) bool."""
         return chosen.to(self.pixels) @ self.pixels / chosen.sum(-1, keepdim=True)
+
+
+def block_pixels(count: int, item: int) -> int:
+    """Of how many of an image's pixels the kernel lies in memory at a time, item bytes a number."""
+    return count if count * count * item <= KERNEL_BYTES else max(1, BLOCK_BYTES // (count * item))
 
 
 def kernel(unit: Tensor, scale: float, out: Tensor) -> Tensor:
@@ -130,7 +159,7 @@ def score_episodes(features: Tensor, fg: Tensor, bg: Tensor, settings: Matching)
 def _match(query: Query, fg: Tensor, bg: Tensor, settings: Sequence[Matching]) -> Tensor:
     """Final logits (E * V, 2, N), episode by episode, for prototypes (E, C) and V settings."""
     memory = SUMS_BYTES * (1 if len(settings) == 1 else 2)  # of many settings more sets are alike
-    slots = memory // (query.pixels.numel() * query.pixels.element_size())
+    slots = memory // (query.block * query.pixels[0].nbytes)
     rows, sums_a_row = torch.arange(len(fg) * len(settings)), 1 + max(one.rounds for one in settings)
     fits = (slots - 1) // sums_a_row
     together = max(1, fits if fits >= len(rows) else fits // 2)  # some start from the sums of those before
@@ -177,8 +206,8 @@ def _match_rows(
     fg_set, bg_set = confident_pixels(*query.cosine(torch.stack((fg, bg))), settings)
     own_fg, own_bg = query.mean(torch.stack((fg_set, bg_set)))
     mixed_fg = fg_mix * own_fg + support_fg * fg
-    share, adaptive = support_bg, [Adaptive(adaptive_bg, sums.add(bg_set))]  # of the mix: what BP weighs, and all ASBPs
-    out = query.cosine(mixed_fg), mixed_cosine(query, sums, share * bg + own_bg_mix * own_bg, adaptive, first_mix)
+    share, adaptive = support_bg, [Adaptive(adaptive_bg, Sets.of(bg_set))]  # of the mix: what BP weighs, and all ASBPs
+    out = query.cosine(mixed_fg), mixed_cosine(sums, share * bg + own_bg_mix * own_bg, adaptive, first_mix)
     final = out
     for number in range(1, rounds + 1):
         before = out
@@ -187,9 +216,9 @@ def _match_rows(
         mixed_fg = support * fg + once * mixed_fg + again * (fg_mix * own_fg + support_fg * fg)
         share = support + once * share + again * support_bg
         own_bg = once * own_bg + again * own_bg_again
-        adaptive = [Adaptive(weigh(each.weights, 1), each.slots) for each in adaptive]
-        adaptive.append(Adaptive(weigh(adaptive_bg, 2), sums.add(bg_set)))
-        out = query.cosine(mixed_fg), mixed_cosine(query, sums, share * bg + own_bg_mix * own_bg, adaptive, next_mix)
+        adaptive = [Adaptive(weigh(each.weights, 1), each.sets) for each in adaptive]
+        adaptive.append(Adaptive(weigh(adaptive_bg, 2), Sets.of(bg_set)))
+        out = query.cosine(mixed_fg), mixed_cosine(sums, share * bg + own_bg_mix * own_bg, adaptive, next_mix)
         is_last = column(lambda s, number=number: s.rounds == number).bool()
         refined = (new * now + old * last for now, last in zip(out, before, strict=True))
         final = tuple(torch.where(is_last, *pair) for pair in zip(refined, final, strict=True))
@@ -216,57 +245,79 @@ def confident_sets(probability: Tensor, threshold: Tensor, fallback: Sequence[in
     return torch.where(chosen.any(1, keepdim=True), chosen, likeliest)
 
 
+class Sets(NamedTuple):
+    """Background sets of R rows, and what tells equal ones."""
+
+    chosen: Tensor  # (R, N) bool
+    keys: list[Any]
+
+    @staticmethod
+    def of(chosen: Tensor) -> Sets:
+        # On a GPU every set counts as another: to learn which are equal, the device would be waited for.
+        return Sets(chosen, [object() for _ in chosen] if chosen.is_cuda else [row.tobytes() for row in chosen.numpy()])
+
+
 class Adaptive(NamedTuple):
-    """What the adaptive prototypes of the sets of R rows weigh in a mix, and the slots of their sums."""
+    """What the adaptive prototypes of the sets of R rows weigh in a mix."""
 
     weights: list[float]
-    slots: list[int]
+    sets: Sets
 
 
 class Sums:
     """S and z of background sets of a query, each from those of the set before it that differs in the fewest pixels.
 
-    S and z are those of the numerator and the denominator in A_i = S_i / z_i. Equal sets share theirs.
+    S and z are those of the numerator and the denominator in A_i = S_i / z_i, of the pixels i of a block. Equal sets
+    share theirs.
     """
 
     def __init__(self, query: Query, slots: int) -> None:
-        count = len(query.pixels)
         self.query = query
-        self.s = query.scratch.take("sums", query.pixels, slots, *query.pixels.shape, expected=SUMS_BYTES)
-        self.z = query.pixels.new_zeros(slots, count)
-        self.s[0] = 0
-        self.sets = torch.zeros(1, count, dtype=torch.bool, device=query.pixels.device)  # the empty one first
+        pixels, channels = query.pixels[: query.block].shape
+        self.s = query.scratch.take("sums", query.pixels, slots, pixels, channels, expected=SUMS_BYTES)
+        self.z = query.pixels.new_empty(slots, pixels)
+        self.block: slice | None = None
+
+    def move(self, block: slice) -> None:
+        """Take another block of pixels, whose sums are still to be made."""
+        if block == self.block:
+            return
+        self.block, self.kernel = block, self.query.kernel_of(block)
+        self.s[0], self.z[0] = 0, 0
+        self.sets = self.query.pixels.new_zeros(1, len(self.query.pixels), dtype=torch.bool)  # the empty one first
         self.slots: dict[Any, int] = {None: 0}  # where the sums of each of these are, oldest first
-        self.free = deque(range(1, slots))
+        self.free = deque(range(1, len(self.s)))
 
     def make_room(self, count: int) -> None:
         """Forget the oldest sets but the empty one, until so many new ones fit."""
-        surplus = max(0, count - len(self.free))
-        self.free += [self.slots.pop(key) for key in list(self.slots)[1 : 1 + surplus]]
-        self.sets = torch.cat((self.sets[:1], self.sets[1 + surplus :]))
+        surplus = max(0, count - len(self.free)) if self.block else 0
+        if surplus:
+            self.free += [self.slots.pop(key) for key in list(self.slots)[1 : 1 + surplus]]
+            self.sets = torch.cat((self.sets[:1], self.sets[1 + surplus :]))
 
-    def add(self, sets: Tensor) -> list[int]:
-        """The slots, in s (slots, N, C) and z (slots, N), of the sums of sets (R, N) bool."""
-        pixels, kernel, scratch = self.query.pixels, self.query.kernel, self.query.scratch
-        # On a GPU every set is new: to learn what two share, the device would be waited for.
-        keys = [object() for _ in sets] if sets.is_cuda else [row.tobytes() for row in sets.numpy()]
+    def add(self, sets: Sets) -> list[int]:
+        """The slots, in s (slots, n, C) and z (slots, n), of the sums of each of the sets."""
+        pixels, kernel, size = self.query.pixels, self.kernel, self.kernel.shape[1]
         known = len(self.slots)
-        new = {key: number for number, key in enumerate(keys) if key not in self.slots}
+        new = {key: number for number, key in enumerate(sets.keys) if key not in self.slots}
         self.slots |= {key: self.free.popleft() for key in new}
-        self.sets = torch.cat((self.sets, sets[list(new.values())]))
-        of_rows = [self.slots[key] for key in keys]
-        if sets.is_cuda:
-            self.s[of_rows] = torch.matmul(kernel, sets[..., None] * pixels)
-            self.z[of_rows] = torch.mm(sets.to(kernel), kernel)
+        of_rows = [self.slots[key] for key in sets.keys]
+        if not new:
+            return of_rows
+        self.sets = torch.cat((self.sets, sets.chosen[list(new.values())]))
+        s, z = self.s[:, :size], self.z[:, :size]
+        if pixels.is_cuda:
+            s[of_rows] = torch.matmul(kernel.t(), sets.chosen[..., None] * pixels)
+            z[of_rows] = torch.mm(sets.chosen.to(kernel), kernel)
             return of_rows
         slots = list(self.slots.values())
         for number, start in spanning_tree(self.sets, known):
             differing = (self.sets[number] ^ self.sets[start]).nonzero().flatten()
             sign = torch.where(self.sets[number, differing], 1.0, -1.0).to(pixels)
-            rows = scratch.take("rows", kernel, len(differing), len(kernel))
+            rows = self.query.scratch.take("rows", kernel, len(differing), size)
             torch.index_select(kernel, 0, differing, out=rows)
-            torch.addmm(self.s[slots[start]], rows.t(), sign[:, None] * pixels[differing], out=self.s[slots[number]])
-            torch.addmv(self.z[slots[start]], rows.t(), sign, out=self.z[slots[number]])
+            torch.addmm(s[slots[start]], rows.t(), sign[:, None] * pixels[differing], out=s[slots[number]])
+            torch.addmv(z[slots[start]], rows.t(), sign, out=z[slots[number]])
         return of_rows
 
 
@@ -293,26 +344,30 @@ def spanning_tree(sets: Tensor, known: int) -> list[tuple[int, int]]:
     return order
 
 
-def mixed_cosine(
-    query: Query, sums: Sums, fixed: Tensor, adaptive: Sequence[Adaptive], mixes: Sequence[tuple]
-) -> Tensor:
+def mixed_cosine(sums: Sums, fixed: Tensor, adaptive: Sequence[Adaptive], mixes: Sequence[tuple]) -> Tensor:
     """The cosine (R, N) of every pixel i with fixed (R, C) + the sum over adaptive ones of weight S_i / z_i.
 
     mixes: what, besides its sets, makes each row what it is; settings that leave it as it is share the row.
     """
-    keys = list(zip(mixes, *(each.slots for each in adaptive), strict=True))
+    keys = list(zip(mixes, *(each.sets.keys for each in adaptive), strict=True))
     place = {key: number for number, key in enumerate(dict.fromkeys(keys))}
     rows = [keys.index(key) for key in place]
-    distinct = [Adaptive([each.weights[row] for row in rows], [each.slots[row] for row in rows]) for each in adaptive]
-    return _mixed_cosine(query, sums, fixed[rows], distinct)[[place[key] for key in keys]]
+    weights = [fixed.new_tensor([each.weights[row] for row in rows]) for each in adaptive]
+    cosines = []
+    for block in sums.query.blocks():
+        sums.move(block)
+        slots = [sums.add(each.sets) for each in adaptive]
+        cosines.append(_mixed_cosine(sums, fixed[rows], weights, [[some[row] for row in rows] for some in slots]))
+    return torch.cat(cosines, 1)[[place[key] for key in keys]]
 
 
-def _mixed_cosine(query: Query, sums: Sums, fixed: Tensor, adaptive: Sequence[Adaptive]) -> Tensor:
-    """:func:`mixed_cosine`, a few rows and pixels at a time, which stay in the cache."""
-    rows, (count, channels) = len(fixed), query.pixels.shape
+def _mixed_cosine(sums: Sums, fixed: Tensor, weights: Sequence[Tensor], slots: Sequence[Sequence[int]]) -> Tensor:
+    """:func:`mixed_cosine` of a block's pixels, a few rows and pixels at a time, which stay in the cache."""
+    query, unit = sums.query, sums.query.unit[sums.block]
+    rows, (count, channels) = len(fixed), unit.shape
     together = rows if fixed.is_cuda else min(rows, CACHED_ROWS)
     pixels = count if fixed.is_cuda else max(1, CACHED_BYTES // (together * channels * fixed.element_size()))
-    shares = [fixed.new_tensor(each.weights)[:, None] * sums.z[each.slots].reciprocal() for each in adaptive]
+    shares = [of[:, None] * sums.z[some, :count].reciprocal() for of, some in zip(weights, slots, strict=True)]
     along, lengths = fixed.new_empty(2, rows, count)
     memory = query.scratch.take("mixed", fixed, together, pixels, channels)
     for first, start in itertools.product(range(0, rows, together), range(0, count, pixels)):
@@ -320,8 +375,8 @@ def _mixed_cosine(query: Query, sums: Sums, fixed: Tensor, adaptive: Sequence[Ad
         mixed = memory[: some.stop - first, : here.stop - start]
         for row, out in enumerate(mixed, first):
             before = fixed[row]
-            for share, each in zip(shares, adaptive, strict=True):
-                before = torch.addcmul(before, sums.s[each.slots[row], here], share[row, here, None], out=out)
-        torch.linalg.vecdot(mixed, query.unit[here], out=along[some, here])
+            for share, of_rows in zip(shares, slots, strict=True):
+                before = torch.addcmul(before, sums.s[of_rows[row], here], share[row, here, None], out=out)
+        torch.linalg.vecdot(mixed, unit[here], out=along[some, here])
         torch.linalg.vector_norm(mixed, dim=2, out=lengths[some, here])
     return along / lengths.clamp_min_(SMALLEST)

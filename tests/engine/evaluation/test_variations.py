@@ -115,7 +115,7 @@ def test_rows_that_are_equal_are_computed_once(monkeypatch: pytest.MonkeyPatch) 
     rows: list[int] = []
     mix = evaluation._mixed_cosine
     monkeypatch.setattr(
-        evaluation, "_mixed_cosine", lambda q, sums, fixed, rest: rows.append(len(fixed)) or mix(q, sums, fixed, rest)
+        evaluation, "_mixed_cosine", lambda sums, fixed, *rest: rows.append(len(fixed)) or mix(sums, fixed, *rest)
     )
     evaluation.match_variations(features, fg, bg, True, [Matching(final_mix=value) for value in (0.4, 0.6, 0.7)])
     assert rows == [5, 5]

@@ -108,9 +108,11 @@ def test_sums_are_those_of_each_set_alone() -> None:
     chosen = torch.rand(6, 9 * 13, generator=torch.Generator().manual_seed(0)) > torch.linspace(0.1, 0.9, 6)[:, None]
     chosen[3] = chosen[2]
     sums = evaluation.Sums(query, 1 + 4)  # the last ones take the place of the first
+    (block,) = query.blocks()
     for some in chosen.split(3):
         sums.make_room(len(some))
-        slots = sums.add(some)
+        sums.move(block)
+        slots = sums.add(evaluation.Sets.of(some))
         s, z = sums.s[slots], sums.z[slots]
         torch.testing.assert_close(s, query.kernel @ (some[..., None] * query.pixels), rtol=1e-4, atol=1e-3)
         torch.testing.assert_close(z, some.float() @ query.kernel, rtol=1e-4, atol=1e-4)
