@@ -3,7 +3,8 @@
 Both self-supports of an image weigh its background pixels with one kernel k_ij = exp(2 cos(F_i, F_j)), and their
 background sets differ in few pixels. So the kernel is computed once, the sums of the second set follow from those
 of the first (docs/method.md, 8), and where both hold a pixel its gradients are one product. Written as one function
-with its derivative, a step keeps the kernel and two sums of an image in place of what each operation would keep.
+with its derivative, a step keeps two sums of an image in place of what each operation would keep. Its kernel is
+computed again for the gradients, so that one image's lies in memory at a time.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from model.fast.evaluation import SMALLEST, confident_pixels, kernel
+from model.fast.evaluation import KERNEL_ROWS, SMALLEST, confident_pixels, kernel
 from model.matching import Matching
 
 
@@ -35,7 +36,6 @@ class Matched(NamedTuple):
 
     fg: Tensor  # FP, (C,)
     bg: Tensor  # BP, (C,)
-    kernel: Tensor  # (N, N)
     first: SelfSupport
     second: SelfSupport | None
     settings: Matching
@@ -95,10 +95,10 @@ def _forward(
     """
     (pixels, lengths), (fg, bg) = image, prototypes
     unit = pixels / lengths
-    k = kernel(unit, settings.adaptive_scale, unit.new_empty(len(unit), len(unit)))
+    k = _kernel(unit, settings)
     cosines = torch.stack((unit @ F.normalize(fg, dim=0), unit @ F.normalize(bg, dim=0)))
     first = _self_support(pixels, k, cosines, settings)
-    kept = Matched(fg, bg, k, first, None, settings)
+    kept = Matched(fg, bg, first, None, settings)
     fg1, bg1 = _prototypes(kept)
     fg_cosine, bg_cosine = unit @ F.normalize(fg1, dim=0), torch.linalg.vecdot(unit, F.normalize(bg1, dim=1))
     out1 = torch.stack((bg_cosine, fg_cosine))
@@ -109,6 +109,11 @@ def _forward(
     out2 = torch.stack((torch.linalg.vecdot(unit, F.normalize(bg2, dim=1)), unit @ F.normalize(fg2, dim=0)))
     final = settings.final_mix * out2 + (1 - settings.final_mix) * out1
     return settings.temperature * torch.stack((out1, final)), kept
+
+
+def _kernel(unit: Tensor, settings: Matching) -> Tensor:
+    """The kernel (N, N) of an image's directions (N, C)."""
+    return kernel(unit, settings.adaptive_scale, unit.new_empty(len(unit), len(unit)))
 
 
 def _self_support(
@@ -209,14 +214,28 @@ def _backward(image: tuple[Tensor, Tensor], kept: Matched, of_logits: Tensor) ->
         of_pixels.addr_(own.bg_set.to(unit) / own.bg_set.sum(), of_own_bg)
         of_s = of_mixed.mul_((adaptive_weight / own.z)[:, None])
         weighted.append((own.bg_set, of_s, torch.linalg.vecdot(of_s, own.s) / own.z))
-    of_cosines = torch.zeros_like(kept.kernel)
+    k = _kernel(unit, s)
+    passed_over = torch.ones_like(kept.first.bg_set)
     for chosen, of_s, subtracted in _by_membership(weighted):
-        rows = kept.kernel[chosen]
-        of_pixels[chosen] += rows @ of_s
-        of_cosines[chosen] = torch.addmm(subtracted[None], pixels[chosen], of_s.t(), beta=-1).mul_(rows)
-    of_unit.addmm_(of_cosines + of_cosines.t(), unit, alpha=s.adaptive_scale)
+        passed_over &= ~chosen
+        for some in chosen.nonzero().flatten().split(KERNEL_ROWS):
+            rows = k[some]
+            of_pixels[some] += rows @ of_s
+            k[some] = torch.addmm(subtracted[None], pixels[some], of_s.t(), beta=-1).mul_(rows)  # of the cosines
+    k[passed_over] = 0
+    of_unit.addmm_(_add_transposed(k), unit, alpha=s.adaptive_scale)
     of_unit.addcmul_(unit, torch.linalg.vecdot(of_unit, unit)[:, None], value=-1)
     return of_pixels.addcdiv_(of_unit, lengths), of_fg, of_bg
+
+
+def _add_transposed(x: Tensor) -> Tensor:
+    """x + x.t() of (N, N), in place."""
+    for start in range(0, len(x), KERNEL_ROWS):
+        rows, columns = x[start : start + KERNEL_ROWS, start:], x[start:, start : start + KERNEL_ROWS]
+        both = rows + columns.t()
+        rows.copy_(both)
+        columns.copy_(both.t())
+    return x
 
 
 def _by_membership(weighted: list[tuple[Tensor, Tensor, Tensor]]) -> list[tuple[Tensor, Tensor, Tensor]]:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from model import matching
+from tests.model.largest import Largest
 
 
 def test_resize_keeps_the_corners() -> None:
@@ -194,6 +195,31 @@ def test_a_trace_holds_no_tensor_as_large_as_the_features() -> None:
     chosen = [pixels for sets in (trace.chosen, trace.chosen_again) for pair in sets for pixels in pair]
     kept = [trace.first, trace.out1, trace.out2, trace.final, *chosen]
     assert all(x.untyped_storage().nbytes() <= 8 * 64 * 2 for x in kept)
+
+
+@pytest.mark.parametrize("together", [1, 700, 2000])
+def test_blocks_give_what_the_whole_gives(together: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Logits and gradients with ASBP in blocks of one, some and many pixels; nothing of N x N is held, backward too."""
+    generator = torch.Generator().manual_seed(0)
+
+    def noise(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    inputs = [x.requires_grad_() for x in (noise(2, 8, 20, 21), noise(2, 8, 1, 1), noise(2, 8, 1, 1))]
+
+    def run() -> tuple[list[torch.Tensor], int]:
+        with Largest() as largest:
+            trace = matching.trace(*inputs, refine=True)
+            found = torch.autograd.grad((trace.final * torch.linspace(-1, 1, 2)[:, None, None]).sum(), inputs)
+        return [trace.out1, trace.final, *found], largest.numbers
+
+    (whole, held), pixels = run(), 20 * 21
+    assert held > 10 * pixels * 12  # the case has many confident background pixels
+    monkeypatch.setattr(matching, "WEIGHTS_TOGETHER", together)
+    blocks, held = run()
+    assert held <= max(2 * 8 * pixels, together, pixels)  # features of both images, or a block
+    for got, expected in zip(blocks, whole, strict=True):
+        assert (got - expected).abs().max() <= 1e-12 * max(expected.abs().max(), 1)
 
 
 def test_adaptive_weights_make_the_asbp() -> None:

@@ -8,7 +8,7 @@ import torch
 from model import build_model, fold_batch_norms, matching
 from model.baseline import upsampled_average
 from model.fast import evaluation
-from model.matching import PAPER
+from model.matching import PAPER, Matching
 from tests.model import recipe
 
 
@@ -67,6 +67,22 @@ def test_memory_of_another_query_changes_nothing() -> None:
         for refine in (True, False):
             alone = evaluation.match_episodes(features, fg, bg, refine, PAPER)
             assert torch.equal(evaluation.match_episodes(features, fg, bg, refine, PAPER, scratch), alone)
+
+
+@pytest.mark.parametrize("pixels", [1, 10, 116])
+def test_blocks_of_pixels(pixels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An image whose kernel does not fit: block by block, in parts and under several settings."""
+    features, fg, bg = clustered(7, 9, 13, 1.0)
+    some = [PAPER, Matching(bg_threshold=0.5), Matching(fg_mix=0.3, rounds=2), Matching(rounds=0)]
+    whole = evaluation.match_variations(features, fg, bg, True, some)
+    monkeypatch.setattr(evaluation, "KERNEL_BYTES", 4 * 117 * 117 - 1)
+    monkeypatch.setattr(evaluation, "BLOCK_BYTES", pixels * 117 * 4)
+    for slots in (1000, 9):
+        monkeypatch.setattr(evaluation, "SUMS_BYTES", slots * pixels * features[0, :, 0, 0].nbytes)
+        scratch = evaluation.Scratch()
+        got = evaluation.match_variations(features, fg, bg, True, some, scratch)
+        torch.testing.assert_close(got, whole, rtol=1e-5, atol=1e-5)
+        assert scratch.buffers["kernel"].numel() == pixels * 117
 
 
 def test_episodes_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
