@@ -36,7 +36,7 @@ from util.fields import Rule, list_of, whole
 from util.progress import progress
 
 MATCHED_TOGETHER = 2000  # episodes of a query at a time, for memory; a protocol's have far fewer
-RESIZED_TOGETHER = 16  # episodes of a query whose predictions are resized to the image at a time
+RESIZED_BYTES = 2**24  # memory for predictions of a query that are resized to the image at a time
 BACKBONE_COST = 10  # episodes whose matching takes as long as a backbone pass, to share images among processes
 
 
@@ -222,5 +222,5 @@ def share(costs: Mapping[str, int]) -> set[str]:
 def _masks(logits: Tensor, size: torch.Size) -> Iterator[Tensor]:
     """The predicted mask (H, W), boolean, of each of E episodes from logits (E, 2, h, w)."""
     margins = (logits[:, 1] - logits[:, 0])[:, None]  # resizing is linear: the margin is all that argmax needs
-    for some in margins.split(RESIZED_TOGETHER):
+    for some in margins.split(max(1, RESIZED_BYTES // (size.numel() * margins.element_size()))):
         yield from matching.resize(some, size)[:, 0] > 0

@@ -29,8 +29,8 @@ from torch import Tensor
 from model.matching import Matching
 
 SUMS_BYTES = 2**29  # memory for the sums S of the rows matched at a time; a set takes 4 N C
-KERNEL_BYTES = 2**28  # memory for the kernel of all pixels: N = 8192, an image of 720 pixels' side
-BLOCK_BYTES = 2**26  # memory for the kernel of a block of pixels, where that of all does not fit
+KERNEL_BYTES = 2**30  # memory for the kernel of all pixels: N = 16,384, at a stride of 8 an image of 1,024 pixels' side
+BLOCK_BYTES = 2**27  # memory for the kernel of a block of pixels, where that of all does not fit
 KERNEL_ROWS = 384  # rows of the kernel computed at a time: only the half above the diagonal is
 SMALLEST = 1e-8  # length that a vector is divided by, as in matching.norm
 CACHED_ROWS = 8  # rows whose prototypes are mixed at a time
@@ -207,7 +207,7 @@ def _match_rows(
     own_fg, own_bg = query.mean(torch.stack((fg_set, bg_set)))
     mixed_fg = fg_mix * own_fg + support_fg * fg
     share, adaptive = support_bg, [Adaptive(adaptive_bg, Sets.of(bg_set))]  # of the mix: what BP weighs, and all ASBPs
-    out = query.cosine(mixed_fg), mixed_cosine(sums, share * bg + own_bg_mix * own_bg, adaptive, first_mix)
+    out = query.cosine(mixed_fg), background_cosine(sums, share * bg + own_bg_mix * own_bg, adaptive, first_mix)
     final = out
     for number in range(1, rounds + 1):
         before = out
@@ -218,7 +218,7 @@ def _match_rows(
         own_bg = once * own_bg + again * own_bg_again
         adaptive = [Adaptive(weigh(each.weights, 1), each.sets) for each in adaptive]
         adaptive.append(Adaptive(weigh(adaptive_bg, 2), Sets.of(bg_set)))
-        out = query.cosine(mixed_fg), mixed_cosine(sums, share * bg + own_bg_mix * own_bg, adaptive, next_mix)
+        out = query.cosine(mixed_fg), background_cosine(sums, share * bg + own_bg_mix * own_bg, adaptive, next_mix)
         is_last = column(lambda s, number=number: s.rounds == number).bool()
         refined = (new * now + old * last for now, last in zip(out, before, strict=True))
         final = tuple(torch.where(is_last, *pair) for pair in zip(refined, final, strict=True))
@@ -344,7 +344,7 @@ def spanning_tree(sets: Tensor, known: int) -> list[tuple[int, int]]:
     return order
 
 
-def mixed_cosine(sums: Sums, fixed: Tensor, adaptive: Sequence[Adaptive], mixes: Sequence[tuple]) -> Tensor:
+def background_cosine(sums: Sums, fixed: Tensor, adaptive: Sequence[Adaptive], mixes: Sequence[tuple]) -> Tensor:
     """The cosine (R, N) of every pixel i with fixed (R, C) + the sum over adaptive ones of weight S_i / z_i.
 
     mixes: what, besides its sets, makes each row what it is; settings that leave it as it is share the row.
@@ -357,12 +357,12 @@ def mixed_cosine(sums: Sums, fixed: Tensor, adaptive: Sequence[Adaptive], mixes:
     for block in sums.query.blocks():
         sums.move(block)
         slots = [sums.add(each.sets) for each in adaptive]
-        cosines.append(_mixed_cosine(sums, fixed[rows], weights, [[some[row] for row in rows] for some in slots]))
+        cosines.append(mixed_cosine(sums, fixed[rows], weights, [[some[row] for row in rows] for some in slots]))
     return torch.cat(cosines, 1)[[place[key] for key in keys]]
 
 
-def _mixed_cosine(sums: Sums, fixed: Tensor, weights: Sequence[Tensor], slots: Sequence[Sequence[int]]) -> Tensor:
-    """:func:`mixed_cosine` of a block's pixels, a few rows and pixels at a time, which stay in the cache."""
+def mixed_cosine(sums: Sums, fixed: Tensor, weights: Sequence[Tensor], slots: Sequence[Sequence[int]]) -> Tensor:
+    """:func:`background_cosine` of a block's pixels, a few rows and pixels at a time, which stay in the cache."""
     query, unit = sums.query, sums.query.unit[sums.block]
     rows, (count, channels) = len(fixed), unit.shape
     together = rows if fixed.is_cuda else min(rows, CACHED_ROWS)

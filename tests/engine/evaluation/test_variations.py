@@ -113,9 +113,9 @@ def test_rows_that_are_equal_are_computed_once(monkeypatch: pytest.MonkeyPatch) 
     """Logits that differ in final_mix alone have all prototypes in common; fg_mix leaves the first background alone."""
     features, fg, bg = (torch.rand(*shape) for shape in ((1, 6, 8, 9), (5, 6, 1, 1), (5, 6, 1, 1)))
     rows: list[int] = []
-    mix = evaluation._mixed_cosine
+    mix = evaluation.mixed_cosine
     monkeypatch.setattr(
-        evaluation, "_mixed_cosine", lambda sums, fixed, *rest: rows.append(len(fixed)) or mix(sums, fixed, *rest)
+        evaluation, "mixed_cosine", lambda sums, fixed, *rest: rows.append(len(fixed)) or mix(sums, fixed, *rest)
     )
     evaluation.match_variations(features, fg, bg, True, [Matching(final_mix=value) for value in (0.4, 0.6, 0.7)])
     assert rows == [5, 5]
