@@ -290,7 +290,7 @@ def damage(photos: Path, flags: list[str]) -> dict[str, tuple[list[str], str]]:
         "truncated query": (query("half.png"), r"photos/half\.png: not an image, or damaged \(.*\); replace it"),
         "wide query": (
             query("wide.png"),
-            r"wide\.png: 2000x40 pixels would be segmented as 640x13, too narrow; raise --max-side to 1600, or crop",
+            r"wide\.png: 2000x40 pixels would be segmented as 1024x20, too narrow; raise --max-side to 1600, or crop",
         ),
         "missing query": (query("missing.jpg"), r"--query .*/missing\.jpg: no such file or folder"),
         "support without mask": (support("bare.jpg"), r"no mask beside .*/bare\.jpg: .*; or name it with --mask"),
@@ -312,7 +312,10 @@ def damage(photos: Path, flags: list[str]) -> dict[str, tuple[list[str], str]]:
             r"--out .*/photos: holds the input marked_1\.jpg, which could be overwritten; choose another folder",
         ),
         "out is a file": (changed(flags, "--out", photos / "text.jpg"), r"cannot write to .*/text\.jpg: "),
-        "small limit": ([*flags, "--max-side", "31"], r"--max-side: '31' is not a whole number of at least 32"),
+        "small limit": (
+            [*flags, "--max-side", "31"],
+            r"--max-side: '31' is less than 32 pixels; 0 is the image's own size",
+        ),
         "threshold": ([*flags, "--threshold", "1"], r"--threshold: '1' is not a number between 0 and 1"),
         "no query": (changed(flags, "--query"), r"--query: expected at least one argument"),
     }
@@ -330,26 +333,32 @@ def test_whatever_is_wrong_is_one_line_and_nothing_is_written(
 
 
 @pytest.mark.parametrize(
-    "error",
+    ("error", "words", "says"),
     [
-        MemoryError(),
-        torch.cuda.OutOfMemoryError("CUDA"),
-        RuntimeError("you tried to allocate 9 bytes"),
-        RuntimeError("a defect"),
+        (MemoryError(), "", "1024"),
+        (torch.cuda.OutOfMemoryError("CUDA"), "--max-side 500", "500"),
+        (RuntimeError("you tried to allocate 9 bytes"), "--max-side 0", "the image's own size"),
+        (RuntimeError("a defect"), "", None),
     ],
 )
 def test_only_a_lack_of_memory_names_the_flag(
-    flags: list[str], one_line_error: OneLine, monkeypatch: pytest.MonkeyPatch, error: Exception
+    flags: list[str],
+    one_line_error: OneLine,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    words: str,
+    says: str | None,
 ) -> None:
     def fail(*_: object) -> None:
         raise error
 
     monkeypatch.setattr(batch.Predictor, "predict", fail)
-    if str(error) == "a defect":
+    if says is None:
         with pytest.raises(RuntimeError, match="a defect"):
             predict.main(flags)
     else:
-        assert one_line_error(predict.main, flags) == "error: memory is full; lower --max-side, now 640"
+        line = one_line_error(predict.main, [*flags, *words.split()])
+        assert line == f"error: memory is full; lower --max-side, now {says}"
 
 
 def test_interrupted(flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
