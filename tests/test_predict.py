@@ -13,10 +13,11 @@ import torch
 from PIL import Image
 
 import predict
+from benchmarks.predicting import WAYS
 from engine.checkpoint import load_checkpoint, save_checkpoint
 from model import SSP
 from model.matching import Matching
-from prediction import batch, load_predictor
+from prediction import batch, load_predictor, run_time
 from prediction.files import read_image
 from prediction.masks import read_support
 from tests.files import OneLine
@@ -238,6 +239,62 @@ def test_refinement_and_threshold(flags: list[str]) -> None:
     strict, lax = (predict.main([*flags, "--threshold", p]) for p in ("0.6", "0.4"))
     assert all(strict[path] <= shares[path] <= lax[path] for path in shares)
     assert strict != lax
+
+
+@pytest.mark.parametrize("more", [[], ["--explain", "--threshold", "0.4"]])
+def test_reading_ahead_and_writing_behind_change_nothing(
+    flags: list[str],
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    more: list[str],
+) -> None:
+    """Byte for byte what one after the other gives; the lines are in order."""
+    for number in range(3, 6):
+        paint(photos / f"new_{number}.jpg", (40 + 9 * number, 50), number)
+    results = []
+    for way in WAYS.values():
+        monkeypatch.setattr(batch, "overlap", way)
+        shares = predict.main([*flags, *more])
+        *lines, end = capsys.readouterr().out.splitlines()
+        assert [Path(line.split(": ")[0]) for line in lines[-5:]] == list(shares)
+        files = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+        assert end.startswith("5 images")
+        results.append((lines, shares, files))
+    assert results[0] == results[1]
+
+
+def test_a_long_run_says_how_long_before_it_starts(
+    flags: list[str], photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(run_time, "MANY_COPIES", 1)
+    monkeypatch.setattr(run_time, "LONG", 0)
+    predict.main(flags)
+    assert re.match(r"2 images, about \d+ s$", capsys.readouterr().out.splitlines()[3])
+    predict.main(changed(flags, "--query", photos / "new_1.jpg"))
+    line = capsys.readouterr().out.splitlines()[3]
+    assert re.match(rf"query {photos}/new_1\.jpg: 40x64 pixels, about \d+ s$", line)
+
+
+def test_the_first_image_that_fails_is_named(
+    flags: list[str], photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_line_error: OneLine
+) -> None:
+    """One that was removed after it was opened, be it while the one before is segmented or written."""
+    for number in range(3, 6):
+        paint(photos / f"new_{number}.png", (64, 50), number)
+    write = batch.write_files
+
+    def write_and_remove(*arguments: object) -> np.ndarray:
+        for number in range(3, 6):
+            (photos / f"new_{number}.png").unlink(missing_ok=True)
+        return write(*arguments)
+
+    monkeypatch.setattr(batch, "write_files", write_and_remove)
+    line = one_line_error(predict.main, flags)
+    assert re.search(r"new_[34]\.png: no such image$", line)  # the third may be read before
+    kept = 2 + ("new_4" in line)
+    assert len(written(tmp_path / "out")) == 2 * kept
 
 
 def test_more_queries_than_a_sheet_shows(
