@@ -2,19 +2,20 @@
 
     python -m benchmarks.predicting --images photos
 
-The first image is the support, the half of it the object; all are queries. Both ways take turns, in one process, and
-must write the same bytes. Without --checkpoint the weights are random with calibrated batch norms.
+The first image is the support, the half of it the object; all are queries. Both ways alternate, in one process, and
+must write the same bytes. Without --checkpoint the weights are random with calibrated batch norms. --pretend waits in
+place of the network, as for a GPU that takes so long.
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+import time
 from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -23,26 +24,14 @@ from PIL import Image
 
 from benchmarks.timing import timed
 from dataset.transform import normalise
-from engine.options import OneLineParser, add_max_side, default_device, whole
+from engine.options import OneLineParser, add_max_side, default_device, positive, whole
 from model import build_model, calibrate_batch_norms, fold_batch_norms
-from prediction import Predictor, batch, load_predictor, read_image
+from prediction import Prediction, Predictor, batch, load_predictor, read_image
 from prediction.files import find_images
+from prediction.overlap import overlap, take_turns
 from util.launch import command
 
-
-def take_turns(
-    items: Sequence[Any],
-    read: Callable[[Any], Any],
-    work: Callable[[Any], Any],
-    write: Callable[[Any, Any, Any], object],
-) -> None:
-    """What prediction.overlap does, one after the other."""
-    for item in items:
-        image = read(item)
-        write(item, image, work(image))
-
-
-WAYS = {"one after the other": take_turns, "overlapping": batch.overlap}
+WAYS = {"one after the other": take_turns, "overlapping": overlap}
 
 
 def make_predictor(checkpoint: str | None, image: Path, max_side: int) -> Predictor:
@@ -55,6 +44,14 @@ def make_predictor(checkpoint: str | None, image: Path, max_side: int) -> Predic
     return Predictor(fold_batch_norms(net.eval()).to(default_device(), memory_format=torch.channels_last), max_side)
 
 
+def wait_for_gpu(seconds: float, image: Image.Image) -> Prediction:
+    """Wait, and find the object in the left half."""
+    time.sleep(seconds)
+    probability = np.zeros((image.height, image.width), np.float32)
+    probability[:, : image.width // 2] = 1
+    return Prediction(probability > 0.5, probability)
+
+
 def main() -> None:
     parser = OneLineParser(__doc__)
     add = parser.add_argument
@@ -62,10 +59,13 @@ def main() -> None:
     add("--checkpoint", metavar="FILE", help="trained weights instead of random ones")
     add("--most", type=whole(1), default=40, help="images that are taken (default %(default)s)")
     add("--rounds", type=whole(1), default=3, help="(default %(default)s)")
+    add("--pretend", type=positive, metavar="SECONDS", help="what the network is taken to need for an image")
     add_max_side(parser)
     args = parser.parse_args()
     queries = find_images(args.images, "--images")[: args.most]
     predictor = make_predictor(args.checkpoint, queries[0], args.max_side)
+    if args.pretend:
+        predictor.predict = partial(wait_for_gpu, args.pretend)
     rates: dict[str, list[float]] = {way: [] for way in WAYS}
     with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
         mask = Path(folder) / "half.png"
@@ -75,7 +75,7 @@ def main() -> None:
         def segment(way: str) -> dict[str, bytes]:
             """The files that are written, by name."""
             output = batch.Output(Path(folder) / "out")
-            with patch.object(batch, "overlap", WAYS[way]):
+            with patch.multiple(batch, take_turns=WAYS[way], overlap=WAYS[way]):
                 batch.segment_files(predictor, [(queries[0], mask)], queries, output)
             return {path.name: path.read_bytes() for path in output.folder.iterdir()}
 

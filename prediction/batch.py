@@ -16,7 +16,7 @@ from prediction.explain import Explanation
 from prediction.explain_figure import draw_explanation
 from prediction.files import check_image, name_outputs, read_image
 from prediction.masks import read_support
-from prediction.overlap import overlap
+from prediction.overlap import overlap, take_turns
 from prediction.predictor import Prediction, Predictor
 from prediction.run_time import describe_run_time
 from prediction.sheet import SHEET_SIDE, draw_sheet, draw_thumbnail, highlight_object
@@ -112,7 +112,9 @@ def segment_files(
 
     started = time.perf_counter()
     with progress(None, "segmenting", len(named), "image") as bar:
-        overlap(named, lambda query: read_image(query[0]), find, write)
+        # On a CPU the network takes all cores, and threads beside it would only slow it down.
+        run = take_turns if predictor.net.device.type == "cpu" else overlap
+        run(named, lambda query: read_image(query[0]), find, write)
     seconds = (time.perf_counter() - started) / len(queries)
 
     sheet = output.folder / SHEET

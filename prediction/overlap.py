@@ -1,4 +1,4 @@
-"""Read, work and write at the same time: the next image is decoded, and the last one encoded, beside the network."""
+"""Read, work and write: one after the other, or at the same time, so that a GPU need not wait for image files."""
 
 from __future__ import annotations
 
@@ -8,17 +8,28 @@ from itertools import zip_longest
 from typing import Any
 
 
+def take_turns(
+    items: Sequence[Any],
+    read: Callable[[Any], Any],
+    work: Callable[[Any], Any],
+    write: Callable[[Any, Any, Any], object],
+) -> None:
+    """For each item in turn: ``image = read(item)``, ``found = work(image)``, ``write(item, image, found)``."""
+    for item in items:
+        image = read(item)
+        write(item, image, work(image))
+
+
 def overlap(
     items: Sequence[Any],
     read: Callable[[Any], Any],
     work: Callable[[Any], Any],
     write: Callable[[Any, Any, Any], object],
 ) -> None:
-    """For each item in turn: ``image = read(item)``, ``found = work(image)``, ``write(item, image, found)``.
+    """As :func:`take_turns`, but reading runs one item ahead, and writing one behind, each in a thread of its own.
 
-    The work is done by the caller's thread; reading runs one item ahead of it, in a thread of its own, and writing one
-    behind. So there are three images at most. What is raised is what would be raised by one after the other: the error
-    of the first item that has one, after all before it is written. A write that has begun ends before that.
+    The work is done by the caller's thread. There are three images at most. What is raised is what would be raised in
+    turn: the error of the first item that has one, after all before it is written. A write that has begun ends.
     """
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
         reading = reader.submit(read, items[0])

@@ -20,6 +20,7 @@ from model.matching import Matching
 from prediction import batch, load_predictor, run_time
 from prediction.files import read_image
 from prediction.masks import read_support
+from prediction.overlap import overlap
 from tests.files import OneLine
 from util.files import temporary_name
 
@@ -255,7 +256,7 @@ def test_reading_ahead_and_writing_behind_change_nothing(
         paint(photos / f"new_{number}.jpg", (40 + 9 * number, 50), number)
     results = []
     for way in WAYS.values():
-        monkeypatch.setattr(batch, "overlap", way)
+        monkeypatch.setattr(batch, "take_turns", way)
         shares = predict.main([*flags, *more])
         *lines, end = capsys.readouterr().out.splitlines()
         assert [Path(line.split(": ")[0]) for line in lines[-5:]] == list(shares)
@@ -291,6 +292,7 @@ def test_the_first_image_that_fails_is_named(
         return write(*arguments)
 
     monkeypatch.setattr(batch, "write_files", write_and_remove)
+    monkeypatch.setattr(batch, "take_turns", overlap)
     line = one_line_error(predict.main, flags)
     assert re.search(r"new_[34]\.png: no such image$", line)  # the third may be read before
     kept = 2 + ("new_4" in line)
