@@ -26,7 +26,7 @@ from benchmarks.timing import timed
 from dataset.transform import normalise
 from engine.options import OneLineParser, add_max_side, default_device, positive, whole
 from model import build_model, calibrate_batch_norms, fold_batch_norms
-from prediction import Prediction, Predictor, batch, load_predictor, read_image
+from prediction import Encoded, Prediction, Predictor, batch, load_predictor, read_image
 from prediction.files import find_images
 from prediction.overlap import overlap, take_turns
 from util.launch import command
@@ -44,11 +44,12 @@ def make_predictor(checkpoint: str | None, image: Path, max_side: int) -> Predic
     return Predictor(fold_batch_norms(net.eval()).to(default_device(), memory_format=torch.channels_last), max_side)
 
 
-def wait_for_gpu(seconds: float, image: Image.Image) -> Prediction:
+def wait_for_gpu(seconds: float, image: Image.Image | Encoded) -> Prediction:
     """Wait, and find the object in the left half."""
     time.sleep(seconds)
-    probability = np.zeros((image.height, image.width), np.float32)
-    probability[:, : image.width // 2] = 1
+    width, height = (image.image if isinstance(image, Encoded) else image).size
+    probability = np.zeros((height, width), np.float32)
+    probability[:, : width // 2] = 1
     return Prediction(probability > 0.5, probability)
 
 
