@@ -27,7 +27,7 @@ from engine.checkpoint import find_checkpoint
 from engine.options import OneLineParser, add_max_side, add_network, device, memory_errors, whole
 from page.finder import Finder
 from page.guard import Guard
-from page.uploads import MAX_BYTES
+from page.uploads import MAX_BYTES, MAX_SIDE
 from util.errors import UserError, first_line
 
 DEMO = Path(__file__).parent / "outdir_demo" / "ssp" / "models" / "pascal" / "fold_0"
@@ -41,7 +41,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0: the whole network (default %(default)s)")
     add("--port", type=whole(1, 65535), default=7860, help="(default %(default)s)")
     add("--share", action="store_true", help="make a public address through gradio's servers (default: off)")
-    add_max_side(parser)
+    add_max_side(parser, MAX_SIDE)
     add_network(parser, "(default the checkpoint's)", "(default the checkpoint's)")
     add("--device", type=device, help="cpu, cuda, cuda:1 or 1, mps, auto (default auto: cuda if any)")
     return parser.parse_args(argv)

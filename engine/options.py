@@ -142,14 +142,15 @@ def add_tag(parser: argparse.ArgumentParser, known: str = "") -> None:
     parser.add_argument("--tag", type=tag, metavar="NAME", help=tag_help)
 
 
-def add_max_side(parser: argparse.ArgumentParser) -> None:
+def add_max_side(parser: argparse.ArgumentParser, default: int = MAX_SIDE) -> None:
     """The flag of the size in which a user's own images are segmented."""
     parser.add_argument(
         "--max-side",
-        type=whole(MIN_SIDE, most=2**16),
-        default=MAX_SIDE,
+        type=side,
+        default=default,
         metavar="PIXELS",
-        help="larger images are segmented in this size; memory grows with its fourth power (default %(default)s)",
+        help="larger images are segmented in this size, with 0 in their own; time grows with its fourth power (default "
+        "%(default)s)",
     )
 
 
@@ -160,7 +161,8 @@ def memory_errors(max_side: int) -> Iterator[None]:
         yield
     except (MemoryError, RuntimeError) as error:
         if fills_memory(error):
-            raise UserError(f"memory is full; lower --max-side, now {max_side}") from error
+            now = max_side or "the image's own size"
+            raise UserError(f"memory is full; lower --max-side, now {now}") from error
         raise
 
 
@@ -210,6 +212,14 @@ def whole(low: int, high: int | None = None, most: int = LARGEST_COUNT) -> Calla
         return value
 
     return parse
+
+
+def side(text: str) -> int:
+    """An argparse type: how many pixels the longer side of an image has at most; 0 for no limit."""
+    value = whole(0, most=2**16)(text)
+    if 0 < value < MIN_SIDE:
+        raise argparse.ArgumentTypeError(f"{text!r} is less than {MIN_SIDE} pixels; 0 is the image's own size")
+    return value
 
 
 def positive(text: str) -> float:

@@ -17,9 +17,10 @@ WEIGHTS_FROM = OWN, AUTHORS = ("own", "authors")  # who trained a network
 SUFFIX = ".ckpt"  # our own files of weights; plain state dicts are .pth
 ENGINES = ("planned", "plain")  # the ways to evaluate
 CACHE_GB = 1.0  # holds the features of about 80 images of VOC's size
-# Sides in pixels of a user's own images: the longer one at most (6,400 features, 160 MB to compare each with each), the
-# shorter one at least (4 x 4 features, about what the matching's fallback of 12 pixels needs).
-MAX_SIDE, MIN_SIDE = 640, 32
+# Sides in pixels of a user's own images: the longer one at most (16,384 features, each of which is compared with each
+# confident one; 0 would be the image's own size), the shorter one at least (4 x 4 features, about what the matching's
+# fallback of 12 pixels needs).
+MAX_SIDE, MIN_SIDE = 1024, 32
 
 
 @dataclass(frozen=True)

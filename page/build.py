@@ -39,7 +39,7 @@ class Backend(NamedTuple):
 
     finder: Finder
     folder: Path  # for the page's files
-    max_side: int  # pixels, in which larger images are segmented
+    max_side: int  # pixels, in which larger images are segmented; 0: in their own size
 
 
 class SupportInputs(NamedTuple):
@@ -85,7 +85,7 @@ def build_page(finder: Finder, folder: Path, max_side: int) -> Any:
     Arguments:
         finder: of the object.
         folder: for the page's files.
-        max_side: pixels, in which larger images are segmented.
+        max_side: pixels, in which larger images are segmented; 0 for their own size.
     """
     backend = Backend(finder, folder, max_side)
     with gr.Blocks(title="Few-shot segmentation", analytics_enabled=False, delete_cache=FORGET) as page:

@@ -21,6 +21,9 @@ from util.errors import UserError
 MAX_SUPPORTS = 5
 MAX_QUERIES = 12
 MAX_BYTES = 30_000_000  # of an uploaded file
+# In which images are segmented unless --max-side says otherwise: a stroke matches all queries anew, and what it matches
+# (17 images of 26 MB) fits into finder.CACHE_BYTES.
+MAX_SIDE = 640
 MAX_SHOWN = 2048  # pixels of the longer side: larger images are made smaller, and so are their results
 PAINTED = 64  # alpha of 255 from which a pixel belongs to a stroke, whose brush has 153 and soft edges
 
@@ -56,7 +59,7 @@ def read_picture(path: Path, max_side: int) -> Image.Image:
 
     Arguments:
         path: of the upload; messages name the file alone.
-        max_side: in which it will be segmented.
+        max_side: in which it will be segmented; 0 for its own size.
     Raises:
         UserError: it is no image, damaged, too large or too small.
     """

@@ -16,7 +16,9 @@ from prediction.explain import Explanation
 from prediction.explain_figure import draw_explanation
 from prediction.files import check_image, name_outputs, read_image
 from prediction.masks import read_support
-from prediction.predictor import Predictor
+from prediction.overlap import overlap, take_turns
+from prediction.predictor import Prediction, Predictor
+from prediction.run_time import describe_run_time
 from prediction.sheet import SHEET_SIDE, draw_sheet, draw_thumbnail, highlight_object
 from prediction.working_size import OBJECT, find_size_problem, limit_size, shrink_marked
 from util.distributed import say
@@ -73,10 +75,12 @@ def segment_files(
     """
     supports = load_supports(pairs, label, predictor.max_side)
     remarks: dict[str, list[str]] = {}
+    sizes = []
     images = [*(path for path, _ in pairs), *queries]
     for path in progress(images, "opening images", len(images), "image"):
         size, noticed = check_image(path)
         check_size(path, size, predictor.max_side)
+        sizes.append(size)
         for remark in noticed:
             remarks.setdefault(remark, []).append(path.name)
     for remark, names in remarks.items():
@@ -91,15 +95,26 @@ def segment_files(
         check_mark("--out", output.folder / file, MARK)
     check_writable(output.folder)
     remove_leftovers(output.folder)
-    started = time.perf_counter()
-    shares, tiles = {}, []
-    for path, name in progress(named, "segmenting", len(named), "image"):
-        image = read_image(path)
-        mask = segment_file(predictor, image, name, output)
+    say(*describe_run_time(predictor, queries, sizes[len(pairs) :]))
+    shares: dict[Path, float] = {}
+    tiles: list[Tile] = []
+    find = predictor.explain if output.explain else predictor.predict
+
+    def write(query: tuple[Path, str], image: Image.Image, found: Prediction | Explanation) -> None:
+        """Write an image's files, and tell what was found."""
+        path, name = query
+        mask = write_files(image, found, name, output)
         shares[path] = float(mask.mean())
         if len(tiles) < MOST_TILES:
             tiles.append(draw_tile(f"{path.name}: {shares[path]:.1%}", image, mask))
         tqdm.write(printable(f"{path}: {shares[path]:.1%} object{describe_resizing(image.size, predictor.max_side)}"))
+        bar.update()
+
+    started = time.perf_counter()
+    with progress(None, "segmenting", len(named), "image") as bar:
+        # On a CPU the network takes all cores, and threads beside it would only slow it down.
+        run = take_turns if predictor.net.device.type == "cpu" else overlap
+        run(named, lambda query: read_image(query[0]), find, write)
     seconds = (time.perf_counter() - started) / len(queries)
 
     sheet = output.folder / SHEET
@@ -141,9 +156,8 @@ def describe_resizing(size: tuple[int, int], max_side: int) -> str:
     return f", {size[0]}x{size[1]} seen as {width}x{height}" if (width, height) != size else ""
 
 
-def segment_file(predictor: Predictor, image: Image.Image, name: str, output: Output) -> np.ndarray:
-    """Segment an image, write its files under a name, and give the mask (H, W) bool."""
-    found = predictor.explain(image) if output.explain else predictor.predict(image)
+def write_files(image: Image.Image, found: Prediction | Explanation, name: str, output: Output) -> np.ndarray:
+    """Write the files of what was found in an image under a name, and give the mask (H, W) bool."""
     mask = found.mask if output.threshold is None else found.probability > output.threshold
     files = [output.folder / file for file in output.names(name)]
     save_png(Image.fromarray(mask.astype(np.uint8) * 255), files[0], MARK)

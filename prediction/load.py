@@ -91,7 +91,7 @@ def load_predictor(
     Arguments:
         weights, refine, method, backbone, settings: as for :func:`load_trained`.
         device: None for CUDA if there is one, else the CPU.
-        max_side: larger images are resized to so many pixels.
+        max_side: larger images are resized to so many pixels; 0 for none.
     Returns:
         A Predictor without supports.
     Raises:

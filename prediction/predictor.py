@@ -6,7 +6,7 @@
 
 The network's own operations in its own order: if an image is not resized, its mask is the argmax of
 ``net(...)["final"]``. Large images are made smaller, for matching compares each of the N = H W / 64
-features of an image (at a stride of 8) with up to all of them: memory grows with the square of the area.
+features of an image (at a stride of 8) with up to all of them: time grows with the square of the area.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ class Predictor:
         net: SSP, the baseline or a custom one, which is put into eval mode. ``model.fold_batch_norms(net)`` in the
             memory format ``torch.channels_last`` is, with a ResNet, about a sixth faster on CPUs and gives the
             same up to rounding: probabilities within 1e-4, masks equal but for pixels that close to 0.5.
-        max_side: larger images are resized so that their longer side has so many pixels. Raises ValueError
-            below 32.
+        max_side: larger images are resized so that their longer side has so many pixels; 0 for none. Raises
+            ValueError from 1 to 31.
         about, note: what the network is and was trained on, and a reason to trust it little, for people.
     """
 
     def __init__(self, net: FewShotNetwork, max_side: int = MAX_SIDE, about: str = "", note: str = "") -> None:
-        if max_side < MIN_SIDE:
-            raise ValueError(f"max_side {max_side}: at least {MIN_SIDE} pixels are needed")
+        if max_side < MIN_SIDE and max_side != 0:
+            raise ValueError(f"max_side {max_side}: at least {MIN_SIDE} pixels are needed; 0 is the image's own size")
         self.net = net.eval()
         self.max_side = max_side
         self.about, self.note = about, note

@@ -1,4 +1,4 @@
-"""The size in which an image is segmented: its own, unless its longer side has more than max_side pixels."""
+"""The size in which an image is segmented: its own, unless it has a longer side than max_side (0: no limit)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ OBJECT = 1  # in a support's mask; 0 is background, 255 neither
 
 def limit_size(size: tuple[int, int], max_side: int) -> tuple[int, int]:
     """The (width, height) in which an image of this size is segmented."""
-    scale = min(1, max_side / max(size))
+    scale = min(1, max_side / max(size)) if max_side else 1
     width, height = (max(1, round(side * scale)) for side in size)
     return width, height
 

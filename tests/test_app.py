@@ -53,6 +53,11 @@ def test_without_weights(one_line_error: OneLine, monkeypatch: pytest.MonkeyPatc
     assert line == "error: there are no weights of the demo; run make demo, or pass --checkpoint"
 
 
+@pytest.mark.parametrize(("words", "side"), [("", 640), ("--max-side 0", 0), ("--max-side 1024", 1024)])
+def test_the_side_of_images(words: str, side: int) -> None:
+    assert app.parse(words.split()).max_side == side
+
+
 # With gradio
 
 RUNNER = """

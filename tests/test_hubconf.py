@@ -66,6 +66,7 @@ def test_weights_and_what_they_say_of_themselves(weights: dict[str, Path]) -> No
     ("name", "flags", "method", "refine"),
     [
         ("refining", {"max_side": 100}, "ssp", True),
+        ("refining", {"max_side": 0}, "ssp", True),
         ("refining", {"method": "ssp"}, "ssp", True),
         ("refining", {"backbone": "resnet50"}, "ssp", True),
         ("baseline_resnet50", {}, "baseline", False),
@@ -77,7 +78,7 @@ def test_a_predictor_takes_the_network_from_the_weights(
     predictor = hubconf.predictor(weights[name], device="cpu", **flags)
     assert isinstance(predictor, Predictor)
     assert (predictor.net.method, predictor.net.refine) == (method, refine)
-    assert predictor.max_side == flags.get("max_side", 640)
+    assert predictor.max_side == flags.get("max_side", 1024)
 
 
 def test_a_predictor_takes_settings(weights: dict[str, Path]) -> None:

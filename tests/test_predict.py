@@ -13,12 +13,14 @@ import torch
 from PIL import Image
 
 import predict
+from benchmarks.predicting import WAYS
 from engine.checkpoint import load_checkpoint, save_checkpoint
 from model import SSP
 from model.matching import Matching
-from prediction import batch, load_predictor
+from prediction import batch, load_predictor, run_time
 from prediction.files import read_image
 from prediction.masks import read_support
+from prediction.overlap import overlap
 from tests.files import OneLine
 from util.files import temporary_name
 
@@ -240,6 +242,63 @@ def test_refinement_and_threshold(flags: list[str]) -> None:
     assert strict != lax
 
 
+@pytest.mark.parametrize("more", [[], ["--explain", "--threshold", "0.4"]])
+def test_reading_ahead_and_writing_behind_change_nothing(
+    flags: list[str],
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    more: list[str],
+) -> None:
+    """Byte for byte what one after the other gives; the lines are in order."""
+    for number in range(3, 6):
+        paint(photos / f"new_{number}.jpg", (40 + 9 * number, 50), number)
+    results = []
+    for way in WAYS.values():
+        monkeypatch.setattr(batch, "take_turns", way)
+        shares = predict.main([*flags, *more])
+        *lines, end = capsys.readouterr().out.splitlines()
+        assert [Path(line.split(": ")[0]) for line in lines[-5:]] == list(shares)
+        files = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+        assert end.startswith("5 images")
+        results.append((lines, shares, files))
+    assert results[0] == results[1]
+
+
+def test_a_long_run_says_how_long_before_it_starts(
+    flags: list[str], photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(run_time, "MANY_COPIES", 1)
+    monkeypatch.setattr(run_time, "LONG", 0)
+    predict.main(flags)
+    assert re.match(r"2 images, about \d+ s$", capsys.readouterr().out.splitlines()[3])
+    predict.main(changed(flags, "--query", photos / "new_1.jpg"))
+    line = capsys.readouterr().out.splitlines()[3]
+    assert re.match(rf"query {photos}/new_1\.jpg: 40x64 pixels, about \d+ s$", line)
+
+
+def test_the_first_image_that_fails_is_named(
+    flags: list[str], photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_line_error: OneLine
+) -> None:
+    """One that was removed after it was opened, be it while the one before is segmented or written."""
+    for number in range(3, 6):
+        paint(photos / f"new_{number}.png", (64, 50), number)
+    write = batch.write_files
+
+    def write_and_remove(*arguments: object) -> np.ndarray:
+        for number in range(3, 6):
+            (photos / f"new_{number}.png").unlink(missing_ok=True)
+        return write(*arguments)
+
+    monkeypatch.setattr(batch, "write_files", write_and_remove)
+    monkeypatch.setattr(batch, "take_turns", overlap)
+    line = one_line_error(predict.main, flags)
+    assert re.search(r"new_[34]\.png: no such image$", line)  # the third may be read before
+    kept = 2 + ("new_4" in line)
+    assert len(written(tmp_path / "out")) == 2 * kept
+
+
 def test_more_queries_than_a_sheet_shows(
     flags: list[str], photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -290,7 +349,7 @@ def damage(photos: Path, flags: list[str]) -> dict[str, tuple[list[str], str]]:
         "truncated query": (query("half.png"), r"photos/half\.png: not an image, or damaged \(.*\); replace it"),
         "wide query": (
             query("wide.png"),
-            r"wide\.png: 2000x40 pixels would be segmented as 640x13, too narrow; raise --max-side to 1600, or crop",
+            r"wide\.png: 2000x40 pixels would be segmented as 1024x20, too narrow; raise --max-side to 1600, or crop",
         ),
         "missing query": (query("missing.jpg"), r"--query .*/missing\.jpg: no such file or folder"),
         "support without mask": (support("bare.jpg"), r"no mask beside .*/bare\.jpg: .*; or name it with --mask"),
@@ -312,7 +371,10 @@ def damage(photos: Path, flags: list[str]) -> dict[str, tuple[list[str], str]]:
             r"--out .*/photos: holds the input marked_1\.jpg, which could be overwritten; choose another folder",
         ),
         "out is a file": (changed(flags, "--out", photos / "text.jpg"), r"cannot write to .*/text\.jpg: "),
-        "small limit": ([*flags, "--max-side", "31"], r"--max-side: '31' is not a whole number of at least 32"),
+        "small limit": (
+            [*flags, "--max-side", "31"],
+            r"--max-side: '31' is less than 32 pixels; 0 is the image's own size",
+        ),
         "threshold": ([*flags, "--threshold", "1"], r"--threshold: '1' is not a number between 0 and 1"),
         "no query": (changed(flags, "--query"), r"--query: expected at least one argument"),
     }
@@ -330,26 +392,32 @@ def test_whatever_is_wrong_is_one_line_and_nothing_is_written(
 
 
 @pytest.mark.parametrize(
-    "error",
+    ("error", "words", "says"),
     [
-        MemoryError(),
-        torch.cuda.OutOfMemoryError("CUDA"),
-        RuntimeError("you tried to allocate 9 bytes"),
-        RuntimeError("a defect"),
+        (MemoryError(), "", "1024"),
+        (torch.cuda.OutOfMemoryError("CUDA"), "--max-side 500", "500"),
+        (RuntimeError("you tried to allocate 9 bytes"), "--max-side 0", "the image's own size"),
+        (RuntimeError("a defect"), "", None),
     ],
 )
 def test_only_a_lack_of_memory_names_the_flag(
-    flags: list[str], one_line_error: OneLine, monkeypatch: pytest.MonkeyPatch, error: Exception
+    flags: list[str],
+    one_line_error: OneLine,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    words: str,
+    says: str | None,
 ) -> None:
     def fail(*_: object) -> None:
         raise error
 
     monkeypatch.setattr(batch.Predictor, "predict", fail)
-    if str(error) == "a defect":
+    if says is None:
         with pytest.raises(RuntimeError, match="a defect"):
             predict.main(flags)
     else:
-        assert one_line_error(predict.main, flags) == "error: memory is full; lower --max-side, now 640"
+        line = one_line_error(predict.main, [*flags, *words.split()])
+        assert line == f"error: memory is full; lower --max-side, now {says}"
 
 
 def test_interrupted(flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from engine.options import (
     parse_flags,
     positive,
     resolve_setting,
+    side,
     whole,
 )
 from engine.setting import Setting
@@ -35,7 +36,15 @@ def failure(argv: list[str]) -> str:
 
 @pytest.mark.parametrize(
     ("parse", "text", "value"),
-    [(whole(0, 3), "0", 0), (whole(0, 3), " 2", 2), (whole(1), "1000000", 10**6), (positive, "1e-3", 1e-3)],
+    [
+        (whole(0, 3), "0", 0),
+        (whole(0, 3), " 2", 2),
+        (whole(1), "1000000", 10**6),
+        (positive, "1e-3", 1e-3),
+        (side, "0", 0),
+        (side, "32", 32),
+        (side, "65536", 65536),
+    ],
 )
 def test_numbers(parse: Callable[[str], float], text: str, value: float) -> None:
     assert parse(text) == value
@@ -52,6 +61,20 @@ def test_numbers(parse: Callable[[str], float], text: str, value: float) -> None
 def test_what_is_no_number(parse: Callable[[str], float], text: str, says: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match=f"^'{text}' is not a {says}$"):
         parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("31", "is less than 32 pixels; 0 is the image's own size"),
+        ("-1", "is not a whole number of at least 0"),
+        ("65537", "is more than 65536"),
+        ("own", "is not a whole number of at least 0"),
+    ],
+)
+def test_what_is_no_side(text: str, says: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match=f"^'{text}' {says}$"):
+        side(text)
 
 
 @pytest.mark.parametrize(

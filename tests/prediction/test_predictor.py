@@ -167,6 +167,7 @@ NARROW = "the image: 2000x50 pixels would be segmented as 64x2, too narrow; rais
     ("call", "says"),
     [
         (lambda net: Predictor(net, max_side=31), f"max_side 31: at least {MIN_SIDE}"),
+        (lambda net: Predictor(net, max_side=-1), f"max_side -1: at least {MIN_SIDE}"),
         (lambda net: Predictor(net).predict(IMAGE), "no supports: call set_support before predict"),
         (lambda net: Predictor(net).explain(IMAGE), "no supports: call set_support before explain"),
         (
@@ -190,6 +191,15 @@ def test_wrong_calls(net: FewShotNetwork, call: object, says: str) -> None:
 )
 def test_limit_size(size: tuple[int, int], expected: tuple[int, int]) -> None:
     assert limit_size(size, 640) == expected
+    assert limit_size(size, 0) == size
+
+
+def test_without_a_limit_images_keep_their_size(net: FewShotNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+    shapes = []
+    features = net.features
+    monkeypatch.setattr(net, "features", lambda x: shapes.append(tuple(x.shape)) or features(x))
+    predictor_of(net, max_side=0).predict(random_picture((1100, 40), 5))
+    assert shapes[-1] == (1, 3, 40, 1100)
 
 
 def test_objects_do_not_vanish_when_an_image_becomes_smaller() -> None:
