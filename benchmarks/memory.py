@@ -27,24 +27,27 @@ ROOT = Path(__file__).resolve().parent.parent
 TASKS = ("predict", "planned")
 EPISODES = 14  # of a query, as in the real protocol
 LONG_SECONDS = 20  # from which on a run is not repeated
+OBJECT = slice(8, 16), slice(6, 12)  # rows and columns, of 24
 STRIDE, NUMBER_BYTES = 8, 4  # pixels of the image a feature; float32
 
 
 def paint(side: int, image: str | None) -> Any:
-    """The image, or smooth colours, as a square of a side."""
+    """The image, or one of an object on a background of another colour, as a square of a side."""
     import numpy as np
     from PIL import Image
 
     if image:
         return Image.open(image).convert("RGB").resize((side, side), Image.Resampling.BICUBIC)
-    cells = np.random.default_rng(0).integers(0, 256, (12, 12, 3), dtype=np.uint8)
-    return Image.fromarray(cells).resize((side, side), Image.Resampling.BICUBIC)
+    cells = np.random.default_rng(0).integers(-30, 31, (24, 24, 3)) + np.array([90, 120, 80])
+    cells[OBJECT] += np.array([130, -70, -60])
+    return Image.fromarray(cells.astype(np.uint8)).resize((side, side), Image.Resampling.BICUBIC)
 
 
 def measure(task: str, side: int, image: str | None, rounds: int) -> list[float]:
     """Seconds of each round; the code is that of the folder that PYTHONPATH names."""
     import numpy as np
     import torch
+    from PIL import Image
 
     from dataset.transform import normalise
     from model import build_model, calibrate_batch_norms, fold_batch_norms
@@ -56,8 +59,9 @@ def measure(task: str, side: int, image: str | None, rounds: int) -> list[float]
     picture = paint(side, image)
     calibrate_batch_norms(net, normalise(picture.resize((320, 320)))[None])
     net = fold_batch_norms(net).to(memory_format=torch.channels_last)
-    mask = np.zeros((side, side), np.uint8)
-    mask[side // 3 : 2 * side // 3, side // 4 : side // 2] = 1
+    mask = np.zeros((24, 24), np.uint8)
+    mask[OBJECT] = 1
+    mask = np.asarray(Image.fromarray(mask).resize((side, side), Image.Resampling.NEAREST))
     predictor = Predictor(net, max_side=side)
     if task == "predict":
         predictor.set_support([picture], [mask])
@@ -67,7 +71,7 @@ def measure(task: str, side: int, image: str | None, rounds: int) -> list[float]
     else:
         with torch.inference_mode():
             features = predictor.encode(picture).features.contiguous()
-            masks = torch.from_numpy(np.stack([np.roll(mask, n * side // EPISODES, 1) for n in range(EPISODES)]))
+            masks = torch.from_numpy(np.stack([np.roll(mask, n * side // 200, 1) for n in range(EPISODES)]))
             pairs = [net.prototypes(features, each[None]) for each in masks]
             fg, bg = (torch.cat(each) for each in zip(*pairs, strict=True))
         scratch = Scratch()
@@ -107,7 +111,8 @@ def square_gb(side: int) -> float:
 
 def free_gb() -> float:
     """Memory that the machine can still give."""
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    return int(lines["MemAvailable"].split()[0]) / 2**20
 
 
 def main() -> None:
@@ -116,7 +121,7 @@ def main() -> None:
     add("--sides", nargs="+", type=int, default=[320, 640, 1024, 1656, 2048, 3000], help="(default %(default)s)")
     add("--tasks", nargs="+", choices=TASKS, default=TASKS)
     add("--against", metavar="DIR", help="another checkout, measured in turn")
-    add("--squares", type=float, default=5, help="kernels of all pixels that --against holds (default %(default)s)")
+    add("--squares", type=float, default=3.2, help="kernels of all pixels that --against holds (default %(default)s)")
     add("--image", metavar="FILE", help="a photograph in place of the painted image")
     add("--rounds", type=int, default=3, help="of short runs (default %(default)s)")
     add("--one", choices=TASKS, help=argparse.SUPPRESS)
