@@ -157,9 +157,12 @@ def adaptive_prototypes(
     size = max(1, WEIGHTS_TOGETHER // background.shape[1])
     if size >= len(lengths):
         return prototypes_of(pixels, lengths)
-    blocks = zip(pixels.split(size, 1), lengths.split(size), strict=True)
     again = {"use_reentrant": False, "preserve_rng_state": False}
-    return torch.cat([checkpoint(prototypes_of, *block, **again) for block in blocks], 1)
+    found = torch.empty_like(pixels)
+    for start in range(0, len(lengths), size):
+        here = slice(start, start + size)
+        found[:, here] = checkpoint(prototypes_of, pixels[:, here], lengths[here], **again)
+    return found
 
 
 def adaptive_weights(pixels: Tensor, background: Tensor, scale: float = PAPER.adaptive_scale) -> Tensor:

@@ -370,13 +370,21 @@ def mixed_cosine(sums: Sums, fixed: Tensor, weights: Sequence[Tensor], slots: Se
     shares = [of[:, None] * sums.z[some, :count].reciprocal() for of, some in zip(weights, slots, strict=True)]
     along, lengths = fixed.new_empty(2, rows, count)
     memory = query.scratch.take("mixed", fixed, together, pixels, channels)
-    for first, start in itertools.product(range(0, rows, together), range(0, count, pixels)):
+    runs = {first: runs_in_line(slots, first, min(first + together, rows)) for first in range(0, rows, together)}
+    for first, start in itertools.product(runs, range(0, count, pixels)):
         some, here = slice(first, min(first + together, rows)), slice(start, min(start + pixels, count))
         mixed = memory[: some.stop - first, : here.stop - start]
-        for row, out in enumerate(mixed, first):
-            before = fixed[row]
+        for run in runs[first]:
+            before, out = fixed[run, None], mixed[run.start - first : run.stop - first]
             for share, of_rows in zip(shares, slots, strict=True):
-                before = torch.addcmul(before, sums.s[of_rows[row], here], share[row, here, None], out=out)
+                s = sums.s[of_rows[run.start] : of_rows[run.stop - 1] + 1, here]
+                before = torch.addcmul(before, s, share[run, here, None], out=out)
         torch.linalg.vecdot(mixed, unit[here], out=along[some, here])
         torch.linalg.vector_norm(mixed, dim=2, out=lengths[some, here])
     return along / lengths.clamp_min_(SMALLEST)
+
+
+def runs_in_line(slots: Sequence[Sequence[int]], first: int, last: int) -> list[slice]:
+    """The rows from first to before last, in runs whose sums lie in line: one operation takes them all."""
+    starts = [row for row in range(first + 1, last) if any(each[row] != each[row - 1] + 1 for each in slots)]
+    return [slice(*pair) for pair in itertools.pairwise([first, *starts, last])]

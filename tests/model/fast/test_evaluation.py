@@ -134,6 +134,16 @@ def test_sums_are_those_of_each_set_alone() -> None:
         torch.testing.assert_close(z, some.float() @ query.kernel, rtol=1e-4, atol=1e-4)
 
 
+def test_runs_of_sums_in_line() -> None:
+    assert evaluation.runs_in_line([[3, 4, 5]], 0, 3) == [slice(0, 3)]
+    assert evaluation.runs_in_line([[1, 2, 3, 3, 4], [6, 7, 9, 10, 11]], 0, 5) == [
+        slice(0, 2),
+        slice(2, 3),
+        slice(3, 5),
+    ]
+    assert evaluation.runs_in_line([[1, 2, 3, 3, 4]], 1, 3) == [slice(1, 3)]
+
+
 @pytest.mark.parametrize("name", ["eval_r50_refine_1shot", "eval_r50_5shot", "eval_r50_refine_fallback"])
 def test_golden_logits(name: str) -> None:
     """The steps of planned evaluation, batch norms folded, on the authors' recorded episodes."""
