@@ -5,8 +5,8 @@
 
 Each number is of a process of its own. "predict" segments an image like one support of the same size; "planned"
 matches a query with 14 episodes, as planned evaluation does. Both refine, with a ResNet-50 whose weights are random and
-whose batch norms are calibrated. The image is --image, or painted; only its size matters for memory, and for time how
-much of it is confident background. A checkout that compares each pixel with each is left out where that does not fit.
+whose batch norms are calibrated. The image is --image, or painted; time and memory depend on its size, and on how much
+of it is confident background. A checkout that compares each pixel with each is left out where that does not fit.
 """
 
 from __future__ import annotations
