@@ -3,12 +3,13 @@
 Both self-supports of an image weigh its background pixels with one kernel k_ij = exp(2 cos(F_i, F_j)), and their
 background sets differ in few pixels. So the kernel is computed once, the sums of the second set follow from those
 of the first (docs/method.md, 8), and where both hold a pixel its gradients are one product. Written as one function
-with its derivative, a step keeps two sums of an image in place of what each operation would keep. Its kernel is
-computed again for the gradients, so that one image's lies in memory at a time.
+with its derivative, a step keeps two sums of an image in place of what each operation would keep. Of the kernel only
+some rows lie in memory at a time, each entry of two confident pixels once; gradients compute them again.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -16,8 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from model.fast.evaluation import KERNEL_ROWS, SMALLEST, confident_pixels, kernel
+from model.fast.evaluation import SMALLEST, confident_pixels
 from model.matching import Matching
+
+KERNEL_ROWS = 512  # of the kernel, computed at a time
 
 
 class SelfSupport(NamedTuple):
@@ -95,29 +98,23 @@ def _forward(
     """
     (pixels, lengths), (fg, bg) = image, prototypes
     unit = pixels / lengths
-    k = _kernel(unit, settings)
     cosines = torch.stack((unit @ F.normalize(fg, dim=0), unit @ F.normalize(bg, dim=0)))
-    first = _self_support(pixels, k, cosines, settings)
+    first = _self_support(pixels, unit, cosines, settings)
     kept = Matched(fg, bg, first, None, settings)
     fg1, bg1 = _prototypes(kept)
     fg_cosine, bg_cosine = unit @ F.normalize(fg1, dim=0), torch.linalg.vecdot(unit, F.normalize(bg1, dim=1))
     out1 = torch.stack((bg_cosine, fg_cosine))
     if not refine:
         return settings.temperature * torch.stack((out1, out1)), kept
-    kept = kept._replace(second=_self_support(pixels, k, torch.stack((fg_cosine, bg_cosine)), settings, first))
+    kept = kept._replace(second=_self_support(pixels, unit, torch.stack((fg_cosine, bg_cosine)), settings, first))
     fg2, bg2 = _refined(kept, fg1, bg1)
     out2 = torch.stack((torch.linalg.vecdot(unit, F.normalize(bg2, dim=1)), unit @ F.normalize(fg2, dim=0)))
     final = settings.final_mix * out2 + (1 - settings.final_mix) * out1
     return settings.temperature * torch.stack((out1, final)), kept
 
 
-def _kernel(unit: Tensor, settings: Matching) -> Tensor:
-    """The kernel (N, N) of an image's directions (N, C)."""
-    return kernel(unit, settings.adaptive_scale, unit.new_empty(len(unit), len(unit)))
-
-
 def _self_support(
-    pixels: Tensor, k: Tensor, cosines: Tensor, settings: Matching, before: SelfSupport | None = None
+    pixels: Tensor, unit: Tensor, cosines: Tensor, settings: Matching, before: SelfSupport | None = None
 ) -> SelfSupport:
     """Step 3 under the cosines (2, N) with foreground and background.
 
@@ -127,11 +124,40 @@ def _self_support(
     own_fg, own_bg = (chosen.to(pixels) @ pixels / chosen.sum() for chosen in (fg_set, bg_set))
     changed = None if before is None else bg_set ^ before.bg_set
     if changed is None or changed.sum() > bg_set.sum():
-        rows = k[bg_set]
-        return SelfSupport(fg_set, bg_set, own_fg, own_bg, rows.t() @ pixels[bg_set], rows.sum(0))
-    rows, sign = k[changed], torch.where(bg_set[changed], 1.0, -1.0).to(pixels)
-    s = torch.addmm(before.s, rows.t(), sign[:, None] * pixels[changed])
-    return SelfSupport(fg_set, bg_set, own_fg, own_bg, s, torch.addmv(before.z, rows.t(), sign))
+        s, z = _sums(pixels, unit, bg_set, torch.ones_like(unit[:, 0]), settings.adaptive_scale)
+    else:
+        s, z = _sums(pixels, unit, changed, torch.where(bg_set, 1.0, -1.0).to(unit), settings.adaptive_scale)
+        s, z = s.add_(before.s), z.add_(before.z)
+    return SelfSupport(fg_set, bg_set, own_fg, own_bg, s, z)
+
+
+def _sums(pixels: Tensor, unit: Tensor, chosen: Tensor, signs: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """For each pixel j, the sums over chosen pixels i of k_ij F_i, (N, C), and of k_ij, (N,); each with i's sign."""
+    order, (count,) = _chosen_first([chosen])
+    unit, signs = unit[order], signs[order[:count]]
+    signed = signs[:, None] * pixels[order[:count]]
+    s, z = torch.zeros_like(unit), torch.zeros_like(unit[:, 0])
+    for rows, k in _kernel_rows(unit, slice(0, count), scale):
+        s[rows.start :].addmm_(k.t(), signed[rows])
+        z[rows.start :].addmv_(k.t(), signs[rows])
+        later = slice(rows.stop, count)
+        k = k[:, rows.stop - rows.start : count - rows.start]
+        s[rows].addmm_(k, signed[later])
+        z[rows].addmv_(k, signs[later])
+    return torch.empty_like(s).index_copy_(0, order, s), torch.empty_like(z).index_copy_(0, order, z)
+
+
+def _chosen_first(sets: list[Tensor]) -> tuple[Tensor, list[int]]:
+    """An order of pixels, those of each disjoint set (N,) bool and then the others; how many each set holds."""
+    parts = [chosen.nonzero().flatten() for chosen in (*sets, ~torch.stack(sets).any(0))]
+    return torch.cat(parts), [len(part) for part in parts[:-1]]
+
+
+def _kernel_rows(unit: Tensor, part: slice, scale: float) -> Iterator[tuple[slice, Tensor]]:
+    """Some rows of a part after the other, and the kernel of their pixels with themselves and all that come later."""
+    for start in range(part.start, part.stop, KERNEL_ROWS):
+        rows = slice(start, min(start + KERNEL_ROWS, part.stop))
+        yield rows, (unit[rows] @ unit[start:].t()).mul_(scale).exp_()
 
 
 def _prototypes(kept: Matched) -> tuple[Tensor, Tensor]:
@@ -214,28 +240,45 @@ def _backward(image: tuple[Tensor, Tensor], kept: Matched, of_logits: Tensor) ->
         of_pixels.addr_(own.bg_set.to(unit) / own.bg_set.sum(), of_own_bg)
         of_s = of_mixed.mul_((adaptive_weight / own.z)[:, None])
         weighted.append((own.bg_set, of_s, torch.linalg.vecdot(of_s, own.s) / own.z))
-    k = _kernel(unit, s)
-    passed_over = torch.ones_like(kept.first.bg_set)
-    for chosen, of_s, subtracted in _by_membership(weighted):
-        passed_over &= ~chosen
-        for some in chosen.nonzero().flatten().split(KERNEL_ROWS):
-            rows = k[some]
-            of_pixels[some] += rows @ of_s
-            k[some] = torch.addmm(subtracted[None], pixels[some], of_s.t(), beta=-1).mul_(rows)  # of the cosines
-    k[passed_over] = 0
-    of_unit.addmm_(_add_transposed(k), unit, alpha=s.adaptive_scale)
+    of_weighted, of_cosines = _backward_of_sums(pixels, unit, _by_membership(weighted), s.adaptive_scale)
+    of_pixels += of_weighted
+    of_unit.add_(of_cosines, alpha=s.adaptive_scale)
     of_unit.addcmul_(unit, torch.linalg.vecdot(of_unit, unit)[:, None], value=-1)
     return of_pixels.addcdiv_(of_unit, lengths), of_fg, of_bg
 
 
-def _add_transposed(x: Tensor) -> Tensor:
-    """x + x.t() of (N, N), in place."""
-    for start in range(0, len(x), KERNEL_ROWS):
-        rows, columns = x[start : start + KERNEL_ROWS, start:], x[start:, start : start + KERNEL_ROWS]
-        both = rows + columns.t()
-        rows.copy_(both)
-        columns.copy_(both.t())
-    return x
+def _backward_of_sums(
+    pixels: Tensor, unit: Tensor, parts: list[tuple[Tensor, Tensor, Tensor]], scale: float
+) -> tuple[Tensor, Tensor]:
+    """Gradients (N, C) of the pixels that :func:`_sums` weighs, and of the directions whose cosines are the weights.
+
+    Arguments:
+        pixels, unit: (N, C).
+        parts: disjoint sets of chosen pixels (N,) bool, the gradient of the sums s of each (N, C), and what is taken
+            from a weight's gradient for z (N,).
+        scale: of the cosines in the kernel, by which the second gradient is yet to be multiplied.
+    """
+    order, counts = _chosen_first([chosen for chosen, _, _ in parts])
+    ends = torch.tensor(counts).cumsum(0).tolist()
+    pixels, unit = pixels[order], unit[order]
+    parts = [
+        (slice(end - count, end), of_s[order], taken[order])
+        for end, count, (_, of_s, taken) in zip(ends, counts, parts, strict=True)
+    ]
+    of_pixels, of_unit = torch.zeros_like(pixels), torch.zeros_like(unit)
+    for number, (part, of_s, taken) in enumerate(parts):
+        for rows, k in _kernel_rows(unit, part, scale):
+            of_pixels[rows].addmm_(k, of_s[rows.start :])
+            of_k = torch.addmm(taken[rows.start :], pixels[rows], of_s[rows.start :].t(), beta=-1)
+            for other, of_other_s, taken_there in parts[number:]:  # whose entry of the same pair is the same number
+                later = slice(max(rows.stop, other.start), other.stop)
+                columns = slice(later.start - rows.start, later.stop - rows.start)
+                of_pixels[later].addmm_(k[:, columns].t(), of_other_s[rows])
+                of_k[:, columns].addmm_(of_other_s[rows], pixels[later].t()).sub_(taken_there[rows, None])
+            of_k *= k
+            of_unit[rows].addmm_(of_k, unit[rows.start :])
+            of_unit[rows.start :].addmm_(of_k.t(), unit[rows])
+    return tuple(torch.empty_like(x).index_copy_(0, order, x) for x in (of_pixels, of_unit))
 
 
 def _by_membership(weighted: list[tuple[Tensor, Tensor, Tensor]]) -> list[tuple[Tensor, Tensor, Tensor]]:

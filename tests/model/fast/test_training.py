@@ -33,9 +33,11 @@ def gradients(out: dict[str, Tensor], inputs: Arguments) -> list[Tensor]:
     return [torch.zeros_like(x) if grad is None else grad for x, grad in zip(inputs, found, strict=True)]
 
 
+@pytest.mark.parametrize("rows", [7, 512])
 @pytest.mark.parametrize("refine", [False, True])
 @pytest.mark.parametrize("shift", [0.0, 0.3, 2.0])
-def test_logits_and_gradients(refine: bool, shift: float) -> None:
+def test_logits_and_gradients(monkeypatch: pytest.MonkeyPatch, refine: bool, shift: float, rows: int) -> None:
+    monkeypatch.setattr(training, "KERNEL_ROWS", rows)  # some blocks, the last one smaller, or one
     inputs = arguments(shift)
     plain, ours = matching.trace(*inputs, refine).outputs, training.match(*inputs, refine, PAPER)
     assert list(ours) == list(plain)
@@ -60,13 +62,14 @@ def test_second_sums_taken_anew() -> None:
     """Where the two background sets have little in common, the sums of the second do not start from the first's."""
     inputs = arguments(0.0)
     pixels, _ = training._pixels(inputs[0][0].detach())
-    k = torch.exp(2 * torch.nn.functional.normalize(pixels, dim=1) @ torch.nn.functional.normalize(pixels, dim=1).t())
+    unit = torch.nn.functional.normalize(pixels, dim=1)
+    k = torch.exp(2 * unit @ unit.t())
     cosine = torch.linspace(-1, 1, len(pixels), dtype=pixels.dtype)
-    first = training._self_support(pixels, k, torch.stack((-cosine, cosine)), PAPER)
-    anew = training._self_support(pixels, k, torch.stack((cosine, -cosine)), PAPER)
+    first = training._self_support(pixels, unit, torch.stack((-cosine, cosine)), PAPER)
+    anew = training._self_support(pixels, unit, torch.stack((cosine, -cosine)), PAPER)
     assert not (first.bg_set & anew.bg_set).any()
     for before in (None, first):
-        own = training._self_support(pixels, k, torch.stack((cosine, -cosine)), PAPER, before)
+        own = training._self_support(pixels, unit, torch.stack((cosine, -cosine)), PAPER, before)
         weights = k[:, own.bg_set]
         torch.testing.assert_close(own.s, weights @ pixels[own.bg_set])
         torch.testing.assert_close(own.z, weights.sum(1))
