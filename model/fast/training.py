@@ -9,7 +9,8 @@ some rows lie in memory at a time, each entry of two confident pixels once; grad
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import torch
@@ -74,9 +75,11 @@ class _Match(torch.autograd.Function):
         of_fg, of_bg = features.new_zeros(2, *features.shape[:2]).unbind()
         outputs = torch.stack((of_out1, of_final), 1).flatten(3)  # (B, 2, 2, N)
         for number, (image, of_logits) in enumerate(zip(features, outputs, strict=True)):
-            kept, ctx.matched[number] = ctx.matched[number], None  # freed, as autograd frees what it has saved
-            of_pixels, of_fg[number], of_bg[number] = _backward(_pixels(image), kept, of_logits)
-            of_features[number].flatten(1).copy_(of_pixels.t())
+            kept = ctx.matched.pop(0)  # freed, as autograd frees what it has saved
+            order, counts = _chosen_first(_background_parts(kept))
+            image, kept = (x[order] for x in _pixels(image)), _reorder(kept, order)
+            of_pixels, of_fg[number], of_bg[number] = _backward(image, kept, of_logits[..., order], counts)
+            of_features[number].flatten(1).index_copy_(1, order, of_pixels.t())
         return of_features, of_fg[..., None, None], of_bg[..., None, None], None, None
 
 
@@ -186,10 +189,31 @@ def _refined(kept: Matched, fg1: Tensor, bg1: Tensor) -> tuple[Tensor, Tensor]:
     return fg2, bg2
 
 
-def _backward(image: tuple[Tensor, Tensor], kept: Matched, of_logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _background_parts(kept: Matched) -> list[Tensor]:
+    """Disjoint sets of background pixels (N,): those of both self-supports, of the first alone, of the second alone."""
+    first = kept.first.bg_set
+    if kept.second is None:
+        return [first]
+    second = kept.second.bg_set
+    return [first & second, first & ~second, second & ~first]
+
+
+def _reorder(kept: Matched, order: Tensor) -> Matched:
+    """What is kept of an image, its pixels in another order."""
+
+    def reorder(own: SelfSupport) -> SelfSupport:
+        return own._replace(fg_set=own.fg_set[order], bg_set=own.bg_set[order], s=own.s[order], z=own.z[order])
+
+    return kept._replace(first=reorder(kept.first), second=None if kept.second is None else reorder(kept.second))
+
+
+def _backward(
+    image: Iterable[Tensor], kept: Matched, of_logits: Tensor, counts: list[int]
+) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of the pixels (N, C), of FP and BP (C,), from those of the logits of :func:`_forward`.
 
-    A name of_x is the gradient of x. The choice of confident pixels has none.
+    A name of_x is the gradient of x. The choice of confident pixels has none. The pixels come in the order of
+    :func:`_chosen_first`, which says how many each of :func:`_background_parts` holds.
     """
     (pixels, lengths), s = image, kept.settings
     unit = pixels / lengths
@@ -228,9 +252,9 @@ def _backward(image: tuple[Tensor, Tensor], kept: Matched, of_logits: Tensor) ->
         of_bg = support * of_bg2.sum(0)
         of_supports = [(kept.second, again * s.fg_mix * of_fg2, of_bg2.mul_(again))]
     of_fg = of_fg + (1 - s.fg_mix) * of_fg1
-    of_supports.append((kept.first, s.fg_mix * of_fg1, of_bg1))
+    of_supports.insert(0, (kept.first, s.fg_mix * of_fg1, of_bg1))
 
-    weighted = []  # what multiplies the weights of each self-support
+    of_sums = []  # of s, and what is taken from a weight's gradient for z; of each self-support
     support_weight, global_weight, adaptive_weight = _bg_weights(s)
     for own, of_own_fg, of_mixed in of_supports:
         of_each = of_mixed.sum(0)
@@ -239,56 +263,47 @@ def _backward(image: tuple[Tensor, Tensor], kept: Matched, of_logits: Tensor) ->
         of_pixels.addr_(own.fg_set.to(unit) / own.fg_set.sum(), of_own_fg)
         of_pixels.addr_(own.bg_set.to(unit) / own.bg_set.sum(), of_own_bg)
         of_s = of_mixed.mul_((adaptive_weight / own.z)[:, None])
-        weighted.append((own.bg_set, of_s, torch.linalg.vecdot(of_s, own.s) / own.z))
-    of_weighted, of_cosines = _backward_of_sums(pixels, unit, _by_membership(weighted), s.adaptive_scale)
-    of_pixels += of_weighted
+        of_sums.append((of_s, torch.linalg.vecdot(of_s, own.s) / own.z))
+    if len(of_sums) > 1:
+        of_sums.insert(0, tuple(first + second for first, second in zip(*of_sums, strict=True)))
+    of_cosines = _add_backward_of_sums(of_pixels, pixels, unit, of_sums, counts, s.adaptive_scale)
     of_unit.add_(of_cosines, alpha=s.adaptive_scale)
     of_unit.addcmul_(unit, torch.linalg.vecdot(of_unit, unit)[:, None], value=-1)
     return of_pixels.addcdiv_(of_unit, lengths), of_fg, of_bg
 
 
-def _backward_of_sums(
-    pixels: Tensor, unit: Tensor, parts: list[tuple[Tensor, Tensor, Tensor]], scale: float
-) -> tuple[Tensor, Tensor]:
-    """Gradients (N, C) of the pixels that :func:`_sums` weighs, and of the directions whose cosines are the weights.
+def _add_backward_of_sums(
+    of_pixels: Tensor,
+    pixels: Tensor,
+    unit: Tensor,
+    of_sums: list[tuple[Tensor, Tensor]],
+    counts: list[int],
+    scale: float,
+) -> Tensor:
+    """Add the gradients of the pixels that :func:`_sums` weighs, and return those of the directions that weigh them.
 
     Arguments:
-        pixels, unit: (N, C).
-        parts: disjoint sets of chosen pixels (N,) bool, the gradient of the sums s of each (N, C), and what is taken
-            from a weight's gradient for z (N,).
-        scale: of the cosines in the kernel, by which the second gradient is yet to be multiplied.
+        of_pixels: (N, C), which is added to.
+        pixels, unit: (N, C), in the order of :func:`_chosen_first`.
+        of_sums: for each part of the chosen pixels the gradient of its sums s, (N, C), and what is taken from a
+            weight's gradient for z, (N,).
+        counts: pixels of each part.
+        scale: of the cosines in the kernel, by which the result (N, C) is yet to be multiplied.
     """
-    order, counts = _chosen_first([chosen for chosen, _, _ in parts])
-    ends = torch.tensor(counts).cumsum(0).tolist()
-    pixels, unit = pixels[order], unit[order]
-    parts = [
-        (slice(end - count, end), of_s[order], taken[order])
-        for end, count, (_, of_s, taken) in zip(ends, counts, parts, strict=True)
-    ]
-    of_pixels, of_unit = torch.zeros_like(pixels), torch.zeros_like(unit)
-    for number, (part, of_s, taken) in enumerate(parts):
+    ends = list(accumulate(counts))
+    parts = [slice(end - count, end) for end, count in zip(ends, counts, strict=True)]
+    of_unit = torch.zeros_like(unit)
+    for number, (part, (of_s, taken)) in enumerate(zip(parts, of_sums, strict=True)):
         for rows, k in _kernel_rows(unit, part, scale):
             of_pixels[rows].addmm_(k, of_s[rows.start :])
             of_k = torch.addmm(taken[rows.start :], pixels[rows], of_s[rows.start :].t(), beta=-1)
-            for other, of_other_s, taken_there in parts[number:]:  # whose entry of the same pair is the same number
+            # the entry of a pair of chosen pixels is computed once: here the later one is the chosen
+            for other, (of_other_s, other_taken) in list(zip(parts, of_sums, strict=True))[number:]:
                 later = slice(max(rows.stop, other.start), other.stop)
                 columns = slice(later.start - rows.start, later.stop - rows.start)
                 of_pixels[later].addmm_(k[:, columns].t(), of_other_s[rows])
-                of_k[:, columns].addmm_(of_other_s[rows], pixels[later].t()).sub_(taken_there[rows, None])
+                of_k[:, columns].addmm_(of_other_s[rows], pixels[later].t()).sub_(other_taken[rows, None])
             of_k *= k
             of_unit[rows].addmm_(of_k, unit[rows.start :])
             of_unit[rows.start :].addmm_(of_k.t(), unit[rows])
-    return tuple(torch.empty_like(x).index_copy_(0, order, x) for x in (of_pixels, of_unit))
-
-
-def _by_membership(weighted: list[tuple[Tensor, Tensor, Tensor]]) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """Background sets with what multiplies their weights, taken apart into pixels of both and of only one set."""
-    if len(weighted) == 1:
-        return weighted
-    (second, of_second, minus_second), (first, of_first, minus_first) = weighted
-    parts = [
-        (first & second, of_first + of_second, minus_first + minus_second),
-        (first & ~second, of_first, minus_first),
-        (second & ~first, of_second, minus_second),
-    ]
-    return [part for part in parts if part[0].any()]
+    return of_unit
