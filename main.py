@@ -69,12 +69,13 @@ def parse(argv: list[str] | None) -> TrainingOptions:
     add("--tensorboard", **short, help="the same as --log tensorboard")
     flags = vars(parser.parse_args(argv))
     settings = given_settings(flags.pop("set"), flags.pop("without"))
-    setting = resolve_setting(flags | {"settings": settings})
+    setting = resolve_setting(flags | {"settings": settings}, root=flags["data_root"])
     check_losses(setting.variation, setting.refine)
     del flags["features"]  # it is in the backbone
     flags["log_to"] = " ".join(dict.fromkeys(flags["log_to"] or ())) or None
     flags["set"] = str(setting.variation) or None
-    flags["crop_size"] = flags["crop_size"] or setting.benchmark.crop_size
+    benchmark = setting.benchmark(flags["data_root"])  # a folder that is missing is met here
+    flags["crop_size"] = flags["crop_size"] or benchmark.crop_size
     options = TrainingOptions(**{**flags, **setting.as_dict()})
     check(options)
     return options
@@ -103,7 +104,6 @@ def check(options: TrainingOptions) -> None:
 def main(argv: list[str] | None = None) -> Path:
     """Train as the flags say; returns the best weights' .ckpt."""
     options = parse(argv)
-    options.setting.benchmark(options.data_root)  # a folder that is missing is met here
     with interrupts() as asked, distributed.joined(options.device or default_device()) as device:
         try:
             return train(replace(options, device=device), asked)

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import util.launch
-from dataset import DATASETS
+from dataset import BENCHMARKS, DATASETS
 from dataset.coco import Coco
 from dataset.fss import Fss
 from dataset.images import MASKS, list_stems
@@ -99,7 +99,7 @@ def add_dataset_commands(subcommand: Callable[..., AddFlag]) -> None:
     add("--test-list", metavar="FILE", help="or the official list of 240 test classes")
     add = subcommand(prepare_splits, "lists for HSNet's protocol", data=False)
     add("--from", dest="source", metavar="DIR", help="data/splits of an HSNet checkout")
-    add("--dataset", choices=tuple(DATASETS), help="or make lists from this dataset's masks (NOT HSNet's episodes)")
+    add("--dataset", choices=tuple(BENCHMARKS), help="or make lists from this dataset's masks (NOT HSNet's episodes)")
     add("--data-root", metavar="DIR", help="the folder of --dataset, or the folder that holds it")
     add("--out", metavar="DIR", required=True, help="folder to write, for --splits of test.py")
     add = subcommand(prepare_toy, "a painted dataset of 20 classes", data=False, workers=False)

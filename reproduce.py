@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import test as testing
 import util.launch
-from dataset import DATASETS, FOLDS
+from dataset import BENCHMARKS, FOLDS
 from engine.evaluation.protocol import HSNET, PAPER, PROTOCOLS
 from engine.evaluation.result import find_results
 from engine.options import OneLineParser, add_schedule, default_device, device, whole
@@ -74,7 +74,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = OneLineParser(__doc__)
     add = parser.add_argument
     add("--data-root", required=True, metavar="DIR", help="the folder that holds the datasets")
-    add("--dataset", choices=tuple(DATASETS), help="only this benchmark (default: those that are there)")
+    add("--dataset", choices=tuple(BENCHMARKS), help="only this benchmark (default: those that are there)")
     add("--method", choices=METHODS, help="only this method")
     add("--backbone", choices=BACKBONES, help="only this backbone")
     add("--shot", type=whole(1, 5), choices=(1, 5), help="only this number of supports")
@@ -98,10 +98,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 def wanted_jobs(args: argparse.Namespace) -> list[Job]:
     """The cells of the published rows that the flags ask for, in the order of the tables."""
     root = Path(args.data_root)
-    there = [name for name, benchmark in DATASETS.items() if (root / benchmark.folder).is_dir()]
+    there = [name for name, benchmark in BENCHMARKS.items() if (root / benchmark.folder).is_dir()]
     datasets = [args.dataset] if args.dataset else there
     if not datasets:
-        folders = ", ".join(benchmark.folder for benchmark in DATASETS.values())
+        folders = ", ".join(benchmark.folder for benchmark in BENCHMARKS.values())
         raise UserError(f"{root}: holds none of {folders}; pass the folder that does, or --dataset")
     jobs = []
     for row in PUBLISHED:
@@ -154,10 +154,10 @@ def is_sound(dataset: str, shot: int, args: argparse.Namespace) -> bool:
     """Whether every file of a dataset can be opened and every class has images for the shot; found out once."""
     report = Path(args.out) / f"verify_{dataset}_{shot}shot.json"
     with suppress(OSError, ValueError, KeyError):
-        seen, root = read_json(report), DATASETS[dataset](args.data_root).root
+        seen, root = read_json(report), BENCHMARKS[dataset](args.data_root).root
         if seen["root"] == str(root.resolve()) and not seen["findings"]:
             return True
-    splits = ["--splits", args.splits] if args.splits and DATASETS[dataset].counted == "classes" else []
+    splits = ["--splits", args.splits] if args.splits and BENCHMARKS[dataset].counted == "classes" else []
     flags = ["--dataset", dataset, "--data-root", args.data_root, "--shot", str(shot), *splits]
     return run_program([sys.executable, str(HERE / "prepare.py"), "verify", *flags, "--json", str(report)]) == 0
 

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 
 import util.launch
 from dataset import DATASETS, Benchmark
+from dataset.own import Own
 from dataset.provenance import label_of
 from engine.checkpoint import Checkpoint, find_checkpoint, load_checkpoint, load_network
 from engine.custom import build_network, code_files, method_digest, resolve_network
@@ -128,7 +129,7 @@ def open_evaluation(flags: Any) -> Evaluation:
     if flags.checkpoint:
         path = find_checkpoint(flags.checkpoint)
     else:
-        run = resolve_setting(given, protocol=protocol)
+        run = resolve_setting(given, protocol=protocol, root=flags.data_root)
         path = find_checkpoint(run.folder(flags.out), f"{run.name}_*")  # --set does not choose the run
     DATASETS.get(flags.dataset, Benchmark)(flags.data_root)  # a folder that is missing is met here
     checkpoint = load_checkpoint(path)
@@ -139,8 +140,8 @@ def open_evaluation(flags: Any) -> Evaluation:
         checkpoint = checkpoint._replace(info=info)
     info = checkpoint.info
     settings = {"settings": given_settings(flags.set, flags.without)}
-    setting = resolve_setting(given | resolve_network(path, info, given) | settings, info, protocol)
-    if protocol == HSNET and not (flags.splits or saved):
+    setting = resolve_setting(given | resolve_network(path, info, given) | settings, info, protocol, flags.data_root)
+    if protocol == HSNET and not (flags.splits or saved or setting.dataset == Own.name):
         raise UserError("--protocol hsnet needs --splits, the data/splits of an HSNet checkout or of prepare.py splits")
     tells_fold = info.get("dataset") == setting.dataset and info.get("fold") is not None
     if setting.fold is not None and given["fold"] is None and not tells_fold:

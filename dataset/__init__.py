@@ -11,13 +11,16 @@ from dataset.episodes import Episode, Plans, Pool, check_pool, images_of, make_p
 from dataset.fss import Fss
 from dataset.images import ImageSet
 from dataset.index import ClassIndex, class_index
+from dataset.own import Own
 from dataset.pascal import Pascal
 from dataset.provenance import Provenance
 
-DATASETS: dict[str, type[Benchmark]] = {benchmark.name: benchmark for benchmark in (Pascal, Coco, Fss)}
-FOLDS = sorted({fold for benchmark in DATASETS.values() for fold in benchmark.folds if fold is not None})  # of any
+BENCHMARKS: dict[str, type[Benchmark]] = {benchmark.name: benchmark for benchmark in (Pascal, Coco, Fss)}
+DATASETS = {**BENCHMARKS, Own.name: Own}
+FOLDS = sorted({fold for benchmark in BENCHMARKS.values() for fold in benchmark.folds if fold is not None})  # of any
 
 __all__ = [
+    "BENCHMARKS",
     "DATASETS",
     "FOLDS",
     "Benchmark",
@@ -60,10 +63,10 @@ def open_split(
     """Open one split of a dataset, by the dataset's name.
 
     Arguments:
-        dataset: "pascal", "coco" or "fss".
+        dataset: "pascal", "coco", "fss" or "own".
         root: the dataset's folder, or the folder that holds it.
         split: "train", "val" or "test".
-        fold: 0 to 3; None for fss, which has no folds.
+        fold: 0 to 3, of own data as many as it has; None for fss, and for own data without folds.
         class_order: "contiguous" or "interleaved" for coco; None for the others.
         hsnet_lists: HSNet's data/splits, for the classes of fss.
     Raises:

@@ -56,6 +56,7 @@ class Benchmark:
     class_names: ClassVar[Mapping[int, str]] = {}  # by the class's number, from 1
     lists: ClassVar[tuple[str, ...]] = ("train", "val")  # the lists on disk; the last one is tested on
     counted: ClassVar[str] = "images"  # what the lists hold: "images" or "classes"
+    named: ClassVar[bool] = False  # whether a class is known by its name, as its number depends on lists
     counts: ClassVar[Mapping[str, int]] = {}  # the published number of entries in each list
     counts_with_objects: ClassVar[Mapping[str, int]] = {}  # without images that show no class, if these may be left out
     partial_downloads: ClassVar[Mapping[tuple[str, int], str]] = {}  # what is missing if a list has this count

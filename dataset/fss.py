@@ -34,6 +34,7 @@ class Fss(Benchmark):
 
     name, title, folder = "fss", "FSS-1000", "FSS-1000"
     lists, counted = tuple(CLASS_LISTS), "classes"
+    named = True
     counts: ClassVar = {"train": 520, "val": 240, "test": 240}
     folds = (None,)
     min_pixels = 1  # every image shows its class, and each class has but ten: none is too small a support

@@ -17,8 +17,9 @@ from PIL import Image
 
 from dataset.folders import find_file
 from dataset.formats import open_known
-from dataset.labels import find_labels, show_labels
+from dataset.labels import IGNORE, find_labels, show_labels
 from dataset.lists import SUFFIXES, is_listable
+from dataset.run_lengths import Annotations, Regions
 from util.errors import UserError, refusal
 from util.files import check_regular
 
@@ -31,6 +32,9 @@ UNDECODED = ("-2", "decoder error -2")  # as Pillow says where libtiff fails
 LIBTIFF = "damaged, or packed in a way that this Pillow does not read"
 PHOTOMETRIC, WHITE_IS_ZERO, YCBCR = 262, 0, 6  # a TIFF's tag and two of its values
 DEPTHS = (8, 10, 12, 14, 16)  # bits of what cameras and scanners write into 16
+
+
+Labels = np.ndarray | Regions  # (H, W) uint8, or run lengths: what ImageSet.mask_of takes
 
 
 class UnfitPixelsError(ValueError):
@@ -48,21 +52,29 @@ class ImageSet:
     class_names: dict[int, str]
     binary: bool = False  # masks tell object (128 and more) from background; the image's folder tells the class
     voc_colours: bool = False  # in masks VOC's colours stand for their labels
+    annotations: Annotations | None = None  # in place of masks: run lengths, of classes that may overlap
 
     def listed(self, name: str, ids: Sequence[str], class_names: Mapping[int, str] | None = None) -> ImageSet:
         """The same folders with a list of images, and where they differ, its class names."""
         names = self.class_names if class_names is None else dict(class_names)
         return replace(self, name=name, ids=tuple(ids), class_names=names)
 
-    def label_of(self, cls: int) -> int:
-        """The label that pixels of a class have in what :meth:`load` returns."""
-        return 1 if self.binary else cls
+    def mask_of(self, labels: Labels, cls: int) -> np.ndarray:
+        """The mask (H, W) uint8 of a class in labels that :meth:`load` returned: 1 the class, 255 ignored, else 0."""
+        if self.annotations:
+            return self.annotations.mask(labels, cls)
+        mask = (labels == (1 if self.binary else cls)).astype(np.uint8)
+        mask[labels == IGNORE] = IGNORE
+        return mask
 
     def image_path(self, image: str) -> str:
         """The image's file: ID.jpg, or where it is not there ID in capitals or of another suffix."""
         return self._find_image(image) or f"{self.images}{os.sep}{image}{PICTURES[0]}"
 
     def mask_path(self, image: str) -> str:
+        """Where the labels of an image are."""
+        if self.annotations:
+            return f"{self.annotations.path}, image {image}"
         stem = f"{self.masks}{os.sep}{image}"
         return find_file(stem, MASKS) or stem + MASKS[0]
 
@@ -80,22 +92,27 @@ class ImageSet:
                 f"add it, or take it off the list"
             )
 
-    def load(self, image: str) -> tuple[Image.Image, np.ndarray]:
-        """An image (RGB) and its labels (H, W) uint8. Raises UserError if they are not a pair.
+    def load(self, image: str) -> tuple[Image.Image, Labels]:
+        """An image (RGB) and its labels, for :meth:`mask_of`. Raises UserError if they are not a pair.
 
         A mask of an object that has another size is resized to its image's.
         """
         picture, labels = self.load_unfitted(image)
-        return picture, resize_labels(labels, picture.size)
+        return picture, resize_labels(labels, picture.size) if self.binary else labels
 
-    def load_unfitted(self, image: str) -> tuple[Image.Image, np.ndarray]:
+    def load_unfitted(self, image: str) -> tuple[Image.Image, Labels]:
         """As :meth:`load`, but a mask of an object keeps its size."""
         picture = read_rgb(self.image_path(image))
         path = self.mask_path(image)
-        labels = read_binary_mask(path) if self.binary else read_mask(path, self.voc_colours)
-        if picture.size != labels.shape[::-1] and not self.binary:
+        if self.annotations:
+            labels = self.annotations.read(image)
+            height, width = labels.size
+        else:
+            labels = read_binary_mask(path) if self.binary else read_mask(path, self.voc_colours)
+            height, width = labels.shape
+        if picture.size != (width, height) and not self.binary:
             raise UserError(
-                f"{self.mask_path(image)}: mask of {labels.shape[1]}x{labels.shape[0]} pixels beside an image of "
+                f"{path}: mask of {width}x{height} pixels beside an image of "
                 f"{picture.width}x{picture.height}, {self.image_path(image)}; replace one of the two"
             )
         return picture, labels

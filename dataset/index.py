@@ -9,21 +9,22 @@ time.
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import stat
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from dataset.cache import SETTLED_NS, cache_path
 from dataset.images import ImageSet, read_binary_mask, read_greys, read_histogram, read_size, resize_labels
 from dataset.labels import IGNORE
+from dataset.run_lengths import Place, decode_mask, read_regions
 from util.distributed import say
 from util.errors import UserError, refusal
 from util.files import atomic_write
@@ -35,7 +36,6 @@ Values = tuple[tuple[int, int], dict[int, int], bool, dict[int, int]]  # a Conte
 VERSION = 3
 ARRAYS = ("names", "stamps", "sizes", "two_valued", "counts", "labels", "pixels", "colours")  # of a cache
 NO_COLOUR = -1
-SETTLED_NS = 2 * 10**9  # a file changed this shortly before it was read may change again within one tick
 NEAR, MOST_BETWEEN = 16, 0.2  # of a mask of two grey values so few pixels differ more from the nearer one
 
 
@@ -65,6 +65,8 @@ def class_index(images: ImageSet, workers: int | None = None) -> ClassIndex:
     workers: processes that read masks which are not in the cache, all cores by default; 0 for none but this.
     Raises UserError naming the mask that is missing, damaged or no mask.
     """
+    if images.annotations:
+        return {image: images.annotations.pixels(image) for image in images.ids}
     if images.binary:  # whose masks are resized to their images
         return count_classes(images, (pair.pixels for pair in read_pairs(images, workers)))
     return count_classes(images, (mask.pixels for mask in mask_contents(images, workers)))
@@ -95,6 +97,8 @@ def make_pair(images: ImageSet, image: str, image_size: tuple[int, int] | None, 
 
 def count_classes(images: ImageSet, labels: Iterable[Mapping[int, int]]) -> ClassIndex:
     """{image: {class: pixels}} from the pixels of each label in each mask of the list."""
+    if images.annotations:  # which hold classes alone
+        return dict(zip(images.ids, map(dict, labels), strict=True))
     numbers = {name: cls for cls, name in images.class_names.items()}
     index = {}
     for image, found in zip(images.ids, labels, strict=True):
@@ -106,13 +110,37 @@ def count_classes(images: ImageSet, labels: Iterable[Mapping[int, int]]) -> Clas
 
 def mask_contents(images: ImageSet, workers: int | None = None) -> list[Content]:
     """The content of each mask of the list."""
+    if images.annotations:
+        return [annotated(images, image) for image in images.ids]
     kind = "binary" if images.binary else "voc" if images.voc_colours else ""
     read = mask_reader(images)
     return read_contents(images, images.masks, images.mask_path, kind=kind, read=read, workers=workers, unit="mask")
 
 
-def mask_reader(images: ImageSet) -> Callable[[str], Values]:
-    """What gives the content of a mask of the images, by its path."""
+def read_annotated(place: Place, path: Path, numbers: Mapping[str, int]) -> Values:
+    """The content of a line of annotations, each mask of which is decoded."""
+    regions = read_regions(path, place)
+    masks = ((name, decode_mask(code, regions.size, path)) for name, code in regions.classes.items())
+    pixels = {numbers[name]: int(mask.sum()) for name, mask in masks if name in numbers}
+    return regions.size[::-1], pixels, True, {}
+
+
+def annotated(images: ImageSet, image: str) -> Content:
+    """What the annotations say of an image."""
+    shown = images.annotations.shown(image)
+    return Content((0, 0, 0), shown.size, images.annotations.pixels(image), True, {})
+
+
+def mask_sources(images: ImageSet) -> Iterator[str | Place]:
+    """Where the mask of each image is, for :func:`mask_reader`: its path, or the place of its line."""
+    for image in images.ids:
+        yield images.annotations.place(image) if images.annotations else images.mask_path(image)
+
+
+def mask_reader(images: ImageSet) -> Callable[[Any], Values]:
+    """What gives the content of a mask of the images, by where it is."""
+    if images.annotations:
+        return partial(read_annotated, path=images.annotations.path, numbers=images.annotations.numbers)
     return read_object if images.binary else partial(read_labels, voc_colours=images.voc_colours)
 
 
@@ -175,19 +203,6 @@ def read_contents(
         except UserError as error:
             say(f"note: the class index is not kept for the next run: {error}", file=sys.stderr)
     return [cached[image] for image in images.ids]
-
-
-def cache_path(folder: Path, kind: str = "") -> Path | None:
-    """Where what is known of a folder is kept; None without a home folder.
-
-    kind: "" for masks of labels, "voc" where VOC's colours stand for them, "binary" for masks of one object, "images".
-    """
-    try:
-        root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    except RuntimeError:  # the user of a container may have none
-        return None
-    name = hashlib.sha256(str(Path(folder).resolve()).encode()).hexdigest()[:24]
-    return Path(root) / "ssp" / f"index-{name}{kind and '-'}{kind}.npz"
 
 
 def _stamp(path: str, name: str, unit: str) -> tuple[int, int, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dataset.episodes import Episode, Pool, draw_episode
-from dataset.images import ImageSet
+from dataset.images import ImageSet, Labels
 from dataset.labels import IGNORE
-from dataset.transform import crop, mirror, normalise, pixels, small_mask, square, target_mask
+from dataset.transform import crop, mirror, normalise, pixels, square
 
 
 class Sample(NamedTuple):
@@ -32,20 +32,20 @@ class Sample(NamedTuple):
     query_mask: Tensor
 
 
-Load = Callable[[str], tuple[Image.Image, np.ndarray]]
+Load = Callable[[str], tuple[Image.Image, Labels]]
 
 
 def keep_decoded(load: Load, budget: int) -> Load:
     """ImageSet.load that keeps what it has decoded, as far as budget bytes go (the first images, not the last)."""
-    kept: dict[str, tuple[Image.Image, np.ndarray]] = {}
+    kept: dict[str, tuple[Image.Image, Labels]] = {}
     used = 0
 
-    def loaded(image: str) -> tuple[Image.Image, np.ndarray]:
+    def loaded(image: str) -> tuple[Image.Image, Labels]:
         nonlocal used
         if image in kept:
             return kept[image]
         pair = load(image)
-        size = 5 * pair[1].size  # Pillow keeps four bytes for a pixel of RGB
+        size = 5 * pair[0].width * pair[0].height  # Pillow keeps four bytes for a pixel of RGB
         if used + size <= budget:
             kept[image] = pair
             used += size
@@ -65,8 +65,9 @@ def training_sample(
     episode = draw_episode(pool, shot, rng)
     pairs = []
     for image in (episode.query, *episode.supports):
-        picture, labels = mirror(*crop(*load(image), crop_size, rng), rng)
-        pairs.append((pixels(picture), small_mask(labels, images.label_of(episode.cls))))
+        picture, labels = load(image)
+        picture, mask = mirror(*crop(picture, images.mask_of(labels, episode.cls), crop_size, rng), rng)
+        pairs.append((pixels(picture), torch.from_numpy(mask)))
     (query_image, query_mask), *supports = pairs
     return episode, Sample([x for x, _ in supports], [mask for _, mask in supports], query_image, query_mask)
 
@@ -126,8 +127,8 @@ class EvaluationEpisodes(Dataset):
         episode = self.episodes[number]
         pairs = []
         for image in (episode.query, *episode.supports):
-            picture, labels = whole_image(self.images, image, self.side)
-            pairs.append((picture, target_mask(labels, self.images.label_of(episode.cls))))
+            picture, (mask,) = whole_image(self.images, image, [episode.cls], self.side)
+            pairs.append((picture, mask.long()))
         (query_image, query_mask), *supports = pairs
         support_masks = [support_mask(mask, self.ignored_is_background) for _, mask in supports]
         return Sample([x for x, _ in supports], support_masks, query_image, query_mask)
@@ -135,29 +136,37 @@ class EvaluationEpisodes(Dataset):
 
 @dataclass(eq=False)
 class Pictures(Dataset):
-    """Single images as an evaluation takes them, (3, H, W) float, with their labels, (H, W) uint8."""
+    """Single images as an evaluation takes them, (3, H, W) float, with masks of K classes, (K, H, W) uint8."""
 
     images: ImageSet
     ids: Sequence[str]
     side: int | None = None  # as EvaluationEpisodes'
+    classes: Mapping[str, Sequence[int]] = field(default_factory=dict)  # of an image; none of one that is not there
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
-        picture, labels = whole_image(self.images, self.ids[number], self.side)
-        return picture, torch.from_numpy(labels)
+        image = self.ids[number]
+        return whole_image(self.images, image, self.classes.get(image, ()), self.side)
 
 
-def whole_image(images: ImageSet, image: str, side: int | None) -> tuple[Tensor, np.ndarray]:
-    """An image, normalised, and its labels, at their own size (side None) or resized to a square."""
-    picture, labels = load_whole(images, image, side)
-    return normalise(picture), labels
+def whole_image(images: ImageSet, image: str, classes: Sequence[int], side: int | None) -> tuple[Tensor, Tensor]:
+    """An image, normalised, and masks (K, H, W) of classes, at their own size (side None) or resized to a square."""
+    picture, masks = load_whole(images, image, classes, side)
+    return normalise(picture), torch.from_numpy(masks)
 
 
-def load_whole(images: ImageSet, image: str, side: int | None) -> tuple[Image.Image, np.ndarray]:
+def load_whole(
+    images: ImageSet, image: str, classes: Sequence[int], side: int | None
+) -> tuple[Image.Image, np.ndarray]:
     """:func:`whole_image` before it is normalised. A mask is resized once, as in HSNet, whatever its size."""
-    return images.load(image) if side is None else square(*images.load_unfitted(image), side)
+    picture, labels = images.load(image) if side is None else images.load_unfitted(image)
+    masks = [images.mask_of(labels, cls) for cls in classes]
+    if side is not None:
+        picture, masks = square(picture, masks, side)
+    height, width = picture.height, picture.width
+    return picture, np.stack(masks) if masks else np.empty((0, height, width), np.uint8)
 
 
 def support_mask(mask: Tensor, ignored_is_background: bool) -> Tensor:

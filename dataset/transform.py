@@ -1,8 +1,9 @@
-"""From a PIL image and its labels to what the network takes (docs/method.md, sections 2 and 4)."""
+"""From a PIL image and a mask to what the network takes (docs/method.md, sections 2 and 4)."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -27,41 +28,30 @@ def pixels(image: Image.Image) -> Tensor:
     return torch.from_numpy(np.array(image, dtype=np.uint8))
 
 
-def target_mask(labels: np.ndarray | Tensor, label: int) -> Tensor:
-    """Labels (H, W) uint8 as an episode's mask, int64: 1 where they are the label, 255 kept, 0 elsewhere."""
-    return small_mask(labels, label).long()
+def square(image: Image.Image, masks: Sequence[np.ndarray], side: int) -> tuple[Image.Image, list[np.ndarray]]:
+    """Resized to a square, the image bilinearly, masks (H, W) to the nearest pixel."""
+    return image.resize((side, side), Image.Resampling.BILINEAR), [resize_labels(mask, (side, side)) for mask in masks]
 
 
-def small_mask(labels: np.ndarray | Tensor, label: int) -> Tensor:
-    """:func:`target_mask` as uint8."""
-    labels = torch.as_tensor(labels)
-    return (labels == label).to(torch.uint8).masked_fill_(labels == IGNORE, IGNORE)
-
-
-def square(image: Image.Image, labels: np.ndarray, side: int) -> tuple[Image.Image, np.ndarray]:
-    """Resized to a square, the image bilinearly, the labels to the nearest pixel."""
-    return image.resize((side, side), Image.Resampling.BILINEAR), resize_labels(labels, (side, side))
-
-
-def crop(image: Image.Image, labels: np.ndarray, size: int, rng: random.Random) -> tuple[Image.Image, np.ndarray]:
+def crop(image: Image.Image, mask: np.ndarray, size: int, rng: random.Random) -> tuple[Image.Image, np.ndarray]:
     """Cut out a random square.
 
     Arguments:
         image: RGB, of any size; a smaller one is padded right and bottom with 0.
-        labels: (H, W) uint8, padded with 255.
+        mask: (H, W) uint8, padded with 255.
         size: side of the square, pixels.
         rng: draws x, then y.
     """
     x = rng.randint(0, max(image.width - size, 0))
     y = rng.randint(0, max(image.height - size, 0))
-    part = labels[y : y + size, x : x + size]
+    part = mask[y : y + size, x : x + size]
     padded = np.full((size, size), IGNORE, np.uint8)
     padded[: part.shape[0], : part.shape[1]] = part
     return image.crop((x, y, x + size, y + size)), padded  # beyond the image PIL crops 0
 
 
-def mirror(image: Image.Image, labels: np.ndarray, rng: random.Random) -> tuple[Image.Image, np.ndarray]:
+def mirror(image: Image.Image, mask: np.ndarray, rng: random.Random) -> tuple[Image.Image, np.ndarray]:
     """Mirror left to right, half of the time."""
     if rng.random() < 0.5:
-        return ImageOps.mirror(image), labels[:, ::-1].copy()
-    return image, labels
+        return ImageOps.mirror(image), mask[:, ::-1].copy()
+    return image, mask

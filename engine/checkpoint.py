@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dataset import DATASETS, FOLDS
+from dataset import DATASETS
 from dataset.coco import CLASS_ORDERS
+from dataset.own import MOST_FOLDS
 from dataset.provenance import PROVENANCE_RULES
 from engine.recorded import recorded_info
 from engine.setting import SUFFIX
@@ -38,7 +39,7 @@ OTHER_PRETRAINED = "name a file of the backbone's weights with --pretrained, or 
 INFO_RULES: dict[str, Rule] = {
     "dataset": one_of(*DATASETS),
     "class_order": one_of(None, *CLASS_ORDERS),
-    "fold": one_of(None, *FOLDS),
+    "fold": one_of(None, *range(MOST_FOLDS)),
     "shot": whole(1, 100),
     "refine": one_of(False, True),
     "settings": is_settings,

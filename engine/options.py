@@ -9,10 +9,12 @@ from collections import namedtuple
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from dataset import DATASETS, FOLDS
+from dataset import DATASETS
 from dataset.coco import CLASS_ORDERS
+from dataset.own import MOST_FOLDS, Own
 from engine.evaluation.protocol import HSNET, PAPER, Protocol
 from engine.setting import CACHE_GB, ENGINES, MAX_SIDE, MIN_SIDE, RECIPE, Setting
 from engine.variation import COMPONENTS, RANGES, TAG_RULE, Variation, check_meaning, is_tag
@@ -76,7 +78,7 @@ def make_parser(description: str, known: str = "") -> argparse.ArgumentParser:
     add("--dataset", choices=tuple(DATASETS), help=f"benchmark (default {known}pascal)")
     add("--data-root", required=True, metavar="DIR", help="the dataset's folder, or the folder that holds it")
     add_network(parser, f"(default {known}resnet50)", f"(default {known}ssp)")
-    add("--fold", type=whole(0, FOLDS[-1]), help=f"which classes are novel, 0 to 3 (default {known}0)")
+    add("--fold", type=whole(0, MOST_FOLDS - 1), help=f"which classes are novel, 0 to 3 (default {known}0)")
     add("--class-order", choices=CLASS_ORDERS, help="folds of coco: contiguous (the paper's) or interleaved (HSNet's)")
     add("--splits", metavar="DIR", help="HSNet's data/splits: the classes of fss, the episodes of HSNet's protocol")
     add("--shot", type=whole(1, 100), help=f"support images of an episode (default {known}1)")
@@ -270,16 +272,21 @@ def default_device() -> torch.device:
 
 
 def resolve_setting(
-    given: Mapping[str, Any], info: Mapping[str, Any] | None = None, protocol: Protocol = PAPER
+    given: Mapping[str, Any],
+    info: Mapping[str, Any] | None = None,
+    protocol: Protocol = PAPER,
+    root: str | Path | None = None,
 ) -> Setting:
     """The setting that flags ask for (None: not given); what no flag tells a checkpoint does, then the defaults.
 
     HSNet's protocol has a class order of its own, and refines only by flag, as the release does. Settings of the method
-    are given by name ("settings"), as engine.variation.given_settings reads them.
+    are given by name ("settings"), as engine.variation.given_settings reads them. root: the dataset's folder, which of
+    own data says which folds there are.
     Raises UserError if flags contradict each other.
     """
     known = dict(info or {})
     benchmark = DATASETS[given["dataset"] or known.get("dataset", Setting.dataset)]
+    benchmark = benchmark(root) if benchmark is Own and root else benchmark
     if known.get("dataset") != benchmark.name:
         known |= {"fold": None, "class_order": None}
     if protocol == HSNET:
@@ -297,8 +304,11 @@ def resolve_setting(
         timm = timm._replace(stages=features)
     values["backbone"] = timm.spelled if timm else values["backbone"]
     fold, order, name = values["fold"], values["class_order"], benchmark.name
-    if fold not in benchmark.folds:  # which the flag has checked for datasets with folds
-        raise UserError(f"--fold {fold}: {name} has no folds, its test classes are a list; leave the flag out")
+    if fold not in benchmark.folds:
+        if benchmark.folds == (None,):
+            what = "every class is novel" if name == Own.name else "its test classes are a list"
+            raise UserError(f"--fold {fold}: {name} has no folds, {what}; leave the flag out")
+        raise UserError(f"--fold {fold}: {name} has the folds 0 to {benchmark.folds[-1]}; name one of them")
     if order not in benchmark.class_orders:
         if order is not None:
             raise UserError(f"--class-order {order} belongs to --dataset coco, {name} has but one order")

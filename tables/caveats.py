@@ -42,7 +42,7 @@ OTHERS_NOTE = (
 
 def find_caveats(result: EvaluationResult) -> list[str]:
     """Say why a result may not be what the paper's is: warnings, fewer episodes or seeds, its training, bfloat16."""
-    seeds, episodes = result.protocol.seeds, result.protocol.episodes(result.setting.dataset)
+    seeds, episodes = result.protocol.seeds, result.protocol.episodes(result.setting.benchmark)
     found = [f"may mean nothing: {line}" for line in result.warnings]
     if result.episodes < episodes:
         found.append(f"{result.episodes} of the protocol's {episodes} episodes")

@@ -81,7 +81,7 @@ def make_planner(folders: Folders, budget: Budget) -> Planner:
             episodes = benchmark.plan_hsnet(folders.splits, setting.fold, setting.shot)[: budget.episodes]
             return benchmark.open_images(episodes), {0: episodes}
         split = benchmark.open_split("test", setting.fold, setting.class_order)
-        number = budget.episodes or PAPER.episodes(setting.dataset)
+        number = budget.episodes or PAPER.episodes(benchmark)
         return split.images, plan_seeds(split, setting.shot, range(budget.seeds), number)
 
     return lambda protocol, setting: plan(protocol, replace(setting, backbone=None, method="ssp", refine=False))

@@ -11,7 +11,7 @@ from dataset import Benchmark
 from dataset.check import Finding, find_faults, find_notes
 from dataset.episodes import make_pool
 from dataset.images import ImageSet, read_rgb, read_size
-from dataset.index import ClassIndex, Content, Values, count_classes, make_pair, mask_reader
+from dataset.index import ClassIndex, Content, Values, count_classes, make_pair, mask_reader, mask_sources
 from dataset.provenance import read_counts
 from util.errors import UserError
 from util.processes import map_files
@@ -92,7 +92,7 @@ def _survey_list(
     name: str, images: ImageSet, quick: bool, workers: int | None, found: list[Finding], notes: list[str]
 ) -> tuple[dict[str, Any], ClassIndex]:
     """A table row, and the class index as far as masks can be read."""
-    paths = [images.image_path(image) for image in images.ids], [images.mask_path(image) for image in images.ids]
+    paths = [images.image_path(image) for image in images.ids], list(mask_sources(images))
     work, what = partial(examine, read=mask_reader(images), quick=quick), f"opening {images.name}"
     examined = list(map_files(work, *paths, count=len(images.ids), what=what, unit="pair", workers=workers))
     pairs = [make_pair(images, image, size, mask) for image, (size, mask, _) in zip(images.ids, examined, strict=True)]
@@ -114,11 +114,11 @@ def _survey_list(
 
 
 def examine(
-    image_path: str, mask_path: str, read: Callable[[str], Values], quick: bool
+    image_path: str, mask_source: Any, read: Callable[[Any], Values], quick: bool
 ) -> tuple[tuple[int, int] | None, Content | None, list[Finding]]:
     """Open one image and its mask: the image's size, the mask's content, and why one cannot be read (then it is None).
 
-    read: gives what is in a mask (dataset.index.mask_reader). quick: as survey's.
+    mask_source, read: where a mask is, and what reads it (dataset.index.mask_sources, mask_reader). quick: as survey's.
     """
     found = []
     image_size = mask = None
@@ -127,7 +127,7 @@ def examine(
     except UserError as error:
         found.append(Finding("image", str(error)))
     try:
-        mask = Content((0, 0, 0), *read(mask_path))
+        mask = Content((0, 0, 0), *read(mask_source))
     except UserError as error:
         found.append(Finding("mask", str(error)))
     return image_size, mask, found

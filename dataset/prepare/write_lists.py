@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dataset import DATASETS, Benchmark
+from dataset import BENCHMARKS, Benchmark
 from dataset.fss import CLASS_LISTS, Fss
 from dataset.hsnet import GENERATED, is_generated
 from dataset.lists import check_names, join_lines, read_lines, write_lines
@@ -18,7 +18,7 @@ def import_lists(source: Path, out: Path) -> list[Path]:
     Pickles are read by an unpickler that knows only containers, str and int. Returns the files that were written.
     Raises UserError if a list is damaged or if there is none at all.
     """
-    there = [benchmark for benchmark in DATASETS.values() if (source / benchmark.name).is_dir()]
+    there = [benchmark for benchmark in BENCHMARKS.values() if (source / benchmark.name).is_dir()]
     if not there:
         raise UserError(f"{source}: holds none of pascal, coco and fss; name the data/splits of an HSNet checkout")
     files = [(benchmark, path) for benchmark in there for path in benchmark.hsnet_files(source)]

@@ -55,7 +55,7 @@ def open_evaluation_set(
     if not saved and protocol == PAPER:
         split = benchmark.open_split("test", fold, setting.class_order)
         with distributed.first_process_first():
-            plans = plan_seeds(split, setting.shot, seeds, episodes or PAPER.episodes(setting.dataset), workers=workers)
+            plans = plan_seeds(split, setting.shot, seeds, episodes or PAPER.episodes(benchmark), workers=workers)
         return EvaluationSet(split.images, plans, split.classes, split.provenance)
     plans = saved.plans if saved else {0: benchmark.plan_hsnet(hsnet_lists, fold, setting.shot)}
     if saved and episodes and episodes > (has := min(map(len, plans.values()))):

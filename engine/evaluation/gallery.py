@@ -15,7 +15,6 @@ from PIL import Image
 from dataset.episodes import Episode, Plans
 from dataset.images import ImageSet
 from dataset.samples import load_whole
-from dataset.transform import target_mask
 from engine.drawing import save_png
 from engine.evaluation.evaluate import segment
 from engine.evaluation.panel import draw_panel, draw_panel_legend
@@ -151,8 +150,8 @@ def draw_episodes(
 
 def load_masked(images: ImageSet, image: str, cls: int, side: int | None = None) -> tuple[Image.Image, np.ndarray]:
     """An image, by its id, and its episode mask (H, W) of a class, in their size, or in a square of ``side`` pixels."""
-    picture, labels = load_whole(images, image, side)
-    return picture, target_mask(labels, images.label_of(cls)).numpy()
+    picture, (mask,) = load_whole(images, image, [cls], side)
+    return picture, mask.astype(np.int64)
 
 
 def html_page(

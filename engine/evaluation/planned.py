@@ -23,7 +23,6 @@ from dataset.episodes import Episode
 from dataset.images import ImageSet
 from dataset.loader import batches, to_device
 from dataset.samples import Pictures, support_mask
-from dataset.transform import target_mask
 from engine.evaluation.kept_counts import KeptCounts
 from engine.evaluation.metric import count_pixels
 from engine.evaluation.protocol import DEFAULT_OPTIONS, PAPER, EvaluationOptions, Protocol
@@ -73,19 +72,23 @@ def count_variations(
     device = net.device
     net = fold_batch_norms(net).to(memory_format=torch.channels_last)
     of_query, of_support = group(episodes)
+    classes_of = {
+        image: sorted(of_support.get(image, set()) | {episodes[number].cls for number in of_query.get(image, ())})
+        for image in {*of_query, *of_support}
+    }
     mine = share({image: BACKBONE_COST + len(of_query.get(image, ())) for image in {*of_query, *of_support}})
 
     def encoded(ids: Sequence[str], what: str) -> Iterator[tuple[Tensor, Tensor]]:
-        """Features (1, C, h, w) and labels (H, W) of each image."""
-        loaded = batches(Pictures(images, ids, protocol.side), 1, options.workers)
+        """Features (1, C, h, w) of each image, and masks (K, H, W) uint8 of its classes."""
+        loaded = batches(Pictures(images, ids, protocol.side, classes_of), 1, options.workers)
         for image, batch in zip(ids, progress(loaded, what, len(ids), "image"), strict=True):
-            picture, labels = to_device(batch, device)
+            picture, masks = to_device(batch, device)
             try:
                 with torch.autocast(device.type, torch.bfloat16, enabled=options.amp):
                     features = net.features(picture.contiguous(memory_format=torch.channels_last))
             except ValueError as error:  # an image that is too small for the backbone
                 raise UserError(f"image {image}: {error}") from error
-            yield features.float(), labels[0].clone()  # what a loader process shared is not to be kept
+            yield features.float(), masks[0].clone()  # what a loader process shared is not to be kept
 
     before = kept and kept.load(_kept_rules((len(settings), len(episodes), 4)))
     rows = {pair: row for row, pair in enumerate(sorted((x, cls) for x, found in of_support.items() for cls in found))}
@@ -93,13 +96,13 @@ def count_variations(
     features_of: dict[str, tuple[Tensor, Tensor]] = {}
     cache_bytes = int(options.cache_gb * 2**30)
     supports = [] if before else sorted(mine & of_support.keys())
-    for image, (features, labels) in zip(supports, encoded(supports, "encoding supports"), strict=True):
+    for image, (features, masks) in zip(supports, encoded(supports, "encoding supports"), strict=True):
         for cls in of_support[image]:
-            mask = support_mask(target_mask(labels, images.label_of(cls)), protocol.ignored_is_background)
+            mask = support_mask(masks[classes_of[image].index(cls)].long(), protocol.ignored_is_background)
             prototypes.add(rows[image, cls], *net.prototypes(features, mask[None]))
-        if image in of_query and features.nbytes + labels.nbytes <= cache_bytes:
-            features_of[image] = (features, labels)
-            cache_bytes -= features.nbytes + labels.nbytes
+        if image in of_query and features.nbytes + masks.nbytes <= cache_bytes:
+            features_of[image] = (features, masks)
+            cache_bytes -= features.nbytes + masks.nbytes
     counts = torch.zeros(len(settings), len(episodes), 4, dtype=torch.int64, device=device)
     if before:
         prototypes.restore(before)
@@ -114,16 +117,16 @@ def count_variations(
     scratch = Scratch()
     bar = progress(None, "matching queries", sum(len(of_query[image]) for image in queries), "episode")
     for image in queries:
-        features, labels = features_of.pop(image) if image in features_of else next(fresh)
+        features, masks = features_of.pop(image) if image in features_of else next(fresh)
         of_image = sorted(of_query[image], key=lambda number: episodes[number].cls)
-        masks = {cls: target_mask(labels, images.label_of(cls)) for cls in {episodes[n].cls for n in of_image}}
+        mask_of = {cls: mask.long() for cls, mask in zip(classes_of[image], masks, strict=True)}
         for numbers in (of_image[n : n + MATCHED_TOGETHER] for n in range(0, len(of_image), MATCHED_TOGETHER)):
             of_shots = [[rows[support, episodes[n].cls] for support in episodes[n].supports] for n in numbers]
             fg, bg = map(net.over_shots, prototypes.of(torch.tensor(of_shots, device=device).t()))
             logits = net.match_variations(features, fg, bg, settings, scratch)
             for counted, of_setting in zip(counts, logits, strict=True):
-                for number, prediction in zip(numbers, _masks(of_setting, labels.shape), strict=True):
-                    counted[number] = count_pixels(prediction, masks[episodes[number].cls])
+                for number, prediction in zip(numbers, _masks(of_setting, masks.shape[1:]), strict=True):
+                    counted[number] = count_pixels(prediction, mask_of[episodes[number].cls])
             bar.update(len(numbers))
         if kept:
             done.add(image)

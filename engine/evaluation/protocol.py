@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dataset import DATASETS, Episode, Plans, Split, hsnet, open_pool
+from dataset import DATASETS, Benchmark, Episode, Plans, Split, hsnet, open_pool
 from dataset.episodes import plan_from_pool
+from dataset.own import Own
 from dataset.provenance import PROVENANCE_RULES, Provenance, from_dict
 from engine.setting import CACHE_GB, Setting, spans
 from util.errors import UserError, refusal
@@ -21,7 +22,7 @@ EPISODES_FORMAT = "ssp-episodes-1"
 EPISODES_MARK = f'{{"format": "{EPISODES_FORMAT}"'  # with which a file of episodes begins
 EPISODES_BYTES = 2**28  # the largest file of episodes: a million of 5 shots
 MOST_PLANNED = 10**7  # episodes of all seeds, which lie in memory
-MOST_CLASSES = 1000  # FSS-1000 counts as far
+MOST_CLASSES = 10**5
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,8 @@ class Protocol:
     ignored_is_background: bool  # whether a support's pixels labelled 255 count as background
     over_all_classes: bool  # the mean is over all classes of the fold, else over those that were drawn
 
-    def episodes(self, dataset: str) -> int:
+    def episodes(self, benchmark: Benchmark | type[Benchmark]) -> int:
         """Episodes of a seed."""
-        benchmark = DATASETS[dataset]
         return benchmark.hsnet_episodes if self == HSNET else benchmark.episodes
 
 
@@ -126,12 +126,14 @@ def load_episodes(path: str | Path) -> SavedEpisodes:
         shots = {len(episode.supports) for episodes in plans.values() for episode in episodes}
         if shots != {content["shot"]} or not all(0 <= seed < 2**32 for seed in plans):
             raise ValueError
-        tested = benchmark.novel_classes(content["fold"], content.get("class_order"))
+        is_own = benchmark is Own  # whose classes are known when its folder is opened
+        tested = None if is_own else benchmark.novel_classes(content["fold"], content.get("class_order"))
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {refusal(error)}") from error
     except ValueError as error:
         raise UserError(f"{path}: not a list of episodes that --save-episodes wrote") from error
-    if others := {episode.cls for episodes in plans.values() for episode in episodes}.difference(tested):
+    drawn = {episode.cls for episodes in plans.values() for episode in episodes}
+    if others := drawn.difference(drawn if tested is None else tested):
         fold = "" if content["fold"] is None else f" fold {content['fold']}"
         own = f"{benchmark.name}{fold} tests {spans(tested)}"
         raise UserError(f"{path}: has episodes of class {min(others)}; {own}; save the episodes again")

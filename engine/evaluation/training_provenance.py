@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dataset import DATASETS, hsnet
+from dataset import BENCHMARKS, DATASETS, hsnet
 from dataset.provenance import from_dict, label_of
 from engine.setting import AUTHORS, Setting
 from util.errors import UserError, one_line
@@ -71,7 +71,7 @@ def state_training(
 def _trainings(usual: str) -> dict[str, dict[str, Any]]:
     """All that --trained-on takes; usual: the dataset that is meant by a fold alone."""
     found = {}
-    for name, benchmark in DATASETS.items():
+    for name, benchmark in BENCHMARKS.items():
         for order in benchmark.class_orders:
             for fold in benchmark.folds:
                 words = [str(word) for word in (order, fold) if word is not None]
@@ -128,8 +128,10 @@ def training_leakage(
                 line += name_classes(seen)
         return [line]
     if (other := info.get("dataset")) != setting.dataset:
-        return [f"{path} was trained on {other}, whose classes may be among those of {setting.dataset}"]
-    if benchmark.counted == "classes":  # the lists say which classes there are: another list gives other numbers
+        same = name_classes([cls for cls in classes if names.get(cls) in info.get("base_names", ())])
+        some = f"; these have the same names: {same}" if same else ""
+        return [f"{path} was trained on {other}, whose classes may be among those of {setting.dataset}{some}"]
+    if benchmark.named:  # the lists say which classes there are: another list gives other numbers
         trained, chosen = set(info.get("base_names", ())), set(info.get("selection_names", ()))
         seen = {"TRAINED on": [c for c in classes if names[c] in trained]}
         seen["CHOSEN on"] = [c for c in classes if names[c] in chosen]

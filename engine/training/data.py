@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils.data import Subset, default_collate
 
-from dataset import Fold, Plans, open_fold, open_pool
+from dataset import Fold, Plans, open_pool
 from dataset.loader import batches
 from dataset.samples import Sample, TrainingSamples, as_input
 from engine.evaluation.evaluation_set import EvaluationSet
@@ -41,9 +41,10 @@ def open_run(options: TrainingOptions) -> Run:
     Raises UserError if something is missing or damaged.
     """
     setting, schedule, workers = options.setting, options.schedule, options.workers
-    fold = open_fold(setting.dataset, options.data_root, setting.fold, setting.class_order, options.splits)
+    benchmark = setting.benchmark(options.data_root, options.splits)
+    fold = benchmark.open_fold(setting.fold, setting.class_order)
     seeds = range(options.seed, options.seed + options.seeds)
-    episodes = options.test_episodes or PAPER.episodes(setting.dataset)
+    episodes = options.test_episodes or PAPER.episodes(benchmark)
     with first_process_first():
         plans = plan_seeds(fold.test, setting.shot, seeds, episodes, workers)
         if fold.val is fold.test:  # the first seed's episodes, which need not be planned again

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 import torch
 
+from dataset.images import read_rgb
 from dataset.provenance import label_of
 from dataset.samples import TrainingSamples
 from dataset.transform import crop, normalise
@@ -92,7 +94,9 @@ def calibrate(net: FewShotNetwork, samples: TrainingSamples, device: torch.devic
     rng = random.Random(samples.seed)
     pool = samples.pool
     chosen = rng.sample([pool.names[rank] for rank in pool.images], min(CALIBRATION_IMAGES, len(pool.names)))
-    crops = [normalise(crop(*samples.images.load(image), samples.crop_size, rng)[0]) for image in chosen]
+    pictures = (read_rgb(samples.images.image_path(image)) for image in chosen)
+    no_mask = np.empty((0, 0), np.uint8)
+    crops = [normalise(crop(picture, no_mask, samples.crop_size, rng)[0]) for picture in pictures]
     calibrate_batch_norms(net, torch.stack(crops).to(device))
 
 
