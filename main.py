@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import util.launch
-from dataset import ImageSet, Plans
+from dataset import ImageSet, Plans, find_benchmark
 from engine.custom import code_digest, method_digest
 from engine.evaluation.protocol import EvaluationOptions
 from engine.options import (
@@ -74,8 +74,7 @@ def parse(argv: list[str] | None) -> TrainingOptions:
     del flags["features"]  # it is in the backbone
     flags["log_to"] = " ".join(dict.fromkeys(flags["log_to"] or ())) or None
     flags["set"] = str(setting.variation) or None
-    benchmark = setting.benchmark(flags["data_root"])  # a folder that is missing is met here
-    flags["crop_size"] = flags["crop_size"] or benchmark.crop_size
+    flags["crop_size"] = flags["crop_size"] or find_benchmark(setting.dataset, flags["data_root"]).crop_size
     options = TrainingOptions(**{**flags, **setting.as_dict()})
     check(options)
     return options
@@ -104,6 +103,7 @@ def check(options: TrainingOptions) -> None:
 def main(argv: list[str] | None = None) -> Path:
     """Train as the flags say; returns the best weights' .ckpt."""
     options = parse(argv)
+    options.setting.benchmark(options.data_root)  # a folder that is missing is met here
     with interrupts() as asked, distributed.joined(options.device or default_device()) as device:
         try:
             return train(replace(options, device=device), asked)

@@ -33,12 +33,18 @@ __all__ = [
     "Split",
     "checked_index",
     "class_index",
+    "find_benchmark",
     "images_of",
     "open_fold",
     "open_pool",
     "open_split",
     "plan_episodes",
 ]
+
+
+def find_benchmark(dataset: str, root: str | Path | None) -> Benchmark | type[Benchmark]:
+    """What is known of a dataset by its name; of own data, only their folder knows."""
+    return Own(root) if dataset == Own.name and root else DATASETS[dataset]
 
 
 def open_fold(

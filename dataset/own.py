@@ -150,7 +150,8 @@ class Own(Benchmark):
     def measure_provenance(self, image_list: str, images: ImageSet) -> Provenance:
         """Own data, by name and a digest of its labels, classes and lists: other data never share a table's cell."""
         count = len(images.ids)
-        return Provenance(f"{self.own_name} {self.digest()[:8]}", f"images of {images.name}", count, count)
+        name, counted = f"{self.own_name} {self.digest()[:8]}", f"images of {images.name}"
+        return Provenance(name, counted, count, count, folds=len(self.novel))
 
     def digest(self) -> str:
         """The sha256 of what decides which episodes are drawn and what their masks are."""

@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from util.errors import UserError, refusal
-from util.fields import check_fields, text, whole
+from util.fields import check_fields, optional, text, whole
 from util.files import read_json
 
 COUNTED_LISTS = ("train", "val", "test", "select")  # counts that file may state; select is a former name of val
 EXPECTED = "expected.json"  # in a dataset's folder: its name and its own counts, in place of the published ones
 
 
-PROVENANCE_RULES = {"name": text, "counted": text, "count": whole(0), "published": whole(0)}
+PROVENANCE_RULES = {
+    "name": text, "counted": text, "count": whole(0), "published": whole(0), "folds": optional(whole(0, 100))
+}  # fmt: skip
 
 
 class Provenance(NamedTuple):
@@ -23,6 +25,7 @@ class Provenance(NamedTuple):
     counted: str  # such as "images of pascal val"
     count: int
     published: int
+    folds: int | None = None  # how many own data have, 0 for none; None of a benchmark
 
     @property
     def is_published(self) -> bool:
@@ -73,4 +76,4 @@ def from_dict(known: Any) -> Provenance | None:
     if known is None:
         return None
     check_fields(known, PROVENANCE_RULES)
-    return Provenance(**{name: known[name] for name in Provenance._fields})
+    return Provenance(**{name: known.get(name) for name in Provenance._fields})

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from dataset import DATASETS
+from dataset import DATASETS, find_benchmark
 from dataset.coco import CLASS_ORDERS
 from dataset.own import MOST_FOLDS, Own
 from engine.evaluation.protocol import HSNET, PAPER, Protocol
@@ -285,8 +285,7 @@ def resolve_setting(
     Raises UserError if flags contradict each other.
     """
     known = dict(info or {})
-    benchmark = DATASETS[given["dataset"] or known.get("dataset", Setting.dataset)]
-    benchmark = benchmark(root) if benchmark is Own and root else benchmark
+    benchmark = find_benchmark(given["dataset"] or known.get("dataset", Setting.dataset), root)
     if known.get("dataset") != benchmark.name:
         known |= {"fold": None, "class_order": None}
     if protocol == HSNET:

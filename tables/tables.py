@@ -14,7 +14,6 @@ from statistics import fmean, pstdev
 from typing import Any, NamedTuple
 
 from dataset import DATASETS
-from dataset.own import Own
 from engine.evaluation.protocol import PAPER
 from engine.evaluation.result import EvaluationResult
 from engine.setting import AUTHORS
@@ -163,9 +162,8 @@ def _make_rows(experiment: Experiment, results: Sequence[EvaluationResult], row:
 
 def _make_cells(experiment: Experiment, results: Sequence[EvaluationResult], row: Published | None) -> tuple[Cell, ...]:
     folds, mean = experiment.setting.benchmark.folds, row and row.mean
-    if experiment.setting.benchmark is Own:  # of which only its folder knows how many there are
-        tested = {result.setting.fold for result in results}
-        folds = (None,) if None in tested else tuple(range(1 + max(tested)))
+    if results and results[0].data and results[0].data.folds is not None:  # own data, whose folder says how many
+        folds = tuple(range(results[0].data.folds)) or (None,)
     if folds == (None,):
         return (_fold_cell(None, mean, results),)
     measured = [[result for result in results if result.setting.fold == fold] for fold in folds]

@@ -104,7 +104,7 @@ def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small_squares(monkeypatch: pytest.MonkeyPatch) -> None:
     """HSNet's protocol resizes images to squares of 97 pixels, in place of 400."""
     whole_image = dataset.samples.whole_image
-    small = lambda images, image, side: whole_image(images, image, side and 97)  # noqa: E731
+    small = lambda images, image, classes, side: whole_image(images, image, classes, side and 97)  # noqa: E731
     monkeypatch.setattr(dataset.samples, "whole_image", small)
 
 

@@ -97,16 +97,16 @@ def test_the_modules_import_each_other_in_no_circle() -> None:
 def test_the_example_of_the_documentation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """docs/extend.md, "A dataset"."""
     text = (CHECKOUT / "docs" / "extend.md").read_text()
-    code = re.search(r'```python\n("""dataset/own\.py: .*?)```', text, re.DOTALL)[1]
-    module = ModuleType("own")
-    exec(compile(code, "own.py", "exec"), module.__dict__)
-    monkeypatch.setitem(dataset.DATASETS, "own", module.Own)
+    code = re.search(r'```python\n("""dataset/fruit\.py: .*?)```', text, re.DOTALL)[1]
+    module = ModuleType("fruit")
+    exec(compile(code, "fruit.py", "exec"), module.__dict__)
+    monkeypatch.setitem(dataset.DATASETS, "fruit", module.Fruit)
     for name in "abcd":
         write(tmp_path / "images" / f"{name}.jpg")
         write(tmp_path / "masks" / f"{name}.png")
     write(tmp_path / "ImageSets" / "train.txt", "d\na\n")
     write(tmp_path / "ImageSets" / "val.txt", "b\nc\n")
-    fold = open_fold("own", tmp_path, 1)
+    fold = open_fold("fruit", tmp_path, 1)
     assert (fold.train.images.ids, fold.test.images.ids) == (("d", "a"), ("b", "c"))
     assert (fold.train.names(), fold.test.names()) == (["apple", "nut"], ["pear", "plum"])
     assert fold.test.provenance.label == ""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from dataset.transform import crop, mirror, normalise, square, target_mask
+from dataset.images import ImageSet
+from dataset.transform import crop, mirror, normalise, square
 
 
 class Recorder(random.Random):
@@ -78,25 +80,26 @@ def test_normalise() -> None:
     assert x[:, 1, 2].tolist() == pytest.approx(expected, rel=1e-5)
 
 
-def test_target_mask() -> None:
+def test_the_mask_of_a_class() -> None:
+    images = ImageSet("few", (), Path(), Path(), {1: "cat", 7: "dog"})
     labels = np.array([[0, 7, 255], [1, 20, 7]], np.uint8)
-    mask = target_mask(labels, 7)
-    assert mask.dtype == torch.int64
+    mask = images.mask_of(labels, 7)
+    assert mask.dtype == np.uint8
     assert mask.tolist() == [[0, 1, 255], [0, 0, 1]]
-    _, mirrored = mirror(Image.new("RGB", (3, 2)), labels, Recorder(0))
-    assert target_mask(mirrored, 1).tolist() == [[255, 0, 0], [0, 0, 1]]
+    _, mirrored = mirror(Image.new("RGB", (3, 2)), images.mask_of(labels, 1), Recorder(0))
+    assert mirrored.tolist() == [[255, 0, 0], [0, 0, 1]]
 
 
 def test_square_takes_the_pixels_that_torch_takes() -> None:
     """For every length; torch's float32 is off by one of the exact quotient for some, such as 312 to 400."""
     for length in range(1, 641):
         labels = (np.arange(length * 2) % 251).astype(np.uint8).reshape(length, 2)
-        _, got = square(Image.new("RGB", (2, length)), labels, 400)
+        _, (got,) = square(Image.new("RGB", (2, length)), [labels], 400)
         expected = torch.nn.functional.interpolate(torch.from_numpy(labels).float()[None, None], 400, mode="nearest")
         assert np.array_equal(got, expected[0, 0].numpy()), length
 
 
 def test_square_resizes_the_image_bilinearly() -> None:
     picture = Image.fromarray(np.random.RandomState(0).randint(0, 255, (30, 50, 3), dtype=np.uint8))
-    got, _ = square(picture, np.zeros((30, 50), np.uint8), 40)
+    got, _ = square(picture, [], 40)
     assert got == picture.resize((40, 40), Image.Resampling.BILINEAR)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import main as training
-from dataset import DATASETS
+from dataset import BENCHMARKS
 from engine.evaluation.protocol import HSNET, PAPER
 from engine.setting import RECIPE, Schedule, Setting, spans
 from engine.training.trainer import MOMENTUM, WEIGHT_DECAY
@@ -19,7 +19,7 @@ def test_the_recipe() -> None:
     assert (RECIPE.episodes, RECIPE.snapshot, RECIPE.batch_size, RECIPE.lr) == (24000, 1200, 4, 1e-3)
     assert (RECIPE.snapshots, RECIPE.steps, RECIPE.iterations) == (20, 300, 6000)
     assert (MOMENTUM, WEIGHT_DECAY) == (0.9, 5e-4)
-    assert {name: benchmark.crop_size for name, benchmark in DATASETS.items()} == {
+    assert {name: benchmark.crop_size for name, benchmark in BENCHMARKS.items()} == {
         "pascal": 473,
         "coco": 473,
         "fss": 225,
@@ -36,8 +36,8 @@ def test_the_recipe_is_what_main_trains_with() -> None:
 
 def test_the_protocols() -> None:
     assert (PAPER.seeds, HSNET.seeds) == (5, 1)
-    assert [PAPER.episodes(name) for name in ("pascal", "coco", "fss")] == [1000, 4000, 1000]
-    assert [HSNET.episodes(name) for name in ("pascal", "coco", "fss")] == [1000, 1000, 2400]
+    assert [PAPER.episodes(benchmark) for benchmark in BENCHMARKS.values()] == [1000, 4000, 1000]
+    assert [HSNET.episodes(benchmark) for benchmark in BENCHMARKS.values()] == [1000, 1000, 2400]
     assert (PAPER.side, HSNET.side) == (None, 400)
     assert (PAPER.ignored_is_background, HSNET.ignored_is_background) == (False, True)
     assert (PAPER.over_all_classes, HSNET.over_all_classes) == (False, True)

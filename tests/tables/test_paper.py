@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from dataset import DATASETS
+from dataset import BENCHMARKS
 from dataset.coco import CONTIGUOUS, INTERLEAVED, Coco
 from engine.evaluation.protocol import HSNET, PAPER
 from engine.setting import Setting
@@ -19,8 +19,8 @@ def test_rows() -> None:
     settings = [row[:2] for row in PUBLISHED]
     assert len(set(settings)) == len(settings) == 18
     assert all(row.setting.fold is None for row in PUBLISHED)
-    assert set(SOURCES) == set(DATASETS)
-    of_dataset = {name: [row for row in PUBLISHED if row.setting.dataset == name] for name in DATASETS}
+    assert set(SOURCES) == set(BENCHMARKS)
+    of_dataset = {name: [row for row in PUBLISHED if row.setting.dataset == name] for name in BENCHMARKS}
     assert {name: len(rows) for name, rows in of_dataset.items()} == {"pascal": 8, "coco": 8, "fss": 2}
     for row in PUBLISHED:
         setting = row.setting
