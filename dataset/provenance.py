@@ -27,6 +27,10 @@ class Provenance(NamedTuple):
     published: int
     folds: int | None = None  # how many own data have, 0 for none; None of a benchmark
 
+    def as_dict(self) -> dict[str, Any]:
+        """As files have it, which :func:`from_dict` reads."""
+        return {name: value for name, value in self._asdict().items() if value is not None}
+
     @property
     def is_published(self) -> bool:
         """Whether these may be the benchmark's own data."""

@@ -96,7 +96,7 @@ def save_episodes(
         "format": EPISODES_FORMAT,
         **{name: getattr(setting, name) for name in ("dataset", "class_order", "fold", "shot")},
         "protocol": protocol.name,
-        "data": data and data._asdict(),
+        "data": data and data.as_dict(),
         "seeds": {seed: [list(episode) for episode in episodes] for seed, episodes in plans.items()},
     }
     with atomic_write(path) as file:

@@ -153,7 +153,7 @@ class EvaluationResult:
             "trained_with": self.trained,
             **{name: value for name, value in self.measured.items() if name != "queries"},
             "weights": self.weights,
-            "data": self.data and self.data._asdict(),
+            "data": self.data and self.data.as_dict(),
             "missing_classes": dict(self.missing_classes),
             "episodes_from": self.episodes_from,
             "trained_on": {**trained_on, "declared": self.declared} if trained_on["dataset"] else None,

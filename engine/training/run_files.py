@@ -194,7 +194,7 @@ class RunFiles:
             "base_names": fold.train.names(),
             "selection_names": fold.val.names(),
             "novel_names": fold.test.names(),
-            "data": fold.train.provenance and fold.train.provenance._asdict(),
+            "data": fold.train.provenance and fold.train.provenance.as_dict(),
             "arguments": self.state.arguments,
             "miou": self.state.best_miou,
         }

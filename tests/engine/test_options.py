@@ -80,8 +80,8 @@ def test_what_is_no_side(text: str, says: str) -> None:
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
-        ("--fold 4", "argument --fold: '4' is not a whole number from 0 to 3"),
-        ("--fold -1", "argument --fold: '-1' is not a whole number from 0 to 3"),
+        ("--fold 100", "argument --fold: '100' is not a whole number from 0 to 99"),
+        ("--fold -1", "argument --fold: '-1' is not a whole number from 0 to 99"),
         ("--shot 0", "argument --shot: '0' is not a whole number from 1 to 100"),
         ("--seed -1", "argument --seed: '-1' is not a whole number from 0 to 2147483647"),
         ("--seeds 0", "argument --seeds: '0' is not"),
