@@ -186,9 +186,8 @@ def cut_folds(classes: Sequence[str], count: int, interleaved: bool = False) -> 
 def check_name(name: str) -> str:
     """The name of a dataset, which tables show. Raises UserError if it cannot be one."""
     if not name.strip() or not name.isprintable() or len(name) > LONGEST_NAME:
-        raise UserError(
-            f"--name {printable(name)[:70]!r}: pass a name of 1 to {LONGEST_NAME} letters that can be printed"
-        )
+        shown = printable(name)[: LONGEST_NAME + 1]
+        raise UserError(f"--name {shown!r}: pass 1 to {LONGEST_NAME} letters that can be printed")
     return name
 
 

@@ -279,22 +279,10 @@ def faults(folder: Path) -> dict[str, tuple[Labelled | Fault, str]]:
     }
 
 
-@pytest.mark.parametrize(
-    "kind",
-    faults(Path("/nonexistent-for-names"))
-    if False
-    else (
-        "of the source",
-        "empty",
-        "missing",
-        "size",
-        "turned",
-        "twice",
-        "same name",
-        "path",
-        "class",
-    ),
-)
+KINDS = ("of the source", "empty", "missing", "size", "turned", "twice", "same name", "path", "class")
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_images_that_cannot_be_taken(tmp_path: Path, kind: str) -> None:
     source = make_source(tmp_path / "from")
     fault, said = faults(tmp_path / "from")[kind]
@@ -309,8 +297,8 @@ def test_images_that_cannot_be_taken(tmp_path: Path, kind: str) -> None:
     shutil.rmtree(tmp_path / "out")
     lines = write_own(tmp_path / "out", worse, Choices())
     assert contents(tmp_path / "out") == expected
-    assert [line for line in lines if line.startswith("left out, ")][0].endswith(": 1 of 4 images")
-    assert [line for line in lines if line.startswith("  ")][0].endswith(said)
+    assert next(line for line in lines if line.startswith("left out, ")).endswith(": 1 of 4 images")
+    assert next(line for line in lines if line.startswith("  ")).endswith(said)
 
 
 def test_the_first_five_faults_of_a_kind_are_named(tmp_path: Path) -> None:
