@@ -78,9 +78,7 @@ def _list_classes(folder: Path, paths: list[Path]) -> list[str]:
         found |= {clean_label(shape.get("label")) for shape in shapes or () if find_kind(shape) not in WITHOUT_AREA}
     names = sorted(name for name in found if name.lower() not in OTHER_LABELS)
     if not names:
-        raise UserError(
-            f"{paths[0]}: neither it nor another JSON there holds a shape; name a folder of LabelMe's files"
-        )
+        raise UserError(f"{folder}: no JSON there holds a shape with an area; name a folder that LabelMe wrote to")
     return names
 
 
@@ -105,9 +103,8 @@ def _label(path: Path, folder: Path, images: Path | None, left_out: Counter[str]
             image = os.path.splitext(path.relative_to(folder).as_posix())[0] if file is None else image
             file = path
         if file is None:
-            return Fault(
-                f"{path}: its image {stated!r:.60} is not beside it; add it, or name --images", "no such image"
-            )
+            what = f"its image {stated!r:.60} is not beside it; add it, or name its folder with --images"
+            return Fault(f"{path}: {what}", "no such image")
         if turned:
             what = "LabelMe drew on it as its EXIF turns it; save the image upright, without EXIF"
             return Fault(f"{file}: {what}", "turned image")

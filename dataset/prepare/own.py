@@ -293,6 +293,8 @@ class _Named(BytesIO):
     def __str__(self) -> str:
         return f"{self.file}: the image in it"
 
+    __repr__ = __str__  # which Pillow says
+
 
 def name_suffix(content: bytes) -> str:
     """The suffix of an image file by its first bytes, "" if it is neither JPEG nor PNG."""
