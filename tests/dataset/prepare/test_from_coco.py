@@ -296,7 +296,7 @@ def test_images_are_given_again(tmp_path: Path) -> None:
 
 def test_label_studio(tmp_path: Path) -> None:
     """The COCO export of Label Studio's own converter: a polygon in percent, and a rectangle, which is a box alone."""
-    converter = pytest.importorskip("label_studio_sdk.converter")
+    converter = pytest.importorskip("label_studio_sdk.converter.converter")
     config = """<View><Image name="image" value="$image"/>
         <PolygonLabels name="label" toName="image"><Label value="cat"/><Label value="dog"/></PolygonLabels>
         <RectangleLabels name="box" toName="image"><Label value="cat"/></RectangleLabels></View>"""
