@@ -6,6 +6,7 @@
     python prepare.py weights --backbone resnet50                         ImageNet weights into pretrained/
     python prepare.py checkpoints --dataset pascal --shot 1               the authors' trained networks
     python prepare.py splits  --from ../hsnet/data/splits --out data/splits   HSNet's lists, as text and JSON
+    python prepare.py own     --coco birds.json --images photos --out data/birds   images of your own, for --dataset own
     python prepare.py toy     --out data/toy                              painted images, to try everything on
     python prepare.py verify  --dataset coco --data-root ../Datasets_SSP  every file opened; exit code 1 if any is wrong
 
@@ -34,6 +35,7 @@ from dataset.images import MASKS, list_stems
 from dataset.lists import read_ids, write_lines
 from dataset.pascal import Pascal
 from dataset.prepare.coco_masks import make_masks, read_instances
+from dataset.prepare.own import Choices, Source, describe_again, write_own
 from dataset.prepare.toy import LAYOUTS, make_toy
 from dataset.prepare.verify import Survey, survey
 from dataset.prepare.voc_colours import convert_masks, examine_masks
@@ -45,7 +47,8 @@ from dataset.prepare.write_lists import (
     write_fss_lists,
 )
 from engine.checkpoint import PRETRAINED, errors_name, read, save_weights
-from engine.options import OneLineParser, whole
+from engine.options import LARGEST_COUNT, OneLineParser, whole
+from engine.setting import MAX_SIDE, MIN_SIDE
 from model import BACKBONES, METHODS, build_model
 from model.weights import adapt_pretrained, flat_key, unwrap
 from tables.authors import FOLDER as AUTHORS_FOLDER
@@ -58,11 +61,12 @@ from util.files import OutputFile, atomic_write, check_outputs, check_writable, 
 from util.progress import progress
 from util.table import align_columns
 
-COMMANDS = "coco|pascal|fss|weights|checkpoints|splits|toy|verify"
+COMMANDS = "coco|pascal|fss|weights|checkpoints|splits|own|toy|verify"
 SURVEY_MARK = '{"root": "'  # with which the JSON of verify begins
 FINDINGS_SHOWN = 5  # findings of a kind that verify prints; --json has all
 Command = Callable[[argparse.Namespace], None]
 AddFlag = Callable[..., argparse.Action]  # a parser's add_argument
+SOURCES = ("--coco", "--labelme", "--yolo", "--voc", "--masks")  # of which prepare.py own takes one
 TIMM = {"resnet50": "resnet50s.gluon_in1k", "resnet101": "resnet101s.gluon_in1k"}
 
 
@@ -102,6 +106,7 @@ def add_dataset_commands(subcommand: Callable[..., AddFlag]) -> None:
     add("--dataset", choices=tuple(BENCHMARKS), help="or make lists from this dataset's masks (NOT HSNet's episodes)")
     add("--data-root", metavar="DIR", help="the folder of --dataset, or the folder that holds it")
     add("--out", metavar="DIR", required=True, help="folder to write, for --splits of test.py")
+    add_own_command(subcommand(prepare_own, "a folder of images of your own, for --dataset own", False, False))
     add = subcommand(prepare_toy, "a painted dataset of 20 classes", data=False, workers=False)
     add("--out", metavar="DIR", required=True, help="a new folder for the dataset")
     add("--layout", choices=LAYOUTS, default="pascal", help="layout of the folders (default %(default)s)")
@@ -116,6 +121,33 @@ def add_dataset_commands(subcommand: Callable[..., AddFlag]) -> None:
     add("--splits", metavar="DIR", help="HSNet's data/splits, for the classes of fss")
     add("--quick", action="store_true", help="read only the headers of images; truncated images go unnoticed")
     add("--json", metavar="FILE", help="write the tables and all findings to a file")
+
+
+def add_own_command(add: AddFlag) -> None:
+    """The flags of prepare.py own, but --out the folder, what it is made from, and what is said of it."""
+    add("--out", metavar="DIR", required=True, help="the folder to write; without a source: the one to describe anew")
+    add("--coco", metavar="FILE", help="from a JSON in COCO's form (LVIS, Roboflow, CVAT, Label Studio)")
+    add("--labelme", metavar="DIR", help="from LabelMe's JSONs in a folder")
+    add("--yolo", metavar="DIR", help="from a folder with the data.yaml of YOLO's segmentation")
+    add("--voc", metavar="DIR", help="from a folder in VOC's layout")
+    add("--masks", metavar="DIR", help="from a folder of label masks, PNG")
+    add("--images", metavar="DIR", help="the folder of the images, for --coco, --masks and --labelme")
+    add("--name", help="the dataset's name in tables (default: the folder's)")
+    add("--classes", type=split_names, metavar="A,B", help="only these classes, in this order")
+    add("--folds", type=whole(2, 1000), help="number of folds that the classes are cut into (default: all are novel)")
+    add("--interleaved", action="store_true", help="put every n-th class into a fold, not neighbours")
+    add("--novel", type=split_names, metavar="A,B", help="or one fold, with these novel classes")
+    add("--min-pixels", type=whole(1), help="least pixels of an object of an episode (default 2048)")
+    add("--episodes", type=whole(1, LARGEST_COUNT), help="episodes of a test (default 1000)")
+    add("--crop-size", type=whole(MIN_SIDE, MAX_SIDE), help="side of the training crops (default 473)")
+    add("--strict", action="store_true", help="stop at the first image that cannot be taken")
+    add("--copy", action="store_true", help="copy the images; else they are linked")
+    add("--again", action="store_true", help="replace a finished folder of other content")
+
+
+def split_names(text: str) -> list[str]:
+    """The names of a flag, with commas between them."""
+    return [name.strip() for name in text.split(",")]
 
 
 def add_weights_commands(subcommand: Callable[..., AddFlag]) -> None:
@@ -333,6 +365,63 @@ def prepare_splits(args: argparse.Namespace) -> None:
         written = generate_lists(DATASETS[args.dataset](args.data_root), out, args.workers)
         say("WARNING: made from masks: these episodes are not HSNet's own", file=sys.stderr)
     say(f"{out}: {len(written)} lists written")
+
+
+def prepare_own(args: argparse.Namespace) -> None:
+    """Write a folder of your own labelled images, for --dataset own (docs/own.md), or describe it anew.
+
+    The same command goes on with a run that was killed. Images that cannot be taken are left out and counted.
+    """
+    if args.folds and args.novel:
+        raise UserError("--folds and --novel: pass one of the two")
+    if args.interleaved and not args.folds:
+        raise UserError("--interleaved: is about --folds; pass that too")
+    choices = Choices(**{key: getattr(args, key) for key in Choices._fields})
+    if source := read_source(args):
+        lines = write_own(Path(args.out), source, choices, args.classes, args.strict, args.copy, args.again)
+        say(*lines)
+        return
+    of_sources = ("images", "classes", "strict", "copy", "again")
+    if given := [f"--{key}" for key in of_sources if getattr(args, key)]:
+        raise UserError(f"{given[0]}: needs what to make the folder from; pass one of {', '.join(SOURCES)}")
+    if choices == Choices():
+        raise UserError(f"{args.out}: pass what to make it from, one of {', '.join(SOURCES)}")
+    content = describe_again(Path(args.out), choices)
+    said = {key: value for key, value in content.items() if key in Choices._fields}
+    say(f"{args.out}: described anew", *(f"{key}: {json.dumps(value)}" for key, value in said.items()))
+
+
+def read_source(args: argparse.Namespace) -> Source | None:
+    """What a folder is made from, as the flags say; None if they name nothing."""
+    given = [flag for flag in SOURCES if getattr(args, flag.removeprefix("--"))]
+    if len(given) > 1:
+        raise UserError(f"{' and '.join(given)}: pass one of them")
+    if args.images and (args.yolo or args.voc):
+        raise UserError(f"--images: {given[0]} knows where its images are; leave it out")
+    if (args.coco or args.masks) and not args.images:
+        raise UserError(f"{given[0]}: needs --images, the folder of the images")
+    images = args.images and Path(args.images)
+    if args.coco:
+        from dataset.prepare.from_coco import read_coco
+
+        return read_coco(Path(args.coco), images)
+    if args.labelme:
+        from dataset.prepare.from_labelme import read_labelme
+
+        return read_labelme(Path(args.labelme), images)
+    if args.yolo:
+        from dataset.prepare.from_yolo import read_yolo
+
+        return read_yolo(Path(args.yolo))
+    if args.voc:
+        from dataset.prepare.from_voc import read_voc
+
+        return read_voc(Path(args.voc))
+    if args.masks:
+        from dataset.prepare.from_masks import read_masks
+
+        return read_masks(Path(args.masks), images)
+    return None
 
 
 def prepare_toy(args: argparse.Namespace) -> None:

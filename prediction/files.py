@@ -10,12 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 import dataset.images
 from dataset.formats import HEIF_SUFFIXES, INSTALL_HEIF, NAMES, SUFFIXES, list_suffixes
 from dataset.images import DEPTHS, check_pixels, count_bits, is_invisible, to_rgb
 from dataset.labels import LOSSY
+from dataset.turns import Turn, find_turn
 from util.distributed import say
 from util.errors import MOST_NAMED, UserError, join_names
 
@@ -28,11 +29,6 @@ SIDECARS = (
     ".aae", ".csv", ".db", ".ini", ".json", ".md", ".pp3", ".thm", ".toml", ".tsv", ".txt", ".xml", ".xmp", ".yaml",
     ".yml",
 )  # fmt: skip
-Turn = Image.Transpose
-TURNS = {  # what makes an image upright, by its EXIF orientation
-    2: Turn.FLIP_LEFT_RIGHT, 3: Turn.ROTATE_180, 4: Turn.FLIP_TOP_BOTTOM, 5: Turn.TRANSPOSE,
-    6: Turn.ROTATE_270, 7: Turn.TRANSVERSE, 8: Turn.ROTATE_90,
-}  # fmt: skip
 
 
 # Which files
@@ -225,11 +221,3 @@ def open_picture(path: str | Path, kind: str = "image") -> Iterator[Image.Image]
 def _describe_damage(error: Exception) -> str:
     reason = "" if isinstance(error, UnidentifiedImageError) else f" ({error})"
     return f"not an image, or damaged{reason}; replace it or leave it out"
-
-
-def find_turn(image: Image.Image) -> Turn | None:
-    """What makes a decoded image upright, by its EXIF orientation."""
-    try:
-        return TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
-    except Exception:  # damaged EXIF: viewers show the pixels as they are stored
-        return None

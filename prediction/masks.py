@@ -10,14 +10,14 @@ from PIL import Image
 
 from dataset.images import is_white_zero
 from dataset.labels import BLURRED, LOSSY, find_scale, read_numbers
-from prediction.files import Turn, find_turn, open_picture, read_with_turn
+from dataset.turns import SIDEWAYS, find_turn
+from prediction.files import open_picture, read_with_turn
 from prediction.labellers import name_file
 from prediction.labelme import draw_shapes, read_labelme
 from prediction.mask_labels import find_label
 from prediction.object_masks import find_object
 from util.errors import UserError
 
-SIDEWAYS = (Turn.TRANSPOSE, Turn.ROTATE_270, Turn.TRANSVERSE, Turn.ROTATE_90)
 OTHER_COLOURS = ("CMYK", "HSV", "LAB", "YCbCr")  # in which black is not 0
 
 

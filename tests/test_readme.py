@@ -149,7 +149,8 @@ def test_the_modules_that_are_run_exist(words: list[str]) -> None:
 
 
 def test_flags_exist(capsys: pytest.CaptureFixture[str]) -> None:
-    helped = [[], ["coco"], ["pascal"], ["fss"], ["weights"], ["checkpoints"], ["splits"], ["toy"], ["verify"]]
+    helped = [[], ["coco"], ["pascal"], ["fss"], ["weights"], ["checkpoints"], ["splits"], ["own"]]
+    helped += [["toy"], ["verify"]]
     for script in SCRIPTS.values():
         for subcommand in helped if script is prepare.parse else [[]]:
             with pytest.raises(SystemExit):

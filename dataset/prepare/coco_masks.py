@@ -23,13 +23,13 @@ from pycocotools import mask as coding
 from dataset.coco import OTHER_YEAR, Coco
 from dataset.images import most_pixels
 from dataset.lists import image_id
+from dataset.prepare.coco_entries import encloses_nothing, encode_segmentation, read_number, read_value
 from util.errors import UserError, refusal
 from util.files import atomic_write, is_name, read_json
 from util.processes import map_files
 
 INSTANCES_BYTES = 2**30  # an instances JSON may have so many; COCO's largest has 333 MB
 FIELDS = ("images", "annotations", "categories")  # of an instances JSON
-FARTHEST_POINT = 10**5  # coordinate of a polygon's point, pixels
 
 
 class Instances(NamedTuple):
@@ -102,15 +102,15 @@ def other_kind(content: Any) -> str:
 
 def _sort_instances(content: Mapping[str, list[Any]], path: Path) -> Instances:
     """The annotations of each image. Raises ValueError naming the entry that is damaged."""
-    ids = sorted({_number(category, number, "category", "id") for number, category in enumerate(content["categories"])})
+    ids = sorted({read_number(entry, number, "category", "id") for number, entry in enumerate(content["categories"])})
     classes = {id_: cls for cls, id_ in enumerate(ids, start=1)}
     if len(classes) != len(Coco.class_names):
         raise ValueError(f"only {len(classes)} categories have an id of their own")
     names: dict[int, str] = {}
     sizes = {}
     for number, image in enumerate(content["images"]):
-        id_, height, width = (_number(image, number, "image", key) for key in ("id", "height", "width"))
-        file = _value(image, number, "image", "file_name")
+        id_, height, width = (read_number(image, number, "image", key) for key in ("id", "height", "width"))
+        file = read_value(image, number, "image", "file_name")
         names[id_] = image_id(str(file))
         if not is_name(names[id_]):
             raise ValueError(f"image {id_}: its file_name leads out of its folder")
@@ -119,15 +119,15 @@ def _sort_instances(content: Mapping[str, list[Any]], path: Path) -> Instances:
     orphans, flat = [], []
     for number, annotation in enumerate(content["annotations"]):
         id_, image, category = (
-            _number(annotation, number, "annotation", key) for key in ("id", "image_id", "category_id")
+            read_number(annotation, number, "annotation", key) for key in ("id", "image_id", "category_id")
         )
-        segmentation = _value(annotation, number, "annotation", "segmentation")
+        segmentation = read_value(annotation, number, "annotation", "segmentation")
         if category not in classes:
             raise ValueError(f"annotation {id_} is of category {category}, which the file does not list")
         if image not in names:
             orphans.append(f"annotation {id_} of image {image}")
             continue
-        if isinstance(segmentation, list) and all(isinstance(part, list) and len(part) < 6 for part in segmentation):
+        if encloses_nothing(segmentation):
             flat.append(f"annotation {id_}")
         kept = {"id": id_, "category_id": category, "segmentation": segmentation}
         annotations[names[image]].append({**kept, "iscrowd": annotation.get("iscrowd", 0)})
@@ -142,27 +142,6 @@ def _sort_instances(content: Mapping[str, list[Any]], path: Path) -> Instances:
     return Instances(dict(sorted(sizes.items())), dict(annotations), classes, notes)
 
 
-def _value(entry: Any, number: int, kind: str, key: str) -> Any:
-    """A field of an image, a category or an annotation. Raises ValueError naming the entry where it has none."""
-    if not isinstance(entry, dict):
-        raise ValueError(f"{kind} number {number + 1} is no entry of COCO's")
-    if entry.get(key) is None:
-        which = f"{kind} {entry['id']}" if entry.get("id") is not None else f"{kind} number {number + 1}"
-        raise ValueError(f"{which} has no {key}")
-    return entry[key]
-
-
-def _number(entry: Any, number: int, kind: str, key: str) -> int:
-    """A field that is a whole number, also as a text such as "12", which sorts otherwise. Raises ValueError."""
-    value = _value(entry, number, kind, key)
-    try:
-        if (found := int(value)) == float(value):
-            return found
-    except (ValueError, TypeError, OverflowError):
-        pass
-    raise ValueError(f"{kind} number {number + 1}: its {key} is {str(value)[:40]!r}, no whole number")
-
-
 def paint(annotations: Iterable[Mapping[str, Any]], size: tuple[int, int], classes: Mapping[int, int]) -> np.ndarray:
     """The labels (H, W) uint8 of one image's annotations; what no object covers is 0. size: (H, W).
 
@@ -172,7 +151,7 @@ def paint(annotations: Iterable[Mapping[str, Any]], size: tuple[int, int], class
     regions = []
     for annotation in annotations:
         try:
-            region = _encoded(annotation["segmentation"], size)
+            region = encode_segmentation(annotation["segmentation"], size)
             area = int(coding.area(region))
         except Exception as error:  # pycocotools raises all sorts of errors
             raise ValueError(f"annotation {annotation['id']}: no polygons or run lengths ({error})") from error
@@ -181,48 +160,6 @@ def paint(annotations: Iterable[Mapping[str, Any]], size: tuple[int, int], class
     for *_, annotation, region in sorted(regions, key=lambda entry: entry[:3]):
         labels[coding.decode(region).astype(bool)] = classes[annotation["category_id"]]
     return labels
-
-
-def _encoded(segmentation: list | dict, size: tuple[int, int]) -> dict[str, Any]:
-    """A segmentation as a run-length code. What pycocotools would take amiss is met by a ValueError before."""
-    if isinstance(segmentation, list):
-        if segmentation and not any(isinstance(part, list) for part in segmentation):
-            raise ValueError("one flat list; a polygon is a list in a list of parts, [[x, y, x, y, x, y]]")
-        parts = [np.asarray(part, float) for part in segmentation]
-        for part in parts:
-            if part.ndim != 1 or len(part) % 2 or not (np.abs(part) <= FARTHEST_POINT).all():
-                raise ValueError("a polygon is no flat list of x, y near the image")
-        parts = [part.tolist() for part in parts if len(part) >= 6]  # four numbers would be a box
-        if not parts:
-            return coding.encode(np.zeros(size, np.uint8, order="F"))
-        return coding.merge(coding.frPyObjects(parts, *size))
-    counts = segmentation["counts"]
-    height, width = segmentation["size"]
-    if (height, width) != size:
-        raise ValueError("its size is not the image's")
-    compressed = isinstance(counts, (str, bytes))
-    lengths = _lengths(counts) if compressed else counts
-    if not all(isinstance(n, int) and n >= 0 for n in lengths) or sum(lengths) != height * width:
-        raise ValueError("the run lengths do not fill the image")
-    return segmentation if compressed else coding.frPyObjects(segmentation, height, width)
-
-
-def _lengths(code: str | bytes) -> list[int]:
-    """The run lengths of COCO's compressed code: five bits a character, lowest first, from the third run on only
-    the difference to the run before the last."""
-    lengths: list[int] = []
-    value = shift = 0
-    for character in code.encode() if isinstance(code, str) else code:
-        bits = character - 48
-        value |= (bits & 31) << shift
-        shift += 5
-        if shift > 60:
-            raise ValueError("a run length of more than 60 bits")
-        if not bits & 32:  # the last one of a number, whose highest bit is its sign
-            value -= (bits & 16) << (shift - 4)
-            lengths.append(value + (lengths[-2] if len(lengths) > 2 else 0))
-            value = shift = 0
-    return lengths
 
 
 def make_masks(instances: Instances, folder: Path, again: bool = False, workers: int | None = None) -> tuple[int, int]:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from dataset.turns import TURNS
 from prediction.files import (
-    TURNS,
     check_image,
     find_images,
     find_supports,

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coding
 
-from dataset.prepare.coco_masks import _lengths, make_masks, paint, read_instances
+from dataset.prepare.coco_entries import read_lengths
+from dataset.prepare.coco_masks import make_masks, paint, read_instances
 from dataset.prepare.toy import COCO_CATEGORY_IDS, annotate, coco_class, paint_labels, run_lengths, scene
 from tests.files import COCO_SEED
 from util.errors import UserError
@@ -398,4 +399,4 @@ def test_lengths_of_a_compressed_code(seed: int) -> None:
     rng = np.random.RandomState(seed)
     region = np.kron(rng.rand(6, 5) < 0.4, np.ones((1 + seed, 7))) > 0
     compressed = coding.encode(np.asfortranarray(region.astype(np.uint8)))["counts"]
-    assert _lengths(compressed) == run_lengths(region)
+    assert read_lengths(compressed) == run_lengths(region)

@@ -1,0 +1,490 @@
+"""Write a folder of one's own labelled images, which --dataset own reads (docs/own.md).
+
+A source reads the files of some tool, such as COCO's JSON, and gives its images one by one; what is written is the same
+for all of them. annotations.jsonl is written first, so that a folder of images is known to be ours, dataset.json last,
+so that a folder without it is known to be unfinished.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from io import BytesIO
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+from pycocotools import mask as coding
+
+from dataset.images import check_pixels, open_image_file, read_rgb
+from dataset.lists import SUFFIXES
+from dataset.turns import SIDEWAYS, find_turn
+from util.errors import UserError, join_names, printable, refusal
+from util.fields import check_fields, list_of, one_of, text
+from util.files import LEFTOVER, atomic_write, check_writable, is_name, read_json, remove_leftovers
+from util.locks import only_one
+from util.progress import progress
+from util.table import align_columns
+
+FORMAT = "ssp-own-1"
+DESCRIPTION, ANNOTATIONS, IMAGES = "dataset.json", "annotations.jsonl", "images"
+DESCRIPTION_BYTES = 2**28  # it may list millions of images
+LONGEST_NAME = 60  # letters of a dataset's name
+FAULTS_SHOWN = 5  # of each kind
+CLASSES_SHOWN = 30  # rows of the table
+
+
+class Labelled(NamedTuple):
+    """One image of a source, with its labels."""
+
+    image: str  # id: its path in the folder of images without suffix, "/" between folders
+    file: Path  # where the image file is now
+    size: tuple[int, int]  # height, width, of the image that the labels were drawn on
+    classes: dict[str, bytes]  # class name -> COCO's compressed run lengths of the union of its objects
+    ignored: bytes | None = None  # the same of pixels that count for nothing
+    content: Callable[[], bytes] | None = None  # gives the image file where ``file`` is the JSON that holds it
+
+
+class Fault(NamedTuple):
+    """An image that cannot be taken."""
+
+    what: str  # one line that names the file and the way out
+    kind: str = "labels"  # word under which faults are counted
+
+
+class Source(NamedTuple):
+    """The labelled images of a dataset in the layout of some tool."""
+
+    classes: list[str]  # names in the source's order
+    count: int  # images that images() gives at most
+    images: Callable[[], Iterator[Labelled | Fault]]  # lazily, in a fixed order
+    lists: dict[str, list[str]] | None = None  # "train" and "val" -> ids, where the source says it
+    notes: Sequence[str] = ()  # what was left out of the labels, counted; images() may add to them
+
+
+class Choices(NamedTuple):
+    """What a person chooses for dataset.json; None: nothing."""
+
+    name: str | None = None
+    folds: int | None = None  # number of folds
+    interleaved: bool = False  # every n-th class in a fold, else neighbours
+    novel: Sequence[str] | None = None  # the novel classes of the only fold
+    min_pixels: int | None = None
+    episodes: int | None = None
+    crop_size: int | None = None
+
+
+class _Picture(NamedTuple):
+    """Where the image file of an id comes from."""
+
+    file: Path
+    content: Callable[[], bytes] | None
+    suffix: str  # that it gets; .png where it has to be written anew
+    is_converted: bool
+    turned: bool  # by its EXIF, though its size is the labels'
+
+
+class _Collected(NamedTuple):
+    """What a source gave."""
+
+    lines: dict[str, bytes]  # of annotations.jsonl by id, sorted
+    pictures: dict[str, _Picture]
+    faults: list[Fault]
+    images: Counter[str]  # by class
+    pixels: Counter[str]  # by class
+
+
+def write_own(
+    out: Path,
+    source: Source,
+    choices: Choices,
+    classes: Sequence[str] | None = None,
+    strict: bool = False,
+    copy: bool = False,
+    again: bool = False,
+) -> list[str]:
+    """Write a source as a folder for --dataset own. A run that was killed is gone on with by the same call.
+
+    Arguments:
+        out: the folder; new, empty, or written here before.
+        source: images with labels.
+        choices: for dataset.json.
+        classes: only these, in this order; None for all of the source that an image shows.
+        strict: the first image that cannot be taken is an error; else such images are left out.
+        copy: copy the image files instead of linking them.
+        again: replace a finished folder of other content.
+    Returns:
+        Lines for people: what was written, and what was left out.
+    Raises:
+        UserError: the folder holds something else, the source holds nothing, a class is not there.
+    """
+    out = Path(os.path.abspath(out))
+    check_classes(source.classes, out.name)
+    if classes is not None:
+        check_classes(classes, "--classes")
+        check_known("--classes", classes, source.classes)
+    name = check_name(choices.name or out.name)
+    check_writable(out.parent)
+    with only_one(out, "the making of a dataset"):
+        _check_top(out)
+        found = _collect(source, source.classes if classes is None else classes, strict)
+        if not found.lines:
+            first = f"; the first: {found.faults[0].what}" if found.faults else ""
+            raise UserError(f"{out}: no image of the source can be taken, of {source.count}{first}")
+        kept = _keep_shown(classes, source.classes, found.images)
+        content: dict[str, Any] = {"format": FORMAT, "name": name, "classes": kept}
+        notes = list(source.notes)
+        if source.lists:
+            lists = {key: [image for image in ids if image in found.lines] for key, ids in source.lists.items()}
+            content["lists"] = {key: ids for key, ids in lists.items() if ids}
+        description = _join_description(describe(content, choices))
+        _fill(out, found, description, copy, again)
+    if unseen := [one for one in source.classes if classes is None and one not in kept]:
+        notes.append(f"{len(unseen)} classes that no image shows are left out: {join_names(unseen)}")
+    return [*_summarize(out, found, kept, copy), *(f"note: {note}" for note in notes)]
+
+
+def describe_again(out: Path, choices: Choices) -> dict[str, Any]:
+    """Write dataset.json of a finished folder anew, with other choices; what is not chosen stays. Returns it."""
+    path = Path(os.path.abspath(out)) / DESCRIPTION
+    with only_one(path.parent, "the making of a dataset"):
+        content = describe(_read_description(path), choices)
+        with atomic_write(path) as file:
+            file.write(_join_description(content))
+    return content
+
+
+def describe(content: Mapping[str, Any], choices: Choices) -> dict[str, Any]:
+    """What dataset.json says, with a person's choices in place of what it said before."""
+    chosen = {key: getattr(choices, key) for key in ("min_pixels", "episodes", "crop_size")}
+    chosen["name"] = choices.name and check_name(choices.name)
+    classes = content["classes"]
+    if choices.novel is not None:
+        check_known("--novel", choices.novel, classes)
+        if len(choices.novel) == len(classes):
+            raise UserError("--novel names every class; leave some to train on")
+        chosen["folds"] = [list(choices.novel)]
+    elif choices.folds is not None:
+        chosen["folds"] = cut_folds(classes, choices.folds, choices.interleaved)
+    return {**content, **{key: value for key, value in chosen.items() if value is not None}}
+
+
+def cut_folds(classes: Sequence[str], count: int, interleaved: bool = False) -> list[list[str]]:
+    """The novel classes of each fold: neighbours, the first folds with one more where a rest is left; or every n-th."""
+    if count > len(classes):
+        raise UserError(f"--folds {count}: there are {len(classes)} classes; pass at most so many")
+    if interleaved:
+        return [list(classes[fold::count]) for fold in range(count)]
+    return [[classes[n] for n in part] for part in np.array_split(range(len(classes)), count)]
+
+
+def check_name(name: str) -> str:
+    """The name of a dataset, which tables show. Raises UserError if it cannot be one."""
+    if not name.strip() or not name.isprintable() or len(name) > LONGEST_NAME:
+        shown = printable(name)[: LONGEST_NAME + 1]
+        raise UserError(f"--name {shown!r}: pass 1 to {LONGEST_NAME} letters that can be printed")
+    return name
+
+
+def check_classes(classes: Sequence[str], where: str) -> None:
+    """Raise UserError unless the names of classes can be printed and differ."""
+    if not classes:
+        raise UserError(f"{where}: there are no classes")
+    for name, count in Counter(classes).items():
+        if not name or not name.isprintable() or name != name.strip():
+            raise UserError(f"{where}: {name!r:.60} cannot be the name of a class; rename it")
+        if count > 1:
+            raise UserError(f"{where}: the class {name} is there {count} times; rename one")
+
+
+def check_known(flag: str, names: Sequence[str], classes: Sequence[str]) -> None:
+    """Raise UserError if a flag names a class that is not there, or twice."""
+    if unknown := [name for name in names if name not in classes]:
+        raise UserError(f"{flag}: no class {unknown[0]!r:.60}; there are {join_names(classes, 12)}")
+    if len(set(names)) < len(names):
+        raise UserError(f"{flag}: names a class twice")
+
+
+def encode_union(masks: Sequence[Mapping[str, Any]]) -> bytes:
+    """The compressed counts of the union of run-length codes, b"" if it covers no pixel."""
+    union = coding.merge(list(masks))
+    return union["counts"] if coding.area(union) else b""
+
+
+# What the source gives
+
+
+def _collect(source: Source, classes: Sequence[str], strict: bool) -> _Collected:
+    found = _Collected({}, {}, [], Counter(), Counter())
+    known = set(source.classes)
+    for item in progress(source.images(), "reading labels", source.count, "image"):
+        fault = item if isinstance(item, Fault) else _take(item, found, known, classes)
+        if fault:
+            if strict:
+                raise UserError(fault.what)
+            found.faults.append(fault)
+    return found._replace(lines=dict(sorted(found.lines.items())))
+
+
+def _take(item: Labelled, found: _Collected, known: set[str], classes: Sequence[str]) -> Fault | None:
+    """Add an image to what was found, or say why it cannot be taken."""
+    if not all(map(is_name, item.image.split("/"))):
+        return Fault(f"{printable(str(item.file))}: its name cannot be printed, or leads elsewhere; rename it", "name")
+    if item.image in found.pictures:
+        other = found.pictures[item.image].file
+        which = "is listed twice; list it once" if other == item.file else f"has the name of {other}; rename one"
+        return Fault(f"{item.file}: {which}", "image twice")
+    if unknown := item.classes.keys() - known:
+        return Fault(f"{item.file}: of a class {min(unknown)!r:.60} that the source does not list", "unknown class")
+    try:
+        picture = _examine(item)
+    except UserError as error:
+        return Fault(str(error), "image")
+    codes = {name: item.classes[name] for name in classes if item.classes.get(name)}
+    for name, counts in codes.items():
+        found.images[name] += 1
+        found.pixels[name] += int(coding.area({"size": item.size, "counts": counts}))
+    line = {"image": item.image, "size": item.size, "classes": {name: x.decode() for name, x in codes.items()}}
+    if item.ignored:
+        line["ignored"] = item.ignored.decode()
+    found.lines[item.image] = f"{json.dumps(line, separators=(',', ':'), sort_keys=True)}\n".encode()
+    found.pictures[item.image] = picture
+    return None
+
+
+def _examine(item: Labelled) -> _Picture:
+    """Open the image file. Raises UserError naming it if it is missing, damaged, or not of the labels' size."""
+    file = item.file
+    suffix = file.suffix
+    if item.content is not None:
+        suffix = name_suffix(item.content())
+    is_converted = suffix.lower() not in SUFFIXES
+    with _open_picture(item, whole=is_converted) as image:
+        check_pixels(image, file)
+        size, turn = (image.height, image.width), find_turn(image) if "exif" in image.info else None
+        if size != tuple(item.size):
+            shown = f"{image.width}x{image.height} pixels, its labels are of {item.size[1]}x{item.size[0]}"
+            if find_turn(image) in SIDEWAYS and size[::-1] == tuple(item.size):
+                why = "they were drawn on the image as its EXIF turns it; save the image upright, without EXIF"
+                raise UserError(f"{file}: {shown}: {why}")
+            raise UserError(f"{file}: {shown}; replace one of the two")
+    return _Picture(file, item.content, ".png" if is_converted else suffix, is_converted, turn is not None)
+
+
+def _open_picture(item: Labelled, whole: bool) -> Any:
+    """The image, as dataset.images.open_image_file opens it."""
+    if item.content is None:
+        return open_image_file(item.file, "image", whole)
+    return open_image_file(_Named(item.content(), item.file), "image", whole)
+
+
+class _Named(BytesIO):
+    """The content of an image file, called by the name of the file that holds it in messages."""
+
+    def __init__(self, content: bytes, file: Path) -> None:
+        super().__init__(content)
+        self.file = file
+
+    def __str__(self) -> str:
+        return f"{self.file}: the image in it"
+
+    __repr__ = __str__  # which Pillow says
+
+
+def name_suffix(content: bytes) -> str:
+    """The suffix of an image file by its first bytes, "" if it is neither JPEG nor PNG."""
+    heads = {b"\xff\xd8\xff": ".jpg", b"\x89PNG\r\n\x1a\n": ".png"}
+    return next((suffix for head, suffix in heads.items() if content.startswith(head)), "")
+
+
+def _keep_shown(chosen: Sequence[str] | None, classes: Sequence[str], images: Counter[str]) -> list[str]:
+    """The classes that are kept: those that a person chose, else those that an image shows."""
+    if chosen is None:
+        kept = [name for name in classes if images[name]]
+        if not kept:
+            raise UserError("no image shows an object of any class; name a source with masks or polygons")
+        return kept
+    if empty := [name for name in chosen if not images[name]]:
+        raise UserError(f"--classes: no image shows {join_names(empty)}; leave it out")
+    return list(chosen)
+
+
+# The folder
+
+
+def _check_top(out: Path) -> None:
+    """Raise UserError if a folder holds what is not written here."""
+    if not os.path.lexists(out):
+        return
+    if not out.is_dir():
+        raise UserError(f"{out}: is a file; name a folder to write")
+    remove_leftovers(out)
+    names = {path.name for path in out.iterdir() if not LEFTOVER.fullmatch(path.name)}
+    foreign = sorted(names - {DESCRIPTION, ANNOTATIONS, IMAGES})
+    if not foreign and IMAGES in names and ANNOTATIONS not in names:
+        foreign = [IMAGES]
+    if foreign:
+        what = f"holds {join_names(list(map(printable, foreign)))}, which is not written here"
+        raise UserError(f"{out}: {what}; name a new folder with --out")
+
+
+def _fill(out: Path, found: _Collected, description: bytes, copy: bool, again: bool) -> None:
+    """Write the folder, or what it lacks. Raises UserError if another dataset is there."""
+    annotations = b"".join(found.lines.values())
+    is_there = (out / DESCRIPTION).is_file()
+    is_same = is_there and (out / DESCRIPTION).read_bytes() == description
+    is_same = is_same and (out / ANNOTATIONS).is_file() and (out / ANNOTATIONS).read_bytes() == annotations
+    if is_there and not is_same and not again:
+        raise UserError(f"{out}: holds another dataset; --again replaces it, or name another --out")
+    targets = {f"{image}{picture.suffix}": picture for image, picture in found.pictures.items()}
+    stale = _find_stale(out, targets)
+    try:
+        if not is_same:  # from here on the folder is unfinished
+            (out / DESCRIPTION).unlink(missing_ok=True)
+        for path in stale:
+            path.unlink()
+        if not is_same:
+            with atomic_write(out / ANNOTATIONS) as file:
+                file.write(annotations)
+        what = "copying" if copy else "linking"
+        for name, picture in progress(targets.items(), what, len(targets), "image"):
+            _place(picture, out / IMAGES / name, copy)
+        _remove_empty(out / IMAGES)
+    except OSError as error:
+        raise UserError(f"{error.filename or out}: cannot be written: {refusal(error)}") from error
+    if not is_same:
+        with atomic_write(out / DESCRIPTION) as file:
+            file.write(description)
+
+
+def _find_stale(out: Path, targets: Mapping[str, _Picture]) -> list[Path]:
+    """Images of the dataset that was here before, which the new one lacks. Raises UserError on files of others."""
+    before = _read_images(out / ANNOTATIONS)
+    stale = []
+    for folder, _, names in os.walk(out / IMAGES):
+        remove_leftovers(Path(folder))
+        for path in (Path(folder, name) for name in names):
+            inside = path.relative_to(out / IMAGES).as_posix()
+            if inside in targets or not os.path.lexists(path):
+                continue
+            if os.path.splitext(inside)[0] not in before and not LEFTOVER.fullmatch(path.name):
+                raise UserError(f"{path}: is not written here; move it away, or name a new folder with --out")
+            stale.append(path)
+    return stale
+
+
+def _read_images(path: Path) -> set[str]:
+    """The ids in an annotations.jsonl, if it is there."""
+    if not path.is_file():
+        return set()
+    try:
+        with path.open("rb") as file:
+            return {json.loads(line)["image"] for line in file}
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path}: is not written here; move it away, or name a new folder with --out") from error
+
+
+def _place(picture: _Picture, target: Path, copy: bool) -> None:
+    """Link or write an image file; one that is there as it should be stays."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    is_link = target.is_symlink()
+    if picture.content is not None or picture.is_converted:
+        content = _encode(picture)
+        if is_link or not target.is_file() or target.read_bytes() != content:
+            _write(target, is_link, [content])
+    elif not copy and _link(picture.file, target):
+        return
+    elif is_link or not target.is_file() or not filecmp.cmp(picture.file, target, shallow=False):
+        with picture.file.open("rb") as file:
+            _write(target, is_link, iter(lambda: file.read(2**20), b""))
+
+
+def _link(file: Path, target: Path) -> bool:
+    """Link a file by its absolute path; False where the file system has no links."""
+    place = os.path.abspath(file)
+    if target.is_symlink() and os.readlink(target) == place:
+        return True
+    target.unlink(missing_ok=True)
+    try:
+        target.symlink_to(place)
+    except OSError:  # what else it may be, such as a full disk, the copy will say
+        return False
+    return True
+
+
+def _write(target: Path, is_link: bool, blocks: Iterator[bytes] | Sequence[bytes]) -> None:
+    if is_link:  # which would be followed to somebody's image
+        target.unlink()
+    with atomic_write(target) as file:
+        file.writelines(blocks)
+
+
+def _encode(picture: _Picture) -> bytes:
+    """The image file of what is embedded in a JSON, or has to be written anew as PNG."""
+    content = None if picture.content is None else picture.content()
+    if content is not None and not picture.is_converted:
+        return content
+    with BytesIO() as file:
+        image: Image.Image = read_rgb(picture.file if content is None else _Named(content, picture.file))
+        image.save(file, "PNG")
+        return file.getvalue()
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove the folders in a folder that hold nothing."""
+    for path, _, _ in os.walk(folder, topdown=False):
+        if path != str(folder) and not os.listdir(path):
+            os.rmdir(path)
+
+
+def _join_description(content: Mapping[str, Any]) -> bytes:
+    return f"{json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False)}\n".encode()
+
+
+def _read_description(path: Path) -> dict[str, Any]:
+    """What a dataset.json says. Raises UserError unless it is one of ours."""
+    try:
+        content = read_json(path, DESCRIPTION_BYTES)
+        check_fields(content, {"format": one_of(FORMAT), "classes": list_of(text)})
+    except FileNotFoundError as error:
+        way_out = "name what to make it from, such as --coco FILE --images DIR"
+        raise UserError(f"{path}: no such file; {way_out}") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {refusal(error)}") from error
+    except ValueError as error:
+        raise UserError(f"{path}: damaged, or not written by prepare.py own ({error}); make it again") from error
+    return content
+
+
+# For people
+
+
+def _summarize(out: Path, found: _Collected, classes: Sequence[str], copy: bool) -> list[str]:
+    """What was written and left out, in lines."""
+    with_objects = sum(b'"classes":{}' not in line for line in found.lines.values())
+    lines = [
+        f"{out}: {len(found.lines)} images, {with_objects} of them with objects, "
+        f"{len(classes)} classes, {'copied' if copy else 'linked'}"
+    ]
+    rows = [[name, str(found.images[name]), str(found.pixels[name])] for name in islice(classes, CLASSES_SHOWN)]
+    lines += align_columns([["class", "images", "pixels"], *rows])
+    if len(classes) > CLASSES_SHOWN:
+        lines.append(f"... and {len(classes) - CLASSES_SHOWN} more classes")
+    converted = [picture.file for picture in found.pictures.values() if picture.is_converted]
+    turned = [picture.file for picture in found.pictures.values() if picture.turned]
+    if converted:
+        lines.append(f"note: {len(converted)} images are written anew as PNG, such as {converted[0]}")
+    if turned:
+        what = "have an EXIF turn; their labels are taken as drawn on the pixels as they are stored"
+        lines.append(f"note: {len(turned)} images {what}, such as {turned[0]}")
+    for kind, count in Counter(fault.kind for fault in found.faults).items():
+        lines.append(f"left out, {kind}: {count} of {len(found.lines) + len(found.faults)} images")
+        texts = (fault.what for fault in found.faults if fault.kind == kind)
+        lines += [f"  {what}" for what in islice(texts, FAULTS_SHOWN)]
+        lines += [f"  and {count - FAULTS_SHOWN} more"] if count > FAULTS_SHOWN else []
+    return lines
