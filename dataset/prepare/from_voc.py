@@ -15,8 +15,8 @@ import numpy as np
 from dataset.folders import describe_folder, find_folder, holds_files, innermost
 from dataset.formats import list_suffixes
 from dataset.images import MASKS, open_image_file, read_mask
-from dataset.labels import BLURRED, IGNORE, LOSSY, VOC_LABELS, colour_codes, voc_colour
-from dataset.lists import number_classes, read_class_names, read_ids, read_lines
+from dataset.labels import BLURRED, IGNORE, LOSSY, colour_codes, voc_colour
+from dataset.lists import read_class_names, read_ids, read_lines
 from dataset.pascal import MASK_FOLDERS, Pascal
 from dataset.prepare.own import Fault, Labelled, Source
 from dataset.prepare.source_files import encode_labels, id_below, list_files
@@ -29,7 +29,7 @@ IGNORED = ("ignore", "ignored", "__ignore__", "void")
 BLACK, BORDER = 0x000000, 0xE0E0C0  # in VOC's colours
 
 
-class _Labels(NamedTuple):
+class Labels(NamedTuple):
     """What the labels of the masks mean."""
 
     file: Path  # that says it, or should
@@ -68,7 +68,7 @@ def read_voc(folder: Path) -> Source:
     return Source(list(dict.fromkeys(classes)), len(masks), give, _read_lists(root, masks, notes), notes)
 
 
-def label_pair(image: str, files: list[Path], mask: Path, labels: _Labels) -> Labelled | Fault:
+def label_pair(image: str, files: list[Path], mask: Path, labels: Labels) -> Labelled | Fault:
     """An image with its label mask. files: of the image, one if nothing is wrong."""
     if not files:
         return Fault(f"{mask}: a mask without an image; add the image, or remove the mask", "no such image")
@@ -107,41 +107,40 @@ def _find_masks(root: Path) -> Path:
     return found
 
 
-def _read_labels(root: Path) -> _Labels:
+def _read_labels(root: Path) -> Labels:
     if (root / LABEL_MAP).is_file():
         return _read_label_map(root / LABEL_MAP)
     file = next((path for name in CLASS_LISTS if (path := root / name).is_file()), None)
     if file is None:
         # A toy dataset names its own
-        return _Labels(root / CLASS_LISTS[1], read_class_names(root, Pascal.class_names), {IGNORE}, _read_voc_mask)
+        return Labels(root / CLASS_LISTS[1], read_class_names(root, Pascal.class_names), {IGNORE}, _read_voc_mask)
     return collect_labels(file, read_lines(file, ""), _read_voc_mask)
 
 
-def collect_labels(file: Path, lines: list[str], read: Callable[[Path], np.ndarray]) -> _Labels:
+def collect_labels(file: Path, lines: list[str], read: Callable[[Path], np.ndarray]) -> Labels:
     """What labels mean of which a file holds the names in their order."""
     names = number_names(lines)
     if len(names) > IGNORE:
         raise UserError(f"{file}: {len(names)} names, a mask tells at most {IGNORE - 1} classes apart; shorten it")
     ignored = {IGNORE, *(label for label, name in names.items() if name.lower() in IGNORED)}
-    return _Labels(file, names, ignored, read)
+    return Labels(file, names, ignored, read)
 
 
 def _read_voc_mask(path: Path) -> np.ndarray:
     return read_mask(path, voc_colours=True)
 
 
-def _read_label_map(file: Path) -> _Labels:
+def _read_label_map(file: Path) -> Labels:
     """Lines of "name:red,green,blue:parts:actions"; a class without a colour has VOC's of its place."""
     lines = [line.split(":") for line in read_lines(file, "")]
     numbers = number_names([line[0].strip() for line in lines])
-    labels_of: dict[int, int] = {BORDER: IGNORE}
     own: dict[int, int] = {}
     for label, (name, colour, *_) in zip(numbers, ([*line, ""] for line in lines[-len(numbers) :]), strict=True):
         code = _parse_colour(colour, file, name) if colour.strip() else _code(voc_colour(label))
         if code in own:
             raise UserError(f"{file}: {name} has the colour of another class; give it one of its own")
         own[code] = label
-    labels_of = {BLACK: 0, **labels_of, **own}
+    labels_of = {BLACK: 0, BORDER: IGNORE, **own}
 
     def read(path: Path) -> np.ndarray:
         return _read_colours(path, labels_of, file)

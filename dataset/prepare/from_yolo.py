@@ -21,7 +21,7 @@ from dataset.formats import list_suffixes
 from dataset.images import open_image_file
 from dataset.lists import read_lines
 from dataset.prepare.own import Fault, Labelled, Source, encode_union
-from dataset.prepare.source_files import id_below, list_files
+from dataset.prepare.source_files import list_files
 from dataset.turns import TURNS, find_turn
 from util.errors import UserError, first_line, refusal
 from util.files import JSON_BYTES, read_within
