@@ -18,7 +18,7 @@ from dataset.formats import list_suffixes
 from dataset.images import read_histogram, read_mask
 from dataset.labels import IGNORE
 from dataset.lists import read_lines
-from dataset.prepare.from_voc import Labels, collect_labels, label_pair
+from dataset.prepare.from_voc import Labels, collect_labels, label_pair, number_names
 from dataset.prepare.own import Fault, Labelled, Source
 from dataset.prepare.source_files import encode, id_below, list_files
 from util.errors import UserError
@@ -65,9 +65,7 @@ def read_masks(folder: Path, images: Path) -> Source:
     for mask in sorted(masks, key=lambda mask: (mask.image, mask.folder, mask.path)):
         of_image.setdefault(mask.image, []).append(mask)
     named = read_lines(folder / CLASSES, "") if (folder / CLASSES).is_file() else []
-    by_folder = any(mask.path.parent != folder and mask.folder for mask in masks) and all(
-        "/" not in mask.image or Path(mask.image).parent.name in (*KINDS, *SPLITS) for mask in masks
-    )
+    by_folder = all(_folder_of(folder, mask.path) and not _class_folder(mask.image.split("/")[:-1]) for mask in masks)
     values = set() if by_folder else _list_values(masks)
     if by_folder or values <= {0, IGNORE} or (values <= {0, 1} and len(named) < 2):
         classes = sorted({mask.folder or _only_name(named) for mask in masks})
@@ -119,7 +117,8 @@ def _pair(folder: Path, paths: list[Path], files: Mapping[str, Any]) -> tuple[li
         fitting = next((some for stem in stems if (some := of_stem.get(stem))), [])
         fitting = [image for image in fitting if _agree(folders, image.split("/")[:-1])]
         if len(fitting) == 1:
-            masks.append(_Mask(path, fitting[0], _class_folder(folders) or _class_folder(fitting[0].split("/")[:-1])))
+            name = _folder_of(folder, path) or _class_folder(fitting[0].split("/")[:-1])
+            masks.append(_Mask(path, fitting[0], name))
         elif fitting:
             faults.append(Fault(f"{path}: a mask of {fitting[0]} or of {fitting[1]}? Rename one of the two", "mask"))
         else:
@@ -133,6 +132,11 @@ def _agree(mask: list[str], image: list[str]) -> bool:
     return set(mask) <= set(image) or set(image) <= set(mask)
 
 
+def _folder_of(folder: Path, path: Path) -> str:
+    """What names the class of a mask below a folder; "" if nothing does."""
+    return _class_folder(list(path.relative_to(folder).parts[:-1]))
+
+
 def _class_folder(folders: list[str]) -> str:
     """What names a class in a path; "" if nothing does."""
     return "/".join(part for part in folders if part not in (*KINDS, *SPLITS))
@@ -140,7 +144,8 @@ def _class_folder(folders: list[str]) -> str:
 
 def _only_name(named: list[str]) -> str:
     """The name of the only class, which no folder names."""
-    return named[0] if len(named) == 1 else "1"
+    classes = [name for name in number_names(named).values() if name] if named else []
+    return classes[0] if len(classes) == 1 else "1"
 
 
 # A mask of labels
