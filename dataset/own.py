@@ -24,13 +24,14 @@ DATASET, IMAGES = "dataset.json", "images"
 FORMAT = "ssp-own-1"
 DATASET_BYTES = 2**28  # dataset.json may have so many
 MOST_FOLDS = 100
+LONGEST_NAME = 60  # letters of a dataset's name
 HELD_OUT = 5  # without lists, one image of so many is held out for validation
 LISTS = ("train", "val")
 
 
 def is_title(value: Any) -> bool:
     """Tell whether a value can be the name of a dataset."""
-    return text(value) and value.isprintable() and 0 < len(value) <= 60
+    return text(value) and value.isprintable() and 0 < len(value) <= LONGEST_NAME
 
 
 def check_dataset(content: Any) -> None:

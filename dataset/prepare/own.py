@@ -23,18 +23,15 @@ from pycocotools import mask as coding
 
 from dataset.images import check_pixels, open_image_file, read_rgb
 from dataset.lists import SUFFIXES
+from dataset.own import DATASET, DATASET_BYTES, FORMAT, IMAGES, LONGEST_NAME, check_dataset
+from dataset.run_lengths import ANNOTATIONS
 from dataset.turns import SIDEWAYS, find_turn
 from util.errors import UserError, join_names, printable, refusal
-from util.fields import check_fields, list_of, one_of, text
 from util.files import LEFTOVER, atomic_write, check_writable, is_name, read_json, remove_leftovers
 from util.locks import only_one
 from util.progress import progress
 from util.table import align_columns
 
-FORMAT = "ssp-own-1"
-DESCRIPTION, ANNOTATIONS, IMAGES = "dataset.json", "annotations.jsonl", "images"
-DESCRIPTION_BYTES = 2**28  # it may list millions of images
-LONGEST_NAME = 60  # letters of a dataset's name
 FAULTS_SHOWN = 5  # of each kind
 CLASSES_SHOWN = 30  # rows of the table
 
@@ -151,7 +148,7 @@ def write_own(
 
 def describe_again(out: Path, choices: Choices) -> dict[str, Any]:
     """Write dataset.json of a finished folder anew, with other choices; what is not chosen stays. Returns it."""
-    path = Path(os.path.abspath(out)) / DESCRIPTION
+    path = Path(os.path.abspath(out)) / DATASET
     with only_one(path.parent, "the making of a dataset"):
         content = describe(_read_description(path), choices)
         with atomic_write(path) as file:
@@ -171,7 +168,12 @@ def describe(content: Mapping[str, Any], choices: Choices) -> dict[str, Any]:
         chosen["folds"] = [list(choices.novel)]
     elif choices.folds is not None:
         chosen["folds"] = cut_folds(classes, choices.folds, choices.interleaved)
-    return {**content, **{key: value for key, value in chosen.items() if value is not None}}
+    described = {**content, **{key: value for key, value in chosen.items() if value is not None}}
+    try:
+        check_dataset(described)
+    except ValueError as error:
+        raise UserError(f"{DATASET}: {error}") from error
+    return described
 
 
 def cut_folds(classes: Sequence[str], count: int, interleaved: bool = False) -> list[list[str]]:
@@ -325,7 +327,7 @@ def _check_top(out: Path) -> None:
         raise UserError(f"{out}: is a file; name a folder to write")
     remove_leftovers(out)
     names = {path.name for path in out.iterdir() if not LEFTOVER.fullmatch(path.name)}
-    foreign = sorted(names - {DESCRIPTION, ANNOTATIONS, IMAGES})
+    foreign = sorted(names - {DATASET, ANNOTATIONS, IMAGES})
     if not foreign and IMAGES in names and ANNOTATIONS not in names:
         foreign = [IMAGES]
     if foreign:
@@ -336,8 +338,8 @@ def _check_top(out: Path) -> None:
 def _fill(out: Path, found: _Collected, description: bytes, copy: bool, again: bool) -> None:
     """Write the folder, or what it lacks. Raises UserError if another dataset is there."""
     annotations = b"".join(found.lines.values())
-    is_there = (out / DESCRIPTION).is_file()
-    is_same = is_there and (out / DESCRIPTION).read_bytes() == description
+    is_there = (out / DATASET).is_file()
+    is_same = is_there and (out / DATASET).read_bytes() == description
     is_same = is_same and (out / ANNOTATIONS).is_file() and (out / ANNOTATIONS).read_bytes() == annotations
     if is_there and not is_same and not again:
         raise UserError(f"{out}: holds another dataset; --again replaces it, or name another --out")
@@ -345,7 +347,7 @@ def _fill(out: Path, found: _Collected, description: bytes, copy: bool, again: b
     stale = _find_stale(out, targets)
     try:
         if not is_same:  # from here on the folder is unfinished
-            (out / DESCRIPTION).unlink(missing_ok=True)
+            (out / DATASET).unlink(missing_ok=True)
         for path in stale:
             path.unlink()
         if not is_same:
@@ -358,7 +360,7 @@ def _fill(out: Path, found: _Collected, description: bytes, copy: bool, again: b
     except OSError as error:
         raise UserError(f"{error.filename or out}: cannot be written: {refusal(error)}") from error
     if not is_same:
-        with atomic_write(out / DESCRIPTION) as file:
+        with atomic_write(out / DATASET) as file:
             file.write(description)
 
 
@@ -449,8 +451,8 @@ def _join_description(content: Mapping[str, Any]) -> bytes:
 def _read_description(path: Path) -> dict[str, Any]:
     """What a dataset.json says. Raises UserError unless it is one of ours."""
     try:
-        content = read_json(path, DESCRIPTION_BYTES)
-        check_fields(content, {"format": one_of(FORMAT), "classes": list_of(text)})
+        content = read_json(path, DATASET_BYTES)
+        check_dataset(content)
     except FileNotFoundError as error:
         way_out = "name what to make it from, such as --coco FILE --images DIR"
         raise UserError(f"{path}: no such file; {way_out}") from error
