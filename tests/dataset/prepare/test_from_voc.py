@@ -1,4 +1,4 @@
-"""VOC's layout by hand: names from each file that tells them, labels as numbers and colours, lists, and what is wrong."""
+"""VOC's layout by hand: what names the classes, labels as numbers and colours, lists, and what is wrong."""
 
 from __future__ import annotations
 
