@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coding
 
+from dataset.run_lengths import run_lengths
+
 FARTHEST_POINT = 10**5  # coordinate of a polygon's point, pixels
 FEWEST_NUMBERS = 6  # of a polygon: three points
 
@@ -57,25 +59,7 @@ def encode_segmentation(segmentation: list | dict, size: tuple[int, int]) -> dic
     if (height, width) != size:
         raise ValueError("its size is not the image's")
     compressed = isinstance(counts, (str, bytes))
-    lengths = read_lengths(counts) if compressed else counts
+    lengths = run_lengths(counts.encode() if isinstance(counts, str) else counts).tolist() if compressed else counts
     if not all(isinstance(n, int) and n >= 0 for n in lengths) or sum(lengths) != height * width:
         raise ValueError("the run lengths do not fill the image")
     return segmentation if compressed else coding.frPyObjects(segmentation, height, width)
-
-
-def read_lengths(code: str | bytes) -> list[int]:
-    """The run lengths of COCO's compressed code: five bits a character, lowest first, from the third run on only
-    the difference to the run before the last."""
-    lengths: list[int] = []
-    value = shift = 0
-    for character in code.encode() if isinstance(code, str) else code:
-        bits = character - 48
-        value |= (bits & 31) << shift
-        shift += 5
-        if shift > 60:
-            raise ValueError("a run length of more than 60 bits")
-        if not bits & 32:  # the last one of a number, whose highest bit is its sign
-            value -= (bits & 16) << (shift - 4)
-            lengths.append(value + (lengths[-2] if len(lengths) > 2 else 0))
-            value = shift = 0
-    return lengths

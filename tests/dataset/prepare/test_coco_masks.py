@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coding
 
-from dataset.prepare.coco_entries import read_lengths
+import dataset.run_lengths
 from dataset.prepare.coco_masks import make_masks, paint, read_instances
 from dataset.prepare.toy import COCO_CATEGORY_IDS, annotate, coco_class, paint_labels, run_lengths, scene
 from tests.files import COCO_SEED
@@ -399,4 +399,4 @@ def test_lengths_of_a_compressed_code(seed: int) -> None:
     rng = np.random.RandomState(seed)
     region = np.kron(rng.rand(6, 5) < 0.4, np.ones((1 + seed, 7))) > 0
     compressed = coding.encode(np.asfortranarray(region.astype(np.uint8)))["counts"]
-    assert read_lengths(compressed) == run_lengths(region)
+    assert dataset.run_lengths.run_lengths(compressed).tolist() == run_lengths(region)
