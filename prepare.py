@@ -140,6 +140,8 @@ def add_own_command(add: AddFlag) -> None:
     add("--min-pixels", type=whole(1), help="least pixels of an object of an episode (default 2048)")
     add("--episodes", type=whole(1, LARGEST_COUNT), help="episodes of a test (default 1000)")
     add("--crop-size", type=whole(MIN_SIDE, MAX_SIDE), help="side of the training crops (default 473)")
+    rare_help = "leave out classes that fewer tested images show on so many pixels; shot + 1 (default %(default)s)"
+    add("--min-images", type=whole(1), default=1, help=rare_help)
     add("--strict", action="store_true", help="stop at the first image that cannot be taken")
     add("--copy", action="store_true", help="copy the images; else they are linked")
     add("--again", action="store_true", help="replace a finished folder of other content")
@@ -378,10 +380,13 @@ def prepare_own(args: argparse.Namespace) -> None:
         raise UserError("--interleaved: is about --folds; pass that too")
     choices = Choices(**{key: getattr(args, key) for key in Choices._fields})
     if source := read_source(args):
-        lines = write_own(Path(args.out), source, choices, args.classes, args.strict, args.copy, args.again)
+        how = (args.classes, args.strict, args.copy, args.again, args.min_images)
+        lines = write_own(Path(args.out), source, choices, *how)
         say(*lines)
         return
     of_sources = ("images", "classes", "strict", "copy", "again")
+    if args.min_images > 1:
+        raise UserError(f"--min-images: needs what to make the folder from; pass one of {', '.join(SOURCES)}")
     if given := [f"--{key}" for key in of_sources if getattr(args, key)]:
         raise UserError(f"{given[0]}: needs what to make the folder from; pass one of {', '.join(SOURCES)}")
     if choices == Choices():

@@ -87,5 +87,6 @@ def open_pool(split: Split, shot: int, workers: int | None = None) -> Pool:
     Raises UserError on a file that does not fit (checked_index) and on a class with too few images for the shot.
     """
     pool = make_pool(checked_index(split.images, workers), split.classes, split.min_pixels)
-    check_pool(pool, shot, split.images.name, split.images.class_names)
+    way_out = "; leave it out: prepare.py own --min-images" if split.images.annotations else ""
+    check_pool(pool, shot, split.images.name, split.images.class_names, way_out)
     return pool

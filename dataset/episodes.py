@@ -75,10 +75,10 @@ def make_pool(index: Mapping[str, Mapping[int, int]], classes: Collection[int], 
     )
 
 
-def check_pool(pool: Pool, shot: int, source: str, names: Mapping[int, str] | None = None) -> None:
+def check_pool(pool: Pool, shot: int, source: str, names: Mapping[int, str] | None = None, way_out: str = "") -> None:
     """Raise UserError if there is no image or a class has too few: the release then loops forever or crashes.
 
-    source, names: where the images are from and the classes' names, for messages.
+    source, names, way_out: where the images are from, the classes' names and what helps, for messages.
     """
     if not pool.names:
         raise UserError(f"{source}: no image holds {pool.min_pixels} pixels of any of the classes {list(pool.members)}")
@@ -89,6 +89,7 @@ def check_pool(pool: Pool, shot: int, source: str, names: Mapping[int, str] | No
             raise UserError(
                 f"{source}: class {cls}{name} has {have} images with at least {pool.min_pixels} pixels of it, "
                 f"{shot}-shot episodes need {shot + 1} (a query and its supports)"
+                f"{way_out and f'{way_out} {shot + 1}'}"
             )
 
 

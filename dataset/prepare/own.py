@@ -21,9 +21,10 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coding
 
+from dataset.episodes import MIN_PIXELS
 from dataset.images import check_pixels, open_image_file, read_rgb
 from dataset.lists import SUFFIXES
-from dataset.own import DATASET, DATASET_BYTES, FORMAT, IMAGES, LONGEST_NAME, check_dataset
+from dataset.own import DATASET, DATASET_BYTES, FORMAT, IMAGES, LONGEST_NAME, check_dataset, is_held_out
 from dataset.run_lengths import ANNOTATIONS
 from dataset.turns import SIDEWAYS, find_turn
 from util.errors import UserError, join_names, printable, refusal
@@ -94,6 +95,7 @@ class _Collected(NamedTuple):
     faults: list[Fault]
     images: Counter[str]  # by class
     pixels: Counter[str]  # by class
+    tested: Counter[str]  # images that are tested and show enough of the class for an episode, by class
 
 
 def write_own(
@@ -104,6 +106,7 @@ def write_own(
     strict: bool = False,
     copy: bool = False,
     again: bool = False,
+    min_images: int = 1,
 ) -> list[str]:
     """Write a source as a folder for --dataset own. A run that was killed is gone on with by the same call.
 
@@ -115,6 +118,7 @@ def write_own(
         strict: the first image that cannot be taken is an error; else such images are left out.
         copy: copy the image files instead of linking them.
         again: replace a finished folder of other content.
+        min_images: leave out classes that fewer of the tested images show on choices.min_pixels pixels; 1: none.
     Returns:
         Lines for people: what was written, and what was left out.
     Raises:
@@ -129,11 +133,15 @@ def write_own(
     check_writable(out.parent)
     with only_one(out, "the making of a dataset"):
         _check_top(out)
-        found = _collect(source, source.classes if classes is None else classes, strict)
+        found = _collect(source, source.classes if classes is None else classes, strict, choices)
         if not found.lines:
             first = f"; the first: {found.faults[0].what}" if found.faults else ""
             raise UserError(f"{out}: no image of the source can be taken, of {source.count}{first}")
         kept = _keep_shown(classes, source.classes, found.images)
+        rare = [name for name in kept if min_images > 1 and found.tested[name] < min_images]
+        kept = [name for name in kept if name not in rare]
+        if not kept:
+            raise UserError(f"--min-images {min_images}: no class is in so many images; lower it, or --min-pixels")
         content: dict[str, Any] = {"format": FORMAT, "name": name, "classes": kept}
         notes = list(source.notes)
         if source.lists:
@@ -141,7 +149,9 @@ def write_own(
             content["lists"] = {key: ids for key, ids in lists.items() if ids}
         description = _join_description(describe(content, choices))
         _fill(out, found, description, copy, again)
-    if unseen := [one for one in source.classes if classes is None and one not in kept]:
+    if rare:
+        notes.append(f"{len(rare)} classes that fewer than {min_images} images show are left out: {join_names(rare)}")
+    if unseen := [one for one in source.classes if classes is None and one not in (*kept, *rare)]:
         notes.append(f"{len(unseen)} classes that no image shows are left out: {join_names(unseen)}")
     return [*_summarize(out, found, kept, copy), *(f"note: {note}" for note in notes)]
 
@@ -221,11 +231,16 @@ def encode_union(masks: Sequence[Mapping[str, Any]]) -> bytes:
 # What the source gives
 
 
-def _collect(source: Source, classes: Sequence[str], strict: bool) -> _Collected:
-    found = _Collected({}, {}, [], Counter(), Counter())
+def _collect(source: Source, classes: Sequence[str], strict: bool, choices: Choices) -> _Collected:
+    found = _Collected({}, {}, [], Counter(), Counter(), Counter())
+    min_pixels, is_tested = choices.min_pixels or MIN_PIXELS, _tested_images(source, choices)
     known = set(source.classes)
     for item in progress(source.images(), "reading labels", source.count, "image"):
-        fault = item if isinstance(item, Fault) else _take(item, found, known, classes)
+        fault = (
+            item
+            if isinstance(item, Fault)
+            else _take(item, found, known, classes, min_pixels if is_tested(item.image) else None)
+        )
         if fault:
             if strict:
                 raise UserError(fault.what)
@@ -233,8 +248,17 @@ def _collect(source: Source, classes: Sequence[str], strict: bool) -> _Collected
     return found._replace(lines=dict(sorted(found.lines.items())))
 
 
-def _take(item: Labelled, found: _Collected, known: set[str], classes: Sequence[str]) -> Fault | None:
-    """Add an image to what was found, or say why it cannot be taken."""
+def _tested_images(source: Source, choices: Choices) -> Callable[[str], bool]:
+    """What tells whether an image is tested, as dataset.own has it."""
+    if source.lists and "val" in source.lists:
+        return set(source.lists["val"]).__contains__
+    return is_held_out if choices.folds or choices.novel else lambda image: True
+
+
+def _take(
+    item: Labelled, found: _Collected, known: set[str], classes: Sequence[str], min_pixels: int | None
+) -> Fault | None:
+    """Add an image to what was found, or say why it cannot be taken. min_pixels: None of an image that is not tested."""
     if not all(map(is_name, item.image.split("/"))):
         return Fault(f"{printable(str(item.file))}: its name cannot be printed, or leads elsewhere; rename it", "name")
     if item.image in found.pictures:
@@ -250,7 +274,9 @@ def _take(item: Labelled, found: _Collected, known: set[str], classes: Sequence[
     codes = {name: item.classes[name] for name in classes if item.classes.get(name)}
     for name, counts in codes.items():
         found.images[name] += 1
-        found.pixels[name] += int(coding.area({"size": item.size, "counts": counts}))
+        pixels = int(coding.area({"size": item.size, "counts": counts}))
+        found.pixels[name] += pixels
+        found.tested[name] += min_pixels is not None and pixels >= min_pixels
     line = {"image": item.image, "size": item.size, "classes": {name: x.decode() for name, x in codes.items()}}
     if item.ignored:
         line["ignored"] = item.ignored.decode()
