@@ -4,13 +4,13 @@
     python -m benchmarks.photographs --data-root photographs --package ... --choose --lr 1e-3 2.5e-4 --steps 100 300
     python -m benchmarks.photographs --data-root photographs --package ... --ways trained --lr 1e-3 --steps 300
 
-The data have VOC's layout and classes. Each run of main.py is a cell: weights (the package's, or random), way (frozen, or
-trained), network, shot, fold and seed. Its result is kept in --out, and a cell that was finished is not run again, so a
-killed program goes on when it is started again. At the end stand the mIoU of the cells that were asked for, and the
-differences of networks on the same episodes with 95 % intervals; OUT/photographs.md and OUT/photographs.json hold both.
+The data have VOC's layout and classes. Each run of main.py is a cell: weights (the package's, or random), way (frozen,
+or trained), network, shot, fold and seed. Its result is kept in --out, and a cell that was finished is not run again,
+so a killed program goes on when it is started again. At the end stand the mIoU of the cells that were asked for, and
+the differences of networks on the same episodes with 95 % intervals; OUT/photographs.md and .json hold both.
 
---choose compares each --lr with each --steps on fold 0's base classes alone: classes 11-20 are trained on, classes 6-10
-are validated on, and no photograph of a novel class or of the test list is seen.
+--choose compares each --lr with each --steps on base classes of fold 0 alone: it trains on the photographs of classes
+11-20 and validates on those of classes 6-10, all of the train list; one that shows a novel class is left out.
 """
 
 from __future__ import annotations

@@ -56,7 +56,9 @@ def test_differences(measured: Path) -> None:
 def test_a_second_run_does_nothing(toy: Path, measured: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = {file: file.stat().st_mtime_ns for file in measured.rglob("*_*.*")}
     table = (measured / "photographs.md").read_text()
-    photographs.main([*SMALL, "--data-root", str(toy), "--folds", "0", "1", "--seeds", "0", "1", "--out", str(measured)])
+    photographs.main(
+        [*SMALL, "--data-root", str(toy), "--folds", "0", "1", "--seeds", "0", "1", "--out", str(measured)]
+    )
     assert "24 cells, 0 to run\n" in capsys.readouterr().out
     assert {file: file.stat().st_mtime_ns for file in measured.rglob("*_*.*")} == files
     assert (measured / "photographs.md").read_text() == table
