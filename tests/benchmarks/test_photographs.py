@@ -10,12 +10,13 @@ import pytest
 from PIL import Image
 
 from benchmarks import photographs
+from dataset.prepare.toy import make_pascal
 from engine.evaluation.compare import compare_results
 from engine.evaluation.result import find_results
-from tests.files import OneLine
+from tests.files import TOY_SEED, OneLine
 from tests.tiny import TINY
 
-SMALL = ["--backbone", TINY, "--weights", "random", "--crop-size", "65", "--test-episodes", "5", "--steps", "1"]
+SMALL = ["--backbone", TINY, "--weights", "random", "--crop-size", "65", "--test-episodes", "40", "--steps", "1"]
 
 
 @pytest.fixture(scope="module")
@@ -69,11 +70,13 @@ def test_other_flags_are_refused(toy: Path, measured: Path, one_line_error: OneL
     assert "--episode 8 (was 4)" in one_line_error(photographs.main, [*argv, "--ways", "trained"])
 
 
-def test_the_choice_sees_base_classes_of_the_training_list_alone(toy: Path, tmp_path: Path) -> None:
-    argv = [*SMALL, "--data-root", str(toy), "--out", str(tmp_path), "--seeds", "0", "--networks", "refine"]
+def test_the_choice_sees_base_classes_of_the_training_list_alone(tmp_path: Path) -> None:
+    toy, out = tmp_path / "VOC2012", tmp_path / "out"
+    make_pascal(toy, train=200, val=2, seed=TOY_SEED)
+    argv = [*SMALL, "--data-root", str(toy), "--out", str(out), "--seeds", "0", "--networks", "refine"]
     photographs.main([*argv, "--choose", "--lr", "1e-2", "1e-3"])
-    assert {path.name for path in tmp_path.iterdir()} == {"choice", "lr_0.01_1_steps", "lr_0.001_1_steps"}
-    lists = {name: (tmp_path / f"choice/ImageSets/{name}.txt").read_text().split() for name in ("train", "val")}
+    assert {path.name for path in out.iterdir()} == {"choice", "lr_0.01_1_steps", "lr_0.001_1_steps"}
+    lists = {name: (out / f"choice/ImageSets/{name}.txt").read_text().split() for name in ("train", "val")}
     listed = (toy / "ImageSets/train.txt").read_text().split()
     assert set(lists["train"]) | set(lists["val"]) <= set(listed)
     for name, images in lists.items():
@@ -82,7 +85,7 @@ def test_the_choice_sees_base_classes_of_the_training_list_alone(toy: Path, tmp_
             shown = {*np.unique(np.asarray(Image.open(toy / f"SegmentationClassAug/{image}.png")))} - {0, 255}
             assert not shown & {1, 2, 3, 4, 5}
             assert bool(shown & {6, 7, 8, 9, 10}) == (name == "val")
-    (file,) = (tmp_path / "lr_0.01_1_steps").rglob("*_*shot_*.json")
+    (file,) = (out / "lr_0.01_1_steps").rglob("*_*shot_*.json")
     result = json.loads(file.read_text())
     assert result["trained_with"]["lr"] == 0.01
     assert {int(cls) for cls in result["seeds"][0]["class_iou"]} - {0} <= {6, 7, 8, 9, 10}
