@@ -168,7 +168,8 @@ def tables(rows: Sequence[dict[str, Any]], differences: Sequence[dict[str, Any]]
             f"{fmean(x):.1f}" + (f" ±{pstdev(x):.1f}" if len(x) > 1 else "") for x in map(row["miou"].get, columns)
         )
         lines.append(f"| {row['weights']}, {row['way']} | {TITLES[row['network']]} | {row['shot']} | {cells} |")
-    lines += ["", f"| weights | difference | shot{head}", rule]
+    if differences:
+        lines += ["", f"| weights | difference | shot{head}", rule]
     for row in differences:
         cells = " | ".join("{difference:+.1f} ({low:+.1f} to {high:+.1f})".format(**row[name]) for name in columns)
         lines.append(f"| {row['weights']}, {row['way']} | {row['difference']} | {row['shot']} | {cells} |")
