@@ -205,16 +205,22 @@ def main(argv: list[str] | None = None) -> None:
     add("--backbone", default="timm:tf_efficientnet_lite0", help="as of main.py (default %(default)s)")
     add("--weights", nargs="+", choices=WEIGHTS, default=WEIGHTS, help="where training starts (default all)")
     add("--ways", nargs="+", choices=WAYS, default=WAYS, help="frozen and untrained, or trained (default all)")
-    add("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), help="(default all)")
+    add("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), help="what is run (default all)")
     add("--shots", type=whole(1), nargs="+", default=[1], help="supports of an episode (default 1)")
-    add("--folds", type=int, nargs="+", choices=PASCAL.folds, default=PASCAL.folds, help="(default all)")
+    add("--folds", type=int, nargs="+", choices=PASCAL.folds, default=PASCAL.folds, help="of classes (default all)")
     add("--seeds", type=whole(0), nargs="+", default=[0, 1, 2], help="of weights and episodes (default 0 1 2)")
     add("--test-episodes", type=whole(1), default=1000, help="of a fold and seed (default %(default)s)")
     add("--lr", type=positive, nargs="+", default=[1e-3], help="of training (default 0.001)")
     add("--steps", type=whole(1), nargs="+", default=[300], help="of training, of four episodes (default 300)")
     add("--crop-size", default="241", help="side of training crops in pixels (default %(default)s)")
     add("--choose", action="store_true", help="compare each --lr with each --steps on base classes of fold 0")
-    add("--out", type=Path, default=Path("outdir_photographs"), metavar="DIR", help="(default %(default)s)")
+    add(
+        "--out",
+        type=Path,
+        default=Path("outdir_photographs"),
+        metavar="DIR",
+        help="folder for all files (default %(default)s)",
+    )
     args = parser.parse_args(argv)
     if "package" in args.weights and not args.package:
         raise UserError("--package: name the file of the backbone's weights, or give --weights random")
