@@ -16,7 +16,7 @@ from engine.recorded import recorded_info
 from engine.setting import SUFFIX
 from engine.variation import is_settings, is_tag
 from model.names import is_backbone, is_method, is_papers
-from util.distributed import say
+from util.distributed import say, say_once
 from util.errors import UserError, refusal
 from util.fields import Rule, check_fields, dict_of, list_of, number, one_of, optional, scalar, whole, with_fields
 from util.files import atomic_write, is_name
@@ -209,6 +209,7 @@ def load_pretrained(net: FewShotNetwork, path: str | Path, hint: str = GET_PRETR
     """Load a file's ImageNet weights into the backbone. Raises UserError; the hint says where to get such a file."""
     if not Path(path).is_file():
         raise UserError(f"{path}: no weights there: {hint}")
+    from model.timm_backbone import TimmBackbone
     from model.weights import OtherStem, adapt_pretrained
 
     content = read(path)
@@ -219,6 +220,10 @@ def load_pretrained(net: FewShotNetwork, path: str | Path, hint: str = GET_PRETR
             raise ValueError(f"{error}; {hint}") from error
         _check_finite(dict(net.backbone.named_parameters()), "take other weights")
     _say_taken(path, content, state)
+    if isinstance(net.backbone, TimmBackbone) and net.backbone.is_renamed(state):
+        say_once(
+            f"note: {path}: has none of timm's names; its tensors are taken in timm's order, which their shapes fit"
+        )
 
 
 def find_pretrained(path: str | None, backbone: str) -> Path:

@@ -93,14 +93,16 @@ class TimmBackbone(nn.Module):
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Load weights of the whole network, under timm's names; its classifier may be missing.
 
-        The whole network's may have other names throughout, if their kinds and shapes are timm's, in timm's order.
+        They may have other names throughout, if their kinds (weight, bias, ...) and shapes are timm's, in timm's order.
         Raises ValueError, naming the first difference, if they are those of another network.
         """
         net = self.whole_net
         own = net.state_dict()
         whole = _create(self.name).state_dict()
-        if not state.keys() & whole.keys() and _kinds(state) == _kinds(whole):
-            state = dict(zip(whole, state.values(), strict=True))
+        if self.is_renamed(state):
+            given, names = _without_counters(state), _without_counters(whole)
+            if _kinds(given) == _kinds(names)[: len(given)]:
+                state = dict(zip(names, given.values(), strict=False))
         state = {**{key: value for key, value in own.items() if key.endswith(COUNTER)}, **state}
         if missing := [key for key in own if key not in state]:
             raise ValueError(
@@ -112,6 +114,10 @@ class TimmBackbone(nn.Module):
             if state[key].shape != value.shape:
                 raise ValueError(f"{key} has shape {tuple(state[key].shape)}, expected {tuple(value.shape)}")
         net.load_state_dict({key: state[key] for key in own})
+
+    def is_renamed(self, state: Mapping[str, Tensor]) -> bool:
+        """Whether none of the weights has a name of timm's, so that only their order tells what they are."""
+        return not state.keys() & self.whole_net.state_dict().keys()
 
     def fetch(self) -> None:
         """Load timm's own weights, which timm downloads. Raises ValueError if it cannot."""
@@ -169,6 +175,10 @@ def _create(name: str, **options: Any) -> nn.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return timm.create_model(name, **options)
+
+
+def _without_counters(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {key: value for key, value in state.items() if not key.endswith(COUNTER)}
 
 
 def _kinds(state: Mapping[str, Tensor]) -> list[tuple[str, torch.Size]]:

@@ -149,6 +149,36 @@ def test_weights_of_a_file_are_the_networks(name: str, classifier: str) -> None:
         assert all(torch.equal(value, state[key]) for key, value in own.items())
 
 
+@pytest.mark.parametrize("name", [SMALL, CONVNET])
+def test_weights_under_other_names_are_taken_by_order(name: str) -> None:
+    """With or without the classifier and the counters of batch norms, as packages have them."""
+    state = whole_network(name)
+    without_classifier = {key: x for key, x in state.items() if not key.startswith(("fc.", "classifier."))}
+    without_counters = {key: x for key, x in without_classifier.items() if "num_batches" not in key}
+    assert len(state) > len(without_classifier) > len(without_counters)
+    for weights in (state, without_classifier, without_counters):
+        net = build_model("ssp", f"timm:{name}")
+        adapt_pretrained(net, rename(weights))
+        own = net.backbone.whole_net.state_dict()
+        assert all(torch.equal(value, state[key]) for key, value in own.items())
+
+
+def rename(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {f"_{number}.{key.rpartition('.')[2]}": value for number, (key, value) in enumerate(state.items())}
+
+
+def test_weights_under_other_names_of_another_order_or_shape_are_refused() -> None:
+    net, state = build_model("ssp", f"timm:{SMALL}"), rename(whole_network(SMALL))
+    keys = list(state)
+    norm = next(number for number, key in enumerate(keys) if key.endswith("bias"))
+    keys[norm - 1], keys[norm] = keys[norm], keys[norm - 1]  # a norm's bias and weight have one shape
+    swapped = {key: state[key] for key in keys}
+    short = dict(list(state.items())[:20])
+    for weights in (swapped, short, rename(whole_network("resnet14t")), {**state, "layer9.weight": torch.zeros(1)}):
+        with pytest.raises(ValueError, match=rf"^\d+ of \d+ keys of timm:{SMALL} are missing, "):
+            adapt_pretrained(net, weights)
+
+
 def damaged(change: Callable[[dict[str, Tensor]], object]) -> dict[str, Tensor]:
     state = whole_network(SMALL)
     change(state)

@@ -27,7 +27,7 @@ from tests.model import recipe
 from tests.real_data import REAL_DATA
 
 ROUNDING = 1e-4  # of the largest logit: what sums in another order, or folded batch norms, may change
-MINIVOC = REAL_DATA / "minivoc"
+MINIVOC, PHOTOGRAPHS = REAL_DATA / "minivoc", REAL_DATA / "photographs"
 
 
 def network(method: str, refine: bool) -> FewShotNetwork:
@@ -162,18 +162,15 @@ def test_processes_share_the_images(toy: Path, tmp_path: Path, processes: int) -
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not MINIVOC.is_dir(), reason="needs photographs of VOC's sizes with VOC's masks")
+@pytest.mark.skipif(not PHOTOGRAPHS.is_dir(), reason="needs photographs with their own masks")
 @pytest.mark.parametrize("method", ["ssp", "baseline"])
 @pytest.mark.parametrize("shot", [1, 5])
 @pytest.mark.parametrize("protocol", [PAPER, HSNET], ids=lambda protocol: protocol.name)
 def test_real_images_give_the_same_miou(method: str, shot: int, protocol: Protocol) -> None:
-    """mIoU and FB-IoU of both engines within a thousandth of a point, on photographs of VOC's sizes with VOC's masks.
-
-    The masks do not belong to the photographs: the values themselves mean nothing.
-    """
-    fold = open_fold("pascal", MINIVOC, 0)
+    """mIoU and FB-IoU of both engines within a thousandth of a point, on photographs with their own masks."""
+    fold = open_fold("pascal", PHOTOGRAPHS, 0)
     plans = {0: drawn(fold, shot, 15)}
-    images = Pascal(MINIVOC).open_images(plans[0])
+    images = Pascal(PHOTOGRAPHS).open_images(plans[0])
     for refine in (False, True)[: 1 + (method == "ssp")]:
         net = build_model(method, refine=refine)
         torch.manual_seed(0)
