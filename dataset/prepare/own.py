@@ -258,7 +258,7 @@ def _tested_images(source: Source, choices: Choices) -> Callable[[str], bool]:
 def _take(
     item: Labelled, found: _Collected, known: set[str], classes: Sequence[str], min_pixels: int | None
 ) -> Fault | None:
-    """Add an image to what was found, or say why it cannot be taken. min_pixels: None of an image that is not tested."""
+    """Add an image to what was found, or say why it cannot be taken. min_pixels: None if the image is not tested."""
     if not all(map(is_name, item.image.split("/"))):
         return Fault(f"{printable(str(item.file))}: its name cannot be printed, or leads elsewhere; rename it", "name")
     if item.image in found.pictures:

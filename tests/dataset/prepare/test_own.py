@@ -435,3 +435,24 @@ def test_a_kill_at_every_change_of_a_file(tmp_path: Path, copy: bool, replaces: 
         assert contents(place) == expected, number
         assert [path.name for path in place.parent.iterdir()] == ["out"], number
     assert number > 8
+
+
+@pytest.mark.parametrize(
+    ("choices", "lists", "kept"),
+    [
+        (Choices(min_pixels=1), None, ["dog"]),
+        (Choices(), None, []),  # no object covers 2,048 pixels
+        (Choices(min_pixels=1), {"val": ["a"]}, []),
+    ],
+)
+def test_classes_in_few_images_are_left_out(
+    tmp_path: Path, choices: Choices, lists: dict[str, list[str]] | None, kept: list[str]
+) -> None:
+    source, out = make_source(tmp_path / "from", lists=lists), tmp_path / "out"
+    if not kept:
+        with pytest.raises(UserError, match="--min-images 2: no class is in so many images"):
+            write_own(out, source, choices, min_images=2)
+        return
+    lines = write_own(out, source, choices, min_images=2)
+    assert read_folder(out)[0]["classes"] == kept
+    assert "note: 1 classes that fewer than 2 images show are left out: cat" in lines
