@@ -3,7 +3,8 @@
 # make test   the test suite, in two processes (JOBS=8: in eight; make test-slow: the long tests)
 # make lint   ruff
 # make pictures   the pictures of README and docs/ again, from the demo (installs into .venv-app; needs a Chromium)
-# make bench  evaluation and training against the plain ways and by step, planning and sampling at COCO's size, class index against masks
+# make bench  evaluation and training against the plain ways and by step, planning and sampling at COCO's size, class index against masks,
+#             run lengths of LVIS's size
 #             (DATA_ROOT=... for a VOC2012 folder of yours)
 
 PYTHON ?= python3
@@ -66,3 +67,4 @@ bench: install $(filter data/toy,$(DATA_ROOT))
 	$(RUN) -m benchmarks.planning
 	$(RUN) -m benchmarks.sampling
 	$(RUN) -m benchmarks.class_index --masks $(DATA_ROOT)/SegmentationClassAug
+	$(RUN) -m benchmarks.own_index

@@ -27,8 +27,9 @@ def describe_training(info: Mapping[str, Any]) -> str:
 
 
 def other_data_note(info: Mapping[str, Any]) -> str:
-    """What to say of weights that were trained on other data than the benchmark's; "" of others."""
-    label = label_of(from_dict(info.get("data")))
+    """What to say of weights that were trained on less than a benchmark; "" of others, and of own data."""
+    data = from_dict(info.get("data"))
+    label = "" if data and data.folds is not None else label_of(data)  # own data may be as good as a benchmark's
     return f"the weights were trained on {label}: what they find in other images means little" if label else ""
 
 
