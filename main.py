@@ -3,6 +3,7 @@
     python main.py --data-root ../Datasets_SSP --fold 0 --shot 1 --refine
     python main.py --dataset coco --class-order contiguous --data-root ../Datasets_SSP --fold 0 --refine
     python main.py --dataset fss --data-root ../Datasets_SSP --refine
+    python main.py --dataset own --data-root data/birds --fold 0 --refine     images of your own, from prepare.py own
     torchrun --nproc-per-node 4 main.py ...        the same losses, each batch shared among four processes
 
 After every snapshot the program evaluates the network on one seed and keeps the best weights. At the end it

@@ -16,7 +16,8 @@ from dataset.images import ImageSet
 from dataset.lists import number_classes
 from dataset.provenance import Provenance
 from dataset.run_lengths import ANNOTATIONS, RULES, Annotations, open_annotations
-from util.errors import UserError, refusal
+from util.distributed import say_once
+from util.errors import UserError, join_names, refusal
 from util.fields import check_fields, list_of, one_of, text, whole
 from util.files import blocks, read_json
 
@@ -177,6 +178,9 @@ class Own(Benchmark):
         of_class = hsnet.group_by_class(pairs)
         alone = {cls for cls, images in of_class.items() if len(images) < 2}
         pairs = [pair for pair in pairs if pair[1] not in alone]
+        if alone:
+            names = join_names([self.class_names[cls] for cls in sorted(alone)])
+            say_once(f"note: {self.root}: {len(alone)} novel classes are in one tested image alone, left out: {names}")
         if not pairs:
             raise UserError(f"{self.root}: no novel class covers {self.min_pixels} pixels in two images")
         drawn = (pairs[number % len(pairs)] for number in hsnet.count_drawn(self.hsnet_episodes))
