@@ -320,7 +320,7 @@ def test_an_interrupted_start_says_whether_something_is_saved(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(data, "open_fold", interrupt)
+    monkeypatch.setattr(data, "open_pool", interrupt)
     for out, line in ((tmp_path, "nothing was saved yet"), (finished, "go on with --resume")):
         with pytest.raises(KeyboardInterrupt, match=f"^{line}$"):
             training.main(flags(toy, out))

@@ -194,7 +194,10 @@ NO_POLYGON = "no polygons or run lengths ("
 SEGMENTATIONS: dict[str, tuple[Any, str]] = {
     "large runs": ({"size": [60_000, 50_000], "counts": [3 * 10**9]}, "its size is not the image's"),
     "a large run": ({"size": [4, 6], "counts": [3 * 10**9]}, "the run lengths do not fill the image"),
-    "a large code": ({"size": [4, 6], "counts": "o" * 10**6}, "a run length of more than 60 bits"),
+    "a large code": (
+        {"size": [4, 6], "counts": "o" * 10**6},
+        "run lengths that end within a number, or are none of COCO's",
+    ),
 }
 
 

@@ -115,7 +115,7 @@ def test_episodes(tested: Path, tmp_path: Path) -> None:
     "field",
     [
         *({name: "other"} for name in ("format", "dataset", "fold", "data", "seeds")),
-        *({"seeds": {"0": [["a", cls, ["b"]]]}} for cls in (0, 1001, "3")),
+        *({"seeds": {"0": [["a", cls, ["b"]]]}} for cls in (0, 100_001, "3")),
         {"shot": 101},
         {"fold": 4},
         {"seeds": {"0": []}},
