@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from dataset import DATASETS
+from dataset import DATASETS, find_benchmark
 from dataset.pascal import Pascal
 from engine.evaluation.protocol import PAPER
 from util.errors import UserError, first_line
@@ -135,7 +135,9 @@ def table_flags(settings: Mapping[str, str], more: Sequence[str]) -> list[str]:
 
 def fold_commands(script: str, settings: Mapping[str, str], more: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
     """The trainings of all.sh, or the tests of test.sh: for each fold a headline and the command."""
-    folds = DATASETS.get(settings.get("DATASET"), Pascal).folds  # of an unknown dataset the program tells
+    name = settings.get("DATASET")
+    benchmark = find_benchmark(name, settings.get("DATA_ROOT")) if name in DATASETS else Pascal
+    folds = benchmark.folds  # of an unknown dataset the program tells
     refine = {"1": ["--refine"], "0": ["--no-refine"]}.get(settings.get("REFINE", ""), [])
     if folds == (None,):
         folds = [""]

@@ -14,6 +14,7 @@ from dataset.own import Own
 from dataset.pascal import Pascal
 from engine.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from model import build_model
+from tables import shell
 from tests.files import OneLine
 from tests.model import recipe
 
@@ -62,6 +63,13 @@ def test_hsnets_protocol_needs_no_lists(own: Path, checkpoint: Path) -> None:
     more = ("--checkpoint", checkpoint, "--fold", 1, "--protocol", "hsnet", "--episodes", 3)
     measured = testing.main(flags("own", own, *more))
     assert 0 <= measured["miou"] <= 100
+
+
+def test_all_sh_takes_the_folds_of_the_folder(own: Path) -> None:
+    settings = {"DATASET": "own", "DATA_ROOT": str(own), "PYTHON": "python", "OUT": "out"}
+    assert [line for line, _ in shell.fold_commands(shell.ALL, settings, [])] == [
+        f"training, fold {fold}" for fold in range(4)
+    ]
 
 
 def test_training(own: Path, tmp_path: Path, quick: list[str]) -> None:
