@@ -65,8 +65,6 @@ def class_index(images: ImageSet, workers: int | None = None) -> ClassIndex:
     workers: processes that read masks which are not in the cache, all cores by default; 0 for none but this.
     Raises UserError naming the mask that is missing, damaged or no mask.
     """
-    if images.annotations:
-        return {image: images.annotations.pixels(image) for image in images.ids}
     if images.binary:  # whose masks are resized to their images
         return count_classes(images, (pair.pixels for pair in read_pairs(images, workers)))
     return count_classes(images, (mask.pixels for mask in mask_contents(images, workers)))

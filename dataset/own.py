@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -65,6 +66,22 @@ def check_dataset(content: Any) -> None:
         raise ValueError(f"the image {both[0]!r:.60} is in the lists of both train and val")
 
 
+def read_dataset(path: Path, missing: str) -> dict[str, Any]:
+    """What a dataset.json says. Raises UserError unless it is one; missing: what to say if it is not there."""
+    try:
+        content = read_json(path, DATASET_BYTES)
+        check_dataset(content)
+    except FileNotFoundError as error:
+        raise UserError(missing) from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {refusal(error)}") from error
+    except ValueError as error:
+        raise UserError(
+            f"{path}: damaged, or not written by prepare.py own ({error}); mend it, or make it again"
+        ) from error
+    return content
+
+
 def is_held_out(image: str) -> bool:
     """Whether an image of no list is validated on: by a hash of its id, so that other images change nothing."""
     return int(hashlib.sha256(image.encode()).hexdigest()[:8], 16) % HELD_OUT == 0
@@ -79,16 +96,7 @@ class Own(Benchmark):
 
     def __init__(self, root: str | Path, hsnet_lists: str | Path | None = None) -> None:
         super().__init__(root, hsnet_lists)
-        path = self.root / DATASET
-        try:
-            content = read_json(path, DATASET_BYTES)
-            check_dataset(content)
-        except FileNotFoundError as error:
-            raise UserError(f"{self.root}: no {DATASET}; name {self.folder}") from error
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read: {refusal(error)}") from error
-        except ValueError as error:
-            raise UserError(f"{path}: {error}; mend it, or run prepare.py own again") from error
+        content = read_dataset(self.root / DATASET, missing=f"{self.root}: no {DATASET}; name {self.folder}")
         self.own_name = content["name"]
         self.class_names = number_classes(content["classes"])
         numbers = {name: number for number, name in self.class_names.items()}
@@ -99,7 +107,6 @@ class Own(Benchmark):
         self.min_pixels = content.get("min_pixels", Benchmark.min_pixels)
         self.episodes = self.hsnet_episodes = content.get("episodes", Benchmark.episodes)
         self.crop_size = content.get("crop_size", Benchmark.crop_size)
-        self._annotations: Annotations | None = None
 
     def open_fold(self, fold: int | None = None, class_order: str | None = None) -> Fold:
         if not self.novel:
@@ -111,12 +118,10 @@ class Own(Benchmark):
     def is_root(cls, folder: Path) -> bool:
         return (folder / DATASET).is_file()
 
-    @property
+    @cached_property
     def annotations(self) -> Annotations:
-        """The labels, opened once."""
-        if self._annotations is None:
-            self._annotations = open_annotations(self.root / ANNOTATIONS, self.class_names)
-        return self._annotations
+        """The labels."""
+        return open_annotations(self.root / ANNOTATIONS, self.class_names)
 
     def novel_classes(self, fold: int | None, class_order: str | None = None) -> list[int]:
         """The classes that a fold tests on; all without folds."""
@@ -152,9 +157,10 @@ class Own(Benchmark):
     def measure_provenance(self, image_list: str, images: ImageSet) -> Provenance:
         """Own data, by name and a digest of its labels, classes and lists: other data never share a table's cell."""
         count = len(images.ids)
-        name, counted = f"{self.own_name} {self.digest()[:8]}", f"images of {images.name}"
+        name, counted = f"{self.own_name} {self.digest[:8]}", f"images of {images.name}"
         return Provenance(name, counted, count, count, folds=len(self.novel))
 
+    @cached_property
     def digest(self) -> str:
         """The sha256 of what decides which episodes are drawn and what their masks are."""
         found = hashlib.sha256()

@@ -51,7 +51,7 @@ def test_the_same_numbers_in_either_layout(toy: Path, own: Path, checkpoint: Pat
         assert ours[name] == theirs[name]
         assert again[name] == pytest.approx(ours[name], abs=1e-9)
     result = json.loads((tmp_path / "r.json").read_text())
-    digest = Own(own).digest()[:8]
+    digest = Own(own).digest[:8]
     assert result["data"] == {
         "name": f"painted {digest}", "counted": "images of painted val", "count": 40, "published": 40, "folds": 4,
     }  # fmt: skip

@@ -20,7 +20,7 @@ from dataset.labels import IGNORE
 from dataset.lists import read_lines
 from dataset.prepare.from_voc import Labels, collect_labels, label_pair, number_names
 from dataset.prepare.own import Fault, Labelled, Source
-from dataset.prepare.source_files import encode, id_below, list_files
+from dataset.prepare.source_files import encode, index_images, list_files
 from util.errors import UserError
 from util.processes import map_files
 
@@ -88,9 +88,7 @@ def _list_images(folder: Path, images: Path) -> dict[str, list[Path]]:
         if not place.is_dir():
             raise UserError(f"{place}: no such folder; name those of the masks and of the images")
     suffixes = PHOTO_SUFFIXES if folder == images else list_suffixes()
-    files: dict[str, list[Path]] = {}
-    for path in list_files(images, suffixes, without=_below(folder, images)):
-        files.setdefault(id_below(images, path), []).append(path)
+    files = index_images(images, suffixes, without=_below(folder, images))
     if not files:
         raise UserError(f"{images}: holds no image; name the folder of the images with --images")
     return files

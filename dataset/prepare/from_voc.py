@@ -19,7 +19,7 @@ from dataset.labels import BLURRED, IGNORE, LOSSY, colour_codes, voc_colour
 from dataset.lists import read_class_names, read_ids, read_lines
 from dataset.pascal import MASK_FOLDERS, Pascal
 from dataset.prepare.own import Fault, Labelled, Source
-from dataset.prepare.source_files import encode_labels, id_below, list_files
+from dataset.prepare.source_files import encode_labels, id_below, index_images, list_files
 from util.errors import UserError
 
 FOLDERS = (*MASK_FOLDERS, "SegmentationClassPNG")  # the last is that of older versions of labelme2voc
@@ -53,9 +53,7 @@ def read_voc(folder: Path) -> Source:
     place = _find_masks(root)
     masks = {id_below(place, path): path for path in list_files(place, MASKS[:1])}
     top = innermost(root / "JPEGImages", list_suffixes())
-    images: dict[str, list[Path]] = {}
-    for path in list_files(top, list_suffixes()):
-        images.setdefault(id_below(top, path), []).append(path)
+    images = index_images(top, list_suffixes())
     labels = _read_labels(root)
     without = len(images.keys() - masks.keys())
     notes = [f"{top}: {without} images left out, which have no mask"] if without else []

@@ -24,11 +24,11 @@ from pycocotools import mask as coding
 from dataset.episodes import MIN_PIXELS
 from dataset.images import check_pixels, open_image_file, read_rgb
 from dataset.lists import SUFFIXES
-from dataset.own import DATASET, DATASET_BYTES, FORMAT, IMAGES, LONGEST_NAME, check_dataset, is_held_out
+from dataset.own import DATASET, FORMAT, IMAGES, LONGEST_NAME, check_dataset, is_held_out, read_dataset
 from dataset.run_lengths import ANNOTATIONS
 from dataset.turns import SIDEWAYS, find_turn
 from util.errors import UserError, join_names, printable, refusal
-from util.files import LEFTOVER, atomic_write, check_writable, is_name, read_json, remove_leftovers
+from util.files import LEFTOVER, atomic_write, check_writable, is_name, remove_leftovers
 from util.locks import only_one
 from util.progress import progress
 from util.table import align_columns
@@ -160,7 +160,8 @@ def describe_again(out: Path, choices: Choices) -> dict[str, Any]:
     """Write dataset.json of a finished folder anew, with other choices; what is not chosen stays. Returns it."""
     path = Path(os.path.abspath(out)) / DATASET
     with only_one(path.parent, "the making of a dataset"):
-        content = describe(_read_description(path), choices)
+        missing = f"{path}: no such file; name what to make it from, such as --coco FILE --images DIR"
+        content = describe(read_dataset(path, missing), choices)
         with atomic_write(path) as file:
             file.write(_join_description(content))
     return content
@@ -472,21 +473,6 @@ def _remove_empty(folder: Path) -> None:
 
 def _join_description(content: Mapping[str, Any]) -> bytes:
     return f"{json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False)}\n".encode()
-
-
-def _read_description(path: Path) -> dict[str, Any]:
-    """What a dataset.json says. Raises UserError unless it is one of ours."""
-    try:
-        content = read_json(path, DATASET_BYTES)
-        check_dataset(content)
-    except FileNotFoundError as error:
-        way_out = "name what to make it from, such as --coco FILE --images DIR"
-        raise UserError(f"{path}: no such file; {way_out}") from error
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {refusal(error)}") from error
-    except ValueError as error:
-        raise UserError(f"{path}: damaged, or not written by prepare.py own ({error}); make it again") from error
-    return content
 
 
 # For people

@@ -29,6 +29,14 @@ def id_below(folder: Path, path: Path) -> str:
     return PurePosixPath(path.relative_to(folder)).with_suffix("").as_posix()
 
 
+def index_images(folder: Path, suffixes: Iterable[str], without: Path | None = None) -> dict[str, list[Path]]:
+    """The files of each image by its id, one unless something is wrong; arguments as of :func:`list_files`."""
+    files: dict[str, list[Path]] = {}
+    for path in list_files(folder, suffixes, without):
+        files.setdefault(id_below(folder, path), []).append(path)
+    return files
+
+
 def encode(mask: np.ndarray) -> bytes:
     """A mask (H, W) as COCO's compressed run lengths."""
     return coding.encode(np.asfortranarray(mask, dtype=np.uint8))["counts"]

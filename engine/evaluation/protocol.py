@@ -22,7 +22,7 @@ EPISODES_FORMAT = "ssp-episodes-1"
 EPISODES_MARK = f'{{"format": "{EPISODES_FORMAT}"'  # with which a file of episodes begins
 EPISODES_BYTES = 2**28  # the largest file of episodes: a million of 5 shots
 MOST_PLANNED = 10**7  # episodes of all seeds, which lie in memory
-MOST_CLASSES = 10**5
+MOST_CLASSES = 10**5  # of own data; of a benchmark its fold is known
 
 
 @dataclass(frozen=True)
@@ -126,14 +126,14 @@ def load_episodes(path: str | Path) -> SavedEpisodes:
         shots = {len(episode.supports) for episodes in plans.values() for episode in episodes}
         if shots != {content["shot"]} or not all(0 <= seed < 2**32 for seed in plans):
             raise ValueError
+        drawn = {episode.cls for episodes in plans.values() for episode in episodes}
         is_own = benchmark is Own  # whose classes are known when its folder is opened
-        tested = None if is_own else benchmark.novel_classes(content["fold"], content.get("class_order"))
+        tested = drawn if is_own else benchmark.novel_classes(content["fold"], content.get("class_order"))
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {refusal(error)}") from error
     except ValueError as error:
         raise UserError(f"{path}: not a list of episodes that --save-episodes wrote") from error
-    drawn = {episode.cls for episodes in plans.values() for episode in episodes}
-    if others := drawn.difference(drawn if tested is None else tested):
+    if others := drawn.difference(tested):
         fold = "" if content["fold"] is None else f" fold {content['fold']}"
         own = f"{benchmark.name}{fold} tests {spans(tested)}"
         raise UserError(f"{path}: has episodes of class {min(others)}; {own}; save the episodes again")

@@ -92,16 +92,16 @@ def test_images_of_no_list_are_divided_by_their_id_alone(tmp_path: Path) -> None
 def test_the_digest_tells_data_apart(tmp_path: Path) -> None:
     own = Own(make_own(tmp_path, folds=FOLDS))
     labels = {own.open_split(split, 0).provenance.label for split in ("train", "val")}
-    assert labels == {f"few {own.digest()[:8]} data"}
+    assert labels == {f"few {own.digest[:8]} data"}
     others = [
         lambda: describe(tmp_path, folds=FOLDS[:1]),
         lambda: describe(tmp_path, folds=FOLDS, lists=LISTS),
         lambda: write(tmp_path / ANNOTATIONS, (tmp_path / ANNOTATIONS).read_text() + " "),
     ]
-    digests = {own.digest()}
+    digests = {own.digest}
     for change in others:
         change()
-        digests.add(own.digest())
+        digests.add(Own(tmp_path).digest)
     assert len(digests) == 4
 
 
