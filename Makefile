@@ -1,5 +1,5 @@
 # make demo   train baseline and SSP on a toy dataset, evaluate them on novel classes, draw pictures
-# make app    open a page to paint masks on, with the demo's weights (installs into .venv-app)
+# make app    open a page to paint masks on, with an untrained network (installs into .venv-app)
 # make test   the test suite, in two processes (JOBS=8: in eight; make test-slow: the long tests)
 # make lint   ruff
 # make pictures   the pictures of README and docs/ again, from the demo (installs into .venv-app; needs a Chromium)
@@ -41,11 +41,8 @@ pictures: $(VENV_APP)/.installed outdir_demo/table.md
 	$(VENV_APP)/bin/pip install --quiet playwright
 	$(VENV_APP)/bin/python -m docs.make_pictures
 
-app: | outdir_demo/ssp/models/pascal/fold_0 $(VENV_APP)/.installed
+app: $(VENV_APP)/.installed
 	$(VENV_APP)/bin/python app.py
-
-outdir_demo/ssp/models/pascal/fold_0:
-	@echo "there are no weights of the demo; run make demo first" >&2; exit 2
 
 test: install
 	$(RUN) -m pytest -n $(JOBS) --dist loadfile

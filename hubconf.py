@@ -1,11 +1,12 @@
 """The networks for torch.hub:
 
     net = torch.hub.load("PATH/TO/SSP", "ssp_resnet50", source="local", weights="resnet50_1shot_61.40.ckpt")
-    predictor = torch.hub.load("PATH/TO/SSP", "predictor", source="local", weights="resnet50_1shot_61.40.ckpt")
+    predictor = torch.hub.load("PATH/TO/SSP", "predictor", source="local")
 
-weights is a file of main.py or of the authors' release; None gives random weights. refine says whether SSP
-refines; None takes what the weights say, else no. Weights that cannot be read, or that belong to another network,
-raise a UserError, one line.
+weights is a file of main.py or of the authors' release; None gives random weights, and a predictor of which nothing was
+trained, whose backbone is backbone="timm:NAME", that of pretrained="FILE", or the best at hand. refine says whether SSP
+refines; None takes what the weights say, else no; a predictor of which nothing was trained does. Weights that cannot be
+read, or that belong to another network, raise a UserError, one line.
 
 The names model, util, ... stay free for packages of yours: unless this project's own are imported under them already,
 they are imported here as parts of a package with a name of its own.

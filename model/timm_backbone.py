@@ -8,6 +8,7 @@ import re
 import warnings
 from collections.abc import Mapping, Sequence
 from itertools import product
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ FEATURES = ({"feature_cls": "getter"}, {})  # the getter leaves out what comes l
 OUTPUT_STRIDES = ({"output_stride": 8}, {"output_stride": 16}, {})
 ANY_SIZE = ({"dynamic_img_size": True}, {"strict_img_size": False}, {})  # how transformers take images of any size
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # by which images come normalised
+FILE, PATIENCE = "model.safetensors", 5  # of weights on timm's hub; seconds to wait for its answer
 COUNTER = "num_batches_tracked"  # which nothing reads, and files of old versions lack
 
 
@@ -162,6 +164,14 @@ class TimmBackbone(nn.Module):
 
 def _create(name: str, **options: Any) -> nn.Module:
     """A network of timm. Raises ValueError if there is no timm, or no such name."""
+    timm = _check_timm(name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return timm.create_model(name, **options)
+
+
+def _check_timm(name: str) -> ModuleType:
+    """The module timm. Raises ValueError if it is missing or too old, or does not know the name."""
     try:
         import timm
     except ImportError as error:
@@ -172,9 +182,25 @@ def _create(name: str, **options: Any) -> nn.Module:
     if not timm.is_model(name):
         close = difflib.get_close_matches(name.partition(".")[0], timm.list_models(), 3)
         raise ValueError(f"timm knows no {name}{'; close to it: ' + ', '.join(close) if close else ''}")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return timm.create_model(name, **options)
+    return timm
+
+
+def count_download(name: str) -> int:
+    """How many bytes fetch downloads of a network of timm: 0 if they are on this disk, or timm's hub has none.
+
+    Raises ValueError if there is no timm, or the hub does not answer at once.
+    """
+    _check_timm(name)
+    import huggingface_hub as hub  # timm's own dependency
+    from timm.models import get_pretrained_cfg
+
+    try:
+        repository = get_pretrained_cfg(name).hf_hub_id
+        if not repository or isinstance(hub.try_to_load_from_cache(repository, FILE), str):
+            return 0
+        return hub.get_hf_file_metadata(hub.hf_hub_url(repository, FILE), timeout=PATIENCE).size or 0
+    except Exception as error:  # whatever a hub, a network or a disk can raise
+        raise ValueError(f"timm cannot get the weights of {name}: {_first_line(error)}") from error
 
 
 def _without_counters(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -323,9 +323,14 @@ def method_and_backbone(state: Mapping[str, Tensor]) -> dict[str, str] | None:
     method = next((name for key, name in last_of_stem.items() if key in state), None)
     if method == "baseline" and not all(flat_key(key).startswith(_OF_BACKBONE) for key in state):
         return None  # a network of others with such a backbone
-    blocks = sum(flat_key(key).startswith("layer3.") and key.endswith(".conv1.weight") for key in state)
-    backbone = next((name for name, count in BLOCKS.items() if count[2] == blocks), None)
+    backbone = resnet_of(state)
     return {"method": method, "backbone": backbone} if method and backbone else None
+
+
+def resnet_of(state: Mapping[str, Tensor]) -> str | None:
+    """Which of the paper's ResNets weights are of, by the blocks of their third stage; None for any other network."""
+    blocks = sum(flat_key(key).startswith("layer3.") and key.endswith(".conv1.weight") for key in state)
+    return next((name for name, count in BLOCKS.items() if count[2] == blocks), None)
 
 
 def load_strict(net: nn.Module, state: Mapping[str, Tensor]) -> None:

@@ -7,7 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from engine.checkpoint import PRETRAINED, errors_name, load_checkpoint, load_network, read
+from engine.checkpoint import errors_name, load_checkpoint, load_network, read
+from engine.pretrained import PRETRAINED
 from engine.recorded import is_recorded, record_file
 from engine.setting import Setting
 from model import build_model

@@ -42,15 +42,15 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_without_gradio(one_line_error: OneLine, calibrated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "gradio", None)
+    monkeypatch.setattr(app, "find_spec", lambda name: None)
     line = one_line_error(app.main, ["--checkpoint", str(calibrated)])
     assert line == 'error: the page needs the package gradio (pip install gradio); "make app" installs it'
 
 
-def test_without_weights(one_line_error: OneLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(app, "DEMO", tmp_path / "nothing")
-    line = one_line_error(app.main, [])
-    assert line == "error: there are no weights of the demo; run make demo, or pass --checkpoint"
+def test_without_weights(one_line_error: OneLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "find_spec", lambda name: True)
+    line = one_line_error(app.main, ["--weights", "nowhere.pth"])
+    assert line == "error: nowhere.pth: no such file"
 
 
 @pytest.mark.parametrize(("words", "side"), [("", 640), ("--max-side 0", 0), ("--max-side 1024", 1024)])

@@ -10,7 +10,8 @@ from PIL import Image
 
 import demo
 from dataset import Episode
-from engine.checkpoint import Checkpoint, load_pretrained, save_checkpoint
+from engine.checkpoint import Checkpoint, save_checkpoint
+from engine.pretrained import load_pretrained
 from model import build_model
 from tests.files import OneLine
 

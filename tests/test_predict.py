@@ -22,6 +22,7 @@ from prediction.files import read_image
 from prediction.masks import read_support
 from prediction.overlap import overlap
 from tests.files import OneLine
+from tests.tiny import TINY
 from util.files import temporary_name
 
 
@@ -75,6 +76,15 @@ def changed(flags: list[str], flag: str, *values: str | Path) -> list[str]:
 
 def written(out: Path) -> list[str]:
     return sorted(path.name for path in out.iterdir())
+
+
+def test_without_a_checkpoint(flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """Nothing was trained, and SSP refines."""
+    shares = predict.main([*flags[2:], "--backbone", TINY])
+    out = capsys.readouterr().out
+    assert out.startswith(f"network: ssp {TINY}, refine; as it is made, nothing was trained\nsupport ")
+    assert len(shares) == 2
+    assert "sheet.png" in written(tmp_path / "out")
 
 
 def test_masks_overlays_and_a_sheet(

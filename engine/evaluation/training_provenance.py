@@ -8,12 +8,22 @@ from typing import Any
 
 from dataset import BENCHMARKS, DATASETS, hsnet
 from dataset.provenance import from_dict, label_of
-from engine.setting import AUTHORS, Setting
+from engine.setting import AUTHORS, RANDOM, Setting
 from util.errors import UserError, one_line
+
+
+def is_untrained(info: Mapping[str, Any]) -> bool:
+    """Whether weights are what their training would have started from, as main.py --episode 0 leaves them."""
+    return info.get("arguments", {}).get("episode") == 0
 
 
 def describe_training(info: Mapping[str, Any]) -> str:
     """What is known of the training of weights, for people."""
+    if is_untrained(info):
+        start = info["arguments"].get("pretrained")
+        return one_line(
+            f"untrained, from {'random weights' if start == RANDOM else Path(start or 'ImageNet weights').name}"
+        )
     if not info.get("dataset"):
         return "which do not say what they were trained on"
     fold = "" if info.get("fold") is None else f" fold {info['fold']}"
@@ -28,6 +38,12 @@ def describe_training(info: Mapping[str, Any]) -> str:
 
 def other_data_note(info: Mapping[str, Any]) -> str:
     """What to say of weights that were trained on less than a benchmark; "" of others, and of own data."""
+    if is_untrained(info):
+        return (
+            "the weights are random: what they find means nothing"
+            if info["arguments"].get("pretrained") == RANDOM
+            else ""
+        )
     data = from_dict(info.get("data"))
     label = "" if data and data.folds is not None else label_of(data)  # own data may be as good as a benchmark's
     return f"the weights were trained on {label}: what they find in other images means little" if label else ""

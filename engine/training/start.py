@@ -11,16 +11,16 @@ from dataset.images import read_rgb
 from dataset.provenance import label_of
 from dataset.samples import TrainingSamples
 from dataset.transform import crop, normalise
-from engine.checkpoint import GET_PRETRAINED, OTHER_PRETRAINED, find_pretrained, load_pretrained
 from engine.custom import build_network
 from engine.evaluation.evaluation_set import describe_missing_classes
 from engine.evaluation.protocol import PAPER
-from engine.setting import FROM_TIMM, RANDOM, Setting, spans
+from engine.pretrained import load_start
+from engine.setting import RANDOM, Setting, spans
 from engine.training.data import Run
 from engine.training.flags import TrainingOptions
 from engine.training.trainer import DTYPES, Trainer, make_optimizer
 from model import FewShotNetwork, calibrate_batch_norms
-from model.names import custom_class, timm_name
+from model.names import BACKBONES
 from util import distributed
 from util.errors import UserError, fills_memory, first_line
 from util.memory import keep_freed_memory
@@ -40,27 +40,20 @@ def start_network(
 
     Arguments:
         samples: the run's samples; the random weights follow from their seed.
-        pretrained: a file of the backbone's weights; "timm" for timm's own; "none" for random weights with batch norms
-            calibrated on training crops; None for what is usual: pretrained/BACKBONE.pth of a ResNet, timm's own of
-            timm's, and a custom backbone as it is made.
+        pretrained: as of engine.pretrained.load_start; or "none" for random weights with batch norms calibrated on
+            training crops.
         frozen: keep the backbone as it is.
         resumed: whether all weights come from a run's state.
     """
     torch.manual_seed(samples.seed)
     net = build_network(setting.method, setting.backbone, setting.refine)
     net.matching = setting.variation.change(net.matching)
-    is_timm, is_own = bool(timm_name(setting.backbone)), bool(custom_class(setting.backbone))
-    if resumed:
-        pretrained = None
-    elif pretrained == FROM_TIMM or (pretrained is None and is_timm):
-        fetch_from_timm(net, setting.backbone)
-    elif pretrained != RANDOM and not (pretrained is None and is_own):
-        hint = OTHER_PRETRAINED if is_timm or is_own else GET_PRETRAINED
-        load_pretrained(net, find_pretrained(pretrained, setting.backbone), hint)
+    if not resumed and pretrained != RANDOM:
+        load_start(net, setting.backbone, pretrained)
     net.to(device)
-    if (is_timm or is_own) and not resumed:
+    if not resumed and setting.backbone not in BACKBONES:
         try_crop(net, samples.crop_size, device)
-    if pretrained == RANDOM:
+    if pretrained == RANDOM and not resumed:
         calibrate(net, samples, device)
     if frozen:
         net.freeze_backbone()
@@ -77,16 +70,6 @@ def try_crop(net: FewShotNetwork, side: int, device: torch.device) -> None:
             raise
         raise UserError(f"--crop-size {side}: the backbone cannot take it: {first_line(error)}") from error
     net.train()
-
-
-def fetch_from_timm(net: FewShotNetwork, backbone: str) -> None:
-    """Load timm's own weights into a network's backbone. Raises UserError if it cannot."""
-    if timm_name(backbone) is None:
-        raise UserError(f"--pretrained {FROM_TIMM}: belongs to --backbone timm:NAME; name a file")
-    try:
-        net.backbone.fetch()
-    except ValueError as error:
-        raise UserError(f"{error}; name a file with --pretrained, or start from random weights (none)") from error
 
 
 def calibrate(net: FewShotNetwork, samples: TrainingSamples, device: torch.device) -> None:

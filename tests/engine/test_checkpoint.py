@@ -15,17 +15,15 @@ import torch
 from torch import Tensor, nn
 
 from engine.checkpoint import (
-    PRETRAINED,
     Checkpoint,
     find_checkpoint,
-    find_pretrained,
     load_checkpoint,
     load_network,
-    load_pretrained,
     read,
     save_checkpoint,
     save_weights,
 )
+from engine.pretrained import PRETRAINED, find_pretrained, load_pretrained
 from model import build_model
 from util.errors import UserError
 
@@ -255,7 +253,7 @@ def test_a_missing_file_tells_how_to_get_it(net: nn.Module, tmp_path: Path) -> N
 def test_where_imagenet_weights_are_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert find_pretrained("elsewhere.pth", "resnet50") == Path("elsewhere.pth")
     assert Path(__file__).resolve().parents[2] / "pretrained" == PRETRAINED
-    monkeypatch.setattr("engine.checkpoint.PRETRAINED", tmp_path)
+    monkeypatch.setattr("engine.pretrained.PRETRAINED", tmp_path)
     assert find_pretrained(None, "resnet101") == tmp_path / "resnet101.pth"
     (tmp_path / "resnet101.safetensors").touch()
     assert find_pretrained(None, "resnet101") == tmp_path / "resnet101.safetensors"

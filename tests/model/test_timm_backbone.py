@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from dataset import transform
 from model import build_model, calibrate_batch_norms, fold_batch_norms
 from model.matching import resize
-from model.timm_backbone import IMAGENET_MEAN, IMAGENET_STD, TimmBackbone
+from model.timm_backbone import IMAGENET_MEAN, IMAGENET_STD, PATIENCE, TimmBackbone, count_download
 from model.weights import adapt_pretrained
 
 timm = pytest.importorskip("timm")
@@ -266,3 +267,34 @@ def test_fetching(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timm, "create_model", failing)
     with pytest.raises(ValueError, match=f"^timm could not get the weights of {SMALL}: no route to the hub$"):
         build_model("ssp", f"timm:{SMALL}", pretrained="timm")
+
+
+def test_what_a_download_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub's answer for what is not on this disk, without fetching it; no answer is one line."""
+    hub = pytest.importorskip("huggingface_hub")
+    monkeypatch.setattr(hub, "try_to_load_from_cache", lambda repository, file: None)
+    asked = []
+
+    def answer(url: str, timeout: float) -> SimpleNamespace:
+        asked.append((url.rpartition("/timm/")[2], timeout))
+        return SimpleNamespace(size=88_000_000)
+
+    monkeypatch.setattr(hub, "get_hf_file_metadata", answer)
+    assert count_download("resnet18.a1_in1k") == 88_000_000
+    assert asked == [("resnet18.a1_in1k/resolve/main/model.safetensors", PATIENCE)]
+    monkeypatch.setattr(hub, "try_to_load_from_cache", lambda repository, file: f"/cache/{repository}/{file}")
+    assert count_download("resnet18.a1_in1k") == 0
+    assert len(asked) == 1
+    monkeypatch.setattr(hub, "try_to_load_from_cache", lambda repository, file: None)
+
+    def fail(url: str, timeout: float) -> SimpleNamespace:
+        raise OSError("no route to the hub\nand more")
+
+    monkeypatch.setattr(hub, "get_hf_file_metadata", fail)
+    with pytest.raises(ValueError, match=r"^timm cannot get the weights of resnet18\.a1_in1k: no route to the hub$"):
+        count_download("resnet18.a1_in1k")
+    with pytest.raises(ValueError, match=r"^timm knows no resnet19; close to it: "):
+        count_download("resnet19")
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(ValueError, match=r"needs the package timm \(pip install timm\)$"):
+        count_download("resnet18.a1_in1k")

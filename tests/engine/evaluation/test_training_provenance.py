@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dataset import Coco
-from engine.evaluation.training_provenance import describe_training, state_training, training_leakage
+from engine.evaluation.training_provenance import describe_training, other_data_note, state_training, training_leakage
 from engine.setting import AUTHORS, Setting
 from util.errors import UserError
 
@@ -97,7 +97,24 @@ def test_the_authors_class_order_can_be_declared() -> None:
             "trained on pascal fold 0 (toy data)",
         ),
         ({"dataset": "a\nb", "fold": 0}, "trained on a b fold 0"),
+        ({"dataset": "pascal", "arguments": {"episode": 0, "pretrained": "a/w.pth"}}, "untrained, from w.pth"),
+        ({"dataset": "pascal", "arguments": {"episode": 0, "pretrained": None}}, "untrained, from ImageNet weights"),
+        ({"dataset": "pascal", "arguments": {"episode": 0, "pretrained": "none"}}, "untrained, from random weights"),
+        ({"dataset": "fss", "arguments": {"episode": 8, "pretrained": "none"}}, "trained on fss"),
     ],
 )
 def test_how_weights_were_trained(info: dict[str, Any], said: str) -> None:
     assert describe_training(info) == said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"episode": 8}, "the weights were trained on toy data: what they find in other images means little"),
+        ({"episode": 0, "pretrained": None}, ""),
+        ({"episode": 0, "pretrained": "none"}, "the weights are random: what they find means nothing"),
+    ],
+)
+def test_why_not_to_trust_them(arguments: dict[str, Any], said: str) -> None:
+    data = {"name": "toy", "counted": "x", "count": 1, "published": 2}
+    assert other_data_note({"dataset": "pascal", "fold": 0, "data": data, "arguments": arguments}) == said
