@@ -162,13 +162,21 @@ def _find_file(names: tuple[str, ...], files: Mapping[str, Sequence[tuple[str, .
     return []
 
 
-def _prefer(file: Path, folder: Path, places: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """The one of several files that lies with the JSON, or in a folder that the JSON is called by, else all of them.
+def _prefer(file: Path, folder: Path, names: tuple[str, ...], places: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Of several files the one that lies so beside the JSON, or in a folder that the JSON is called by; else all.
 
     So train/_annotations.coco.json names the images in train, and instances_train.json those in images/train.
     """
-    beside = [parts for parts in places if Path(os.path.abspath(folder), *parts).is_relative_to(file.parent.absolute())]
-    called = [parts for parts in places if any(file.stem.endswith(f"_{part}") for part in parts[:-1])]
+    if len(places) == 1:
+        return places
+    said = os.path.abspath(file.parent.joinpath(*names))
+    beside = [parts for parts in places if os.path.abspath(folder.joinpath(*parts)) == said]
+    above = len(names) + 1  # so many parts from the end is the folder in which the JSON's path begins
+    called = [
+        parts
+        for parts in places
+        if len(parts) >= above and parts[1 - above :] == names and file.stem.endswith(f"_{parts[-above]}")
+    ]
     return next((some for some in (beside, called) if len(some) == 1), places)
 
 
@@ -182,7 +190,7 @@ def _label(
     left_out: Counter[str],
 ) -> Labelled | Fault:
     """An image with the union of each class's objects; left_out counts the annotations that are none."""
-    places = _prefer(file, folder, _find_file(image.names, files))
+    places = _prefer(file, folder, image.names, _find_file(image.names, files))
     shown = folder.joinpath(*image.names)
     if not places:
         return Fault(f"{printable(str(shown))}: no such image, which {file} lists; add it", "no such image")

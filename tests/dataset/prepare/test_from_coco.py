@@ -124,7 +124,7 @@ def test_a_json_of_training_and_one_of_validation(tmp_path: Path, layout: str) -
     """Both may have an image of one name, which is in the folder that the JSON is called by, or lies in."""
     jsons = []
     for n, name in enumerate(("train", "valid")):
-        for one in ("c", name):
+        for one in ("c", "sub/c", name):
             save_image(tmp_path / "photos" / name / f"{one}.jpg", (WIDTH, HEIGHT))
         images = [image(1, "c.jpg"), image(2, f"{name}.jpg")]
         categories = [{"id": 1, "name": "cat"}, {"id": 2, "name": ("dog", "cow")[n]}]
@@ -372,7 +372,8 @@ def test_label_studio(tmp_path: Path) -> None:
     assert {name: coding.decode({"counts": x, "size": found.size}).tolist() for name, x in found.classes.items()} == {
         "dog": SQUARE_MASK
     }
-    assert source.notes == [f"{tmp_path / 'export' / 'result.json'}: 1 annotations left out, with a box alone"]
+    what = "1 annotations left out, with a box alone, in images without an outline of their class"
+    assert source.notes == [f"{tmp_path / 'export' / 'result.json'}: {what}"]
 
 
 def test_an_image_of_another_size(tmp_path: Path) -> None:
