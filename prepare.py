@@ -33,9 +33,10 @@ from dataset.coco import Coco
 from dataset.fss import Fss
 from dataset.images import MASKS, list_stems
 from dataset.lists import read_ids, write_lines
+from dataset.own import DRAWS
 from dataset.pascal import Pascal
 from dataset.prepare.coco_masks import make_masks, read_instances
-from dataset.prepare.own import Choices, Source, describe_again, write_own
+from dataset.prepare.own import Choices, Source, describe_again, join_sources, write_own
 from dataset.prepare.toy import LAYOUTS, make_toy
 from dataset.prepare.verify import Survey, survey
 from dataset.prepare.voc_colours import convert_masks, examine_masks
@@ -107,7 +108,7 @@ def add_dataset_commands(subcommand: Callable[..., AddFlag]) -> None:
     add("--dataset", choices=tuple(BENCHMARKS), help="or make lists from this dataset's masks (NOT HSNet's episodes)")
     add("--data-root", metavar="DIR", help="the folder of --dataset, or the folder that holds it")
     add("--out", metavar="DIR", required=True, help="folder to write, for --splits of test.py")
-    add_own_command(subcommand(prepare_own, "a folder of images of your own, for --dataset own", False, False))
+    add_own_command(subcommand(prepare_own, "a folder of images of your own, for --dataset own", data=False))
     add = subcommand(prepare_toy, "a painted dataset of 20 classes", data=False, workers=False)
     add("--out", metavar="DIR", required=True, help="a new folder for the dataset")
     add("--layout", choices=LAYOUTS, default="pascal", help="layout of the folders (default %(default)s)")
@@ -128,6 +129,7 @@ def add_own_command(add: AddFlag) -> None:
     """The flags of prepare.py own, but --out the folder, what it is made from, and what is said of it."""
     add("--out", metavar="DIR", required=True, help="the folder to write; without a source: the one to describe anew")
     add("--coco", metavar="FILE", help="from a JSON in COCO's form (LVIS, Roboflow, CVAT, Label Studio)")
+    add("--val", metavar="FILE", help="with --coco: another such JSON, of the images to validate on")
     add("--labelme", metavar="DIR", help="from LabelMe's JSONs in a folder")
     add("--yolo", metavar="DIR", help="from a folder with the data.yaml of YOLO's segmentation")
     add("--voc", metavar="DIR", help="from a folder in VOC's layout")
@@ -135,9 +137,12 @@ def add_own_command(add: AddFlag) -> None:
     add("--images", metavar="DIR", help="the folder of the images, for --coco, --masks and --labelme")
     add("--name", help="the dataset's name in tables (default: the folder's)")
     add("--classes", type=split_names, metavar="A,B", help="only these classes, in this order")
-    add("--folds", type=whole(2, 1000), help="number of folds that the classes are cut into (default: all are novel)")
+    folds_help = "number of folds that the classes are cut into; 0: none, all classes are novel (default)"
+    add("--folds", type=whole(0, 1000), help=folds_help)
     add("--interleaved", action="store_true", help="put every n-th class into a fold, not neighbours")
     add("--novel", type=split_names, metavar="A,B", help="or one fold, with these novel classes")
+    add("--test-all", action="store_true", help="test on every image, whatever the source says; there is no training")
+    add("--draw", choices=DRAWS, help="what HSNet's protocol takes in turn for its queries (default images)")
     add("--min-pixels", type=whole(1), help="least pixels of an object of an episode (default 2048)")
     add("--episodes", type=whole(1, LARGEST_COUNT), help="episodes of a test (default 1000)")
     add("--crop-size", type=whole(MIN_SIDE, MAX_SIDE), help="side of the training crops (default 473)")
@@ -377,18 +382,21 @@ def prepare_own(args: argparse.Namespace) -> None:
     """
     if args.folds and args.novel:
         raise UserError("--folds and --novel: pass one of the two")
+    if args.test_all and args.val:
+        raise UserError("--test-all and --val: pass one of the two")
     if args.interleaved and not args.folds:
         raise UserError("--interleaved: is about --folds; pass that too")
     choices = Choices(**{key: getattr(args, key) for key in Choices._fields})
     if source := read_source(args):
-        how = (args.classes, args.strict, args.copy, args.again, args.min_images)
+        source = join_sources({"val": source}) if args.test_all else source
+        how = (args.classes, args.strict, args.copy, args.again, args.min_images, args.workers)
         lines = write_own(Path(args.out), source, choices, *how)
         say(*lines)
         return
-    of_sources = ("images", "classes", "strict", "copy", "again")
+    of_sources = ("images", "val", "classes", "test_all", "strict", "copy", "again")
     if args.min_images > 1:
         raise UserError(f"--min-images: needs what to make the folder from; pass one of {', '.join(SOURCES)}")
-    if given := [f"--{key}" for key in of_sources if getattr(args, key)]:
+    if given := [f"--{key.replace('_', '-')}" for key in of_sources if getattr(args, key)]:
         raise UserError(f"{given[0]}: needs what to make the folder from; pass one of {', '.join(SOURCES)}")
     if choices == Choices():
         raise UserError(f"{args.out}: pass what to make it from, one of {', '.join(SOURCES)}")
@@ -404,13 +412,16 @@ def read_source(args: argparse.Namespace) -> Source | None:
         raise UserError(f"{' and '.join(given)}: pass one of them")
     if args.images and (args.yolo or args.voc):
         raise UserError(f"--images: {given[0]} knows where its images are; leave it out")
+    if args.val and not args.coco:
+        raise UserError("--val: is the second JSON of --coco; pass that too")
     if (args.coco or args.masks) and not args.images:
         raise UserError(f"{given[0]}: needs --images, the folder of the images")
     images = args.images and Path(args.images)
     if args.coco:
         from dataset.prepare.from_coco import read_coco
 
-        return read_coco(Path(args.coco), images)
+        source = read_coco(Path(args.coco), images)
+        return join_sources({"train": source, "val": read_coco(Path(args.val), images)}) if args.val else source
     if args.labelme:
         from dataset.prepare.from_labelme import read_labelme
 

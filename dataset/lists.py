@@ -58,19 +58,29 @@ def read_names(path: Path, missing: str) -> list[str]:
 
 def read_ids(path: Path) -> tuple[str, ...]:
     """The image ids of a list, one a line, in the forms of :func:`image_id`."""
-    lines = read_lines(path, "make it with prepare.py")
-    if all(map(OF_CLASS.search, lines)):
-        raise UserError(f"{path}: a list of one class, a 1 or -1 behind each image; take one of ImageSets/Segmentation")
-    ids = tuple(map(image_id, lines))
+    ids = tuple(map(image_id, read_image_lines(path)))
     check_names(path, ids)
     return ids
 
 
+def read_image_lines(path: Path) -> list[str]:
+    """The lines of a list of images. Raises UserError as :func:`read_lines`, and if it is VOC's list of one class."""
+    lines = read_lines(path, "make it with prepare.py")
+    if all(map(OF_CLASS.search, lines)):
+        raise UserError(f"{path}: a list of one class, a 1 or -1 behind each image; take one of ImageSets/Segmentation")
+    return lines
+
+
 def image_id(entry: str) -> str:
     """The id of an image: of ID, ID.jpg, FOLDER/ID.jpg, or "JPEGImages/ID.jpg SegmentationClassAug/ID.png"."""
+    return image_path(entry).rpartition("/")[2] or entry
+
+
+def image_path(entry: str) -> str:
+    """The same with its folders: FOLDER/ID of FOLDER/ID.jpg."""
     first, suffix, *_ = (*PAIR.split(entry, maxsplit=1), "")
-    name = f"{first}{suffix}".replace("\\", "/").rpartition("/")[2]
-    return next((name[: -len(suffix)] for suffix in SUFFIXES if name.lower().endswith(suffix)), name) or entry
+    name = f"{first}{suffix}".replace("\\", "/")
+    return next((name[: -len(suffix)] for suffix in SUFFIXES if name.lower().endswith(suffix)), name)
 
 
 def is_listable(image: str) -> bool:

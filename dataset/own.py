@@ -29,6 +29,7 @@ MOST_FOLDS = 100
 LONGEST_NAME = 60  # letters of a dataset's name
 HELD_OUT = 5  # without lists, one image of so many is held out for validation
 LISTS = ("train", "val")
+DRAWS = ("images", "classes")  # what HSNet's protocol goes through, in order, for its queries
 
 
 def is_title(value: Any) -> bool:
@@ -45,7 +46,7 @@ def check_dataset(content: Any) -> None:
         raise ValueError("classes must be different names, at least one")
     rules = {
         "folds": list_of(names), "lists": lambda lists: type(lists) is dict and lists.keys() <= set(LISTS),
-        "min_pixels": whole(1), "episodes": whole(1, 10**6), "crop_size": whole(33, 4096),
+        "min_pixels": whole(1), "episodes": whole(1, 10**6), "crop_size": whole(33, 4096), "draw": one_of(*DRAWS),
     }  # fmt: skip
     check_fields({name: content[name] for name in rules.keys() & content.keys()}, rules, may_lack=True)
     if "folds" in content:
@@ -57,7 +58,7 @@ def check_dataset(content: Any) -> None:
         if any(set(fold) == known for fold in folds):
             raise ValueError("a fold names all classes, and leaves none to train on; leave folds out")
     lists = content.get("lists", {})
-    if not all(list_of(RULES["image"])(ids) and ids for ids in lists.values()):
+    if not all(list_of(RULES["image"])(ids) and (ids or name == LISTS[0]) for name, ids in lists.items()):
         raise ValueError("lists must hold ids of images")
     for ids in lists.values():
         if len(set(ids)) < len(ids):
@@ -102,16 +103,21 @@ class Own(Benchmark):
         numbers = {name: number for number, name in self.class_names.items()}
         self.novel = [sorted({numbers[name] for name in fold}) for fold in content.get("folds", ())]
         self.folds = tuple(range(len(self.novel))) or (None,)
-        self.lists = LISTS if self.novel else LISTS[-1:]  # without folds there is nothing to train on
         self.listed = content.get("lists", {})
+        is_trained_on = self.novel and self.listed.get(LISTS[0]) != []
+        self.lists = LISTS if is_trained_on else LISTS[-1:]
         self.min_pixels = content.get("min_pixels", Benchmark.min_pixels)
         self.episodes = self.hsnet_episodes = content.get("episodes", Benchmark.episodes)
         self.crop_size = content.get("crop_size", Benchmark.crop_size)
+        self.draw = content.get("draw", DRAWS[0])
 
     def open_fold(self, fold: int | None = None, class_order: str | None = None) -> Fold:
         if not self.novel:
             way_out = "python prepare.py own --folds or --novel tells which ones are not"
             raise UserError(f"{self.root / DATASET}: names no folds, so every class is novel; {way_out}")
+        if LISTS[0] not in self.lists:
+            what = "its list train is empty, so there is nothing to train on"
+            raise UserError(f"{self.root / DATASET}: {what}; prepare.py own without --test-all fills it")
         return super().open_fold(fold, class_order)
 
     @classmethod
@@ -169,10 +175,13 @@ class Own(Benchmark):
                 found.update(block)
         return found.hexdigest()
 
-    # HSNet's protocol: every image of the test list with every class that it shows, in order
+    # HSNet's protocol: every image of the test list with every class that it shows, in order; or every class
 
     def plan_hsnet(self, hsnet_lists: str | Path | None, fold: int | None, shot: int) -> list[Episode]:
-        """Episodes as HSNet draws them for Pascal, from this dataset's own images; there are no published lists."""
+        """Episodes as HSNet draws them for Pascal, from this dataset's own images; there are no published lists.
+
+        Where ``draw`` is "classes", they take the classes in turn, each time with one of the class's images as query.
+        """
         novel, rng = set(self.novel_classes(fold)), np.random.RandomState(0)
         found = ((image, self.annotations.pixels(image)) for image in self.open_list("val").ids)
         pairs = [
@@ -189,7 +198,13 @@ class Own(Benchmark):
             say_once(f"note: {self.root}: {len(alone)} novel classes are in one tested image alone, left out: {names}")
         if not pairs:
             raise UserError(f"{self.root}: no novel class covers {self.min_pixels} pixels in two images")
-        drawn = (pairs[number % len(pairs)] for number in hsnet.count_drawn(self.hsnet_episodes))
+        numbers = hsnet.count_drawn(self.hsnet_episodes)
+        if self.draw == "classes":
+            shown = sorted({cls for _, cls in pairs})
+            in_turn = (shown[number % len(shown)] for number in numbers)
+            drawn = ((hsnet.draw_one(of_class[cls], rng), cls) for cls in in_turn)
+        else:
+            drawn = (pairs[number % len(pairs)] for number in numbers)
         return [
             Episode(query, target, hsnet.draw_supports(of_class[target], query, shot, rng)) for query, target in drawn
         ]

@@ -41,6 +41,12 @@ def encloses_nothing(segmentation: Any) -> bool:
     )
 
 
+def encode_box(box: Any, size: tuple[int, int]) -> dict[str, Any]:
+    """A box, as x, y, width and height, as a run-length code. Raises ValueError if it is none."""
+    x, y, width, height = map(float, box)
+    return encode_segmentation([[x, y, x + width, y, x + width, y + height, x, y + height]], size)
+
+
 def encode_segmentation(segmentation: list | dict, size: tuple[int, int]) -> dict[str, Any]:
     """A segmentation as a run-length code. What pycocotools would take amiss is met by a ValueError before."""
     if isinstance(segmentation, list):

@@ -1,8 +1,9 @@
 """Labelled images of a JSON in COCO's form: of COCO, LVIS, and what Roboflow, CVAT, Label Studio and others export.
 
-What other readers disagree on is settled thus. A crowd is of its class. Categories of one name are one class. An
-annotation that has a box and no outline is left out, for a box is no mask. An image with an annotation that cannot be
-read is left out as a whole, for the object would pass for background.
+What other readers disagree on is settled thus. A crowd is of its class. Categories of one name are one class; one that
+is called background is none. A box without an outline is no mask: where the image has outlines of its class too, its
+pixels count for nothing. An image with an annotation that cannot be read is left out as a whole, for the object would
+pass for background.
 """
 
 from __future__ import annotations
@@ -14,13 +15,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dataset.images import most_pixels, read_size
-from dataset.prepare.coco_entries import encloses_nothing, encode_segmentation, read_number, read_value
-from dataset.prepare.own import Fault, Labelled, Source, encode_union
+from dataset.prepare.coco_entries import encloses_nothing, encode_box, encode_segmentation, read_number, read_value
+from dataset.prepare.from_voc import BACKGROUND
+from dataset.prepare.own import Fault, Labelled, Source, join_regions
 from util.errors import UserError, printable, refusal
 from util.files import is_name, read_json
 
 JSON_BYTES = 2**31  # LVIS's largest has 1.1 GB
 LISTS = ("images", "annotations", "categories")
+# Why annotations are left out
+BOXES = "with a box alone, in images without an outline of their class"
+BOXES_IGNORED = "with a box alone, whose pixels count for nothing beside outlines of their class"
 
 
 class _Image(NamedTuple):
@@ -62,7 +67,8 @@ def read_coco(file: Path, images: Path) -> Source:
         left_out["of images that it does not list"] = orphans
         notes[:] = [f"{file}: {count} annotations left out, {why}" for why, count in left_out.items() if count]
 
-    return Source(list(dict.fromkeys(classes.values())), len(listed), give, notes=notes)
+    names = [name for name in dict.fromkeys(classes.values()) if name.lower() not in BACKGROUND]
+    return Source(names, len(listed), give, notes=notes)
 
 
 def _read(file: Path) -> dict[str, list[Any]]:
@@ -156,6 +162,24 @@ def _find_file(names: tuple[str, ...], files: Mapping[str, Sequence[tuple[str, .
     return []
 
 
+def _prefer(file: Path, folder: Path, names: tuple[str, ...], places: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Of several files the one that lies so beside the JSON, or in a folder that the JSON is called by; else all.
+
+    So train/_annotations.coco.json names the images in train, and instances_train.json those in images/train.
+    """
+    if len(places) == 1:
+        return places
+    said = os.path.abspath(file.parent.joinpath(*names))
+    beside = [parts for parts in places if os.path.abspath(folder.joinpath(*parts)) == said]
+    above = len(names) + 1  # so many parts from the end is the folder in which the JSON's path begins
+    called = [
+        parts
+        for parts in places
+        if len(parts) >= above and parts[1 - above :] == names and file.stem.endswith(f"_{parts[-above]}")
+    ]
+    return next((some for some in (beside, called) if len(some) == 1), places)
+
+
 def _label(
     file: Path,
     folder: Path,
@@ -166,7 +190,7 @@ def _label(
     left_out: Counter[str],
 ) -> Labelled | Fault:
     """An image with the union of each class's objects; left_out counts the annotations that are none."""
-    places = _find_file(image.names, files)
+    places = _prefer(file, folder, image.names, _find_file(image.names, files))
     shown = folder.joinpath(*image.names)
     if not places:
         return Fault(f"{printable(str(shown))}: no such image, which {file} lists; add it", "no such image")
@@ -179,12 +203,12 @@ def _label(
         size = image.size or read_size(place)[::-1]
         if min(size) < 1 or size[0] * size[1] > most_pixels():
             raise ValueError(f"an image of {size[1]}x{size[0]} pixels")
-        codes = _encode_classes(annotations, size, classes, left_out)
+        codes, ignored = _encode_classes(annotations, size, classes, left_out)
     except UserError as error:
         return Fault(str(error), "image")
     except ValueError as error:
         return Fault(f"{file}: {error}, of {place.name}; mend it, or leave the image out", "annotation")
-    return Labelled("/".join([*above, os.path.splitext(name)[0]]), place, size, codes)
+    return Labelled("/".join([*above, os.path.splitext(name)[0]]), place, size, codes, ignored)
 
 
 def _encode_classes(
@@ -192,22 +216,29 @@ def _encode_classes(
     size: tuple[int, int],
     classes: Mapping[int, str],
     left_out: Counter[str],
-) -> dict[str, bytes]:
-    """The run lengths of each class. Raises ValueError naming an annotation that cannot be read."""
-    regions = defaultdict(list)
+) -> tuple[dict[str, bytes], bytes | None]:
+    """The run lengths of each class, and of what is ignored. Raises ValueError naming an annotation that is damaged."""
+    regions, boxes = defaultdict(list), defaultdict(list)
     for annotation in annotations:
-        name, segmentation = classes.get(annotation["category_id"]), annotation["segmentation"]
+        name, segmentation, box = classes.get(annotation["category_id"]), annotation["segmentation"], annotation["bbox"]
         if name is None:
             which = annotation["category_id"]
             raise ValueError(f"annotation {annotation['id']} is of category {which}, which is not listed")
-        if not segmentation:
-            left_out["with a box alone" if annotation["bbox"] else "without a segmentation"] += 1
-        elif encloses_nothing(segmentation):
+        if name.lower() in BACKGROUND:
+            left_out[f"of the category {name}"] += 1
+        elif not (segmentation or box):
+            left_out["without a segmentation"] += 1
+        elif segmentation and encloses_nothing(segmentation):
             left_out["of fewer than three points, which enclose nothing"] += 1
         else:
             try:
-                regions[name].append(encode_segmentation(segmentation, size))
+                if segmentation:
+                    regions[name].append(encode_segmentation(segmentation, size))
+                else:
+                    boxes[name].append(encode_box(box, size))
             except Exception as error:  # pycocotools raises all sorts of errors
-                raise ValueError(f"annotation {annotation['id']}: no polygons or run lengths ({error})") from error
-    unions = {name: encode_union(some) for name, some in regions.items()}
-    return {name: counts for name, counts in unions.items() if counts}
+                what = "polygons or run lengths" if segmentation else "box"
+                raise ValueError(f"annotation {annotation['id']}: no {what} ({error})") from error
+    for name, some in boxes.items():
+        left_out[BOXES_IGNORED if name in regions else BOXES] += len(some)
+    return join_regions(regions, boxes)

@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dataset.folders import describe_folder, find_folder, holds_files, innermost
+from dataset.folders import describe_folder, find_folder, holds_files
 from dataset.formats import list_suffixes
 from dataset.images import MASKS, open_image_file, read_mask
 from dataset.labels import BLURRED, IGNORE, LOSSY, colour_codes, voc_colour
-from dataset.lists import read_class_names, read_ids, read_lines
+from dataset.lists import image_path, read_class_names, read_image_lines, read_lines
 from dataset.pascal import MASK_FOLDERS, Pascal
 from dataset.prepare.own import Fault, Labelled, Source
 from dataset.prepare.source_files import encode_labels, id_below, index_images, list_files
@@ -52,7 +52,7 @@ def read_voc(folder: Path) -> Source:
         raise UserError(f"{folder}: no folder JPEGImages in it; {what}")
     place = _find_masks(root)
     masks = {id_below(place, path): path for path in list_files(place, MASKS[:1])}
-    top = innermost(root / "JPEGImages", list_suffixes())
+    top = _unpack(root / "JPEGImages")
     images = index_images(top, list_suffixes())
     labels = _read_labels(root)
     without = len(images.keys() - masks.keys())
@@ -94,15 +94,21 @@ def number_names(names: list[str]) -> dict[int, str]:
 
 
 def _find_masks(root: Path) -> Path:
-    places = [innermost(root / name, MASKS) for name in FOLDERS if (root / name).is_dir()]
+    places = [_unpack(root / name) for name in FOLDERS if (root / name).is_dir()]
     if not places:
         raise UserError(f"{root}: no folder SegmentationClass with the masks; {describe_folder(root)}")
-    found = next((place for place in places if holds_files(place, MASKS)), None)
+    found = next((place for place in places if list_files(place, MASKS[:1])), None)
     if found is None:
         arrays = any(holds_files(place, ".npy") for place in places)
         way_out = "its .npy are not read; run labelme2voc.py again, which writes both" if arrays else "add the masks"
         raise UserError(f"{places[0]}: holds no mask (.png); {way_out}")
     return found
+
+
+def _unpack(folder: Path) -> Path:
+    """The folder, or the one of the same name that an archive has put into it. Other folders in it are of the ids."""
+    inner = folder / folder.name
+    return inner if inner.is_dir() else folder
 
 
 def _read_labels(root: Path) -> Labels:
@@ -186,7 +192,8 @@ def _read_lists(root: Path, masks: Mapping[str, Path], notes: list[str]) -> dict
     for name in ("train", "val"):
         places = [root / "ImageSets" / f"{name}.txt", root / "ImageSets" / "Segmentation" / f"{name}.txt"]
         if path := next((path for path in places if path.is_file()), None):
-            found[name] = [image for image in read_ids(path) if image in masks]
+            named = (_find_mask(line, masks) for line in read_image_lines(path))
+            found[name] = [image for image in dict.fromkeys(named) if image is not None]
     if not found.get("val"):
         return None
     held_out = set(found["val"])
@@ -194,3 +201,9 @@ def _read_lists(root: Path, masks: Mapping[str, Path], notes: list[str]) -> dict
     if rest := len(masks) - len(train) - len(found["val"]):
         notes.append(f"{root / 'ImageSets'}: {rest} images with a mask are in none of its lists")
     return {"train": train, "val": found["val"]}
+
+
+def _find_mask(line: str, masks: Mapping[str, Path]) -> str | None:
+    """The image that a line of a list names, by the longest end of its path that has a mask; None if none has."""
+    parts = image_path(line).split("/")
+    return next((end for start in range(len(parts)) if (end := "/".join(parts[start:])) in masks), None)

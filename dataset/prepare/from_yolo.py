@@ -2,7 +2,7 @@
 
 A polygon fills the pixels that COCO's own tools fill. Its fractions are of the sides of the image as viewers show it,
 turned by its EXIF orientation, for so YOLO's own code reads them; the mask is that of the image as it is stored. A line
-of four numbers is a box, and no mask.
+of four numbers is a box, and no mask: where the image has polygons of its class too, its pixels count for nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataset.folders import describe_folder, find_folder, holds_files
 from dataset.formats import list_suffixes
 from dataset.images import open_image_file
 from dataset.lists import read_lines
-from dataset.prepare.own import Fault, Labelled, Source, encode_union
+from dataset.prepare.own import Fault, Labelled, Source, join_regions
 from dataset.prepare.source_files import list_files
 from dataset.turns import TURNS, find_turn
 from util.errors import UserError, first_line, refusal
@@ -31,6 +31,9 @@ SPLITS = ("train", "val", "test")
 YAML = (".yaml", ".yml")
 LIST = ".txt"
 NOT_LABELS = ("classes.txt", "train.txt", "val.txt", "test.txt")  # what tools put beside labels
+# What is said of boxes
+BOXES = "boxes left out, which are no masks, in images without a polygon of their class"
+BOXES_IGNORED = "boxes left out, which are no masks; beside polygons of their class their pixels count for nothing"
 FARTHEST = 1.0  # pixels that a point may lie outside, as rounding leaves it; it is moved to the border
 
 
@@ -225,32 +228,38 @@ def _label(image: str, path: Path, labels: Path, names: Mapping[int, str], left_
     if not labels.is_file():
         left_out["images without labels, taken for images that show no object"] += 1
         return Labelled(image, path, size, {})
+    regions: dict[str, list[Any]] = {}
+    boxes: dict[str, list[Any]] = {}
     try:
-        polygons, boxes = _read_polygons(labels, names)
-        classes: dict[str, list[Any]] = {}
-        for line, number, points in polygons:
-            polygon = _place(turn_back(points, turn), size, f"{labels}: line {line}")
-            classes.setdefault(names[number], []).extend(coding.frPyObjects([polygon.ravel().tolist()], *size))
+        for line in _read_lines(labels, names):
+            polygon = _place(turn_back(line.points, turn), size, f"{labels}: line {line.number}")
+            kind = boxes if line.is_box else regions
+            kind.setdefault(line.name, []).extend(coding.frPyObjects([polygon.ravel().tolist()], *size))
     except UserError as error:
         return Fault(str(error), "labels")
-    if boxes:
-        left_out["boxes left out, which are no masks"] += boxes
-    codes = {name: encode_union(masks) for name, masks in classes.items()}
-    return Labelled(image, path, size, {name: code for name, code in codes.items() if code})
+    for name, some in boxes.items():
+        left_out[BOXES_IGNORED if name in regions else BOXES] += len(some)
+    return Labelled(image, path, size, *join_regions(regions, boxes))
 
 
-def _read_polygons(path: Path, names: Mapping[int, str]) -> tuple[list[tuple[int, int, np.ndarray]], int]:
-    """The line, class number and points (N, 2) of each polygon, as x and y in fractions; and how many boxes there are.
+class _Line(NamedTuple):
+    """A line of labels."""
 
-    Raises UserError naming the file and the line that is no label.
-    """
+    number: int  # of the line
+    name: str  # of the class
+    points: np.ndarray  # (N, 2), x and y in fractions
+    is_box: bool
+
+
+def _read_lines(path: Path, names: Mapping[int, str]) -> list[_Line]:
+    """The polygons and boxes of a file. Raises UserError naming the file and the line that is neither."""
     try:
         lines = read_within(path, JSON_BYTES).decode("utf-8-sig").splitlines()
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {refusal(error)}") from error
     except ValueError as error:
         raise UserError(f"{path}: no labels of YOLO ({first_line(error)}); export it again") from error
-    polygons, boxes = [], 0
+    found = []
     for line, text in enumerate(lines, start=1):
         try:
             numbers = [float(word) for word in text.split()]
@@ -263,15 +272,20 @@ def _read_polygons(path: Path, names: Mapping[int, str]) -> tuple[list[tuple[int
             raise UserError(
                 f"{path}: line {line}: class {text.split()[0]}, which data.yaml does not name; add its name"
             )
-        if len(values) == 4:
-            boxes += 1
-            continue
+        if is_box := len(values) == 4:
+            values = _list_corners(*values)
         if len(values) % 2:
             raise UserError(f"{path}: line {line}: {len(values)} coordinates, of a polygon an even number; mend it")
         if len(values) < 6:
             raise UserError(f"{path}: line {line}: fewer than three points enclose nothing; remove the line")
-        polygons.append((line, int(number), np.array(values).reshape(-1, 2)))
-    return polygons, boxes
+        found.append(_Line(line, names[int(number)], np.array(values).reshape(-1, 2), is_box))
+    return found
+
+
+def _list_corners(x: float, y: float, width: float, height: float) -> list[float]:
+    """The corners of a box of a middle and sides, within the image."""
+    left, right, top, bottom = x - width / 2, x + width / 2, y - height / 2, y + height / 2
+    return np.clip([left, top, right, top, right, bottom, left, bottom], 0, 1).tolist()
 
 
 def turn_back(points: np.ndarray, turn: Image.Transpose | None) -> np.ndarray:

@@ -24,12 +24,13 @@ from pycocotools import mask as coding
 from dataset.episodes import MIN_PIXELS
 from dataset.images import check_pixels, open_image_file, read_rgb
 from dataset.lists import SUFFIXES
-from dataset.own import DATASET, FORMAT, IMAGES, LONGEST_NAME, check_dataset, is_held_out, read_dataset
+from dataset.own import DATASET, FORMAT, IMAGES, LISTS, LONGEST_NAME, check_dataset, is_held_out, read_dataset
 from dataset.run_lengths import ANNOTATIONS
 from dataset.turns import SIDEWAYS, find_turn
 from util.errors import UserError, join_names, printable, refusal
 from util.files import LEFTOVER, atomic_write, check_writable, is_name, remove_leftovers
 from util.locks import only_one
+from util.processes import map_files
 from util.progress import progress
 from util.table import align_columns
 
@@ -61,20 +62,38 @@ class Source(NamedTuple):
     classes: list[str]  # names in the source's order
     count: int  # images that images() gives at most
     images: Callable[[], Iterator[Labelled | Fault]]  # lazily, in a fixed order
-    lists: dict[str, list[str]] | None = None  # "train" and "val" -> ids, where the source says it
+    lists: dict[str, list[str]] | None = None  # "train" and "val" -> ids, where the source says it; as of notes
     notes: Sequence[str] = ()  # what was left out of the labels, counted; images() may add to them
+
+
+def join_sources(of_list: Mapping[str, Source]) -> Source:
+    """Several sources as one. of_list: the source of each list; without one for "train" there is no training."""
+    lists: dict[str, list[str]] = {name: [] for name in LISTS}
+    notes: list[str] = []
+
+    def give() -> Iterator[Labelled | Fault]:
+        for name, source in of_list.items():
+            lists[name].clear()
+            for item in source.images():
+                lists[name] += [item.image] if isinstance(item, Labelled) else []
+                yield item
+        notes[:] = [note for source in of_list.values() for note in source.notes]
+
+    classes = dict.fromkeys(name for source in of_list.values() for name in source.classes)
+    return Source(list(classes), sum(source.count for source in of_list.values()), give, lists, notes)
 
 
 class Choices(NamedTuple):
     """What a person chooses for dataset.json; None: nothing."""
 
     name: str | None = None
-    folds: int | None = None  # number of folds
+    folds: int | None = None  # number of folds; 0: none, every class is novel
     interleaved: bool = False  # every n-th class in a fold, else neighbours
     novel: Sequence[str] | None = None  # the novel classes of the only fold
     min_pixels: int | None = None
     episodes: int | None = None
     crop_size: int | None = None
+    draw: str | None = None  # of dataset.own.DRAWS
 
 
 class _Picture(NamedTuple):
@@ -107,6 +126,7 @@ def write_own(
     copy: bool = False,
     again: bool = False,
     min_images: int = 1,
+    workers: int | None = None,
 ) -> list[str]:
     """Write a source as a folder for --dataset own. A run that was killed is gone on with by the same call.
 
@@ -119,6 +139,7 @@ def write_own(
         copy: copy the image files instead of linking them.
         again: replace a finished folder of other content.
         min_images: leave out classes that fewer of the tested images show on choices.min_pixels pixels; 1: none.
+        workers: processes that open the images, all cores by default.
     Returns:
         Lines for people: what was written, and what was left out.
     Raises:
@@ -133,11 +154,11 @@ def write_own(
     check_writable(out.parent)
     with only_one(out, "the making of a dataset"):
         _check_top(out)
-        found = _collect(source, source.classes if classes is None else classes, strict, choices)
+        found = _collect(source, source.classes if classes is None else classes, strict, choices, workers)
         if not found.lines:
             first = f"; the first: {found.faults[0].what}" if found.faults else ""
             raise UserError(f"{out}: no image of the source can be taken, of {source.count}{first}")
-        kept = _keep_shown(classes, source.classes, found.images)
+        kept = _keep_shown(classes, source, found.images)
         rare = [name for name in kept if min_images > 1 and found.tested[name] < min_images]
         kept = [name for name in kept if name not in rare]
         if not kept:
@@ -146,14 +167,17 @@ def write_own(
         notes = list(source.notes)
         if source.lists:
             lists = {key: [image for image in ids if image in found.lines] for key, ids in source.lists.items()}
-            content["lists"] = {key: ids for key, ids in lists.items() if ids}
+            content["lists"] = {key: ids for key, ids in lists.items() if ids or key == "train"}
         description = _join_description(describe(content, choices))
-        _fill(out, found, description, copy, again)
+        refused = _fill(out, found, description, copy, again)
     if rare:
         notes.append(f"{len(rare)} classes that fewer than {min_images} images show are left out: {join_names(rare)}")
     if unseen := [one for one in source.classes if classes is None and one not in (*kept, *rare)]:
         notes.append(f"{len(unseen)} classes that no image shows are left out: {join_names(unseen)}")
-    return [*_summarize(out, found, kept, copy), *(f"note: {note}" for note in notes)]
+    if refused:
+        notes.append(f"{out}: takes no links, so {refused} images are copied")
+    how = "copied" if copy or refused else "linked"
+    return [*_summarize(out, found, kept, how), *(f"note: {note}" for note in notes)]
 
 
 def describe_again(out: Path, choices: Choices) -> dict[str, Any]:
@@ -169,7 +193,7 @@ def describe_again(out: Path, choices: Choices) -> dict[str, Any]:
 
 def describe(content: Mapping[str, Any], choices: Choices) -> dict[str, Any]:
     """What dataset.json says, with a person's choices in place of what it said before."""
-    chosen = {key: getattr(choices, key) for key in ("min_pixels", "episodes", "crop_size")}
+    chosen = {key: getattr(choices, key) for key in ("min_pixels", "episodes", "crop_size", "draw")}
     chosen["name"] = choices.name and check_name(choices.name)
     classes = content["classes"]
     if choices.novel is not None:
@@ -177,9 +201,11 @@ def describe(content: Mapping[str, Any], choices: Choices) -> dict[str, Any]:
         if len(choices.novel) == len(classes):
             raise UserError("--novel names every class; leave some to train on")
         chosen["folds"] = [list(choices.novel)]
-    elif choices.folds is not None:
+    elif choices.folds:
         chosen["folds"] = cut_folds(classes, choices.folds, choices.interleaved)
     described = {**content, **{key: value for key, value in chosen.items() if value is not None}}
+    if choices.folds == 0:
+        described.pop("folds", None)
     try:
         check_dataset(described)
     except ValueError as error:
@@ -229,18 +255,38 @@ def encode_union(masks: Sequence[Mapping[str, Any]]) -> bytes:
     return union["counts"] if coding.area(union) else b""
 
 
+def join_regions(
+    regions: Mapping[str, Sequence[Mapping[str, Any]]], boxes: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> tuple[dict[str, bytes], bytes | None]:
+    """The run lengths of each class, and of what counts for nothing: the boxes of classes that are outlined here too.
+
+    Which pixels of a box are the object is not known. It matters in the images of an episode of its class alone, and
+    these are images with an outline of the class.
+
+    Arguments:
+        regions, boxes: run-length codes of outlined objects, and of boxes without an outline, by class.
+    """
+    codes = {name: counts for name, some in regions.items() if (counts := encode_union(some))}
+    unknown = [box for name, some in boxes.items() if name in codes for box in some]
+    return codes, (encode_union(unknown) or None) if unknown else None
+
+
 # What the source gives
 
 
-def _collect(source: Source, classes: Sequence[str], strict: bool, choices: Choices) -> _Collected:
+def _collect(source: Source, classes: Sequence[str], strict: bool, choices: Choices, workers: int | None) -> _Collected:
     found = _Collected({}, {}, [], Counter(), Counter(), Counter())
-    min_pixels, is_tested = choices.min_pixels or MIN_PIXELS, _tested_images(source, choices)
     known = set(source.classes)
-    for item in progress(source.images(), "reading labels", source.count, "image"):
+    items = list(progress(source.images(), "reading labels", source.count, "image"))
+    min_pixels, is_tested = choices.min_pixels or MIN_PIXELS, _tested_images(source, choices)
+    labelled = [item for item in items if isinstance(item, Labelled)]
+    of_each = ([getattr(item, key) for item in labelled] for key in ("file", "size", "content"))
+    pictures = map_files(_examine, *of_each, count=len(labelled), what="opening images", unit="image", workers=workers)
+    for item in items:
         fault = (
             item
             if isinstance(item, Fault)
-            else _take(item, found, known, classes, min_pixels if is_tested(item.image) else None)
+            else _take(item, next(pictures), found, known, classes, min_pixels if is_tested(item.image) else None)
         )
         if fault:
             if strict:
@@ -257,7 +303,12 @@ def _tested_images(source: Source, choices: Choices) -> Callable[[str], bool]:
 
 
 def _take(
-    item: Labelled, found: _Collected, known: set[str], classes: Sequence[str], min_pixels: int | None
+    item: Labelled,
+    picture: _Picture | Fault,
+    found: _Collected,
+    known: set[str],
+    classes: Sequence[str],
+    min_pixels: int | None,
 ) -> Fault | None:
     """Add an image to what was found, or say why it cannot be taken. min_pixels: None if the image is not tested."""
     if not all(map(is_name, item.image.split("/"))):
@@ -268,10 +319,8 @@ def _take(
         return Fault(f"{item.file}: {which}", "image twice")
     if unknown := item.classes.keys() - known:
         return Fault(f"{item.file}: of a class {min(unknown)!r:.60} that the source does not list", "unknown class")
-    try:
-        picture = _examine(item)
-    except UserError as error:
-        return Fault(str(error), "image")
+    if isinstance(picture, Fault):
+        return picture
     codes = {name: item.classes[name] for name in classes if item.classes.get(name)}
     for name, counts in codes.items():
         found.images[name] += 1
@@ -286,30 +335,25 @@ def _take(
     return None
 
 
-def _examine(item: Labelled) -> _Picture:
-    """Open the image file. Raises UserError naming it if it is missing, damaged, or not of the labels' size."""
-    file = item.file
-    suffix = file.suffix
-    if item.content is not None:
-        suffix = name_suffix(item.content())
+def _examine(file: Path, size: tuple[int, int], content: Callable[[], bytes] | None) -> _Picture | Fault:
+    """Open an image file and decode it; a fault if it is missing, damaged, or not of the labels' size."""
+    try:
+        opened = file if content is None else _Named(content(), file)
+        suffix = file.suffix if content is None else name_suffix(opened.getvalue())
+        with open_image_file(opened, "image", whole=False) as image:
+            check_pixels(image, file)
+            turn = find_turn(image) if "exif" in image.info else None
+            if (image.height, image.width) != tuple(size):
+                shown = f"{image.width}x{image.height} pixels, its labels are of {size[1]}x{size[0]}"
+                if find_turn(image) in SIDEWAYS and image.size == tuple(size):
+                    why = "they were drawn on the image as its EXIF turns it; save the image upright, without EXIF"
+                    return Fault(f"{file}: {shown}: {why}", "image")
+                return Fault(f"{file}: {shown}; replace one of the two", "image")
+            image.load()  # an image that is cut off fails here
+    except UserError as error:
+        return Fault(str(error), "image")
     is_converted = suffix.lower() not in SUFFIXES
-    with _open_picture(item, whole=is_converted) as image:
-        check_pixels(image, file)
-        size, turn = (image.height, image.width), find_turn(image) if "exif" in image.info else None
-        if size != tuple(item.size):
-            shown = f"{image.width}x{image.height} pixels, its labels are of {item.size[1]}x{item.size[0]}"
-            if find_turn(image) in SIDEWAYS and size[::-1] == tuple(item.size):
-                why = "they were drawn on the image as its EXIF turns it; save the image upright, without EXIF"
-                raise UserError(f"{file}: {shown}: {why}")
-            raise UserError(f"{file}: {shown}; replace one of the two")
-    return _Picture(file, item.content, ".png" if is_converted else suffix, is_converted, turn is not None)
-
-
-def _open_picture(item: Labelled, whole: bool) -> Any:
-    """The image, as dataset.images.open_image_file opens it."""
-    if item.content is None:
-        return open_image_file(item.file, "image", whole)
-    return open_image_file(_Named(item.content(), item.file), "image", whole)
+    return _Picture(file, content, ".png" if is_converted else suffix, is_converted, turn is not None)
 
 
 class _Named(BytesIO):
@@ -331,12 +375,13 @@ def name_suffix(content: bytes) -> str:
     return next((suffix for head, suffix in heads.items() if content.startswith(head)), "")
 
 
-def _keep_shown(chosen: Sequence[str] | None, classes: Sequence[str], images: Counter[str]) -> list[str]:
+def _keep_shown(chosen: Sequence[str] | None, source: Source, images: Counter[str]) -> list[str]:
     """The classes that are kept: those that a person chose, else those that an image shows."""
     if chosen is None:
-        kept = [name for name in classes if images[name]]
+        kept = [name for name in source.classes if images[name]]
         if not kept:
-            raise UserError("no image shows an object of any class; name a source with masks or polygons")
+            why = "".join(f" ({note})" for note in source.notes[:1])
+            raise UserError(f"no image shows an object of any class{why}; name a source with masks or polygons")
         return kept
     if empty := [name for name in chosen if not images[name]]:
         raise UserError(f"--classes: no image shows {join_names(empty)}; leave it out")
@@ -362,8 +407,8 @@ def _check_top(out: Path) -> None:
         raise UserError(f"{out}: {what}; name a new folder with --out")
 
 
-def _fill(out: Path, found: _Collected, description: bytes, copy: bool, again: bool) -> None:
-    """Write the folder, or what it lacks. Raises UserError if another dataset is there."""
+def _fill(out: Path, found: _Collected, description: bytes, copy: bool, again: bool) -> int:
+    """Write the folder, or what it lacks; gives how many links were refused. Raises UserError if it is another's."""
     annotations = b"".join(found.lines.values())
     is_there = (out / DATASET).is_file()
     is_same = is_there and (out / DATASET).read_bytes() == description
@@ -380,15 +425,15 @@ def _fill(out: Path, found: _Collected, description: bytes, copy: bool, again: b
         if not is_same:
             with atomic_write(out / ANNOTATIONS) as file:
                 file.write(annotations)
-        what = "copying" if copy else "linking"
-        for name, picture in progress(targets.items(), what, len(targets), "image"):
-            _place(picture, out / IMAGES / name, copy)
+        named = progress(targets.items(), "copying" if copy else "linking", len(targets), "image")
+        refused = sum(_place(picture, out / IMAGES / name, copy) for name, picture in named)
         _remove_empty(out / IMAGES)
     except OSError as error:
         raise UserError(f"{error.filename or out}: cannot be written: {refusal(error)}") from error
     if not is_same:
         with atomic_write(out / DATASET) as file:
             file.write(description)
+    return refused
 
 
 def _find_stale(out: Path, targets: Mapping[str, _Picture]) -> list[Path]:
@@ -418,19 +463,21 @@ def _read_images(path: Path) -> set[str]:
         raise UserError(f"{path}: is not written here; move it away, or name a new folder with --out") from error
 
 
-def _place(picture: _Picture, target: Path, copy: bool) -> None:
-    """Link or write an image file; one that is there as it should be stays."""
+def _place(picture: _Picture, target: Path, copy: bool) -> bool:
+    """Link or write an image file; one that is there as it should be stays. Tells whether a link was refused."""
     target.parent.mkdir(parents=True, exist_ok=True)
     is_link = target.is_symlink()
     if picture.content is not None or picture.is_converted:
         content = _encode(picture)
         if is_link or not target.is_file() or target.read_bytes() != content:
             _write(target, is_link, [content])
-    elif not copy and _link(picture.file, target):
-        return
-    elif is_link or not target.is_file() or not filecmp.cmp(picture.file, target, shallow=False):
+        return False
+    if not copy and _link(picture.file, target):
+        return False
+    if is_link or not target.is_file() or not filecmp.cmp(picture.file, target, shallow=False):
         with picture.file.open("rb") as file:
             _write(target, is_link, iter(lambda: file.read(2**20), b""))
+    return not copy
 
 
 def _link(file: Path, target: Path) -> bool:
@@ -478,13 +525,10 @@ def _join_description(content: Mapping[str, Any]) -> bytes:
 # For people
 
 
-def _summarize(out: Path, found: _Collected, classes: Sequence[str], copy: bool) -> list[str]:
+def _summarize(out: Path, found: _Collected, classes: Sequence[str], how: str) -> list[str]:
     """What was written and left out, in lines."""
     with_objects = sum(b'"classes":{}' not in line for line in found.lines.values())
-    lines = [
-        f"{out}: {len(found.lines)} images, {with_objects} of them with objects, "
-        f"{len(classes)} classes, {'copied' if copy else 'linked'}"
-    ]
+    lines = [f"{out}: {len(found.lines)} images, {with_objects} of them with objects, {len(classes)} classes, {how}"]
     rows = [[name, str(found.images[name]), str(found.pixels[name])] for name in islice(classes, CLASSES_SHOWN)]
     lines += align_columns([["class", "images", "pixels"], *rows])
     if len(classes) > CLASSES_SHOWN:

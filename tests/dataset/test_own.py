@@ -117,6 +117,18 @@ def test_hsnets_protocol_draws_from_its_own_images(tmp_path: Path) -> None:
     assert own.hsnet_classes(0, episodes) == [3, 4]
 
 
+def test_hsnets_protocol_may_take_the_classes_in_turn(tmp_path: Path) -> None:
+    lists = {"val": IMAGES[:8], "train": IMAGES[8:]}
+    own = Own(make_own(tmp_path, folds=FOLDS, lists=lists, episodes=9, draw="classes"))
+    episodes = own.plan_hsnet(None, 0, 2)
+    assert [episode.cls for episode in episodes] == [3, 4, 3, 4, 3, 4, 3, 4, 3]
+    for cls, images in ((3, {"p2", "q0"}), (4, {"p3", "q1"})):
+        of_class = [episode for episode in episodes if episode.cls == cls]
+        assert {episode.query for episode in of_class} == images  # drawn, so that all come
+        assert all({*episode.supports} == images - {episode.query} for episode in of_class)
+    assert episodes == own.plan_hsnet(None, 0, 2)
+
+
 def no_json(root: Path) -> None:
     write(root / DATASET, "{")
 
@@ -138,6 +150,7 @@ def no_annotations(root: Path) -> None:
         ({"format": "ssp-own-2"}, "its format cannot be"),
         ({"classes": ["a", "a"]}, "classes must be different names"),
         ({"classes": []}, "classes must be different names"),
+        ({"draw": "pixels"}, "its draw cannot be"),
         ({"folds": []}, "folds must be 1 to 100"),
         ({"folds": [["yak"]]}, "a fold names 'yak', which is none of the classes"),
         ({"folds": [CLASSES]}, "a fold names all classes"),

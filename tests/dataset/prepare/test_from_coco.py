@@ -13,9 +13,10 @@ from pycocotools import mask as coding
 from pycocotools.coco import COCO
 
 import prepare
+from dataset.own import Own
 from dataset.prepare.from_coco import read_coco, split_name
 from dataset.prepare.own import Choices, Fault, Labelled, write_own
-from tests.dataset.prepare.test_own import encode, read_folder, read_masks, save_image
+from tests.dataset.prepare.test_own import decode, encode, read_folder, read_masks, save_image
 from tests.files import OneLine, write
 from util.errors import UserError
 
@@ -118,6 +119,26 @@ def test_of_two_folders_the_one_that_is_named(tmp_path: Path) -> None:
     assert list(masks) == ["val/c"]
 
 
+@pytest.mark.parametrize("layout", ["annotations/instances_NAME.json", "photos/NAME/_annotations.coco.json"])
+def test_a_json_of_training_and_one_of_validation(tmp_path: Path, layout: str) -> None:
+    """Both may have an image of one name, which is in the folder that the JSON is called by, or lies in."""
+    jsons = []
+    for n, name in enumerate(("train", "valid")):
+        for one in ("c", "sub/c", name):
+            save_image(tmp_path / "photos" / name / f"{one}.jpg", (WIDTH, HEIGHT))
+        images = [image(1, "c.jpg"), image(2, f"{name}.jpg")]
+        categories = [{"id": 1, "name": "cat"}, {"id": 2, "name": ("dog", "cow")[n]}]
+        content = {"images": images, "annotations": [mark(2, n + 1, [SQUARE])], "categories": categories}
+        jsons.append(write(tmp_path / layout.replace("NAME", name), json.dumps(content)))
+    out = tmp_path / "out"
+    flags = ("--val", str(jsons[1]), "--images", str(tmp_path / "photos"), "--out", str(out))
+    prepare.main(["own", "--coco", str(jsons[0]), *flags])
+    found = read_folder(out)[0]
+    assert found["lists"] == {"train": ["train/c", "train/train"], "val": ["valid/c", "valid/valid"]}
+    assert found["classes"] == ["cat", "cow"]
+    assert read_masks(out)["valid/valid"] == {"cow": SQUARE_MASK}
+
+
 def test_what_a_json_says_leads_nowhere(tmp_path: Path) -> None:
     assert split_name("a/../../b/c.jpg") == ("b", "c.jpg")
     assert split_name("a/..") == ()
@@ -147,14 +168,41 @@ def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
     ]
     masks, lines = make(tmp_path, [image(1, "a.jpg")], marks)
     assert masks == {"a": {"cat": SQUARE_MASK}}
+    assert "ignored" not in read_folder(tmp_path / "out")[1][0]  # the boxes are a dog's
     left_out = "annotations left out,"
     assert [line for line in lines if line.startswith("note")] == [
-        f"note: {tmp_path / 'coco.json'}: 3 {left_out} with a box alone",
         f"note: {tmp_path / 'coco.json'}: 1 {left_out} without a segmentation",
         f"note: {tmp_path / 'coco.json'}: 1 {left_out} of fewer than three points, which enclose nothing",
+        f"note: {tmp_path / 'coco.json'}: 3 {left_out} with a box alone, in images without an outline of their class",
         f"note: {tmp_path / 'coco.json'}: 1 {left_out} of images that it does not list",
         "note: 1 classes that no image shows are left out: dog",
     ]
+
+
+def test_a_box_beside_an_outline_of_its_class_counts_for_nothing(tmp_path: Path) -> None:
+    """So a cat that nobody outlined is no background in an episode of cats."""
+    marks = [mark(1, 0, [SQUARE]), mark(1, 0, [], bbox=[2, 0, 2, 3]), mark(1, 3, None, bbox=[4, 2, 2, 2])]
+    masks, lines = make(tmp_path, [image(1, "a.jpg")], marks)
+    assert masks == {"a": {"cat": SQUARE_MASK}}
+    assert decode(read_folder(tmp_path / "out")[1][0]["ignored"], [HEIGHT, WIDTH]) == [
+        [0, 0, 1, 1, 0, 0], [0, 0, 1, 1, 0, 0], [0, 0, 1, 1, 0, 0], [0] * 6,
+    ]  # fmt: skip
+    own = Own(tmp_path / "out").annotations
+    assert own.mask(own.read("a"), 1).tolist() == [
+        [0, 0, 255, 255, 0, 0], [0, 1, 1, 255, 0, 0], [0, 1, 1, 255, 0, 0], [0] * 6,
+    ]  # fmt: skip
+    why = "with a box alone, whose pixels count for nothing beside outlines of their class"
+    assert f"note: {tmp_path / 'coco.json'}: 1 annotations left out, {why}" in lines
+
+
+def test_a_category_called_background_is_no_class(tmp_path: Path) -> None:
+    """labelme2coco writes one."""
+    categories = [{"id": 0, "name": "_background_"}, {"id": 1, "name": "cat"}]
+    marks = [mark(1, 0, [FAR]), mark(1, 1, [SQUARE])]
+    masks, lines = make(tmp_path, [image(1, "a.jpg")], marks, categories)
+    assert masks == {"a": {"cat": SQUARE_MASK}}
+    what = "1 annotations left out, of the category _background_"
+    assert [line for line in lines if line.startswith("note")] == [f"note: {tmp_path / 'coco.json'}: {what}"]
 
 
 def test_masks_are_those_of_pycocotools(tmp_path: Path) -> None:
@@ -238,6 +286,8 @@ FAULTS = {
     "words": ([mark(1, 0, "polygon")], "annotation 1: no polygons or run lengths ("),
     "runs": ([mark(1, 0, {**RUNS, "counts": [5, 2]})], "the run lengths do not fill the image"),
     "size of runs": ([mark(1, 0, {**RUNS, "size": [6, 4]})], "its size is not the image's"),
+    "box": ([mark(1, 0, [], bbox=[1, 2, 3])], "annotation 1: no box ("),
+    "box of words": ([mark(1, 0, [], bbox=[1, 2, 3, "x"])], "annotation 1: no box ("),
     "category": ([mark(1, 5, [SQUARE])], "annotation 1 is of category 5, which is not listed"),
 }
 
@@ -322,7 +372,8 @@ def test_label_studio(tmp_path: Path) -> None:
     assert {name: coding.decode({"counts": x, "size": found.size}).tolist() for name, x in found.classes.items()} == {
         "dog": SQUARE_MASK
     }
-    assert source.notes == [f"{tmp_path / 'export' / 'result.json'}: 1 annotations left out, with a box alone"]
+    what = "1 annotations left out, with a box alone, in images without an outline of their class"
+    assert source.notes == [f"{tmp_path / 'export' / 'result.json'}: {what}"]
 
 
 def test_an_image_of_another_size(tmp_path: Path) -> None:

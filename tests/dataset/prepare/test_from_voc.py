@@ -105,6 +105,30 @@ def test_images_without_a_mask_are_counted_and_lists_kept(tmp_path: Path) -> Non
     assert source.notes[1] == f"{root / 'ImageSets'}: 1 images with a mask are in none of its lists"
 
 
+def test_folders_are_part_of_an_images_id(tmp_path: Path) -> None:
+    """As Datumaro and CVAT write a task with folders: the same name in two of them, masks in folders alone."""
+    labelmap = "# label:color_rgb:parts:actions\nbackground:::\ncat:::\ndog:::\n"
+    write(tmp_path / "labelmap.txt", labelmap)
+    for name in ("a", "day/a", "night/a", "night/b"):
+        save(tmp_path / "JPEGImages" / f"{name}.jpg", LABELS.shape)
+    mask = paint(LABELS, {label: voc_colour(label) for label in (0, 1, 2)} | {255: (224, 224, 192)})
+    for name in ("day/a", "night/a", "night/b"):
+        save(tmp_path / "SegmentationClass" / f"{name}.png", mask)
+    write(tmp_path / "ImageSets" / "Segmentation" / "train.txt", "day/a\n")
+    val = "night/a\nJPEGImages/night/b.jpg SegmentationClass/night/b.png\nnight/a\na\n"
+    write(tmp_path / "ImageSets" / "Segmentation" / "val.txt", val)
+    source = read_voc(tmp_path)
+    expected = {"cat": FIRST, "dog": SECOND, "ignored": IGNORED}
+    assert collect(source) == (dict.fromkeys(("day/a", "night/a", "night/b"), expected), [])
+    assert source.lists == {"train": ["day/a"], "val": ["night/a", "night/b"]}
+
+
+def test_a_folder_of_the_same_name_is_an_archives(tmp_path: Path) -> None:
+    save(tmp_path / "JPEGImages" / "JPEGImages" / "a.jpg", LABELS.shape)
+    save(tmp_path / "SegmentationClass" / "SegmentationClass" / "a.png", LABELS)
+    assert list(collect(read_voc(tmp_path))[0]) == ["a"]
+
+
 @pytest.mark.parametrize(
     ("files", "mask", "said"),
     [

@@ -75,16 +75,19 @@ def test_polygons_of_one_class_are_united_and_classes_overlap(tmp_path: Path) ->
 
 
 def test_boxes_and_images_without_labels_are_counted(tmp_path: Path) -> None:
-    make(tmp_path, f"0 0.5 0.5 1 1\n1 0.5 0.5 1 1\n{LEFT}\n")
+    """A box counts for nothing beside a polygon of its class, also one that is partly outside; elsewhere it is left."""
+    make(tmp_path, f"0 0.75 0.75 0.5 0.5\n0 1 0 0.25 0.5\n1 0.5 0.5 1 1\n{LEFT}\n")
     save(tmp_path / "images" / "b.png", SIZE)
     save(tmp_path / "images" / "c.png", SIZE)
     write(tmp_path / "labels" / "c.txt", "")
     source = read_yolo(tmp_path)
+    ignored = [".......#", "........", "....####", "....####"]
     for _ in range(2):
-        assert collect(source) == ({"a": {"cat": DRAWN}, "b": {}, "c": {}}, [])
-        assert [note.partition(": ")[2].split(",")[0] for note in source.notes] == [
-            "2 boxes left out",
-            "1 images without labels",
+        assert collect(source) == ({"a": {"cat": DRAWN, "ignored": ignored}, "b": {}, "c": {}}, [])
+        assert [note.partition(": ")[2] for note in source.notes] == [
+            "2 boxes left out, which are no masks; beside polygons of their class their pixels count for nothing",
+            "1 boxes left out, which are no masks, in images without a polygon of their class",
+            "1 images without labels, taken for images that show no object",
         ]
 
 

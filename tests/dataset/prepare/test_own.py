@@ -16,7 +16,9 @@ from PIL import Image
 from pycocotools import mask as coding
 
 import prepare
-from dataset.prepare.own import Choices, Fault, Labelled, Source, cut_folds, write_own
+from dataset.own import Own
+from dataset.prepare.own import Choices, Fault, Labelled, Source, cut_folds, join_sources, write_own
+from dataset.prepare.verify import survey
 from tests.files import OneLine, write
 from tests.hostile.children import in_child
 from tests.hostile.test_kills import ALL_POINTS, killed_at
@@ -125,7 +127,9 @@ def test_without_links_they_are_copied(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(os, "symlink", refuse)
     monkeypatch.setattr(Path, "symlink_to", refuse)
-    write_toy(tmp_path)
+    lines = write_toy(tmp_path)
+    assert lines[0].endswith(", copied")
+    assert f"note: {tmp_path / 'out'}: takes no links, so 3 images are copied" in lines
     assert (tmp_path / "out" / "images" / "b" / "two.jpg").read_bytes() == (tmp_path / "from/b/two.jpg").read_bytes()
 
 
@@ -208,6 +212,37 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         "min_pixels": 2, "episodes": 10, "crop_size": 65,
     }  # fmt: skip
     assert (out / "annotations.jsonl").read_bytes() == lines
+    prepare.main(["own", "--out", str(out), "--folds", "0", "--draw", "classes"])
+    assert read_folder(out)[0] == {
+        "format": "ssp-own-1", "name": "pets", "classes": ["cat", "dog"], "min_pixels": 2, "episodes": 10,
+        "crop_size": 65, "draw": "classes",
+    }  # fmt: skip
+
+
+def test_every_image_may_be_tested(tmp_path: Path) -> None:
+    """With folds one of five would be, which the rarest classes of a benchmark need not survive."""
+    flags = [*coco_flags(tmp_path), "--folds", "2", "--min-pixels", "1", "--out"]
+    prepare.main([*flags, str(tmp_path / "out"), "--test-all", "--min-images", "1"])
+    assert read_folder(tmp_path / "out")[0]["lists"] == {"train": [], "val": ["a"]}
+    own = Own(tmp_path / "out")
+    assert list(own.open_split("test", 0).images.ids) == ["a"]
+    with pytest.raises(UserError, match="its list train is empty, so there is nothing to train on"):
+        own.open_fold(0)
+    assert [row["split"] for row in survey(own, shot=1, workers=0).splits] == ["val"]
+
+
+def test_sources_as_lists(tmp_path: Path) -> None:
+    parts = [Labelled(name, save_image(tmp_path / f"{name}.png"), (3, 4), {"cat": encode(CAT)}) for name in "pq"]
+    sources = [
+        Source(classes, 1, lambda part=part: iter([part]), notes=[f"of {part.image}"])
+        for classes, part in zip((["cow", "cat"], ["cat", "ant"]), parts, strict=True)
+    ]
+    joined = join_sources({"train": sources[0], "val": sources[1]})
+    for _ in range(2):
+        assert list(joined.images()) == parts
+        assert joined.lists == {"train": ["p"], "val": ["q"]}
+        assert joined.notes == ["of p", "of q"]
+    assert (joined.classes, joined.count) == (["cow", "cat", "ant"], 2)
 
 
 WRONG_FLAGS = {
@@ -220,6 +255,7 @@ WRONG_FLAGS = {
     "--classes cow": "error: --classes: no class 'cow'; there are cat, dog",
     "--classes cat,cat": "error: --classes: the class cat is there 2 times; rename one",
     f"--name {'x' * 61}": f"error: --name '{'x' * 61}': pass 1 to 60 letters that can be printed",
+    "--test-all --val x.json": "error: --test-all and --val: pass one of the two",
     "--labelme .": "error: --coco and --labelme: pass one of them",
 }
 
@@ -244,6 +280,8 @@ def test_without_a_source(tmp_path: Path, one_line_error: OneLine) -> None:
     assert line.startswith(f"error: {out[2]}/dataset.json: damaged, or not written by prepare.py own (its format ")
     line = one_line_error(prepare.main, [*out, "--coco", "x.json"])
     assert line == "error: --coco: needs --images, the folder of the images"
+    line = one_line_error(prepare.main, [*out, "--yolo", "x", "--val", "y.json"])
+    assert line == "error: --val: is the second JSON of --coco; pass that too"
 
 
 # Images that cannot be taken
@@ -254,9 +292,17 @@ def faults(folder: Path) -> dict[str, tuple[Labelled | Fault, str]]:
     empty = write(folder / "empty.jpg")
     turned = save_image(folder / "turned.jpg", (4, 3), turn=6)
     a = folder / "a.PNG"
+    cut = save_image(folder / "cut.png", (400, 300))
+    cut.write_bytes(cut.read_bytes()[:-30])
+    with Image.open(cut) as image, pytest.raises(OSError, match=r"image|PNG") as error:
+        image.load()
     return {
         "of the source": (Fault("x: mend it"), "x: mend it"),
         "empty": (Labelled("empty", empty, (3, 4), {}), f"{empty}: empty; fetch it again"),
+        "cut": (
+            Labelled("cut", cut, (300, 400), {}),
+            f"{cut}: damaged or not an image, fetch it again ({error.value})",
+        ),
         "missing": (Labelled("no", folder / "no.jpg", (3, 4), {}), f"{folder / 'no.jpg'}: no such image"),
         "size": (
             Labelled("s", save_image(folder / "s.jpg", (5, 3)), (3, 4), {}),
@@ -279,7 +325,7 @@ def faults(folder: Path) -> dict[str, tuple[Labelled | Fault, str]]:
     }
 
 
-KINDS = ("of the source", "empty", "missing", "size", "turned", "twice", "same name", "path", "class")
+KINDS = ("of the source", "empty", "cut", "missing", "size", "turned", "twice", "same name", "path", "class")
 
 
 @pytest.mark.parametrize("kind", KINDS)
