@@ -33,7 +33,7 @@ from pathlib import Path
 
 import util.launch
 from engine.checkpoint import find_checkpoint
-from engine.options import OneLineParser, add_max_side, add_network, add_settings, device, memory_errors, number
+from engine.options import OneLineParser, add_max_side, add_network, add_settings, device, memory_errors, number, whole
 from engine.variation import check_training_alone, given_settings
 from prediction.files import find_images, find_supports
 from util.distributed import say
@@ -46,7 +46,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--checkpoint", required=True, metavar="PATH", help="weights, or a folder that holds exactly one")
     add("--support", required=True, nargs="+", metavar="PATH", help="images with a mask: files, folders, patterns")
-    add("--query", required=True, nargs="+", metavar="PATH", help="images to segment: files, folders, quoted patterns")
+    add("--query", required=True, nargs="+", metavar="PATH", help="images, videos: files, folders, quoted patterns")
     add("--mask", nargs="+", metavar="FILE", help="the supports' masks, in order (default: found beside the images)")
     add("--label", metavar="LABEL", help="which label of the masks is the object: a number, '#rrggbb' or a name")
     add("--out", default="outdir/predict", metavar="DIR", help="folder for masks and pictures (default %(default)s)")
@@ -59,6 +59,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add_network(parser, "(default the checkpoint's)", "(default the checkpoint's)")
     add_settings(parser, "those it was trained with, else ")
     add("--explain", action="store_true", help="also draw what each step of the method found, a figure for each query")
+    add("--every", type=whole(1), default=1, metavar="N", help="of videos take every N-th frame (default %(default)s)")
+    add("--json", action="store_true", help="also write results.json: shares, boxes, run lengths and what made them")
+    add("--coco", metavar="FILE", help="also write all masks as one dataset in COCO's form, for labelling tools")
     add("--device", type=device, help="cpu, cuda, cuda:1 or 1, mps, auto (default auto: cuda if any)")
     args = parser.parse_args(argv)
     args.settings = given_settings(args.set, args.without)
@@ -88,13 +91,14 @@ def main(argv: list[str] | None = None) -> dict[Path, float]:
     args = parse(argv)
     out = Path(args.out)
     pairs = find_supports(args.support, args.mask)
-    masks = [mask for _, mask in pairs]
+    masks = [mask for _, masks in pairs for mask in masks]
     queries = find_images(args.query, "--query", left_out=masks)
     check_out(out, [*(image for image, _ in pairs), *masks, *queries])
     checkpoint = find_checkpoint(args.checkpoint)
     # Here, so that --help and wrong flags need not wait for torch.
-    from prediction.batch import Output, segment_files
+    from prediction.batch import segment_files
     from prediction.load import load_predictor
+    from prediction.outputs import Output
 
     with memory_errors(args.max_side):
         network = {"method": args.method, "backbone": args.backbone, "settings": args.settings}
@@ -102,8 +106,8 @@ def main(argv: list[str] | None = None) -> dict[Path, float]:
         say(f"network: {predictor.about}")
         if predictor.note:
             say(f"note: {predictor.note}")
-        output = Output(out, args.threshold, args.explain)
-        return segment_files(predictor, pairs, queries, output, label=args.label)
+        output = Output(out, args.threshold, args.explain, args.json, args.coco and Path(args.coco))
+        return segment_files(predictor, pairs, queries, output, label=args.label, every=args.every)
 
 
 if __name__ == "__main__":

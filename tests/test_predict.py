@@ -17,7 +17,7 @@ from benchmarks.predicting import WAYS
 from engine.checkpoint import load_checkpoint, save_checkpoint
 from model import SSP
 from model.matching import Matching
-from prediction import batch, load_predictor, run_time
+from prediction import batch, load_predictor, outputs, run_time
 from prediction.files import read_image
 from prediction.masks import read_support
 from prediction.overlap import overlap
@@ -181,7 +181,7 @@ def test_large_images_are_resized_with_a_note(
     flags: list[str], photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The mask has the image's own size, the overlay is no larger than it need be."""
-    monkeypatch.setattr(batch, "OVERLAY_SIDE", 40)
+    monkeypatch.setattr(outputs, "OVERLAY_SIDE", 40)
     predict.main([*changed(flags, "--query", photos / "new_2.png"), "--max-side", "48"])
     _, *lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith("50.0% object, by marked_1.png, 64x48 seen as 48x36")

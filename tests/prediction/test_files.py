@@ -94,14 +94,14 @@ def test_masks_are_found_beside_images(tmp_path: Path) -> None:
     make(tmp_path, "a.jpg", "a.png", "b.png", "b_mask.png", "c.jpg", "c.json")
     expected = [("a.jpg", "a.png"), ("b.png", "b_mask.png"), ("c.jpg", "c.json")]
     for given in ([str(tmp_path)], [f"{tmp_path}/*"], [str(path) for path in sorted(tmp_path.iterdir())[:-1]]):
-        assert [(image.name, mask.name) for image, mask in find_supports(given)] == expected
+        assert [(image.name, mask.name) for image, (mask,) in find_supports(given)] == expected
 
 
 def test_masks_as_given_go_with_the_supports_in_order(tmp_path: Path) -> None:
     make(tmp_path, "a.jpg", "a.png", "other.png")
     image, *masks = (str(tmp_path / name) for name in ("a.jpg", "other.png", "a.png"))
     found = find_supports([image, image], masks)  # two objects of one image
-    assert found == [(Path(image), Path(mask)) for mask in masks]
+    assert found == [(Path(image), (Path(mask),)) for mask in masks]
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,12 @@ def test_masks_as_given_go_with_the_supports_in_order(tmp_path: Path) -> None:
     [
         (["."], None, r"^no mask beside .*/d\.jpg, .*/e\.jpg: it is looked for as NAME\.png, NAME_mask\.png, "),
         (["a.jpg"], None, r"a\.jpg: 2 masks beside it: .*/a\.png, .*/a\.json; name the right one with --mask$"),
-        (["a.jpg"], ["a.png", "a.json"], r"^--mask names 2 files for 1 of --support; name one mask for each$"),
+        (
+            ["a.jpg", "d.jpg"],
+            ["a.png"],
+            r"^--mask names 1 files for 2 of --support; name one mask for each, or in quotes",
+        ),
+        (["a.jpg"], ["b_*.png"], r"^--mask .*/b_\*\.png: matches no file$"),
         (["."], ["a.png"], r"^--support .*: no such file; with --mask, name every image by itself$"),
     ],
 )
