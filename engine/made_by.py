@@ -6,7 +6,7 @@ import platform
 import shlex
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from util.launch import ROOT
 if TYPE_CHECKING:
     import torch
 
-PACKAGES = ("torch", "torchvision", "numpy", "pillow", "pycocotools", "timm", "av")  # on which numbers depend
+PACKAGES = ("torch", "torchvision", "numpy", "PIL", "pycocotools", "timm", "av")  # on which numbers depend
 GIT_SECONDS = 10  # a checkout on a slow disk is not waited for
 
 
@@ -23,7 +23,7 @@ def describe_run(device: str | None) -> dict[str, Any]:
     """What made the results of this process.
 
     device: what :func:`describe_device` gave; None: not known.
-    Returns "commit" (see :func:`find_commit`), "versions" by package, Python among them, "device" and "command".
+    Returns "commit" (see :func:`find_commit`), "versions" by module, Python among them, "device" and "command".
     """
     program, *flags = sys.argv
     return {
@@ -53,10 +53,6 @@ def find_commit(root: Path) -> str | None:
 
 
 def _list_versions() -> dict[str, str]:
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+    """The version of each of PACKAGES that this process has imported; torch's own tells of which CUDA it is."""
+    found = {name: sys.modules[name] for name in PACKAGES if sys.modules.get(name)}
+    return {name: getattr(module, "__version__", None) or version(name) for name, module in found.items()}
