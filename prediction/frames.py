@@ -87,12 +87,12 @@ def check_film(path: Path) -> Film | None:
     return Film(first.size, count, Fraction(count / seconds).limit_denominator(1001) if seconds > 0 else USUAL_RATE)
 
 
-def import_av() -> av:
-    """PyAV. Raises UserError if it is not installed."""
+def import_av(path: Path) -> av:
+    """PyAV, for a file. Raises UserError if it is not installed."""
     try:
         import av
     except ImportError as error:
-        raise UserError("videos are read and written by the package av, which is missing; pip install av") from error
+        raise UserError(f"{path}: videos are read and written by the package av; pip install av") from error
     return av
 
 
@@ -147,15 +147,13 @@ def _list_video(path: Path) -> Iterator[_Step]:
             yield _Step(seconds - start, duration, size, lambda f=frame, t=turn: _turn(f.to_image(), t))
         # A Matroska file that was cut ends without an error.
         if (stated := _state_length(video)) - end > CUT_SECONDS:
-            raise UserError(
-                f"{path}: holds {float(end):.1f} of its {float(stated):.1f} seconds; fetch it again, or cut it anew"
-            )
+            raise UserError(f"{path}: holds {float(end):.1f} of its {float(stated):.1f} seconds; fetch it again")
 
 
 @contextmanager
 def _open_video(path: Path) -> Iterator[av.VideoStream]:
     """The video in a file; what fails in the block is the file's fault, and a UserError naming it."""
-    av = import_av()
+    av = import_av(path)
     try:
         with open(path, "rb") as file, av.open(file, options={"format_whitelist": CONTAINERS}) as container:
             if not container.streams.video:

@@ -31,7 +31,7 @@ def write_video(path: Path, rate: Fraction, mark: str) -> Iterator[AddPicture]:
         rate: pictures a second, in the mean; each is shown at its own time.
         mark: a text that the file keeps as its comment.
     """
-    av = import_av()
+    av = import_av(path)
     with atomic_write(path) as file, av.open(file, "w", format="mp4") as container:
         container.metadata["comment"] = mark
         codec = next(name for name in CODECS if name in av.codecs_available)

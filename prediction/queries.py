@@ -41,7 +41,7 @@ def check_query(path: Path, every: int = 1) -> Query:
     film = check_film(path)
     if film is None:
         return Query(path, *check_image(path))
-    import_av()  # which writes the overlay of an animated image, too
+    import_av(path)  # which writes the overlay of an animated image, too
     return Query(path, film.size, frames=range(0, film.count, every), rate=film.rate / every)
 
 
