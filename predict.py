@@ -5,7 +5,9 @@
     python predict.py --checkpoint ... --support marked_images --query photos new.png --out found
 
 One to five supports are usual; more are better. The program finds a mask beside its image, as NAME.png, NAME_mask.png
-or NAME.json, in any case of letters. --mask names masks elsewhere, in the order of the supports. A mask is one of two:
+or NAME.json, in any case of letters. --mask names masks elsewhere, in the order of the supports. Several masks of one
+support are united: NAME_1.png, NAME_2.png ... beside it, all of --mask where there is one support, or a quoted pattern.
+A mask is one of two:
   PNG     of labels: every non-zero pixel belongs to the object (in colours, every pixel that is not black), and 255
           beside other labels is neither object nor background; of shades, which is more than 32 values or one above
           127 beside the brightest, unless such values fill areas: cut half way between the darkest and the brightest;
@@ -16,12 +18,16 @@ or NAME.json, in any case of letters. --mask names masks elsewhere, in the order
 Images are JPEG, PNG, TIFF, WebP, AVIF, BMP, GIF, JPEG 2000 or PPM, and HEIC after pip install pillow-heif. They may
 have an EXIF orientation, be grey or have 16 bits; transparent ones are put on white. A query is a file, a folder (all
 its images but masks) or a quoted pattern; a note counts what is passed over. All files are opened before the first is
-segmented.
+segmented. A query may be a video, after pip install av, or an animated GIF, PNG or WebP: each of its frames, or with
+--every N every N-th, is segmented.
 
 For each query NAME the program writes NAME_mask.png (255 the object, 0 background, in the size of the image as it is
 shown) and NAME_overlay.jpg to --out. sheet.png shows supports and queries together. With --explain, NAME_explained.png
-shows how the method found the object, step by step. What an earlier run wrote under these names is replaced; any
-other file of such a name ends the run.
+shows how the method found the object, step by step. Of a video there are NAME_overlay.mp4 and, by the number of the
+frame, NAME_masks/000000.png ... --json writes results.json to --out: share, box, run lengths and score of each image
+and frame, and what made them. --coco writes a dataset in COCO's form, which labelling tools, pycocotools and prepare.py
+own read; its category is called as --label says if that is a name, else object. What an earlier run wrote under these
+names is replaced; any other file of such a name ends the run.
 """
 
 from __future__ import annotations
