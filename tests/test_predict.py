@@ -589,6 +589,7 @@ def test_what_is_wrong_with_a_video_is_one_line(
     for name, problem in says.items():
         argv = changed(flags, "--query", photos / "new_2.png", photos / name)
         assert re.search(problem, failure(one_line_error, argv, tmp_path / "out"))
+    paint_mask(photos / "clip.png", (64, 48))
     line = failure(one_line_error, changed(flags, "--support", film), tmp_path / "out")
     assert line.endswith("clip.mp4: not read, it is a video; save a frame of it as PNG or JPEG")
     line = failure(one_line_error, [*flags, "--every", "0"], tmp_path / "out")

@@ -88,7 +88,7 @@ def test_films_that_cannot_be_read(tmp_path: Path, av: object) -> None:
         "empty.mp4": damaged,
         "list.mp4": damaged,  # it would open other files
         "index_last_cut.mp4": damaged,
-        "index_first_cut.mp4": damaged,
+        "index_first_cut.mp4": rf"({damaged}|holds [12]\.\d of its 4\.0 seconds)",
         "matroska_cut.mkv": r"holds [12]\.\d of its 4\.0 seconds; fetch it again",
         "head.mkv": r"(a video without frames|holds 0\.0 of|not a video)",
     }
@@ -99,7 +99,7 @@ def test_films_that_cannot_be_read(tmp_path: Path, av: object) -> None:
 
 def test_sound_alone_is_no_video(tmp_path: Path, av: object) -> None:
     with av.open(str(tmp_path / "a.mp4"), "w") as container:
-        sound = container.add_stream("aac", rate=8000)
+        sound = container.add_stream("aac", rate=8000, layout="mono")
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
         frame.rate = 8000
         container.mux(sound.encode(frame))
@@ -145,11 +145,17 @@ def test_animated_images_are_read_as_they_are_shown(tmp_path: Path, name: str, o
 
 
 def test_partial_frames_of_a_gif_lie_on_those_before(tmp_path: Path) -> None:
-    first, *others = squares(RED, GREEN, BLUE)
-    first.save(tmp_path / "a.gif", save_all=True, append_images=others, disposal=1, duration=0)
+    pictures = [Image.new("RGB", (40, 32), "white")]
+    for picture in squares(RED, GREEN, BLUE):
+        pictures.append(pictures[-1].copy())
+        pictures[-1].paste(picture, mask=picture)
+    pictures[0].save(tmp_path / "a.gif", save_all=True, append_images=pictures[1:], disposal=1, duration=0)
+    with Image.open(tmp_path / "a.gif") as image:
+        image.seek(3)
+        assert image.tile[0][1] == (20, 0, 30, 10)  # what the file holds of this frame
     *_, last = read_frames(tmp_path / "a.gif")
-    assert [last.picture.getpixel((10 * number + 5, 5)) for number in range(3)] == [x[:3] for x in (RED, GREEN, BLUE)]
-    assert last.seconds == Fraction(2, 10)  # without a time of its own a frame is shown for a tenth
+    assert np.array_equal(last.picture, pictures[-1])
+    assert last.seconds == Fraction(3, 10)  # without a time of its own a frame is shown for a tenth
 
 
 def test_the_default_image_of_an_apng_is_no_frame(tmp_path: Path) -> None:

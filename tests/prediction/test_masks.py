@@ -152,16 +152,16 @@ def test_files_that_are_no_masks(tmp_path: Path, name: str, says: str) -> None:
 
 def test_several_masks_are_united(tmp_path: Path) -> None:
     """What one marks is the object, whatever the others say of it; what one leaves open and none marks is neither."""
-    Image.new("RGB", (5, 1)).save(tmp_path / "a.jpg")
-    for name, row in {"a_1.png": [1, 0, 255, 255, 0], "a_2.png": [0, 2, 0, 3, 0]}.items():
+    Image.new("RGB", (7, 1)).save(tmp_path / "a.jpg")
+    for name, row in {"a_1.png": [1, 1, 1, 0, 255, 255, 0], "a_2.png": [0, 0, 0, 2, 0, 3, 0]}.items():
         Image.fromarray(np.array([row], np.uint8)).save(tmp_path / name)
     paths = [tmp_path / "a_1.png", tmp_path / "a_2.png"]
     for order in (paths, paths[::-1]):
         _, mask = read_union(tmp_path / "a.jpg", order, [None, None])
         assert mask.dtype == np.uint8
-        assert mask.tolist() == [[1, 1, 255, 1, 0]]
+        assert mask.tolist() == [[1, 1, 1, 1, 255, 1, 0]]
     _, mask = read_union(tmp_path / "a.jpg", paths, ["1", "3"])
-    assert mask.tolist() == [[1, 0, 255, 1, 0]]
+    assert mask.tolist() == [[1, 1, 1, 0, 255, 1, 0]]
 
 
 @pytest.mark.parametrize(
