@@ -18,7 +18,7 @@ from dataset.formats import is_video
 from dataset.images import most_pixels, to_rgb
 from dataset.turns import SIDEWAYS, Turn, find_turn
 from prediction.files import open_picture
-from util.errors import UserError, first_line, refusal
+from util.errors import UserError, first_line
 
 if TYPE_CHECKING:
     import av
@@ -122,7 +122,7 @@ def _list_animation(path: Path) -> Iterator[_Step]:
             image.load()
             duration = Fraction(round(image.info.get("duration", 0)), 1000) or PAUSE
             size = image.size[::-1] if turn in SIDEWAYS else image.size
-            yield _Step(seconds, duration, size, lambda: _turn(to_rgb(image), turn))
+            yield _Step(seconds, duration, size, lambda: _turn(to_rgb(image.copy()), turn))
             seconds += duration
 
 
@@ -136,9 +136,10 @@ def _turn(picture: Image.Image, turn: Turn | None) -> Image.Image:
 def _list_video(path: Path) -> Iterator[_Step]:
     with _open_video(path) as video:
         usual = 1 / (video.average_rate or USUAL_RATE)
+        is_untimed = video.container.format.name == "avi"  # whose times are those of decoding
         start, end = None, Fraction(0)
         for number, frame in enumerate(video.container.decode(video)):
-            seconds = number * usual if frame.pts is None else frame.pts * frame.time_base
+            seconds = number * usual if is_untimed or frame.pts is None else frame.pts * frame.time_base
             duration = frame.duration * frame.time_base if frame.duration and frame.time_base else usual
             start = seconds if start is None else start
             end = max(end, seconds - start + duration)
@@ -163,11 +164,9 @@ def _open_video(path: Path) -> Iterator[av.VideoStream]:
                 limit = f"{most_pixels() / 1e6:.3g} million pixels"
                 raise UserError(f"{path}: its frames have more than {limit}, the most that are read; make them smaller")
             yield video
-    except av.FFmpegError as error:
-        what = getattr(error, "strerror", None) or first_line(error)
+    except (av.FFmpegError, OSError) as error:
+        what = error.strerror or first_line(error)
         raise UserError(f"{path}: not a video, or damaged ({what}); replace it or leave it out") from error
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {refusal(error)}") from error
 
 
 def _state_length(video: av.VideoStream) -> Fraction:

@@ -489,7 +489,7 @@ def test_a_video_and_its_numbers(
     assert content["made_by"].keys() == {"program", "commit", "versions", "device", "command"}
     assert content["network"].startswith("ssp resnet50, refine")
     assert content["settings"] == {"threshold": 0.5, "max_side": 1024, "label": "cat", "every": 3}
-    assert content["matching"] == asdict(Matching())
+    assert content["matching"] == {**asdict(Matching()), "refine_mix": list(Matching().refine_mix)}
     assert [(x["image"], x.get("frame")) for x in content["results"]] == [
         (str(photos / "new_1.jpg"), None), *((str(film), number) for number in (0, 3, 6)),
         (str(photos / "new_2.png"), None),

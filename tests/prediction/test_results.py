@@ -76,7 +76,7 @@ def test_pycocotools_reads_both(tmp_path: Path, masks: dict[str, np.ndarray]) ->
         for annotation in annotations:
             assert np.array_equal(truth.annToMask(annotation), mask)
             assert (annotation["area"], annotation["iscrowd"]) == (mask.sum(), 0)
-            assert annotation["bbox"] == result["bbox"] == result["box"]
+            assert annotation["bbox"] == list(result["bbox"]) == result["box"]
 
 
 def test_a_single_image(tmp_path: Path) -> None:
