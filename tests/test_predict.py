@@ -507,9 +507,7 @@ def test_a_video_and_its_numbers(
             union = sum((labels.annToMask(x) for x in labels.loadAnns(labels.getAnnIds(id_))), np.zeros_like(mask, int))
             assert np.array_equal(union, mask)
 
-    prepare.main(
-        ["own", "--coco", str(coco), "--images", str(tmp_path), "--out", str(tmp_path / "own"), "--folds", "1"]
-    )
+    prepare.main(["own", "--coco", str(coco), "--images", str(tmp_path), "--out", str(tmp_path / "own")])
     lines = [json.loads(line) for line in (tmp_path / "own" / ANNOTATIONS).read_text().splitlines()]
     shown = {line["image"]: line for line in lines}
     assert len(shown) == 5
