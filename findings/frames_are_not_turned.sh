@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# av 18.1.0 (PyAV). Guess: to_image() of a phone's video gives frames upright, as players and ffmpeg's program show them
-# and as Pillow's users know of exif_transpose that it takes a call. Seen: the frame lies as it is stored; it knows its
-# turn, rotation is -90, and to_image() as well as to_ndarray() leave it alone.
+# av 18.1.0 (PyAV). Guess: to_image() gives the frames of a phone's video upright, as players and ffmpeg's own program
+# show them. Seen: a frame lies as it is stored. It knows its turn, rotation is -90, but neither to_image() nor
+# to_ndarray() applies it.
 set -euo pipefail
 folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
