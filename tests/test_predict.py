@@ -510,8 +510,8 @@ def test_a_video_and_its_numbers(
     prepare.main(["own", "--coco", str(coco), "--images", str(tmp_path), "--out", str(tmp_path / "own")])
     lines = [json.loads(line) for line in (tmp_path / "own" / ANNOTATIONS).read_text().splitlines()]
     shown = {line["image"]: line for line in lines}
-    assert len(shown) == 5
-    for id_, mask in zip(truth.getImgIds(), masks, strict=True):
+    assert len(shown) == 4  # without new_1.jpg, which is stored lying: own data is not turned
+    for id_, mask in list(zip(truth.getImgIds(), masks, strict=True))[1:]:
         line = shown[str(Path(truth.imgs[id_]["file_name"]).with_suffix(""))]
         assert tuple(line["size"]) == mask.shape
         assert np.array_equal(decode(line["classes"]["cat"], mask.shape) if mask.any() else mask, mask)
