@@ -28,6 +28,7 @@ from engine.options import OneLineParser, add_max_side, default_device, positive
 from model import build_model, calibrate_batch_norms, fold_batch_norms
 from prediction import Encoded, Prediction, Predictor, batch, load_predictor, read_image
 from prediction.files import find_images
+from prediction.outputs import Output
 from prediction.overlap import overlap, take_turns
 from util.launch import command
 
@@ -75,9 +76,9 @@ def main() -> None:
 
         def segment(way: str) -> dict[str, bytes]:
             """The files that are written, by name."""
-            output = batch.Output(Path(folder) / "out")
+            output = Output(Path(folder) / "out")
             with patch.multiple(batch, take_turns=WAYS[way], overlap=WAYS[way]):
-                batch.segment_files(predictor, [(queries[0], mask)], queries, output)
+                batch.segment_files(predictor, [(queries[0], [mask])], queries, output)
             return {path.name: path.read_bytes() for path in output.folder.iterdir()}
 
         expected = segment("one after the other")  # which warms up

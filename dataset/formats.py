@@ -10,6 +10,7 @@ from pathlib import Path
 from PIL import Image, TiffImagePlugin, features
 
 from util.errors import UserError
+from util.files import check_regular
 
 # What is opened, whatever a file is called: those that Pillow decodes by itself. An EPS would start another program.
 AVIF = ("AVIF",) if "avif" in features.modules else ()  # since Pillow 11.3
@@ -23,6 +24,10 @@ HEIF_SUFFIXES = (".heic", ".heif", ".hif")
 RAW_SUFFIXES = (
     ".3fr", ".arw", ".cr2", ".cr3", ".dng", ".nef", ".nrw", ".orf", ".pef", ".raf", ".raw", ".rw2", ".srw",
 )  # fmt: skip
+VIDEO_SUFFIXES = (
+    ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm",
+    ".wmv",
+)  # fmt: skip
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 INSTALL_HEIF = "pip install pillow-heif"
 HEAD = 512  # bytes that tell a file's kind
@@ -35,6 +40,7 @@ SAVE, FRAME = "save it as PNG or JPEG", "save a frame of it as PNG or JPEG"
 RAW = "raw data of a camera", "develop it, and save it as TIFF or JPEG"
 FETCH = "fetch the image itself"
 VIDEO = "a video", FRAME
+VIDEO_MARKS = ((4, b"ftyp"), (8, b"avi "), (0, b"\x1ae\xdf\xa3"))  # MP4 and MOV, AVI, Matroska and WebM
 # What a file is, and the way out, by bytes that it has at a place
 KINDS = (
     (0, b"version https://git-lfs", "a pointer of Git LFS", "run git lfs pull in its repository"),
@@ -62,9 +68,7 @@ KINDS = (
     (0, b"iiro", *RAW),
     (8, b"cr\x02", *RAW),
     (4, b"ftypcrx", *RAW),
-    (4, b"ftyp", *VIDEO),
-    (8, b"avi ", *VIDEO),
-    (0, b"\x1ae\xdf\xa3", *VIDEO),
+    *((place, mark, *VIDEO) for place, mark in VIDEO_MARKS),
     (0, b"pk\x03\x04", "a ZIP archive", "unpack it"),
     (0, b"\x1f\x8b", "packed by gzip", "unpack it"),
 )  # fmt: skip
@@ -74,6 +78,16 @@ def list_suffixes() -> tuple[str, ...]:
     """The suffixes of images that are read here."""
     heif = HEIF_SUFFIXES if importlib.util.find_spec("pillow_heif") else ()
     return (*SUFFIXES, *((".avif",) if _reads_avif() else ()), *heif)
+
+
+def is_video(path: str | Path) -> bool:
+    """Whether a file is a video, by its first bytes, or else by its name. Raises OSError if it cannot be read."""
+    check_regular(path)
+    head = _read_head(path)
+    if head[4:8] == b"ftyp" and (head[4:12] == b"ftypcrx " or _is_heif(head) or b"avif" in head[8:64]):
+        return False
+    marked = any(head.lower().startswith(mark, place) for place, mark in VIDEO_MARKS)
+    return marked or Path(path).suffix.lower() in VIDEO_SUFFIXES
 
 
 def _reads_avif() -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from typing import NamedTuple
 from PIL import Image, UnidentifiedImageError
 
 import dataset.images
-from dataset.formats import HEIF_SUFFIXES, INSTALL_HEIF, NAMES, SUFFIXES, list_suffixes
+from dataset.formats import HEIF_SUFFIXES, INSTALL_HEIF, NAMES, SUFFIXES, VIDEO_SUFFIXES, list_suffixes
 from dataset.images import DEPTHS, check_pixels, count_bits, is_invisible, to_rgb
 from dataset.labels import LOSSY
 from dataset.turns import Turn, find_turn
@@ -21,7 +22,7 @@ from util.distributed import say
 from util.errors import MOST_NAMED, UserError, join_names
 
 PREVIEWED = ("MPO", "HEIF")  # formats of cameras whose other pictures are previews
-MASK_NAMES = ("NAME.png", "NAME_mask.png", "NAME.json")  # beside an image, for messages
+MASK_NAMES = ("NAME.png", "NAME_mask.png", "NAME.json", "NAME_1.png, NAME_2.png ...")  # beside an image, for messages
 # The same for an image of STEM.SUFFIX, which is FULL, in any case of letters
 MASK_FORMS = ("{stem}.png", "{stem}.json", "{full}.png", "{full}.json", *("{stem}_mask" + x for x in SUFFIXES))
 # What lies beside images and is none: passed over without a word
@@ -39,13 +40,15 @@ def find_images(names: Sequence[str], flag: str, left_out: Collection[Path] = ()
 
     Each file once, in the order of the names, folders and patterns sorted. What else lies there is passed over, and
     a note says so: what is no image, and masks of images, by MASK_FORMS. A file that is named by itself is passed
-    over only where its image is named too. left_out: files, such as the masks of supports, of which no note is made.
+    over only where its image is named too. Of queries, a pattern means videos too, a folder does not.
+    left_out: files, such as the masks of supports, of which no note is made.
     Raises UserError if a name means none.
     """
     unwanted = set(map(os.path.abspath, left_out))
     suffixes = list_suffixes()
     given = [Path(name) for name in names if os.path.isfile(name)]
-    masks_given = find_masks(given, given)
+    find_theirs = _find_support_masks if flag == "--support" else find_masks
+    masks_given = find_theirs(given, given)
     found: dict[str, Path] = {}
     masks: dict[str, Path] = {}
     for name in names:
@@ -54,7 +57,7 @@ def find_images(names: Sequence[str], flag: str, left_out: Collection[Path] = ()
         else:
             images = [path for path in _list_images(name, flag) if os.path.abspath(path) not in unwanted]
             beside = _list_beside(images)
-            its_masks = find_masks([path for path in beside if path.suffix.lower() in suffixes], beside)
+            its_masks = find_theirs([path for path in beside if path.suffix.lower() in suffixes], beside)
         masks_here = {mask for found_masks in its_masks.values() for mask in found_masks}
         kept = [path for path in images if path not in masks_here]
         if not kept and not os.path.isfile(name):
@@ -67,11 +70,14 @@ def find_images(names: Sequence[str], flag: str, left_out: Collection[Path] = ()
     return list(found.values())
 
 
-def find_supports(names: Sequence[str], masks: Sequence[str] | None = None) -> list[tuple[Path, Path]]:
-    """Each support's image and mask: the masks as given, in order, or found beside the images (MASK_FORMS).
+def find_supports(names: Sequence[str], masks: Sequence[str] | None = None) -> list[tuple[Path, tuple[Path, ...]]]:
+    """Each support's image and masks, as given, or found beside the images (MASK_FORMS, :func:`find_numbered`).
 
-    names: as for :func:`find_images`, but with masks files only. A file that is another one's mask is no support.
-    Raises UserError naming what is missing or ambiguous.
+    Arguments:
+        names: as for :func:`find_images`, but with masks files only. A file that is another one's mask is no support.
+        masks: one for each support, in order; a pattern stands for several. Of one support all are its own.
+    Raises:
+        UserError: names what is missing or ambiguous.
     """
     if masks:
         for name in names:
@@ -80,20 +86,36 @@ def find_supports(names: Sequence[str], masks: Sequence[str] | None = None) -> l
         for name in masks:
             if os.path.exists(name) and not os.path.isfile(name):
                 raise UserError(f"--mask {name}: is no file; name a PNG, or a JSON of LabelMe")
+        if len(names) == 1:
+            return [(Path(names[0]), tuple(path for name in masks for path in _expand_mask(name)))]
         if len(masks) != len(names):
-            raise UserError(f"--mask names {len(masks)} files for {len(names)} of --support; name one mask for each")
-        return [(Path(image), Path(mask)) for image, mask in zip(names, masks, strict=True)]
+            raise UserError(
+                f"--mask names {len(masks)} files for {len(names)} of --support; name one mask for each, or in quotes "
+                "a pattern of several"
+            )
+        return [(Path(image), _expand_mask(mask)) for image, mask in zip(names, masks, strict=True)]
     images = find_images(names, "--support")
-    pairs = list(find_masks(images, _list_beside(images)).items())
-    if missing := [str(path) for path, found in pairs if not found]:
+    beside = _list_beside(images)
+    named = find_masks(images, beside)
+    pairs = {path: tuple(found or find_numbered(path, beside)) for path, found in named.items()}
+    if missing := [str(path) for path, found in pairs.items() if not found]:
         forms = ", ".join(MASK_NAMES)
         raise UserError(f"no mask beside {join_names(missing)}: it is looked for as {forms}; or name it with --mask")
-    for path, found in pairs:
+    for path, found in named.items():
         if len(found) > 1:
             raise UserError(
                 f"{path}: {len(found)} masks beside it: {join_names(found)}; name the right one with --mask"
             )
-    return [(path, found[0]) for path, found in pairs]
+    return list(pairs.items())
+
+
+def _expand_mask(name: str) -> tuple[Path, ...]:
+    """The files of a word of --mask, which may be a pattern."""
+    if os.path.isfile(name) or not _is_pattern(name):
+        return (Path(name),)
+    if not (found := sorted(Path(match) for match in glob.glob(name) if os.path.isfile(match))):
+        raise UserError(f"--mask {name}: matches no file")
+    return tuple(found)
 
 
 def name_outputs(paths: Sequence[Path]) -> list[str]:
@@ -113,7 +135,7 @@ def _list_images(name: str, flag: str) -> list[Path]:
     try:
         if os.path.isdir(name):
             paths = list(Path(name).iterdir())
-        elif any(mark in name for mark in "*?["):
+        elif _is_pattern(name):
             folder, last = os.path.split(name)  # of a folder that is there no letter is a mark
             pattern = os.path.join(glob.escape(folder), last) if os.path.isdir(folder) else name
             paths = [Path(match) for match in glob.glob(pattern, recursive=True)]
@@ -121,30 +143,37 @@ def _list_images(name: str, flag: str) -> list[Path]:
             raise UserError(f"{flag} {name}: no such file or folder")
     except OSError as error:
         raise UserError(f"{flag} {name}: cannot be read: {error.strerror}; name images that can") from error
-    read = list_suffixes()
+    is_folder = os.path.isdir(name)
+    read = (*list_suffixes(), *(VIDEO_SUFFIXES if flag == "--query" and not is_folder else ()))
     files = [path for path in paths if not path.name.startswith(".") and path.is_file()]
     images = sorted(path for path in files if path.suffix.lower() in read)
     below = []
-    if os.path.isdir(name):  # a pattern may mean what lies in folders
+    if is_folder:  # a pattern may mean what lies in folders
         below = sorted(path.name for path in paths if path.is_dir() and not path.name.startswith("."))
     others = Counter(path.suffix.lower() for path in files if path.suffix.lower() not in (*read, *SIDECARS))
     if not images:
-        what = "a folder without images" if os.path.isdir(name) else "matches no image"
+        what = "a folder without images" if is_folder else "matches no image"
         way_out = f"; name a folder in it: {join_names(below)}" if below else ""
-        raise UserError(f"{flag} {name}: {what} ({_describe_others(others) if others else NAMES}){way_out}")
+        raise UserError(f"{flag} {name}: {what} ({_describe_others(others, flag) if others else NAMES}){way_out}")
     if below:
         say(f"note: {name}: images of folders in it are not taken: {join_names(below)}")
     if others:
         count = "1 file" if others.total() == 1 else f"{others.total()} files"
-        say(f"note: {name}: {count} passed over: {_describe_others(others)}")
+        say(f"note: {name}: {count} passed over: {_describe_others(others, flag)}")
     return images
 
 
-def _describe_others(others: Mapping[str, int]) -> str:
+def _is_pattern(name: str) -> bool:
+    return any(mark in name for mark in "*?[")
+
+
+def _describe_others(others: Mapping[str, int], flag: str) -> str:
     """How many files there are of each suffix, and how to have them read."""
-    heif = f" ({INSTALL_HEIF})"
+    ways_out = dict.fromkeys(HEIF_SUFFIXES, f" ({INSTALL_HEIF})")
+    if flag == "--query":
+        ways_out |= {suffix: f" (name them: '*{suffix}')" for suffix in VIDEO_SUFFIXES}
     ordered = sorted(others.items(), key=lambda item: (-item[1], item[0]))
-    counts = [f"{n} {suffix or 'without suffix'}{heif if suffix in HEIF_SUFFIXES else ''}" for suffix, n in ordered]
+    counts = [f"{count} {suffix or 'without suffix'}{ways_out.get(suffix, '')}" for suffix, count in ordered]
     return join_names(counts, 2 * MOST_NAMED)
 
 
@@ -166,6 +195,37 @@ def find_masks(images: Sequence[Path], files: Sequence[Path]) -> dict[Path, list
         ]
         found[image] = [path for path in paths if path.is_file() and not path.samefile(image)]
     return found
+
+
+def find_numbered(image: Path, files: Sequence[Path]) -> list[Path]:
+    """The masks of a support's objects, one each: NAME_mask_1.png, NAME_mask_2.png ..., or NAME_1.png, NAME_2.png ...
+
+    They are numbered from 0 or 1 without a gap. NAME_1.png counts only where the image itself is no PNG. If one of them
+    is an image that has a mask, or the mask of another image, by name, or if there are both kinds, there are none: such
+    a series may be one of images.
+    """
+    pattern = re.compile(rf"{re.escape(image.stem)}(_mask)?_([0-9]{{1,4}})", re.IGNORECASE)
+    kinds: dict[bool, dict[int, Path]] = {}
+    beside = [path for path in files if path.parent == image.parent]
+    for path in beside:
+        found = pattern.fullmatch(path.stem)
+        suffix = path.suffix.lower()
+        if found and (suffix in SUFFIXES if found[1] else suffix == ".png" != image.suffix.lower()):
+            kinds.setdefault(bool(found[1]), {})[int(found[2])] = path
+    if len(kinds) != 1:
+        return []
+    (masks,) = kinds.values()
+    numbers = sorted(masks)
+    is_series = numbers[0] in (0, 1) and numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    images = [path for path in beside if path.suffix.lower() in list_suffixes() and path != image]
+    theirs = {path for path, found in find_masks(images, beside).items() if found}
+    theirs |= {mask for path in theirs for mask in find_masks([path], beside)[path]}
+    return [masks[number] for number in numbers] if is_series and not theirs.intersection(masks.values()) else []
+
+
+def _find_support_masks(images: Sequence[Path], files: Sequence[Path]) -> dict[Path, list[Path]]:
+    """As :func:`find_masks`, with the numbered masks of images that have no other."""
+    return {image: found or find_numbered(image, files) for image, found in find_masks(images, files).items()}
 
 
 # What is in them

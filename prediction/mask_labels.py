@@ -20,6 +20,11 @@ COLOUR = re.compile("#([0-9a-f]{6})", re.IGNORECASE)
 MOST_LISTED = 20
 
 
+def is_class_name(label: str | None) -> bool:
+    """Whether a label is a name, neither number nor colour."""
+    return label is not None and not is_whole(label) and not COLOUR.fullmatch(label)
+
+
 def find_label(image: Image.Image, path: str | Path, label: str) -> np.ndarray:
     """Find the pixels of a label.
 

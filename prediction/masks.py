@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,13 @@ from PIL import Image
 
 from dataset.images import is_white_zero
 from dataset.labels import BLURRED, LOSSY, find_scale, read_numbers
-from dataset.turns import SIDEWAYS, find_turn
+from dataset.turns import SIDEWAYS, Turn, find_turn
 from prediction.files import open_picture, read_with_turn
 from prediction.labellers import name_file
 from prediction.labelme import draw_shapes, read_labelme
 from prediction.mask_labels import find_label
 from prediction.object_masks import find_object
-from util.errors import UserError
+from util.errors import UserError, join_names
 
 OTHER_COLOURS = ("CMYK", "HSV", "LAB", "YCbCr")  # in which black is not 0
 
@@ -39,30 +40,51 @@ def read_support(
     Raises:
         UserError: names the file that is missing, damaged, of another size, without object, background or the label.
     """
+    return read_union(image_path, [mask_path], [label])
+
+
+def read_union(
+    image_path: str | Path, mask_paths: Sequence[str | Path], labels: Sequence[str | None]
+) -> tuple[Image.Image, np.ndarray]:
+    """A support whose object is marked by one or more masks, each with its label, as of :func:`read_support`.
+
+    A pixel is the object's where one of the masks says so, else neither where one says that, else background.
+    """
     picture, turn = read_with_turn(image_path)
+    pairs = zip(mask_paths, labels, strict=True)
+    masks = np.stack([_read_mask(path, label, image_path, picture, turn) for path, label in pairs])
+    union = np.where((masks == 1).any(0), 1, masks.max(0)).astype(np.uint8)
+    if not (union == 0).any():
+        names = join_names(list(mask_paths))
+        raise UserError(f"{names}: leaves no background; mark the object alone, or leave the support out")
+    return picture, union
+
+
+def _read_mask(
+    path: str | Path, label: str | None, image_path: str | Path, picture: Image.Image, turn: Turn | None
+) -> np.ndarray:
+    """A mask (H, W) uint8 of a picture that was turned."""
     mask, shapes = None, []
-    if Path(mask_path).suffix.lower() == ".json":
-        stated, shapes = read_labelme(mask_path, label)
+    if Path(path).suffix.lower() == ".json":
+        stated, shapes = read_labelme(path, label)
         size = tuple(own if side is None else side for side, own in zip(stated, picture.size, strict=True))
-    elif (found := name_file(Path(mask_path).suffix)) and os.path.isfile(mask_path):
-        raise UserError(f"{mask_path}: {found}")
+    elif (found := name_file(Path(path).suffix)) and os.path.isfile(path):
+        raise UserError(f"{path}: {found}")
     else:
-        mask = read_object(mask_path, label)
+        mask = read_object(path, label)
         size = mask.size
     if size == picture.size:
         turn = None
     elif turn not in SIDEWAYS or size[::-1] != picture.size:
         (width, height), shown = size, f"{picture.width}x{picture.height}"
         wrong = f"mask of {width}x{height} pixels for an image of {shown}, {image_path}"
-        raise UserError(f"{mask_path}: {wrong}; replace one of the two")
+        raise UserError(f"{path}: {wrong}; replace one of the two")
     if mask is None:
-        mask = draw_shapes(mask_path, picture.size if turn is None else picture.size[::-1], shapes)
+        mask = draw_shapes(path, picture.size if turn is None else picture.size[::-1], shapes)
     mask = np.array(mask if turn is None else mask.transpose(turn))
     if not (mask == 1).any():
-        raise UserError(f"{mask_path}: marks no object; mark it, or leave the support out")
-    if not (mask == 0).any():
-        raise UserError(f"{mask_path}: leaves no background; mark the object alone, or leave the support out")
-    return picture, mask
+        raise UserError(f"{path}: marks no object; mark it, or leave the support out")
+    return mask
 
 
 # Images

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from PIL import Image
 
 from engine.evaluation.estimate import duration
-from prediction.files import read_image
 from prediction.predictor import Predictor
+from prediction.queries import Query, describe_count, read_first
 from prediction.working_size import limit_size
 
 COPY_SIDE = 384  # pixels that the copy has at most
@@ -18,27 +17,24 @@ MANY_COPIES = 20  # times the copy's matching: what takes less is not worth a co
 LONG = 10  # seconds
 
 
-def describe_run_time(predictor: Predictor, queries: Sequence[Path], sizes: Sequence[tuple[int, int]]) -> list[str]:
-    """A line that says how long the network will take for the queries, if it is long.
+def describe_run_time(predictor: Predictor, queries: Sequence[Query]) -> list[str]:
+    """A line that says how long a network, with its supports, will take for the queries, if it is long.
 
     Of an image the backbone's time grows with its area, the matching's with the square of that.
-
-    Arguments:
-        predictor: with its supports.
-        queries: image files.
-        sizes: (width, height) of each.
     """
-    areas = [width * height for width, height in (limit_size(size, predictor.max_side) for size in sizes)]
+    sizes = [limit_size(query.size, predictor.max_side) for query in queries]
+    areas = [width * height for width, height in sizes]
     largest = areas.index(max(areas))
-    copy = limit_copy(limit_size(sizes[largest], predictor.max_side))
-    shares = [area / (copy[0] * copy[1]) for area in areas]
+    copy = limit_copy(sizes[largest])
+    counted = zip(areas, queries, strict=True)
+    shares = [area / (copy[0] * copy[1]) for area, query in counted for _ in range(query.count)]
     if sum(share**2 for share in shares) < MANY_COPIES:
         return []
-    image = read_image(queries[largest])
+    image = read_first(queries[largest])
     width, height = limit_size(image.size, predictor.max_side)
     encoding, matching = time_steps(predictor, image.resize(limit_copy((width, height))))
     seconds = sum(share * encoding + share**2 * matching for share in shares)
-    what = f"{len(queries)} images" if len(queries) > 1 else f"query {queries[0]}: {width}x{height} pixels"
+    what = describe_count(queries) if len(shares) > 1 else f"query {queries[0].path}: {width}x{height} pixels"
     return [f"{what}, about {duration(seconds)}"] if seconds > LONG else []
 
 

@@ -5,23 +5,30 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pycocotools.coco import COCO
 
 import predict
+import prepare
 from benchmarks.predicting import WAYS
+from dataset.run_lengths import ANNOTATIONS, decode
 from engine.checkpoint import load_checkpoint, save_checkpoint
 from model import SSP
 from model.matching import Matching
-from prediction import batch, load_predictor, run_time
+from prediction import batch, load_predictor, outputs, run_time
 from prediction.files import read_image
+from prediction.frames import Film, check_film, read_frames
 from prediction.masks import read_support
 from prediction.overlap import overlap
+from prediction.predictor import Prediction
 from tests.files import OneLine
+from tests.prediction.films import RATE, cut, paint_frames, write_film
 from tests.tiny import TINY
 from util.files import temporary_name
 
@@ -191,7 +198,7 @@ def test_large_images_are_resized_with_a_note(
     flags: list[str], photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The mask has the image's own size, the overlay is no larger than it need be."""
-    monkeypatch.setattr(batch, "OVERLAY_SIDE", 40)
+    monkeypatch.setattr(outputs, "OVERLAY_SIDE", 40)
     predict.main([*changed(flags, "--query", photos / "new_2.png"), "--max-side", "48"])
     _, *lines = capsys.readouterr().out.splitlines()
     assert lines[0].endswith("50.0% object, by marked_1.png, 64x48 seen as 48x36")
@@ -446,3 +453,187 @@ def test_interrupted(flags: list[str], tmp_path: Path, monkeypatch: pytest.Monke
     assert written(tmp_path / "out") == ["new_1_mask.png", "new_1_overlay.jpg"]
     for path in (tmp_path / "out").iterdir():
         Image.open(path).load()
+
+
+# Videos, several masks, numbers
+
+
+def find_in(photos: Path, calibrated: Path, picture: Image.Image) -> Prediction:
+    """What the two supports find in a picture."""
+    predictor = load_predictor(calibrated, device="cpu")
+    pairs = [("marked_1.jpg", "marked_1.png"), ("marked_2.jpg", "marked_2.json")]
+    predictor.set_support(*zip(*(read_support(photos / image, photos / mask) for image, mask in pairs), strict=True))
+    return predictor.predict(picture)
+
+
+def test_a_video_and_its_numbers(
+    flags: list[str], photos: Path, calibrated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every third frame, upright; prepare.py own makes of the dataset what the masks show."""
+    pytest.importorskip("av")
+    film = write_film(photos / "clip.mp4", paint_frames(8), matrix=(0, 1, -1, 0))
+    queries = changed(flags, "--query", photos / "new_1.jpg", film, photos / "new_2.png")
+    out, coco = tmp_path / "out", tmp_path / "labels" / "all.json"
+    arguments = [*queries, "--every", "3", "--json", "--coco", str(coco), "--label", "cat"]
+    shares = predict.main(arguments)
+    *_, told, last, end, numbers, listed = capsys.readouterr().out.splitlines()
+    frames = list(read_frames(film, 3))
+    expected = [find_in(photos, calibrated, frame.picture) for frame in frames]
+    low, *_, high = sorted(found.mask.mean() for found in expected)
+    assert shares[film] == pytest.approx(np.mean([found.mask.mean() for found in expected]))
+    assert told == f"{film}: 3 frames, {shares[film]:.1%} object, {low:.1%} to {high:.1%}"
+    assert last.startswith(f"{photos}/new_2.png: ")
+    assert end.startswith("2 images and 3 frames, ")
+    assert end.endswith(f"masks and overlays in {out}, some on {out}/sheet.png")
+    assert numbers == f"numbers in {out}/results.json"
+    assert listed == f"{coco}: 5 images; for prepare.py own, --coco {coco} --images {tmp_path}"
+
+    names = ["000000", "000003", "000006"]
+    assert written(out / "clip_masks") == [f"{name}.png" for name in names]
+    assert written(out / "clip_frames") == [f"{name}.jpg" for name in names]
+    for name, found in zip(names, expected, strict=True):
+        assert np.array_equal(Image.open(out / "clip_masks" / f"{name}.png"), found.mask * np.uint8(255))
+    assert check_film(out / "clip_overlay.mp4") == Film((48, 64), 3, RATE / 3)
+
+    content = json.loads((out / "results.json").read_text())
+    assert content["made_by"].keys() == {"program", "commit", "versions", "device", "command"}
+    assert content["network"].startswith("ssp resnet50, refine")
+    assert content["settings"] == {"threshold": 0.5, "max_side": 1024, "label": "cat", "every": 3}
+    assert content["matching"] == {**asdict(Matching()), "refine_mix": list(Matching().refine_mix)}
+    assert [(x["image"], x.get("frame")) for x in content["results"]] == [
+        (str(photos / "new_1.jpg"), None), *((str(film), number) for number in (0, 3, 6)),
+        (str(photos / "new_2.png"), None),
+    ]  # fmt: skip
+    for entry, found in zip(content["results"][1:4], expected, strict=True):
+        assert entry["share"] == found.mask.mean()
+        assert entry["score"] == (pytest.approx(found.probability[found.mask].mean()) if found.mask.any() else 0)
+
+    files = [out / "new_1_mask.png", *(out / "clip_masks" / f"{name}.png" for name in names), out / "new_2_mask.png"]
+    masks = [np.array(Image.open(file)) > 0 for file in files]
+    truth = COCO(coco)
+    results = truth.loadRes(content["results"])
+    for id_, mask in zip(truth.getImgIds(), masks, strict=True):
+        for labels in (truth, results):
+            union = sum((labels.annToMask(x) for x in labels.loadAnns(labels.getAnnIds(id_))), np.zeros_like(mask, int))
+            assert np.array_equal(union, mask)
+
+    prepare.main(["own", "--coco", str(coco), "--images", str(tmp_path), "--out", str(tmp_path / "own")])
+    lines = [json.loads(line) for line in (tmp_path / "own" / ANNOTATIONS).read_text().splitlines()]
+    shown = {line["image"]: line for line in lines}
+    assert len(shown) == 4  # without new_1.jpg, which is stored lying: own data is not turned
+    for id_, mask in list(zip(truth.getImgIds(), masks, strict=True))[1:]:
+        line = shown[str(Path(truth.imgs[id_]["file_name"]).with_suffix(""))]
+        assert tuple(line["size"]) == mask.shape
+        assert np.array_equal(decode(line["classes"]["cat"], mask.shape) if mask.any() else mask, mask)
+
+    (out / "clip_masks" / "000001.png").write_bytes((out / "clip_masks" / "000000.png").read_bytes())
+    before = (out / "results.json").read_bytes()
+    predict.main(arguments)  # again: what an earlier run left is replaced
+    assert written(out / "clip_masks") == [f"{name}.png" for name in names]
+    assert (out / "results.json").read_bytes() == before
+
+
+def test_an_animated_image_with_figures(flags: list[str], photos: Path, tmp_path: Path) -> None:
+    """One picture in its file is an image as ever."""
+    pytest.importorskip("av")
+    first, *others = (Image.fromarray(frame) for frame in paint_frames(9))
+    first.save(photos / "many.gif", save_all=True, append_images=others, duration=100)
+    first.save(photos / "one.gif")
+    predict.main([*changed(flags, "--query", photos / "many.gif", photos / "one.gif"), "--explain"])
+    out = tmp_path / "out"
+    assert [name for name in written(out) if not name.startswith("many")] == [
+        "one_explained.png", "one_mask.png", "one_overlay.jpg", "sheet.png",
+    ]  # fmt: skip
+    assert len(written(out / "many_masks")) == len(written(out / "many_explained")) == 9
+    assert check_film(out / "many_overlay.mp4") == Film((64, 48), 9, RATE)
+    assert not (out / "many_frames").exists()
+
+
+def test_frames_on_the_sheet() -> None:
+    assert batch.choose_shown(range(0, 300, 3)) == {0, 60, 120, 177, 237, 297}
+    assert batch.choose_shown(range(2)) == {0, 1}
+    assert batch.choose_shown(range(1)) == {0}
+
+
+def test_an_interrupted_video(flags: list[str], photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The masks that are there are whole; the overlay comes last."""
+    pytest.importorskip("av")
+    film = write_film(photos / "clip.mp4", paint_frames(4))
+    predict.main(changed(flags, "--query", film))
+    real, calls = batch.Predictor.predict, []
+
+    def predict_twice(*arguments: object) -> object:
+        calls.append(1)
+        if len(calls) > 2:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(batch.Predictor, "predict", predict_twice)
+    with pytest.raises(KeyboardInterrupt):
+        predict.main(changed(flags, "--query", film))
+    assert written(tmp_path / "out") == ["clip_masks", "sheet.png"]
+    assert written(tmp_path / "out" / "clip_masks") == ["000000.png", "000001.png"]
+
+
+def test_what_is_wrong_with_a_video_is_one_line(
+    flags: list[str],
+    photos: Path,
+    tmp_path: Path,
+    one_line_error: OneLine,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Before the network looks at anything."""
+    pytest.importorskip("av")
+    monkeypatch.setattr(batch.Predictor, "set_support", lambda *_: pytest.fail("the network has started"))
+    film = write_film(photos / "clip.mp4", paint_frames(20))
+    (photos / "text.mp4").write_text("no video")
+    write_film(photos / "narrow.mp4", paint_frames(2, (200, 20)))
+    says = {
+        "text.mp4": r"text\.mp4: not a video, or damaged",
+        cut(film).name: r"clip_cut\.mp4: not a video, or damaged",
+        "narrow.mp4": r"narrow\.mp4: 200x20 pixels; at least 32 on either side are needed",
+    }
+    for name, problem in says.items():
+        argv = changed(flags, "--query", photos / "new_2.png", photos / name)
+        assert re.search(problem, failure(one_line_error, argv, tmp_path / "out"))
+    paint_mask(photos / "clip.png", (64, 48))
+    line = failure(one_line_error, changed(flags, "--support", film), tmp_path / "out")
+    assert line.endswith("clip.mp4: not read, it is a video; save a frame of it as PNG or JPEG")
+    line = failure(one_line_error, [*flags, "--every", "0"], tmp_path / "out")
+    assert "--every" in line
+
+
+@pytest.mark.parametrize("place", ["out/clip_masks/000002.png", "out/clip_overlay.mp4", "out/results.json", "all.json"])
+def test_nothing_of_somebody_elses_is_replaced(
+    flags: list[str], photos: Path, tmp_path: Path, one_line_error: OneLine, place: str
+) -> None:
+    pytest.importorskip("av")
+    film = write_film(photos / "clip.mp4", paint_frames(4))
+    foreign = tmp_path / place
+    foreign.parent.mkdir(parents=True, exist_ok=True)
+    foreign.write_text("somebody's")
+    more = ["--json", "--coco", str(tmp_path / "all.json")]
+    line = one_line_error(predict.main, [*changed(flags, "--query", film), *more])
+    assert f"{foreign}: is there and is nothing that --" in line
+    assert foreign.read_text() == "somebody's"
+
+
+def test_several_masks_of_a_support(
+    flags: list[str], photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two quarters are the half that one mask marks."""
+    only = changed(flags, "--support", photos / "marked_1.jpg")
+    expected = predict.main(only)
+    whole = np.array(Image.open(photos / "marked_1.png"))
+    (photos / "marked_1.png").unlink()
+    for number, rows in enumerate((slice(0, 20), slice(20, 48)), 1):
+        part = np.zeros_like(whole)
+        part[rows] = whole[rows]
+        Image.fromarray(part).save(photos / f"marked_1_{number}.png")
+    capsys.readouterr()
+    assert predict.main(only) == expected
+    line = f"support {photos}/marked_1.jpg: 50.0% object, by marked_1_1.png and marked_1_2.png, united"
+    assert line in capsys.readouterr().out.splitlines()
+    masks = [str(photos / f"marked_1_{number}.png") for number in (2, 1)]
+    assert predict.main([*only, "--mask", *masks]) == expected

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, NamedTuple
 from util.errors import UserError
 
 JSON_BYTES = 2**24  # the largest JSON; files of datasets and episodes may have more
-MARKED_BYTES = 4096  # in which the mark of an output stands
+MARKED_BYTES = 4096  # at either end of a file, in which the mark of an output stands
 
 # Other machines that share a folder have the same numbers for other processes.
 HOST = hashlib.sha256(os.uname().nodename.encode()).hexdigest()[:8]
@@ -157,7 +157,7 @@ class OutputFile(NamedTuple):
     """A file that a flag names, to be written."""
 
     path: str | Path | None  # None: the flag was not given
-    mark: str  # by which what this flag writes is known again, in its first bytes
+    mark: str  # by which what this flag writes is known again, in its first or last bytes
 
 
 def check_outputs(outputs: Mapping[str, OutputFile], inputs: Iterable[str | Path | None] = ()) -> None:
@@ -181,15 +181,17 @@ def check_outputs(outputs: Mapping[str, OutputFile], inputs: Iterable[str | Path
 
 
 def check_mark(flag: str, path: str | Path, mark: str) -> None:
-    """Raise UserError if a file is there, is not empty, and was not written by this flag: its first bytes lack a mark.
+    """Raise UserError if a file is there, is not empty, and was not written by this flag: both its ends lack a mark.
 
-    So no output replaces a file of a dataset, or anything else of somebody's.
+    So no output replaces a file of a dataset, or anything else of somebody's. A video has its mark at the end.
     """
     if is_device(path) or not os.path.isfile(path):
         return
     with open(path, "rb") as file:
         start = file.read(MARKED_BYTES)
-    if start and mark.encode() not in start:
+        file.seek(max(0, os.path.getsize(path) - MARKED_BYTES))
+        end = file.read(MARKED_BYTES)
+    if start and mark.encode() not in start and mark.encode() not in end:
         raise UserError(f"{flag} {path}: is there and is nothing that {flag} writes; name another, or move it away")
 
 

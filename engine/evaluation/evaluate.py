@@ -19,6 +19,7 @@ from dataset.samples import EvaluationEpisodes
 from engine.evaluation.metric import count_pixels, foreground_iou, metrics, sum_by_class
 from engine.evaluation.planned import count_planned
 from engine.evaluation.protocol import DEFAULT_OPTIONS, PAPER, EvaluationOptions, Protocol
+from engine.made_by import describe_device
 from model import FewShotNetwork
 from model.fast.check import steps_give_forward
 from util.distributed import say
@@ -55,7 +56,7 @@ def evaluate(
         engine/evaluation/compare.py reads: the "episode_counts" of all, four pixel counts each, "episode_class",
         "episode_query" as a number among "queries", and "episode_digest"), the means "miou" and "fb_iou" over the
         seeds, "miou_std" (population), "seconds", "images" (distinct), "trunk_passes", "peak_memory_gb" (of the
-        process, on CUDA of the device) and the "queries" (distinct).
+        process, on CUDA of the device), the "device" and the "queries" (distinct).
     """
     started = time.perf_counter()
     everything = [episode for plan in plans.values() for episode in plan]
@@ -73,6 +74,7 @@ def evaluate(
         "images": len(images_of(everything)),
         "trunk_passes": passes,
         "peak_memory_gb": peak_memory_gb(net.device),
+        "device": describe_device(net.device),
     }
 
 

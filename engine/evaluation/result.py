@@ -16,6 +16,7 @@ from dataset import DATASETS, Provenance
 from dataset.provenance import PROVENANCE_RULES, from_dict
 from engine.custom import method_digest
 from engine.evaluation.protocol import MOST_CLASSES, PROTOCOLS, Protocol
+from engine.made_by import describe_run
 from engine.setting import ENGINES, OWN, WEIGHTS_FROM, Setting
 from engine.variation import is_settings, is_tag
 from model.names import is_backbone, is_method
@@ -151,7 +152,7 @@ class EvaluationResult:
             "episodes": self.episodes,
             "warnings": list(self.warnings),
             "trained_with": self.trained,
-            **{name: value for name, value in self.measured.items() if name != "queries"},
+            **{name: value for name, value in self.measured.items() if name not in ("queries", "device")},
             "weights": self.weights,
             "data": self.data and self.data.as_dict(),
             "missing_classes": dict(self.missing_classes),
@@ -159,6 +160,7 @@ class EvaluationResult:
             "trained_on": {**trained_on, "declared": self.declared} if trained_on["dataset"] else None,
             "training_data": self.training.get("data"),
             "code": method_digest(),
+            "made_by": describe_run(self.measured.get("device")),
             **self.setting.added(),
             "queries": self.measured.get("queries"),  # last, since it is long
         }

@@ -436,7 +436,7 @@ def test_names_of_ones_own_images(letters: str, tmp_path: Path) -> None:
     assert find_images([str(paths[0]), str(paths[0].parent)], "--query") == paths
     assert name_outputs(paths) == [f"x.{letters}", f"y.{letters}"]
     write(paths[0].with_suffix(".jpg"), "")
-    assert find_supports([str(paths[0].with_suffix(".jpg"))]) == [(paths[0].with_suffix(".jpg"), paths[0])]
+    assert find_supports([str(paths[0].with_suffix(".jpg"))]) == [(paths[0].with_suffix(".jpg"), (paths[0],))]
     assert draw_sheet([("", [Tile(paths[0].name, RGB)])]).size
 
 

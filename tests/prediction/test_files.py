@@ -94,14 +94,78 @@ def test_masks_are_found_beside_images(tmp_path: Path) -> None:
     make(tmp_path, "a.jpg", "a.png", "b.png", "b_mask.png", "c.jpg", "c.json")
     expected = [("a.jpg", "a.png"), ("b.png", "b_mask.png"), ("c.jpg", "c.json")]
     for given in ([str(tmp_path)], [f"{tmp_path}/*"], [str(path) for path in sorted(tmp_path.iterdir())[:-1]]):
-        assert [(image.name, mask.name) for image, mask in find_supports(given)] == expected
+        assert [(image.name, mask.name) for image, (mask,) in find_supports(given)] == expected
 
 
 def test_masks_as_given_go_with_the_supports_in_order(tmp_path: Path) -> None:
     make(tmp_path, "a.jpg", "a.png", "other.png")
     image, *masks = (str(tmp_path / name) for name in ("a.jpg", "other.png", "a.png"))
     found = find_supports([image, image], masks)  # two objects of one image
-    assert found == [(Path(image), Path(mask)) for mask in masks]
+    assert found == [(Path(image), (Path(mask),)) for mask in masks]
+
+
+@pytest.mark.parametrize(
+    ("there", "masks"),
+    [
+        ("a.jpg a_1.png a_2.png", "a_1.png a_2.png"),
+        ("a.jpg a_0.PNG A_1.png", "a_0.PNG A_1.png"),
+        ("a.jpg a_03.png a_2.png a_01.png", "a_01.png a_2.png a_03.png"),  # in the order of the numbers
+        ("a.jpg a_001.png", "a_001.png"),
+        ("a.png a_mask_1.png a_mask_2.jpg", "a_mask_1.png a_mask_2.jpg"),
+        ("a.jpg a.png a_1.png", "a.png"),  # the usual name comes first
+        ("a.png a_1.png a_2.png", ""),  # a series of images
+        ("a.jpg a_2.png a_3.png", ""),
+        ("a.jpg a_1.png a_3.png", ""),
+        ("a.jpg a_2024.png", ""),
+        ("a.jpg a_1.png a_mask_1.png", ""),  # of two kinds
+        ("a.jpg a_1.jpg a_1.png a_2.png", ""),  # one is another image's
+        ("a.jpg a_1.png a_1_mask.png a_2.png", ""),  # one is an image that has a mask
+        ("a.jpg a_1.png a_1.json", ""),
+        ("a.jpg b_1.png ab_1.png", ""),
+        ("a.jpg a_1.jpg a_1_1.png", ""),  # the mask of a_1.jpg
+    ],
+)
+def test_numbered_masks(tmp_path: Path, there: str, masks: str) -> None:
+    """United if they are surely of this image; of a folder none of them is a support of its own."""
+    make(tmp_path, *there.split())
+    image = there.split()[0]
+    expected = masks.split()
+    if not expected:
+        with pytest.raises(UserError, match=rf"^no mask beside .*/{image}: .*NAME_1\.png, NAME_2\.png \.\.\.; or"):
+            find_supports([str(tmp_path / image)])
+        return
+    for given in (tmp_path / image, *([tmp_path] if len(expected) == len(there.split()) - 1 else [])):
+        ((found, paths),) = find_supports([str(given)])
+        assert (found.name, names(paths)) == (image, expected)
+
+
+def test_numbered_files_are_queries(tmp_path: Path) -> None:
+    """A series of images is not taken for masks, unless they are those of the supports."""
+    make(tmp_path, "a.jpg", "a_1.png", "a_2.png")
+    assert names(find_images([str(tmp_path)], "--query")) == ["a.jpg", "a_1.png", "a_2.png"]
+    ((_, masks),) = find_supports([str(tmp_path / "a.jpg")])
+    assert names(find_images([str(tmp_path)], "--query", masks)) == ["a.jpg"]
+
+
+def test_several_masks_as_given(tmp_path: Path) -> None:
+    make(tmp_path, "a.jpg", "b.jpg", "x1.png", "x2.png", "y.png")
+    a, b, x1, x2, y = (str(tmp_path / name) for name in ("a.jpg", "b.jpg", "x1.png", "x2.png", "y.png"))
+    assert find_supports([a], [x2, x1, y]) == [(Path(a), (Path(x2), Path(x1), Path(y)))]
+    pattern = str(tmp_path / "x*.png")
+    assert find_supports([a, b], [pattern, y]) == [(Path(a), (Path(x1), Path(x2))), (Path(b), (Path(y),))]
+
+
+def test_videos_are_queries_by_name_and_by_pattern(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make(tmp_path, "a.jpg", "b.txt")
+    for name in ("c.mp4", "d.MOV"):
+        (tmp_path / name).write_bytes(b"")
+    assert names(find_images([f"{tmp_path}/*"], "--query")) == ["a.jpg", "c.mp4", "d.MOV"]
+    assert names(find_images([str(tmp_path / "c.mp4")], "--query")) == ["c.mp4"]
+    capsys.readouterr()
+    assert names(find_images([str(tmp_path)], "--query")) == ["a.jpg"]
+    assert "2 files passed over: 1 .mov (name them: '*.mov'), 1 .mp4 (name them: '*.mp4')" in capsys.readouterr().out
+    assert names(find_images([f"{tmp_path}/*"], "--support")) == ["a.jpg"]
+    assert capsys.readouterr().out.endswith("2 files passed over: 1 .mov, 1 .mp4\n")
 
 
 @pytest.mark.parametrize(
@@ -109,7 +173,12 @@ def test_masks_as_given_go_with_the_supports_in_order(tmp_path: Path) -> None:
     [
         (["."], None, r"^no mask beside .*/d\.jpg, .*/e\.jpg: it is looked for as NAME\.png, NAME_mask\.png, "),
         (["a.jpg"], None, r"a\.jpg: 2 masks beside it: .*/a\.png, .*/a\.json; name the right one with --mask$"),
-        (["a.jpg"], ["a.png", "a.json"], r"^--mask names 2 files for 1 of --support; name one mask for each$"),
+        (
+            ["a.jpg", "d.jpg"],
+            ["a.png"],
+            r"^--mask names 1 files for 2 of --support; name one mask for each, or in quotes",
+        ),
+        (["a.jpg"], ["b_*.png"], r"^--mask .*/b_\*\.png: matches no file$"),
         (["."], ["a.png"], r"^--support .*: no such file; with --mask, name every image by itself$"),
     ],
 )

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from prediction.masks import read_support
+from prediction.masks import read_support, read_union
 from tests.prediction.test_files import SHOWN, STORED, save_oriented
 from util.errors import UserError
 
@@ -148,3 +148,33 @@ def test_files_that_are_no_masks(tmp_path: Path, name: str, says: str) -> None:
     (tmp_path / "text.png").write_text("text")
     with pytest.raises(UserError, match=f"/{name}: {says}"):
         read_support(image, tmp_path / name)
+
+
+def test_several_masks_are_united(tmp_path: Path) -> None:
+    """What one marks is the object, whatever the others say of it; what one leaves open and none marks is neither."""
+    Image.new("RGB", (7, 1)).save(tmp_path / "a.jpg")
+    for name, row in {"a_1.png": [1, 1, 1, 0, 255, 255, 0], "a_2.png": [0, 0, 0, 2, 0, 3, 0]}.items():
+        Image.fromarray(np.array([row], np.uint8)).save(tmp_path / name)
+    paths = [tmp_path / "a_1.png", tmp_path / "a_2.png"]
+    for order in (paths, paths[::-1]):
+        _, mask = read_union(tmp_path / "a.jpg", order, [None, None])
+        assert mask.dtype == np.uint8
+        assert mask.tolist() == [[1, 1, 1, 1, 255, 1, 0]]
+    _, mask = read_union(tmp_path / "a.jpg", paths, ["1", "3"])
+    assert mask.tolist() == [[1, 1, 1, 0, 255, 1, 0]]
+
+
+@pytest.mark.parametrize(
+    ("second", "says"),
+    [
+        ([[0, 0, 0]], r"a_2\.png: marks no object; "),
+        ([[0, 1, 1]], r"a_1\.png, .*a_2\.png: leaves no background; "),
+        ([[0, 1]], r"a_2\.png: mask of 2x1 pixels for an image of 3x1, "),
+    ],
+)
+def test_masks_that_cannot_be_united(tmp_path: Path, second: list[list[int]], says: str) -> None:
+    Image.new("RGB", (3, 1)).save(tmp_path / "a.jpg")
+    for name, rows in {"a_1.png": [[1, 0, 0]], "a_2.png": second}.items():
+        Image.fromarray(np.array(rows, np.uint8)).save(tmp_path / name)
+    with pytest.raises(UserError, match=says):
+        read_union(tmp_path / "a.jpg", [tmp_path / "a_1.png", tmp_path / "a_2.png"], [None, None])

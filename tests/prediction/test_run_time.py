@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from prediction import run_time
+from prediction.queries import Query
 from prediction.run_time import describe_run_time, time_steps
 from tests.prediction.networks import network, predictor_of
 
@@ -41,14 +42,15 @@ def test_what_is_said(
     timed = []
     monkeypatch.setattr(run_time, "time_steps", lambda _, image: timed.append(image.size) or (10.0, 1.0))
     predictor = predictor_of(network("ssp"), max_side=max_side)
-    assert describe_run_time(predictor, queries, sizes) == ([says.format(*queries)] if says else [])
+    found = describe_run_time(predictor, [Query(*query) for query in zip(queries, sizes, strict=True)])
+    assert found == ([says.format(*queries)] if says else [])
     assert timed == ([copy] if copy else [])
 
 
 def test_what_is_short_is_not_said(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     Image.new("RGB", (64, 64)).save(path)
-    assert describe_run_time(predictor_of(network("ssp")), [path] * 20, [(64, 64)] * 20) == []
+    assert describe_run_time(predictor_of(network("ssp")), [Query(path, (64, 64))] * 20) == []
 
 
 @pytest.mark.parametrize("name", ["ssp refine", "baseline"])

@@ -138,7 +138,8 @@ THERE = {  # what lies where something is to be written, and whether it is repla
     "with a head before": (b"x" * 4000 + b"a mark", True),
     "a list": (b"2007_000033\n", False),
     "a picture": (b"\x89PNG\r\n\x1a\n", False),
-    "a mark further down": (b"x" * 5000 + b"a mark", False),
+    "with a mark at the end, as a video": (b"x" * 5000 + b"a mark" + b"x" * 4000, True),
+    "a mark in the middle": (b"x" * 5000 + b"a mark" + b"x" * 5000, False),
 }
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from engine.evaluation.protocol import HSNET, PAPER
 from engine.evaluation.result import EvaluationResult, result_path
@@ -41,6 +42,14 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert (found.seeds, found.std, found.weights, found.missing) == ({0: 40.0}, 0.0, "own", ("3 a",))
     assert '"episode_iou": [ 39.5, 40.5 ]' in path.read_text()  # in a line, for people
     assert written(tmp_path / "again.json", found).read_text() == path.read_text()
+
+
+def test_a_result_says_what_made_it(tmp_path: Path) -> None:
+    path = written(tmp_path / "r.json", replace(RESULT, measured={**MEASURED, "device": "cuda:1, a GPU"}))
+    made = json.loads(path.read_text())["made_by"]
+    assert made.keys() == {"commit", "versions", "device", "command"}
+    assert made["device"] == "cuda:1, a GPU"
+    assert made["versions"]["torch"] == torch.__version__
 
 
 @pytest.mark.parametrize(
