@@ -64,7 +64,7 @@ class Match(nn.Module):
 
 @torch.no_grad()
 def make_graphs(net: FewShotNetwork, producer: str) -> dict[str, bytes]:
-    """The ONNX files of a network in eval mode on the CPU: "features", "prototypes" and "match", with their producer's name.
+    """The ONNX files of a network in eval mode on the CPU: "features", "prototypes", "match"; they name the producer.
 
     Raises UserError if PyTorch's exporter cannot write a step of it.
     """
@@ -118,7 +118,7 @@ def make_graphs(net: FewShotNetwork, producer: str) -> dict[str, bytes]:
 def exportable_steps() -> Iterator[None]:
     """Put what a graph cannot hold in another form, for the block.
 
-    Of model/matching.py that is ``confident``, ``adaptive_prototypes`` and, as sizes are symbols there, Python's ``len``.
+    Of model/matching.py that is ``confident``, ``adaptive_prototypes`` and, as sizes are symbols, Python's ``len``.
     """
     forms = {"confident": confident, "adaptive_prototypes": adaptive_prototypes, "len": lambda x: x.shape[0]}
     with (
