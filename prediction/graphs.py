@@ -7,8 +7,10 @@ on how many pixels are confident: prediction/graph_check.py compares what comes 
 
 from __future__ import annotations
 
+import io
+import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from functools import partialmethod
 from unittest.mock import patch
 
@@ -93,7 +95,7 @@ def make_graphs(net: FewShotNetwork, producer: str) -> dict[str, bytes]:
     graphs = {}
     for name, (step, inputs, free_sizes, outputs) in steps.items():
         try:
-            with exportable_steps():
+            with exportable_steps(), silent():
                 program = torch.onnx.export(
                     step.eval(),
                     tuple(inputs.values()),
@@ -112,6 +114,17 @@ def make_graphs(net: FewShotNetwork, producer: str) -> dict[str, bytes]:
         model.producer_name = producer
         graphs[name] = model.SerializeToString()
     return graphs
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Drop what the exporter prints and logs in the block: what it could not write is in its exception."""
+    logging.disable(logging.CRITICAL)
+    try:
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 @contextmanager
