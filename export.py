@@ -61,8 +61,8 @@ def check_packages() -> None:
 def main(argv: list[str] | None = None) -> dict[str, Any]:
     """Export as the flags say; returns what export.json holds."""
     args = parse(argv)
-    check_packages()
     checkpoint, folder = find_checkpoint(args.checkpoint), Path(args.to)
+    check_packages()
     for name in NAMES:
         check_mark("--to", folder / name, MARK)
     # Here, so that --help and wrong flags need not wait for torch.

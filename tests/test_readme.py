@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import app
+import export
 import main as training
 import predict
 import prepare
@@ -36,6 +37,7 @@ SCRIPTS: dict[str, Callable[[list[str]], object]] = {
     "reproduce.py": reproduce.parse,
     "app.py": app.parse,
     "vary.py": vary.parse,
+    "export.py": export.parse,
 }
 SHELL = {  # what each runs
     "./all.sh": "main.py", "./test.sh": "test.py", "./hsnet_test.sh": "test.py", "./reproduce.sh": "reproduce.py",
@@ -108,6 +110,7 @@ def test_there_are_commands() -> None:
         "reproduce.py",
         "app.py",
         "vary.py",
+        "export.py",
     }
     assert {words[0] for words in readmes} == {"python", *SHELL}
     assert {words[1] for _, words in COMMANDS if words[0] == "python"} == {*SCRIPTS, "-m"}
