@@ -44,8 +44,8 @@ SHELL = {  # what each runs
 }  # fmt: skip
 OTHERS = {  # flags of other programs, and of benchmarks
     "--nproc-per-node", "--nnodes", "--rdzv-backend", "--rdzv-endpoint", "--logdir", "--shm-size", "--help",
-    "--strip-components", "--samples",
-    "--against", "--image", "--images", "--queries", "--package", "--steps", "--ways", "--choose", "--shots", "--networks",
+    "--strip-components", "--samples", "--images", "--queries",
+    "--against", "--image", "--package", "--steps", "--ways", "--choose", "--shots", "--networks",
 }  # fmt: skip
 MASKS = "1ikrDlsai5QSf2GiSUR3f8PZUzyTubcuF"  # the augmented masks of the authors, on Google Drive
 VOC, COCO = "pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar", "http://images.cocodataset.org"
