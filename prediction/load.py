@@ -106,6 +106,15 @@ def load_frozen(
     return Loaded(net, f"{network}; {name}, nothing was trained", "")
 
 
+def load_any(weights: str | os.PathLike | None, pretrained: str | os.PathLike | None, *network: Any) -> Loaded:
+    """:func:`load_trained` with weights, :func:`load_frozen` without; raises UserError if both files are given."""
+    if weights is None:
+        return load_frozen(pretrained, *network)
+    if pretrained is not None:
+        raise UserError(f"{weights}: has a backbone of its own; leave {pretrained} out")
+    return load_trained(weights, *network)
+
+
 def _finish(net: FewShotNetwork, method: str, trained: Variation, settings: Mapping[str, Any] | None) -> Variation:
     """Put a network into eval mode, with the settings it was trained with but for those given; returns all of them."""
     if not steps_give_forward(net, by_support=False):
@@ -143,11 +152,6 @@ def load_predictor(
     """
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    if weights is None:
-        net, about, note = load_frozen(pretrained, refine, method, backbone, settings)
-    elif pretrained is None:
-        net, about, note = load_trained(weights, refine, method, backbone, settings)
-    else:
-        raise UserError(f"{weights}: has a backbone of its own; leave {pretrained} out")
+    net, about, note = load_any(weights, pretrained, refine, method, backbone, settings)
     net = fold_batch_norms(net).to(device, memory_format=torch.channels_last)
     return Predictor(net, max_side, about, note)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import app
+import export
 import main as training
 import predict
 import prepare
@@ -36,13 +37,14 @@ SCRIPTS: dict[str, Callable[[list[str]], object]] = {
     "reproduce.py": reproduce.parse,
     "app.py": app.parse,
     "vary.py": vary.parse,
+    "export.py": export.parse,
 }
 SHELL = {  # what each runs
     "./all.sh": "main.py", "./test.sh": "test.py", "./hsnet_test.sh": "test.py", "./reproduce.sh": "reproduce.py",
 }  # fmt: skip
 OTHERS = {  # flags of other programs, and of benchmarks
     "--nproc-per-node", "--nnodes", "--rdzv-backend", "--rdzv-endpoint", "--logdir", "--shm-size", "--help",
-    "--strip-components", "--samples",
+    "--strip-components", "--samples", "--images", "--queries",
     "--against", "--image", "--package", "--steps", "--ways", "--choose", "--shots", "--networks",
 }  # fmt: skip
 MASKS = "1ikrDlsai5QSf2GiSUR3f8PZUzyTubcuF"  # the augmented masks of the authors, on Google Drive
@@ -108,6 +110,7 @@ def test_there_are_commands() -> None:
         "reproduce.py",
         "app.py",
         "vary.py",
+        "export.py",
     }
     assert {words[0] for words in readmes} == {"python", *SHELL}
     assert {words[1] for _, words in COMMANDS if words[0] == "python"} == {*SCRIPTS, "-m"}

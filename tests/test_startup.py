@@ -24,6 +24,7 @@ NEEDED = {
     "test.py": ["--data-root", "{tmp}", "--checkpoint", "README.md"],  # a file, which is not read
     "vary.py": ["--data-root", "{tmp}", "--checkpoint", "README.md", "--vary", "bg_mix=0,1"],
     "predict.py": ["--checkpoint", "c.ckpt", "--support", "{tmp}/a.png", "--query", "{tmp}/b.png"],
+    "export.py": ["--checkpoint", "{tmp}/c.ckpt", "--to", "{tmp}/to"],
     "report.py": ["{tmp}"],
 }
 

@@ -36,7 +36,7 @@ MEMORY_IS_FULL = "error: memory is full; close other programs, or lower --worker
 LONGEST = 2000  # letters of the last line: what it quotes may be a whole file
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("numpy", "PIL", "torch", "torchvision", "tqdm", "pycocotools")  # of requirements.txt
-SCRIPTS = ("main", "test", "vary", "predict", "prepare", "report", "reproduce", "app", "demo")
+SCRIPTS = ("main", "test", "vary", "predict", "export", "prepare", "report", "reproduce", "app", "demo")
 
 
 def command(main: Callable[[], object]) -> None:
