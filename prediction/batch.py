@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from engine.drawing import Tile, save_png
+from engine.drawing import Tile, draw_thumbnail, highlight_object, save_png
 from prediction.explain import Explanation
 from prediction.explain_figure import draw_explanation
 from prediction.files import check_image, name_outputs, read_image
@@ -19,7 +19,7 @@ from prediction.masks import read_support
 from prediction.overlap import overlap, take_turns
 from prediction.predictor import Prediction, Predictor
 from prediction.run_time import describe_run_time
-from prediction.sheet import SHEET_SIDE, draw_sheet, draw_thumbnail, highlight_object
+from prediction.sheet import SHEET_SIDE, draw_sheet
 from prediction.working_size import OBJECT, find_size_problem, limit_size, shrink_marked
 from util.distributed import say
 from util.errors import UserError, join_names, one_line, printable
@@ -173,7 +173,7 @@ def write_files(image: Image.Image, found: Prediction | Explanation, name: str, 
 def draw_tile(caption: str, image: Image.Image, mask: np.ndarray) -> Tile:
     """A tile of the sheet: an image with the object of a mask (1 or True) highlighted."""
     small, small_mask = shrink_marked(image, mask.astype(np.uint8), SHEET_SIDE)
-    return Tile(caption, draw_thumbnail(small, small_mask == OBJECT))
+    return Tile(caption, draw_thumbnail(small, small_mask == OBJECT, SHEET_SIDE))
 
 
 def list_sections(

@@ -166,7 +166,7 @@ def test_the_pictures(page: Path) -> None:
     }  # fmt: skip
     for source in sources:
         with Image.open(page.parent / source) as picture:
-            assert picture.size == (5 * 198 + 6, 192 + 16 + 12)  # two supports, query, prediction, difference
+            assert picture.size == (5 * 246 + 6, 240 + 20 + 12)  # two supports, query, prediction, difference
 
 
 def in_browser(page: Path, address: str = "", width: int = 800) -> str:
