@@ -87,7 +87,7 @@ def photograph_gallery(chromium: Any, target: Path) -> None:
 
 def photograph_page(chromium: Any, address: str, target: Path) -> None:
     """The page to paint on, with the first toy example found."""
-    tab = chromium.new_page(viewport={"width": 1000, "height": 1080})
+    tab = chromium.new_page(viewport={"width": 1024, "height": 1080})
     tab.goto(address)
     tab.locator("#toys img").first.click(timeout=1000 * PATIENCE)
     tab.wait_for_selector("#overlay img", timeout=1000 * PATIENCE)
