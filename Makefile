@@ -1,4 +1,4 @@
-# make demo   train baseline and SSP on a toy dataset, evaluate them on novel classes, draw pictures
+# make demo   the paper's ablation on a toy dataset, from ImageNet's weights, frozen and trained, with pictures
 # make app    open a page to paint masks on, with an untrained network (installs into .venv-app)
 # make test   the test suite, in two processes (JOBS=8: in eight; make test-slow: the long tests)
 # make lint   ruff

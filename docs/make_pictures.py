@@ -1,6 +1,6 @@
 """Make the pictures of the README and of docs/ again, from the demo's results: `make pictures`.
 
-Two are the demo's own, made small. The others show two pages in a browser: the gallery that test.py --visualize
+Two are the demo's own. The others show two pages in a browser: the gallery that test.py --visualize
 writes, and app.py with a toy example. You need the packages gradio and playwright and a Chromium: one that is
 installed, or playwright's own (playwright install chromium).
 """
@@ -30,8 +30,8 @@ QUALITY = 70  # of WebP, which takes a third of the bytes of PNG
 PATIENCE = 120  # seconds, for the page to start and to find
 
 
-def make_small(source: Path, target: Path, width: int = 1400) -> None:
-    """Write a picture as WebP, at most so wide."""
+def make_small(source: Path, target: Path, width: int = 1000) -> None:
+    """Write a picture as WebP, at most so wide: what a page on GitHub shows."""
     with Image.open(source) as image:
         small = image.convert("RGB")
     if small.width > width:
@@ -79,7 +79,7 @@ def serve_page() -> Iterator[str]:
 
 def photograph_gallery(chromium: Any, target: Path) -> None:
     """The page of the demo's best, worst and other episodes."""
-    tab = chromium.new_page(viewport={"width": 1200, "height": 1000})
+    tab = chromium.new_page(viewport={"width": 1000, "height": 1000})
     tab.goto((DEMO / "look" / "index.html").as_uri())
     tab.wait_for_load_state("load")
     tab.screenshot(path=target)
@@ -87,7 +87,7 @@ def photograph_gallery(chromium: Any, target: Path) -> None:
 
 def photograph_page(chromium: Any, address: str, target: Path) -> None:
     """The page to paint on, with the first toy example found."""
-    tab = chromium.new_page(viewport={"width": 1280, "height": 1080})
+    tab = chromium.new_page(viewport={"width": 1024, "height": 1080})
     tab.goto(address)
     tab.locator("#toys img").first.click(timeout=1000 * PATIENCE)
     tab.wait_for_selector("#overlay img", timeout=1000 * PATIENCE)
@@ -99,7 +99,7 @@ def main(argv: list[str] | None = None) -> None:
     OneLineParser(__doc__).parse_args(argv)
     if not (DEMO / "table.md").is_file():
         raise UserError(f"{DEMO}: the demo has not finished; run make demo")
-    make_small(DEMO / "episodes.png", HERE / "episodes.webp", width=1000)
+    make_small(DEMO / "episodes.png", HERE / "episodes.webp")
     make_small(DEMO / "explained.png", HERE / "explained.webp")
     with open_browser() as chromium, serve_page() as address:
         shots = DEMO / "gallery.png", DEMO / "page.png"

@@ -15,12 +15,14 @@ from PIL.PngImagePlugin import PngInfo
 from util.errors import printable
 from util.files import atomic_write
 
-TEXT_SIZE, TITLE_SIZE = 13, 16  # pixels, the height of letters
+TEXT_SIZE, CAPTION_SIZE = 13, 16  # pixels, the height of letters
 TILE_GAP = 6  # pixels between tiles, and around them
-CAPTION_HEIGHT, DETAIL_HEIGHT = 16, 18  # pixels, of a caption alone; of each line where details follow it
+CAPTION_HEIGHT, DETAIL_HEIGHT = 20, 18  # pixels, of a caption alone; of each line where details follow it
 LINE_HEIGHT = 24  # pixels, of a line of text by itself
 SWATCH, RAMP, KEY_HEIGHT, KEY_GAP = 16, 90, 20, 28  # pixels: width of one colour, of several; of a legend's entries
 Colour = tuple[int, int, int]
+OBJECT_COLOUR: Colour = (255, 0, 120)  # magenta, the rarest in photographs: one colour in all pictures
+OBJECT_TINT = 0.2  # of the colour, the rest is the object's own colours
 
 
 class Tile(NamedTuple):
@@ -65,6 +67,28 @@ def outline_region(image: Image.Image, region: np.ndarray, width: int) -> Image.
     return Image.fromarray(pixels)
 
 
+def highlight_object(image: Image.Image, mask: np.ndarray) -> Image.Image:
+    """An RGB image with a boolean region (H, W) lightly tinted, and its outline in the tint and, around it, white."""
+    if not mask.any():
+        return image.copy()
+    pixels = np.array(image, np.float32)
+    pixels[mask] = (1 - OBJECT_TINT) * pixels[mask] + OBJECT_TINT * np.array(OBJECT_COLOUR, np.float32)
+    width = math.ceil(max(image.size) / 200)
+    pixels[find_edge(~mask, width)] = 255
+    pixels[find_edge(mask, width)] = OBJECT_COLOUR
+    return Image.fromarray(pixels.round().astype(np.uint8))
+
+
+def draw_thumbnail(image: Image.Image, mask: np.ndarray, side: int) -> Image.Image:
+    """An image with a boolean region (H, W) highlighted, its longer side so many pixels.
+
+    Small ones are enlarged before they are drawn on, for outlines that are fine.
+    """
+    size = fit_size(image.size, side)
+    large_mask = np.array(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
+    return highlight_object(image.resize(size, Image.Resampling.BILINEAR), large_mask)
+
+
 def colour_regions(regions: Sequence[tuple[np.ndarray, Colour]]) -> np.ndarray:
     """Colours (H, W, 3) for :func:`tint_image` of boolean regions (H, W), later ones on top; nan outside."""
     colours = np.full((*regions[0][0].shape, 3), np.nan)
@@ -101,9 +125,9 @@ def write_text(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, siz
     draw.text(place, text, fill="black", font=load_font(size))
 
 
-def measure_text(text: str) -> float:
-    """The length of a text of TEXT_SIZE, in pixels."""
-    return ImageDraw.Draw(Image.new("L", (1, 1))).textlength(text, font=load_font(TEXT_SIZE))
+def measure_text(text: str, size: int = TEXT_SIZE) -> float:
+    """The length of a text, in pixels."""
+    return ImageDraw.Draw(Image.new("L", (1, 1))).textlength(text, font=load_font(size))
 
 
 def shorten_caption(caption: str, width: float) -> str:
@@ -115,7 +139,7 @@ def shorten_caption(caption: str, width: float) -> str:
     name, colon, rest = caption.rpartition(": ")
     name, rest = (name, colon + rest) if colon else (rest, "")
     kept, shown = len(name), name
-    while kept > 1 and measure_text(shown + rest) > width:
+    while kept > 1 and measure_text(shown + rest, CAPTION_SIZE) > width:
         kept -= 1
         shown = f"{name[: (kept + 1) // 2]}...{name[len(name) - kept // 2 :]}"
     return shown + rest
@@ -125,9 +149,10 @@ def shorten_caption(caption: str, width: float) -> str:
 
 
 def draw_line(text: str) -> Image.Image:
-    """A line of text on white."""
-    sheet = Image.new("RGB", (math.ceil(measure_text(text)) + 2 * TILE_GAP, LINE_HEIGHT), "white")
-    write_text(ImageDraw.Draw(sheet), (TILE_GAP, 7), text)
+    """A line of text on white, in the size of captions."""
+    width = math.ceil(measure_text(text, CAPTION_SIZE)) + 2 * TILE_GAP
+    sheet = Image.new("RGB", (width, LINE_HEIGHT), "white")
+    write_text(ImageDraw.Draw(sheet), (TILE_GAP, 4), text, CAPTION_SIZE)
     return sheet
 
 
@@ -141,7 +166,7 @@ def draw_row(tiles: Sequence[Tile], side: int, height: int | None = None) -> Ima
     draw = ImageDraw.Draw(sheet)
     for number, (caption, picture, details) in enumerate(tiles):
         left = TILE_GAP + number * step
-        write_text(draw, (left, TILE_GAP - 2), caption, TITLE_SIZE if lines else TEXT_SIZE)
+        write_text(draw, (left, TILE_GAP - 2), caption, CAPTION_SIZE)
         for line, text in enumerate(details, 1):
             write_text(draw, (left, TILE_GAP - 2 + line * DETAIL_HEIGHT), text)
         fitted = picture.resize(fit_size(picture.size, side))

@@ -14,12 +14,12 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from engine.drawing import highlight_object
 from engine.variation import change_settings, check_meaning, check_training_alone, given_settings
 from page.uploads import Support, check_side, read_picture
 from prediction.explain_figure import draw_explanation
 from prediction.files import name_outputs
 from prediction.predictor import Encoded, Predictor
-from prediction.sheet import highlight_object
 from util.errors import UserError
 
 CACHE_BYTES = 2**29  # of features and images; one of 640x640 takes 26 MB

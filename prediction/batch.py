@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from engine.drawing import Tile, save_png
+from engine.drawing import Tile, draw_thumbnail, save_png
 from engine.made_by import describe_device, describe_run
 from prediction.explain import Explanation
 from prediction.files import check_image, name_outputs, read_image
@@ -27,7 +27,7 @@ from prediction.predictor import Prediction, Predictor
 from prediction.queries import Query, check_query, describe_count
 from prediction.results import NOBODY, Found, describe_found, write_coco, write_results
 from prediction.run_time import describe_run_time
-from prediction.sheet import SHEET_SIDE, draw_sheet, draw_thumbnail
+from prediction.sheet import SHEET_SIDE, draw_sheet
 from prediction.working_size import OBJECT, find_size_problem, limit_size, shrink_marked
 from util.distributed import say
 from util.errors import UserError, join_names, one_line, printable
@@ -247,7 +247,7 @@ def describe_resizing(size: tuple[int, int], max_side: int) -> str:
 def draw_tile(caption: str, image: Image.Image, mask: np.ndarray) -> Tile:
     """A tile of the sheet: an image with the object of a mask (1 or True) highlighted."""
     small, small_mask = shrink_marked(image, mask.astype(np.uint8), SHEET_SIDE)
-    return Tile(caption, draw_thumbnail(small, small_mask == OBJECT))
+    return Tile(caption, draw_thumbnail(small, small_mask == OBJECT, SHEET_SIDE))
 
 
 def list_sections(

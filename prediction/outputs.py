@@ -10,14 +10,13 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from engine.drawing import save_png
+from engine.drawing import highlight_object, save_png
 from prediction.explain import Explanation
 from prediction.explain_figure import draw_explanation
 from prediction.frames import Frame
 from prediction.overlay_video import AddPicture
 from prediction.predictor import Prediction
 from prediction.queries import Query
-from prediction.sheet import highlight_object
 from prediction.working_size import OBJECT, shrink_marked
 from util.files import atomic_write, check_mark
 

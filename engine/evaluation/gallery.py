@@ -141,8 +141,8 @@ def draw_episodes(
         draw_panel(
             [load_masked(images, support, episode.cls, protocol.side) for support in episode.supports],
             load_masked(images, episode.query, episode.cls, protocol.side),
-            [("difference", mask.numpy())],
-            outlines=True,
+            [("prediction", mask.numpy())],
+            differences=True,
         )
         for episode, mask in zip(episodes, masks, strict=True)
     )

@@ -8,10 +8,10 @@ import numpy as np
 from PIL import Image
 
 from dataset.labels import IGNORE
-from engine.drawing import Colour, Key, Tile, colour_regions, draw_legend, draw_row, outline_region, tint_image
+from engine.drawing import Colour, Key, Tile, colour_regions, draw_legend, draw_row, draw_thumbnail, tint_image
 
-PANEL_SIDE = 192  # pixels, of a panel's tiles
-PANEL_TINT = 0.55  # the colour's share, the rest is the image in grey
+PANEL_SIDE = 240  # pixels, of a panel's tiles
+PANEL_TINT = 0.55  # a difference's colour, the rest is the image in grey
 RIGHT, MISSED, WRONG, IGNORED = (0, 190, 80), (255, 215, 0), (230, 40, 40), (235, 235, 235)
 MEANINGS: dict[str, Colour] = {"right": RIGHT, "missed": MISSED, "too much": WRONG, "ignored": IGNORED}
 
@@ -20,41 +20,47 @@ def draw_panel(
     supports: Sequence[tuple[Image.Image, np.ndarray]],
     query: tuple[Image.Image, np.ndarray],
     predictions: Sequence[tuple[str, np.ndarray]],
-    outlines: bool = False,
+    differences: bool = False,
 ) -> Image.Image:
-    """Draw supports and the query with their masks outlined, and each prediction with what it got wrong.
-
-    Green is right, yellow missed, red too much, light grey ignored (see :func:`draw_panel_legend`).
+    """Draw supports, the query with its truth and each prediction: the object highlighted, in one colour throughout.
 
     Arguments:
         supports, query: images with masks (H, W), 1 the target, 255 ignored.
         predictions: captions with masks (H, W) of 0 and 1.
-        outlines: whether each prediction is also shown by itself.
+        differences: whether beside each prediction stands what it got wrong, in the colours of
+            :func:`draw_panel_legend`: green is right, yellow missed, red too much, light grey ignored.
     """
-    tiles = [Tile(f"support {number}", _outline(image, mask)) for number, (image, mask) in enumerate(supports, 1)]
+    tiles = [_draw_mask(f"support {number}", *support) for number, support in enumerate(supports, 1)]
     image, truth = query
-    tiles.append(Tile("query, truth", _outline(image, truth)))
+    tiles.append(_draw_mask("query, truth", image, truth))
     for caption, predicted in predictions:
-        if outlines:
-            tiles.append(Tile("prediction", _outline(image, predicted)))
-        tiles.append(_draw_difference(caption, image, truth, predicted))
+        tiles.append(_draw_mask(f"{caption}, IoU {_iou(predicted, truth):.0f}", image, predicted))
+        if differences:
+            tiles.append(Tile("difference", _draw_difference(image, truth, predicted)))
     return draw_row(tiles, PANEL_SIDE)
 
 
-def _outline(image: Image.Image, mask: np.ndarray) -> Image.Image:
-    return outline_region(image, mask == 1, width=max(1, round(max(image.size) / PANEL_SIDE)))
+def _draw_mask(caption: str, image: Image.Image, mask: np.ndarray) -> Tile:
+    return Tile(caption, draw_thumbnail(image, mask == 1, PANEL_SIDE))
 
 
-def _draw_difference(caption: str, image: Image.Image, truth: np.ndarray, predicted: np.ndarray) -> Tile:
-    """A prediction (H, W) against the truth (H, W) in colours, and its IoU."""
-    kept = truth != IGNORE
-    right, missed = (predicted == 1) & (truth == 1), (predicted == 0) & (truth == 1)
-    wrong = (predicted == 1) & kept & (truth != 1)
-    iou = 100 * right.sum() / max((right | missed | wrong).sum(), 1)
-    colours = colour_regions([(right, RIGHT), (missed, MISSED), (wrong, WRONG), (~kept, IGNORED)])
-    return Tile(f"{caption}, IoU {iou:.0f}", tint_image(image, colours, PANEL_TINT))
+def _iou(predicted: np.ndarray, truth: np.ndarray) -> float:
+    """The IoU in percent of masks (H, W), but for pixels that the truth ignores."""
+    found, target = (predicted == 1) & (truth != IGNORE), truth == 1
+    return 100 * (found & target).sum() / max((found | target).sum(), 1)
+
+
+def _draw_difference(image: Image.Image, truth: np.ndarray, predicted: np.ndarray) -> Image.Image:
+    """A prediction (H, W) against the truth (H, W) in colours."""
+    regions = [
+        ((predicted == 1) & (truth == 1), RIGHT),
+        ((predicted == 0) & (truth == 1), MISSED),
+        ((predicted == 1) & (truth == 0), WRONG),
+        (truth == IGNORE, IGNORED),
+    ]
+    return tint_image(image, colour_regions(regions), PANEL_TINT)
 
 
 def draw_panel_legend(width: int) -> Image.Image:
-    """A line of this width (pixels) that explains the colours of a panel."""
+    """A line of this width (pixels) that explains the colours of a difference."""
     return draw_legend([Key("", (colour,), meaning) for meaning, colour in MEANINGS.items()], width)

@@ -166,7 +166,7 @@ def test_the_pictures(page: Path) -> None:
     }  # fmt: skip
     for source in sources:
         with Image.open(page.parent / source) as picture:
-            assert picture.size == (5 * 198 + 6, 192 + 16 + 12)  # two supports, query, prediction, difference
+            assert picture.size == (5 * 246 + 6, 240 + 20 + 12)  # two supports, query, prediction, difference
 
 
 def in_browser(page: Path, address: str = "", width: int = 800) -> str:
@@ -209,7 +209,7 @@ def test_a_browser_loads_the_pictures_and_heeds_the_lists(page: Path) -> None:
     });</script></body>"""
     watched.write_text(page.read_text().replace("</body>", script))
     dom = in_browser(watched)
-    assert re.search("<title>(.*)</title>", dom)[1].split(",") == ["400", *["996"] * 7]
+    assert re.search("<title>(.*)</title>", dom)[1].split(",") == ["400", *["1236"] * 7]
     assert [f[0] for f in figures(dom)] == sorted(f[0] for f in figures(page.read_text()))
 
 
@@ -218,7 +218,7 @@ def test_a_browser_loads_the_pictures_and_heeds_the_lists(page: Path) -> None:
 def test_the_page_fills_a_window_and_fits_a_phone(width: int, columns: int, tmp_path: Path) -> None:
     """1-shot panels between long names, in a frame: Chromium has no window as narrow as a phone."""
     episode = Episode("q" * 90, 1, ("s" * 90,))
-    panel = Image.new("RGB", (4 * 198 + 6, 220))
+    panel = Image.new("RGB", (4 * 246 + 6, 272))
     (tmp_path / "episodes").mkdir()
     panel.save(tmp_path / "episodes" / "1.png")
     shown = [Shown("best", 0, number, 50.0, episode) for number in range(6)]
