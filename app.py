@@ -24,7 +24,7 @@ from pathlib import Path
 
 import util.launch
 from engine.checkpoint import find_checkpoint
-from engine.options import OneLineParser, add_max_side, add_network, device, memory_errors, whole
+from engine.options import OneLineParser, add_max_side, add_network, default_device, device, memory_errors, whole
 from page.finder import Finder
 from page.guard import Guard
 from page.uploads import MAX_BYTES, MAX_SIDE
@@ -73,7 +73,7 @@ def main(argv: list[str] | None = None) -> None:
         with memory_errors(args.max_side):
             checkpoint = find_checkpoint(args.checkpoint or DEMO)
             custom = {"method": args.method, "backbone": args.backbone}
-            predictor = load_predictor(checkpoint, None, args.device, args.max_side, **custom)
+            predictor = load_predictor(checkpoint, None, args.device or default_device(), args.max_side, **custom)
         from page.build import CSS, THEME, build_page  # which imports gradio
 
         page = build_page(Finder(predictor), folder, args.max_side)

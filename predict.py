@@ -33,7 +33,16 @@ from pathlib import Path
 
 import util.launch
 from engine.checkpoint import find_checkpoint
-from engine.options import OneLineParser, add_max_side, add_network, add_settings, device, memory_errors, number
+from engine.options import (
+    OneLineParser,
+    add_max_side,
+    add_network,
+    add_settings,
+    default_device,
+    device,
+    memory_errors,
+    number,
+)
 from engine.variation import check_training_alone, given_settings
 from prediction.files import find_images, find_supports
 from util.distributed import say
@@ -98,7 +107,7 @@ def main(argv: list[str] | None = None) -> dict[Path, float]:
 
     with memory_errors(args.max_side):
         network = {"method": args.method, "backbone": args.backbone, "settings": args.settings}
-        predictor = load_predictor(checkpoint, args.refine, args.device, args.max_side, **network)
+        predictor = load_predictor(checkpoint, args.refine, args.device or default_device(), args.max_side, **network)
         say(f"network: {predictor.about}")
         if predictor.note:
             say(f"note: {predictor.note}")
