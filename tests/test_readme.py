@@ -41,7 +41,9 @@ SHELL = {  # what each runs
     "./all.sh": "main.py", "./test.sh": "test.py", "./hsnet_test.sh": "test.py", "./reproduce.sh": "reproduce.py",
 }  # fmt: skip
 OTHERS = {  # flags of other programs, and of benchmarks
-    "--nproc-per-node", "--nnodes", "--rdzv-backend", "--rdzv-endpoint", "--logdir", "--shm-size", "--help",
+    "--nproc-per-node", "--nnodes", "--node-rank", "--master-addr", "--standalone", "--logdir", "--shm-size", "--help",
+    "--nodes", "--ntasks-per-node", "--gpus-per-node", "--gpus-per-task", "--gpu-bind", "--cpus-per-task", "--time",
+    "--signal", "--requeue", "--open-mode", "--output", "--gpus",
     "--strip-components", "--samples",
     "--against", "--image", "--package", "--steps", "--ways", "--choose", "--shots", "--networks",
 }  # fmt: skip

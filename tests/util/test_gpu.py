@@ -41,9 +41,7 @@ def said(capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_an_old_driver(driver: Path, capsys: pytest.CaptureFixture[str]) -> None:
     reason = f"PyTorch {torch.__version__} for CUDA 13.0: {TOO_OLD.partition('. ')[0]}"
-    line = (
-        f"note: runs on the CPU, as PyTorch cannot use this machine's NVIDIA GPU ({reason}); docs/start.md "
-    )
+    line = f"note: runs on the CPU, as PyTorch cannot use this machine's NVIDIA GPU ({reason}); docs/start.md "
     printed = said(capsys)
     assert printed.startswith(line)
     assert printed.count("\n") == 1
