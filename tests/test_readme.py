@@ -112,7 +112,7 @@ def test_there_are_commands() -> None:
         "vary.py",
     }
     assert {words[0] for words in readmes} == {"python", *SHELL}
-    assert {words[1] for _, words in COMMANDS if words[0] == "python"} == {*SCRIPTS, "-m"}
+    assert {words[1] for _, words in COMMANDS if words[0] == "python"} == {*SCRIPTS, "-m", "-c"}
     assert {words[0] for _, words in COMMANDS} == {"python", *SHELL}
 
 

@@ -51,9 +51,7 @@ def test_a_frozen_process_is_named_by_the_one_that_speaks(capfd: pytest.CaptureF
     finally:
         os.kill(frozen, signal.SIGKILL)
         os.waitpid(frozen, 0)
-    line = (
-        "error: nothing was heard of process 1 of this run for 2 s: a machine or the network is down; "
-    )
+    line = "error: nothing was heard of process 1 of this run for 2 s: a machine or the network is down; "
     printed = capfd.readouterr().err
     assert printed.startswith(line)
     assert printed.count("\n") == 1
