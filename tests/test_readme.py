@@ -140,7 +140,8 @@ def test_the_shell_scripts_understand_theirs(words: list[str], tmp_path: Path, m
     assert len(passed) == len(settings.get("FOLDS", "0 1 2 3").split())
     for command in passed:
         start = command.index(str(CHECKOUT / SHELL[words[0]]))
-        check_understood(SHELL[words[0]], command[start + 1 :])
+        flags = ["cpu" if word == "cuda" else word for word in command[start + 1 :]]  # here may be no GPU
+        check_understood(SHELL[words[0]], flags)
 
 
 @pytest.mark.parametrize("words", [words for _, words in COMMANDS if words[1] == "-m"], ids=" ".join)
