@@ -27,7 +27,16 @@ from pathlib import Path
 
 import util.launch
 from engine.checkpoint import find_checkpoint
-from engine.options import OneLineParser, add_max_side, add_network, add_weights, device, memory_errors, whole
+from engine.options import (
+    OneLineParser,
+    add_max_side,
+    add_network,
+    add_weights,
+    default_device,
+    device,
+    memory_errors,
+    whole,
+)
 from page.finder import Finder
 from page.guard import Guard
 from page.uploads import MAX_BYTES, MAX_SIDE
@@ -68,7 +77,7 @@ def main(argv: list[str] | None = None) -> None:
 
     with memory_errors(args.max_side):  # before gradio, which keeps packages from the web
         network = {"method": args.method, "backbone": args.backbone, "pretrained": args.weights}
-        predictor = load_predictor(checkpoint, None, args.device, args.max_side, **network)
+        predictor = load_predictor(checkpoint, None, args.device or default_device(), args.max_side, **network)
     with tempfile.TemporaryDirectory(prefix="ssp_page_") as name:
         folder = Path(name).resolve()
         prepare_gradio(folder)

@@ -245,14 +245,24 @@ def main(argv: list[str] | None = None) -> list[Table] | None:
 
 
 def run_shell_script(script: str, words: Sequence[str]) -> list[Table] | None:
-    """Do what a shell script is for; of all.sh and test.sh the first fold that fails ends the program with its code."""
+    """Do what a shell script is for.
+
+    Of all.sh and test.sh the first fold that fails ends the program with its exit code; with GPUS once the others are
+    done.
+    """
     if {"-h", "--help"} & set(words):
         print(shell.usage(script))
         return None
     settings, more = shell.read_settings(script, words)
     if script == shell.REPRODUCE:
         return reproduce(parse(shell.table_flags(settings, more)))
-    for headline, command in shell.fold_commands(script, settings, more):
+    commands = shell.fold_commands(script, settings, more)
+    if gpus := settings.get("GPUS", "").split():
+        failed = shell.run_on_gpus(commands, gpus)
+        for headline, code in failed.items():
+            say(f"failed: {headline}: exit code {code}", file=sys.stderr)
+        sys.exit(next(iter(failed.values()), 0))
+    for headline, command in commands:
         say(f"== {headline} ==")
         if code := run_program(command):
             sys.exit(code)

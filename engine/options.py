@@ -19,8 +19,9 @@ from engine.evaluation.protocol import HSNET, PAPER, Protocol
 from engine.setting import CACHE_GB, ENGINES, MAX_SIDE, MIN_SIDE, RECIPE, Setting
 from engine.variation import COMPONENTS, RANGES, TAG_RULE, Variation, check_meaning, is_tag
 from model.names import BACKBONES, METHODS, is_backbone, is_method, timm_name
-from util.distributed import launched
+from util.distributed import is_first_here, launched, say_once
 from util.errors import UserError, fills_memory, first_line
+from util.gpu import why_no_gpu
 from util.numbers import LARGEST, is_whole, whole_number
 
 if TYPE_CHECKING:  # scripts answer --help and wrong flags before torch is imported
@@ -273,9 +274,12 @@ def check_engine(engine: str) -> None:
 
 
 def default_device() -> torch.device:
-    """CUDA if there is one, else the CPU."""
+    """CUDA if there is one, else the CPU, with a line that says why if an NVIDIA GPU is left unused."""
     import torch
 
+    if is_first_here() and (reason := why_no_gpu()):
+        line = f"note: runs on the CPU, as PyTorch cannot use this machine's NVIDIA GPU ({reason})"
+        say_once(f"{line}; docs/start.md tells how to mend it, --device cpu leaves this note out")
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 

@@ -11,13 +11,18 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Thread
+from types import FrameType
+from typing import Any, TextIO
 
 from dataset import DATASETS, find_benchmark
 from dataset.pascal import Pascal
 from engine.evaluation.protocol import PAPER
+from util.distributed import say
 from util.errors import UserError, first_line
 from util.interrupts import SIGNALS
 from util.table import align_columns
@@ -26,10 +31,11 @@ HERE = Path(__file__).parents[1]
 ALL, TEST, REPRODUCE = SCRIPTS = ("all.sh", "test.sh", "reproduce.sh")
 USAGE = {
     ALL: """\
-Train all folds of a setting, one after the other. What is finished is skipped, what was interrupted goes on; the first
-failure stops it.
+Train all folds of a setting, one after the other, or with GPUS one on each GPU. What is finished is skipped, what was
+interrupted goes on; the first failure stops it, with GPUS once the other folds are done.
 
     ./all.sh DATASET=pascal DATA_ROOT=../Datasets_SSP BACKBONE=resnet50 SHOT=1
+    GPUS="0 1 2 3" ./all.sh
     ./all.sh DATASET=coco CLASS_ORDER=contiguous SHOT=5 FOLDS="0 2" -- --accumulate 2
     PYTHON="torchrun --nproc-per-node 4" ./all.sh""",
     TEST: """\
@@ -67,6 +73,7 @@ SETTINGS = (  # name, scripts, and what it is, with the default in brackets
     ("CLASS_ORDER", (TEST,), "of coco: contiguous or interleaved (in HSNet's protocol interleaved)"),
     ("SPLITS", SCRIPTS, "HSNet's data/splits, for its protocol, and for fss without lists"),
     ("FOLDS", SCRIPTS, 'such as "0 2" (all of the dataset)'),
+    ("GPUS", FOLDED, 'such as "0 1 2 3": a fold on each at a time; "0,1 2,3": on each pair (one fold at a time)'),
     ("PROTOCOL", (TEST,), "ssp, the paper's own, or hsnet (ssp)"),
     ("PROTOCOL", TABLES, "ssp, the paper's own, or hsnet (both)"),
     ("CHECKPOINT", (TEST,), "a file, or a folder that holds one, with {fold} for the number (the run's own below OUT)"),
@@ -78,7 +85,8 @@ SETTINGS = (  # name, scripts, and what it is, with the default in brackets
     ("OUT", SCRIPTS, "folder for everything written (outdir)"),
     ("PYTHON", SCRIPTS, "a file, or a command with its flags, that runs main.py and test.py (python)"),
 )
-READ_HERE = ("REFINE", "FOLDS", "TRAIN", "VERIFY", "PYTHON")
+READ_HERE = ("REFINE", "FOLDS", "GPUS", "TRAIN", "VERIFY", "PYTHON")
+PASSED_ON = [number for number in SIGNALS if number != signal.SIGINT]  # a terminal sends Ctrl-C to all by itself
 DEFAULTS = {"DATA_ROOT": "../Datasets_SSP", "OUT": "outdir", "PYTHON": sys.executable}
 
 
@@ -139,6 +147,7 @@ def fold_commands(script: str, settings: Mapping[str, str], more: Sequence[str])
     benchmark = find_benchmark(name, settings.get("DATA_ROOT")) if name in DATASETS else Pascal
     folds = benchmark.folds  # of an unknown dataset the program tells
     refine = {"1": ["--refine"], "0": ["--no-refine"]}.get(settings.get("REFINE", ""), [])
+    device = ["--device", "cuda"] if "GPUS" in settings else []
     if folds == (None,):
         folds = [""]
     elif "FOLDS" in settings:
@@ -146,7 +155,7 @@ def fold_commands(script: str, settings: Mapping[str, str], more: Sequence[str])
     for fold in map(str, folds):
         of_fold = f", fold {fold}" if fold else ""
         of_each = {name: value.replace("{fold}", fold) for name, value in settings.items()}
-        flags = [*_flags(of_each), *refine, *(["--fold", fold] if fold else [])]
+        flags = [*_flags(of_each), *refine, *(["--fold", fold] if fold else []), *device]
         if script == ALL:
             headline, program = f"training{of_fold}", ["main.py", *flags, "--resume"]
         else:
@@ -177,15 +186,72 @@ def run_program(words: Sequence[str]) -> int:
     It gets Ctrl-C by itself; other signals are passed on to it. Raises KeyboardInterrupt if one of them ended it.
     """
     process = subprocess.Popen(words)
-    passed_on = [number for number in SIGNALS if number != signal.SIGINT]
-    former = {number: signal.signal(number, lambda sent, _: process.send_signal(sent)) for number in passed_on}
-    try:
+    with _handle_signals(PASSED_ON, lambda sent, _: process.send_signal(sent)):
         while process.returncode is None:
             with suppress(KeyboardInterrupt):
                 process.wait()
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
     if process.returncode == 130 or -process.returncode in SIGNALS:
         raise KeyboardInterrupt
+    return _exit_code(process)
+
+
+def run_on_gpus(programs: Iterable[tuple[str, Sequence[str]]], gpus: Sequence[str]) -> dict[str, int]:
+    """Run programs, each with a headline, one at a time on each GPU; the exit codes of those that fail, by headline.
+
+    A program sees no GPU but its own, and its lines begin with its headline. One that fails does not stop the others.
+    Signals reach all as in run_program, and when all have ended KeyboardInterrupt is raised.
+    """
+    waiting = iter(list(programs))
+    running: list[subprocess.Popen[str]] = []
+    signals: list[int] = []
+    failed: dict[str, int] = {}
+
+    def work(gpu: str) -> None:
+        while not signals and (program := next(waiting, None)):
+            headline, words = program
+            say(f"== {headline}, on GPU {gpu} ==")
+            process = subprocess.Popen(
+                words, env=os.environ | {"CUDA_VISIBLE_DEVICES": gpu},
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
+            )  # fmt: skip
+            running.append(process)
+            errors = Thread(target=_repeat, args=(headline, process.stderr, sys.stderr))
+            errors.start()
+            _repeat(headline, process.stdout, sys.stdout)
+            errors.join()
+            process.wait()
+            if code := _exit_code(process):
+                failed[headline] = code
+
+    def stop(number: int, _: FrameType | None) -> None:
+        signals.append(number)
+        for process in running if number in PASSED_ON else ():
+            process.send_signal(number)
+
+    with _handle_signals(SIGNALS, stop), ThreadPoolExecutor(len(gpus)) as pool:
+        works = [pool.submit(work, gpu) for gpu in gpus]
+    if signals:
+        raise KeyboardInterrupt
+    for each in works:
+        each.result()  # raises what kept a program from being started
+    return failed
+
+
+def _repeat(headline: str, lines: Iterable[str], file: TextIO) -> None:
+    for line in lines:
+        say(f"{headline}: {line.rstrip()}", file=file)
+
+
+def _exit_code(process: subprocess.Popen[Any]) -> int:
+    """As a shell gives it."""
     return process.returncode if process.returncode >= 0 else 128 - process.returncode
+
+
+@contextmanager
+def _handle_signals(numbers: Iterable[int], handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
+    former = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, before in former.items():
+            signal.signal(number, before)

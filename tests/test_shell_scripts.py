@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from tests.files import CHECKOUT, OneLine
 
 STAND_IN = """#!/usr/bin/env bash
 printf '%s\\n' "$(basename "$1")" "${@:2}" "" >> "$LOG"
+[ -z "$GPUS" ] || echo "sees $CUDA_VISIBLE_DEVICES"
 case "$*" in *"--fold $FAILS"*) echo "error: fold $FAILS" >&2; exit 5 ;; esac
 """
 
@@ -117,6 +120,54 @@ def test_the_first_failure_stops(script: str, monkeypatch: pytest.MonkeyPatch) -
     done = run(script)
     assert (done.returncode, done.stderr) == (5, "error: fold 1\n")
     assert [values(command, "--fold") for command in logged()] == [("0",), ("1",)]
+
+
+def test_a_fold_on_each_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that fails does not stop the others, and the exit code tells of it."""
+    monkeypatch.setenv("GPUS", "5 2,3")
+    monkeypatch.setenv("FAILS", "1")
+    done = run("all.sh", "--", "--lr", "0.5")
+    assert done.returncode == 5
+    assert sorted(done.stderr.splitlines()) == [
+        "failed: training, fold 1: exit code 5", "training, fold 1: error: fold 1",
+    ]  # fmt: skip
+    found = logged()
+    assert sorted(values(command, "--fold", "--device", "--lr") for command in found) == [
+        (str(fold), "cuda", "0.5") for fold in range(4)
+    ]
+    lines = done.stdout.splitlines()
+    for fold in range(4):
+        (gpu,) = (gpu for gpu in ("5", "2,3") if f"== training, fold {fold}, on GPU {gpu} ==" in lines)
+        assert f"training, fold {fold}: sees {gpu}" in lines
+
+
+SLEEPING = """#!/usr/bin/env bash
+trap 'echo stopped; exit 130' INT TERM
+touch "$LOG.$CUDA_VISIBLE_DEVICES"
+for _ in {1..600}; do sleep 0.1; done
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_the_folds_of_all_gpus(
+    number: int, stand_in: Path, tmp_path: Path, signals_arrive: None
+) -> None:
+    """Ctrl-C, which a terminal sends to all, and SIGTERM, which only the script gets; no other fold is begun."""
+    stand_in.write_text(SLEEPING)
+    process = subprocess.Popen(
+        [CHECKOUT / "all.sh", "GPUS=0 1"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    while len(list(tmp_path.glob("log.*"))) < 2:
+        time.sleep(0.05)
+    (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
+    out, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert errors == "interrupted; the same command goes on\n"
+    lines = sorted(out.splitlines())
+    assert [line.partition(", on GPU")[0] for line in lines] == [
+        "== training, fold 0", "== training, fold 1", "training, fold 0: stopped", "training, fold 1: stopped",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

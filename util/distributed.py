@@ -6,13 +6,14 @@ import errno
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import cache
 from typing import TYPE_CHECKING, Any, TextIO
 
 from util.errors import UserError, first_line, printable
 from util.numbers import is_whole
+from util.watch import watch_others
 
 if TYPE_CHECKING:  # what needs no torch, such as --help, does not wait for it
     import torch
@@ -31,6 +32,16 @@ def _told(name: str) -> int:
     """The whole number of an environment variable; 0 if it is none."""
     value = os.environ.get(name, "")
     return int(value) if is_whole(value) else 0
+
+
+def _local_rank() -> int | None:
+    """The number of this process on its machine, as torchrun or Slurm tells it."""
+    return next((_told(name) for name in ("LOCAL_RANK", "SLURM_LOCALID") if name in os.environ), None)
+
+
+def is_first_here() -> bool:
+    """Whether this is the first of the run's processes on its machine, by the variables: it says why they end."""
+    return (_told("RANK") if (local := _local_rank()) is None else local) == 0
 
 
 def _check_slurm() -> None:
@@ -65,8 +76,7 @@ def start(device: torch.device) -> torch.device:
 
     if device.type == "cuda":
         gpus = torch.cuda.device_count()
-        locals_ = [_told(name) for name in ("LOCAL_RANK", "SLURM_LOCALID") if name in os.environ]
-        local = locals_[0] if locals_ else _told("RANK") % max(gpus, 1)
+        local = _told("RANK") % max(gpus, 1) if (told := _local_rank()) is None else told
         if device.index is not None and _told("WORLD_SIZE") > 1:
             raise UserError(f"--device {device} is one GPU for all processes; leave the number out")
         if local >= gpus:
@@ -90,9 +100,14 @@ def finish() -> None:
 
 @contextmanager
 def joined(device: torch.device) -> Iterator[torch.device]:
-    """Join the other processes for the block and leave them at its end, whatever ends it; gives the device to use."""
+    """Join the other processes for the block and leave them at its end, whatever ends it; gives the device to use.
+
+    When a machine or the network between them is gone in the block, this process ends (util.watch).
+    """
     try:
-        yield start(device)
+        device = start(device)
+        with watch_others(rank(), world(), is_first_here()) if world() > 1 else nullcontext():
+            yield device
     finally:
         finish()
 
@@ -184,12 +199,17 @@ def spread_from_first(x: Tensor) -> None:
         dist.broadcast(x, 0)
 
 
-def first_known(value: Any) -> Any:
-    """The value of the first process whose value is not empty, in every process; small plain values."""
+def values_of_all(value: Any) -> list[Any]:
+    """The values of all processes, in every process; small plain values."""
     values = [value] * world()
     if dist := group():
         dist.all_gather_object(values, value)
-    return next(filter(None, values), value)
+    return values
+
+
+def first_known(value: Any) -> Any:
+    """The value of the first process whose value is not empty, in every process."""
+    return next(filter(None, values_of_all(value)), value)
 
 
 @contextmanager

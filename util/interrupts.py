@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-from util.distributed import launched, say
+from util.distributed import is_first_here, launched, say
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C, a cluster's end of time, a terminal that was closed
 
@@ -78,7 +78,7 @@ def leave_at_once() -> None:
     """Make each of the signals end this process with one word, without cleaning up, as while modules are imported."""
 
     def leave(*_: object) -> None:
-        if os.environ.get("RANK", "0") == "0":  # one of torchrun's processes
+        if is_first_here():  # of torchrun's processes
             with suppress(OSError):  # a terminal that was closed
                 os.write(2, b"interrupted\n")
         os._exit(130)

@@ -89,7 +89,7 @@ def _run(main: Callable[[], object]) -> tuple[int, str, bool]:
             line = "often for lack of (shared) memory; lower --workers, or --workers 0"
             return 2, f"error: a loader process was killed, {line}", True
         if launched() and _is_connection(error):
-            line = "torchrun's report names it; a training goes on with --resume"
+            line = "what its machine printed says why; a training goes on with --resume"
             return 2, f"error: another process of this run has ended; {line}", False
         return _defect(error)
     except KeyboardInterrupt as error:
@@ -134,8 +134,8 @@ def _shadowing() -> str | None:
 
 
 def _speaks(is_cause: bool) -> bool:
-    """Whether this process prints why the run ends: the first, and any other that met a cause of its own in the run."""
-    return not launched() or os.environ.get("RANK") == "0" or (is_cause and distributed.has_joined)
+    """Whether this process prints why the run ends: a machine's first, and any that met a cause of its own in it."""
+    return not launched() or distributed.is_first_here() or (is_cause and distributed.has_joined)
 
 
 def _is_connection(error: RuntimeError) -> bool:
@@ -192,6 +192,8 @@ def _is_of_script() -> bool:
 
 if _is_of_script():
     _open_streams()
+    if launched():  # else what torch logs in C++ of each connection that is lost hides the line that says why
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     if {"-h", "--help"} & set(sys.argv):
         sys.meta_path.append(_StandIn())  # the last that is asked
     sys.excepthook = _end_early

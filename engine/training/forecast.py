@@ -9,7 +9,7 @@ from engine.setting import Schedule
 from engine.training.data import Run, first_batch
 from engine.training.state import Training
 from engine.training.trainer import Trainer
-from util.distributed import say
+from util.distributed import say, world
 
 MANY_STEPS = 20  # a longer run times two steps to say how long it takes; so does one of a long evaluation
 
@@ -43,10 +43,16 @@ class Forecast:
 
 
 def make_forecast(run: Run, trainer: Trainer, state: Training, engine: str) -> Forecast:
-    """Time two steps and a few episodes, which change nothing, and say how long the run takes, unless it is short."""
+    """Time two steps and a few episodes, which change nothing, and say how long the run takes, unless it is short.
+
+    After its first step DistributedDataParallel orders the gradients anew, and gloo adds those of three processes or
+    more in an order that depends on it. So a run that goes on in so many times its steps however short it is: else its
+    first step would be rounded otherwise than without the interruption.
+    """
     forecast = Forecast(run.schedule, cost(run.selection, engine), cost(run.test.plans, engine))
     is_long = forecast.final_cost > LONG
-    if forecast.steps_left(state) > (0 if is_long else MANY_STEPS):
+    goes_on = bool(state.snapshot or state.losses)
+    if forecast.steps_left(state) > (0 if is_long or (goes_on and world() > 2) else MANY_STEPS):
         forecast.step_seconds = trainer.time_step(first_batch(run.samples, run.schedule.batch_size, trainer.device))
     if forecast.step_seconds or is_long:
         (plan,) = run.selection.values()

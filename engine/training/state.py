@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from engine.checkpoint import STATE_FORMAT as FORMAT
 from engine.checkpoint import read, write
 from engine.setting import Schedule, Setting
-from util.distributed import say
+from util.distributed import say, values_of_all
 from util.errors import UserError
 from util.fields import Rule, check_fields, dict_of, list_of, number, one_of, scalar, whole, with_fields
 from util.files import is_name
@@ -89,7 +89,8 @@ def plain_values(flags: Mapping[str, Any]) -> dict[str, Any]:
 def find_training(last: Path, flags: Mapping[str, Any], resume: bool) -> Training | None:
     """The state of an earlier run to go on from, or of a finished one; None to start a run.
 
-    Raises UserError if it had other flags, the state is damaged, or an unfinished run is not to be resumed.
+    Raises UserError if it had other flags, the state is damaged, an unfinished run is not to be resumed, or the
+    processes of a run do not find the same.
     """
     state = load_training(last)
     if not resume:
@@ -100,6 +101,9 @@ def find_training(last: Path, flags: Mapping[str, Any], resume: bool) -> Trainin
         check_same(last, state.arguments, flags)
     elif any(last.parent.glob(f"{glob.escape(last.stem)}_*")):  # a first run needs no word
         say(f"{last}: is gone, so there is no run to resume; starting one")
+    found = (state.snapshot, len(state.losses), state.finished) if state else None
+    if any(each != found for each in values_of_all(found)):
+        raise UserError(f"{last}: not all machines see the same state there; --out must be one folder that all share")
     return state
 
 
