@@ -1,6 +1,6 @@
 """Write a network as ONNX graphs, which onnxruntime runs without PyTorch.
 
-    python export.py --to graphs                  a backbone as it is, nothing trained, as of predict.py
+    python export.py --to graphs                  nothing trained: the package's EfficientNet-Lite0
     python export.py --checkpoint resnet50_1shot_61.40.ckpt --to graphs
     python export.py --checkpoint outdir/models/pascal/fold_0 --to graphs --no-refine --set fg_threshold=0.8
 
@@ -27,6 +27,7 @@ import util.launch
 from engine.checkpoint import find_checkpoint
 from engine.custom import method_digest
 from engine.options import OneLineParser, add_network, add_settings, add_weights
+from engine.package import BACKBONE, find_package
 from engine.variation import check_training_alone, given_settings
 from util.distributed import say
 from util.errors import UserError
@@ -45,7 +46,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--to", required=True, metavar="DIR", help="folder for the graphs")
     refine = argparse.BooleanOptionalAction
     add("--refine", action=refine, help="the self-support refinement (default: as the checkpoint says; untrained: on)")
-    add_network(parser, "(default the checkpoint's, or the best at hand)", "(default the checkpoint's, or ssp)")
+    add_network(parser, "(default the checkpoint's, or that package's)", "(default the checkpoint's, or ssp)")
     add_settings(parser, "those it was trained with, else ")
     args = parser.parse_args(argv)
     args.settings = given_settings(args.set, args.without)
@@ -72,8 +73,10 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     from prediction.graphs import make_graphs
     from prediction.load import load_any
 
-    network = (args.refine, args.method, args.backbone, args.settings)
-    net, about, note = load_any(checkpoint, args.weights, *network)
+    weights, backbone = args.weights, args.backbone
+    if not (checkpoint or weights or backbone):  # not the best at hand, which may be a transformer
+        weights, backbone = find_package(), BACKBONE
+    net, about, note = load_any(checkpoint, weights, args.refine, args.method, backbone, args.settings)
     say(f"network: {about}")
     if note:
         say(f"note: {note}")

@@ -107,9 +107,8 @@ def make_graphs(net: FewShotNetwork, producer: str) -> dict[str, bytes]:
                 )
         except torch.onnx.OnnxExporterError as error:
             reason = first_line(error.__cause__ or error)
-            raise UserError(
-                f"PyTorch {torch.__version__} cannot write {name}.onnx of this network: {reason}"
-            ) from error
+            line = f"PyTorch {torch.__version__} cannot write {name}.onnx of this network ({reason})"
+            raise UserError(f"{line}; choose another --backbone") from error
         model = program.model_proto
         model.producer_name = producer
         graphs[name] = model.SerializeToString()
