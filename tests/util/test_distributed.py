@@ -51,5 +51,5 @@ def test_machines_that_do_not_reach_each_other(launched: None, monkeypatch: pyte
         raise RuntimeError("Gloo connectFullMesh failed with [pair.cc:152] timed out connecting: Connection refused")
 
     monkeypatch.setattr(dist, "init_process_group", fail)
-    with pytest.raises(UserError, match="do not reach each other .* set GLOO_SOCKET_IFNAME to the network card"):
+    with pytest.raises(UserError, match=r"do not reach each other .* set GLOO_SOCKET_IFNAME to the network card"):
         distributed.start(torch.device("cpu"))
