@@ -89,6 +89,11 @@ def start(device: torch.device) -> torch.device:
         name = "TORCHELASTIC_RUN_ID" if "TORCHELASTIC_RUN_ID" in os.environ else "WORLD_SIZE"
         line = f"{name} is set, but not by torchrun ({first_line(error)})"
         raise UserError(f"{line}; start with torchrun, or unset it") from error
+    except RuntimeError as error:
+        if "connectFullMesh" not in str(error):
+            raise
+        line = "the processes do not reach each other at the addresses that their machines' names have"
+        raise UserError(f"{line}; set GLOO_SOCKET_IFNAME to the network card between them, such as eth0") from error
     return device
 
 

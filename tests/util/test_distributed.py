@@ -7,6 +7,7 @@ import torch
 import torch.distributed as dist
 
 from util import distributed
+from util.errors import UserError
 
 
 def test_alone(capsys: pytest.CaptureFixture[str]) -> None:
@@ -41,3 +42,14 @@ def test_a_group_is_left_after_an_exception(launched: None) -> None:
     with pytest.raises(ZeroDivisionError):
         work()
     assert not dist.is_initialized()
+
+
+def test_machines_that_do_not_reach_each_other(launched: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a machine's name has the address 127.0.1.1, which on another machine is that machine itself."""
+
+    def fail(_: str) -> None:
+        raise RuntimeError("Gloo connectFullMesh failed with [pair.cc:152] timed out connecting: Connection refused")
+
+    monkeypatch.setattr(dist, "init_process_group", fail)
+    with pytest.raises(UserError, match=r"do not reach each other .* set GLOO_SOCKET_IFNAME to the network card"):
+        distributed.start(torch.device("cpu"))
