@@ -1,8 +1,10 @@
-"""make versions and make test-commands: what they ask pip for and what they type; constraints.txt."""
+"""make versions, make test-commands and .ci/run: what they ask pip for and what they run; constraints.txt."""
 
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -87,3 +89,35 @@ def test_a_command_that_fails_ends_the_run(
     with pytest.raises(SystemExit, match=r"^why\n\nexit code 5: python fails.py$"):
         toy_commands.main([])
     assert re.fullmatch(r"README.md\n +0 s  python prepare.py toy --out a\n +last\n", capsys.readouterr().out)
+
+
+STEPS = ["lint", "test", "test-page", "test-tour", "test-commands"]
+
+
+def run_ci(folder: Path, **programs: str) -> subprocess.CompletedProcess:
+    """.ci/run where the PATH has these programs alone, as bash scripts, and what it needs of the system."""
+    for name in ("bash", "dirname"):
+        (folder / name).symlink_to(shutil.which(name))
+    for name, script in programs.items():
+        (folder / name).write_text(f"#!/usr/bin/env bash\n{script}\n")
+        (folder / name).chmod(0o755)
+    command = [folder / "bash", CHECKOUT / ".ci" / "run"]
+    return subprocess.run(command, capture_output=True, text=True, env={"PATH": str(folder)})
+
+
+def test_ci_prints_the_seconds_of_each_step(tmp_path: Path) -> None:
+    done = run_ci(tmp_path, make=":", chromium=":")
+    assert done.returncode == 0, done.stderr
+    assert [re.sub(r"\d+", "0", line) for line in done.stdout.splitlines()] == [f"make {step}: 0 s" for step in STEPS]
+
+
+def test_ci_ends_at_the_first_step_that_fails(tmp_path: Path) -> None:
+    done = run_ci(tmp_path, make='[ "${*: -1}" != test-page ] || exit 2', chromium=":")
+    assert done.returncode == 2
+    assert [line.split(":")[0] for line in done.stdout.splitlines()] == ["make lint", "make test"]
+
+
+def test_ci_says_that_there_is_no_browser(tmp_path: Path) -> None:
+    done = run_ci(tmp_path, make=":", id="echo 1000")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("there is no chromium: the tests of the page in a browser are skipped\n")

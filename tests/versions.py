@@ -24,6 +24,7 @@ KINDS = ("lowest", "newest")
 OLDEST = 10  # Python 3.10, as README says
 YOUNGEST = 20  # beyond what there is
 TESTS = ("tests/model", "tests/dataset", "tests/util")
+TEST_PACKAGES = ("pytest>=8.0", "pyyaml>=6")
 SHOWN = ("torch", "torchvision", "numpy", "pillow", "tqdm", "pycocotools")
 
 
@@ -41,9 +42,9 @@ def pythons_at_hand() -> list[str]:
 
 
 def install(python: str, packages: Sequence[str], folder: Path) -> str:
-    """Install packages and pytest into a new environment; returns pip's error, or nothing."""
+    """Install packages and those of the tests into a new environment; returns pip's error, or nothing."""
     subprocess.run([python, "-m", "venv", "--clear", folder], check=True)
-    command = [folder / "bin" / "pip", "install", "--quiet", "--only-binary", ":all:", *packages, "pytest>=8.0"]
+    command = [folder / "bin" / "pip", "install", "--quiet", "--only-binary", ":all:", *packages, *TEST_PACKAGES]
     done = subprocess.run(command, capture_output=True, text=True)
     errors = re.findall(r"^ERROR: (.*)", done.stderr, re.MULTILINE)
     return (errors or [f"pip ended with {done.returncode}"])[-1] if done.returncode else ""
