@@ -1,6 +1,10 @@
 # make demo   the paper's ablation on a toy dataset, from ImageNet's weights, frozen and trained, with pictures
 # make app    open a page to paint masks on, with an untrained network (installs into .venv-app)
 # make test   the test suite, in two processes (JOBS=8: in eight; make test-slow: the long tests)
+# make test-page      the page in a browser (installs into .venv-app; needs a Chromium)
+# make test-tour      the notebook docs/tour.ipynb, run as a whole
+# make test-commands  what README and docs/ tell to type on a toy dataset, for real
+# make versions       the first look and tests with the lowest and the newest packages (two times up to 6 GB, one after the other)
 # make lint   ruff
 # make pictures   the pictures of README and docs/ again, from the demo (installs into .venv-app; needs a Chromium)
 # make bench  evaluation and training against the plain ways and by step, planning and sampling at COCO's size, class index against masks,
@@ -15,7 +19,7 @@ RUN = $(VENV)/bin/python
 DATA_ROOT ?= data/toy
 JOBS ?= 2
 
-.PHONY: install demo app test test-slow lint bench pictures
+.PHONY: install demo app test test-slow test-page test-tour test-commands versions lint bench pictures
 
 install: $(VENV)/.installed
 
@@ -49,6 +53,19 @@ test: install
 
 test-slow: install
 	$(RUN) -m pytest -m slow
+
+test-page: $(VENV_APP)/.installed
+	$(VENV_APP)/bin/pip install --quiet pytest playwright
+	$(VENV_APP)/bin/python -m pytest -m "" tests/test_app.py tests/page
+
+test-tour: install
+	$(RUN) -m pytest -m slow tests/test_tour.py
+
+test-commands: install
+	$(RUN) -m tests.toy_commands
+
+versions:
+	$(PYTHON) -m tests.versions
 
 lint: install
 	$(VENV)/bin/ruff check .
