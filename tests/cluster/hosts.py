@@ -68,14 +68,20 @@ class Hosts:
         torchrun = [sys.executable, "-m", "torch.distributed.run", *launch.split(), "--node-rank"]
         return [[self._start(host, [*torchrun, str(host), *words], {})] for host in range(2)]
 
-    def srun(self, *words: str) -> list[list[subprocess.Popen]]:
+    def limit(self, rate: str) -> None:
+        """Let each host send no faster than a rate as the command tc takes it, such as 10gbit."""
+        for name in self.names:
+            bucket = f"tc qdisc replace dev {CARD} root tbf rate {rate} burst 4mb latency 50ms".split()
+            ip("netns", "exec", name, *bucket)
+
+    def srun(self, *words: str, per_host: int = PER_HOST) -> list[list[subprocess.Popen]]:
         """Start a script on both hosts as srun starts its tasks, by torch's variables and Slurm's."""
         self.port += 1
-        world = len(ADDRESSES) * PER_HOST
+        world = len(ADDRESSES) * per_host
         run = {"SLURM_NTASKS": world, "WORLD_SIZE": world, "MASTER_ADDR": ADDRESSES[0], "MASTER_PORT": self.port}
         started: list[list[subprocess.Popen]] = [[], []]
         for rank in range(world):
-            host, local = divmod(rank, PER_HOST)
+            host, local = divmod(rank, per_host)
             task = {"SLURM_PROCID": rank, "SLURM_LOCALID": local, "SLURM_STEP_ID": 0, "RANK": rank}
             started[host].append(self._start(host, [sys.executable, *words], run | task))
         return started
