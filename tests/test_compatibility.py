@@ -73,6 +73,7 @@ def test_a_checkpoint_is_tested(toy: Path, tmp_path: Path) -> None:
         "trained_on",
         "training_data",
         "code",
+        "made_by",
         "settings",
         "tag",
         "queries",

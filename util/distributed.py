@@ -155,7 +155,8 @@ def say(*lines: str, file: TextIO | None = None) -> None:
         heard.extend(lines)
     elif lines and rank() == 0:
         try:
-            print(*map(printable, lines), sep="\n", file=file, flush=True)
+            text = "".join(f"{printable(line)}\n" for line in lines)  # in one piece, beside other threads
+            print(text, end="", file=file, flush=True)
         except OSError as error:
             if error.errno not in (errno.EPIPE, errno.EIO):
                 raise
