@@ -46,7 +46,7 @@ OTHERS = {  # flags of other programs, and of benchmarks
     "--nproc-per-node", "--nnodes", "--node-rank", "--master-addr", "--standalone", "--logdir", "--shm-size", "--help",
     "--nodes", "--ntasks-per-node", "--gpus-per-node", "--gpus-per-task", "--gpu-bind", "--cpus-per-task", "--time",
     "--signal", "--requeue", "--open-mode", "--output", "--gpus",
-    "--strip-components", "--samples", "--images", "--queries",
+    "--strip-components", "--samples", "--images", "--queries", "--link", "--pass-ms",
     "--against", "--image", "--package", "--steps", "--ways", "--choose", "--shots", "--networks",
 }  # fmt: skip
 MASKS = "1ikrDlsai5QSf2GiSUR3f8PZUzyTubcuF"  # the augmented masks of the authors, on Google Drive
