@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from util.errors import UserError
 from util.interrupts import leave_interrupts_to_parent, no_interrupts
+from util.processes import keep_inherited
 
 
 class _ErrorsAsItems(Dataset):
@@ -38,6 +39,7 @@ OUTLIVES_SIGTERM = 10  # seconds that a loader process outlives a SIGTERM, which
 
 
 def _leave_interrupts_to_parent(_worker: int) -> None:
+    keep_inherited()
     leave_interrupts_to_parent(terminate=lambda *_: signal.alarm(OUTLIVES_SIGTERM))
     signal.signal(signal.SIGBUS, signal.SIG_DFL)  # of full shared memory, of which the parent says one line for all
 

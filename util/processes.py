@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import sys
@@ -49,7 +50,13 @@ def map_files(
             raise
 
 
+def keep_inherited() -> None:
+    """Let a forked process never collect what it inherited: PyAV's garbage would wait for threads of its parent's."""
+    gc.freeze()
+
+
 def _start() -> None:
+    keep_inherited()
     leave_interrupts_to_parent()
     Thread(target=_end_with_parent, daemon=True).start()
 

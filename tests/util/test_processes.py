@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -132,3 +133,29 @@ def test_a_worker_without_work_says_nothing_at_ctrl_c(tmp_path: Path) -> None:
     assert errors == ""
     assert printed == "interrupted\n"
     assert len(list(tmp_path.glob("[0-9]*"))) == 65
+
+
+class Inherited:
+    """Garbage of the parent that tells which process collected it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.itself, self.folder, self.parent = self, folder, os.getpid()
+
+    def __del__(self) -> None:
+        if os.getpid() != self.parent:
+            (self.folder / "collected").touch()
+
+
+def collect(number: int) -> int:
+    gc.collect()
+    return number
+
+
+def test_processes_do_not_collect_what_they_inherited(tmp_path: Path) -> None:
+    gc.disable()
+    try:
+        Inherited(tmp_path)
+        assert sum(map_files(collect, range(FILES), count=FILES, what="working", unit="file", workers=2)) > 0
+    finally:
+        gc.enable()
+    assert list(tmp_path.iterdir()) == []
