@@ -32,7 +32,6 @@ from engine.options import (
     add_max_side,
     add_network,
     add_weights,
-    default_device,
     device,
     memory_errors,
     whole,
@@ -77,7 +76,7 @@ def main(argv: list[str] | None = None) -> None:
 
     with memory_errors(args.max_side):  # before gradio, which keeps packages from the web
         network = {"method": args.method, "backbone": args.backbone, "pretrained": args.weights}
-        predictor = load_predictor(checkpoint, None, args.device or default_device(), args.max_side, **network)
+        predictor = load_predictor(checkpoint, None, args.device, args.max_side, **network)
     with tempfile.TemporaryDirectory(prefix="ssp_page_") as name:
         folder = Path(name).resolve()
         prepare_gradio(folder)

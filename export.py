@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from typing import Any
 import util.launch
 from engine.checkpoint import find_checkpoint
 from engine.custom import method_digest
+from engine.made_by import describe_run
 from engine.options import OneLineParser, add_network, add_settings, add_weights
 from engine.package import BACKBONE, find_package
 from engine.variation import check_training_alone, given_settings
@@ -94,7 +94,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         "channels": net.channels,
         "stride": net.stride,
         "code": method_digest(),
-        "versions": {name: version(name) for name in ("torch", *PACKAGES)},
+        "made_by": describe_run("cpu"),
         "tolerance": TOLERANCE,
         "largest_difference": largest,
         "comparisons": [comparison._asdict() for comparison in comparisons],

@@ -50,7 +50,6 @@ from engine.options import (
     add_network,
     add_settings,
     add_weights,
-    default_device,
     device,
     memory_errors,
     number,
@@ -125,7 +124,7 @@ def main(argv: list[str] | None = None) -> dict[Path, float]:
     with memory_errors(args.max_side):
         network = {"method": args.method, "backbone": args.backbone, "settings": args.settings}
         network |= {"pretrained": args.weights}
-        predictor = load_predictor(checkpoint, args.refine, args.device or default_device(), args.max_side, **network)
+        predictor = load_predictor(checkpoint, args.refine, args.device, args.max_side, **network)
         say(f"network: {predictor.about}")
         if predictor.note:
             say(f"note: {predictor.note}")

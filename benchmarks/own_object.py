@@ -10,11 +10,8 @@ command to the sheet. Flags behind -- are predict.py's. IoU is of the object, ov
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
@@ -23,13 +20,12 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from benchmarks.timing import run_script
 from dataset import Split, checked_index, open_split
-from dataset.images import read_rgb
 from engine.options import OneLineParser, whole
 from util.errors import UserError
 from util.launch import command
 
-PREDICT = Path(__file__).resolve().parents[1] / "predict.py"
 SHOT = 5
 
 
@@ -51,35 +47,22 @@ def find_objects(split: Split, cls: int, queries: int, folder: Path, flags: Sequ
     for number, image in enumerate(chosen):
         home = marked if number < SHOT else asked
         home.mkdir(exist_ok=True)
-        mask = images.mask_of(images.load(image)[1], cls)
-        read_rgb(images.image_path(image)).save(home / f"{image}.png")
+        picture, labels = images.load(image)
+        mask = images.mask_of(labels, cls)
+        picture.save(home / f"{image}.png")
         if home is marked:
             Image.fromarray(mask).save(home / f"{image}_mask.png")
         else:
             truth[image] = mask
-    words = [
-        sys.executable,
-        str(PREDICT),
-        "--support",
-        str(marked),
-        "--query",
-        str(asked),
-        "--out",
-        str(folder / "out"),
-    ]
-    started = time.perf_counter()
-    process = subprocess.Popen([*words, *flags], stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise UserError("predict.py failed; its line stands above")
-    seconds = time.perf_counter() - started
+    where = ("--support", str(marked), "--query", str(asked), "--out", str(folder / "out"))
+    seconds, gigabytes = run_script("predict.py", *where, *flags)
     counts = []
     for image, mask in truth.items():
         found = np.asarray(Image.open(folder / "out" / f"{image}_mask.png")) > 0
         known = mask != 255
         counts.append([(found & (mask == 1) & known).sum(), ((found | (mask == 1)) & known).sum()])
     both, either = np.array(counts).T
-    return Run([*(100 * both / either)], 100 * both.sum() / either.sum(), seconds, usage.ru_maxrss / 2**20)
+    return Run([*(100 * both / either)], 100 * both.sum() / either.sum(), seconds, gigabytes)
 
 
 def main(argv: list[str] | None = None) -> None:

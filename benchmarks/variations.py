@@ -11,36 +11,23 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 from statistics import median
 
 import torch
 
 from benchmarks.evaluation import SEEDS, network, plan
+from benchmarks.timing import run_script
 from engine.checkpoint import Checkpoint, save_checkpoint
 from engine.options import OneLineParser, positive, whole
-from util.launch import ROOT, command
+from util.launch import command
 
 SWEEPS = {
     "fg_threshold and bg_mix": ("fg_threshold=0.5,0.6,0.7,0.8", "bg_mix=0.1,0.3,0.5"),
     "both thresholds": ("bg_threshold=0.5,0.55,0.6,0.65,0.7,0.8", "fg_threshold=0.6,0.7"),
     "the mixes": ("fg_mix=0.3,0.5,0.7", "final_mix=0.4,0.6,0.7,1"),
 }
-
-
-def run(*words: str) -> tuple[float, float]:
-    """Seconds and GB of a process of a script of the project's."""
-    started = time.perf_counter()
-    process = subprocess.Popen([sys.executable, *words], cwd=ROOT, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"{' '.join(words)}: ended with {os.waitstatus_to_exitcode(status)}")
-    return time.perf_counter() - started, usage.ru_maxrss / 2**20
 
 
 def write_weights(args: argparse.Namespace, path: Path) -> int:
@@ -60,8 +47,8 @@ def compare(args: argparse.Namespace, folder: Path) -> None:
         words = [word for values in sweep for word in ("--vary", values)]
         ratios, memory = [], 0.0
         for _ in range(args.rounds):
-            one, _ = run("test.py", *known)
-            many, held = run("vary.py", *known, *words, "--to", str(folder / "vary"))
+            one, _ = run_script("test.py", *known)
+            many, held = run_script("vary.py", *known, *words, "--to", str(folder / "vary"))
             memory = max(memory, held)
             ratios.append(many / one)
             print(f"{name}: test.py {one:.1f} s, vary.py {many:.1f} s, {many / one:.2f} times", flush=True)
@@ -76,7 +63,7 @@ def compare_numbers(records: list[dict], known: list[str], folder: Path) -> floa
     apart = []
     for record in records:
         words = [word for name, value in record["settings"].items() for word in ("--set", f"{name}={value}")]
-        run("test.py", *known, *words, "--json", str(folder / "r.json"))
+        run_script("test.py", *known, *words, "--json", str(folder / "r.json"))
         alone = json.loads((folder / "r.json").read_text())
         apart.append(abs(alone["miou"] - record["miou"]))
     return max(apart)

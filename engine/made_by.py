@@ -15,7 +15,8 @@ from util.launch import ROOT
 if TYPE_CHECKING:
     import torch
 
-PACKAGES = ("torch", "torchvision", "numpy", "PIL", "pycocotools", "timm", "av")  # on which numbers depend
+# On which numbers depend
+PACKAGES = ("torch", "torchvision", "numpy", "PIL", "pycocotools", "timm", "av", "onnx", "onnxscript", "onnxruntime")
 GIT_SECONDS = 10  # a checkout on a slow disk is not waited for
 
 

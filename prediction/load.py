@@ -12,6 +12,7 @@ import torch
 from engine.checkpoint import load_checkpoint, load_network
 from engine.custom import build_network, resolve_network
 from engine.evaluation.training_provenance import describe_training, other_data_note
+from engine.options import default_device
 from engine.setting import MAX_SIDE
 from engine.variation import Variation, check_meaning, describe_settings
 from model import BACKBONES, METHODS, FewShotNetwork, check_refine, fold_batch_norms
@@ -150,8 +151,7 @@ def load_predictor(
     Raises:
         UserError: as :func:`load_trained` and :func:`load_frozen`; or weights and pretrained are both given.
     """
-    if device is None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = device or default_device()
     net, about, note = load_any(weights, pretrained, refine, method, backbone, settings)
     net = fold_batch_norms(net).to(device, memory_format=torch.channels_last)
     return Predictor(net, max_side, about, note)
