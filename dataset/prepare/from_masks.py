@@ -7,6 +7,7 @@ Else each holds a label a pixel, and 255 counts for nothing.
 
 from __future__ import annotations
 
+import csv
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,8 +19,8 @@ from dataset.formats import list_suffixes
 from dataset.images import read_histogram, read_mask
 from dataset.labels import IGNORE
 from dataset.lists import read_lines
-from dataset.prepare.from_voc import Labels, collect_labels, label_pair, number_names
-from dataset.prepare.own import Fault, Labelled, Source
+from dataset.prepare.from_voc import BACKGROUND, Labels, collect_labels, label_pair, number_names
+from dataset.prepare.own import SPLITS, Fault, Labelled, Source
 from dataset.prepare.source_files import encode, index_images, list_files
 from util.errors import UserError
 from util.processes import map_files
@@ -32,8 +33,7 @@ ENDINGS = (
     "_labelTrainIds", "_instance_color_RGB", "",
 )  # fmt: skip
 KINDS = ("images", "masks", "labels", "origin", "groundtruth")  # folders that tell images from masks, and no class
-SPLITS = ("train", "val", "valid", "validation", "test")  # folders that name no class
-CLASSES = "classes.txt"
+CLASSES, CSV = "classes.txt", "_classes.csv"  # the latter is Roboflow's, in the folder of each list
 MOST_LABELS = 90  # without names; more are shades of grey
 
 
@@ -49,10 +49,11 @@ def read_masks(folder: Path, images: Path) -> Source:
     """The labelled images of a folder of masks, PNG or BMP, named as their images, with one of ENDINGS or without.
 
     Arguments:
-        folder: of the masks, and of classes.txt, which may name their labels from 1 or, with a background, from 0.
+        folder: of the masks, and of what may name their labels: classes.txt, from 1 or, with a background, from 0; or
+            _classes.csv, with lines of "number, name", also in folders below.
         images: of the images. If it is the folder of the masks, the images are the JPEGs there.
     Raises:
-        UserError: a folder is not there, holds nothing, or no mask has an image.
+        UserError: a folder is not there, holds nothing, no mask has an image, or the names cannot be read.
     """
     folder, images = Path(os.path.abspath(folder)), Path(os.path.abspath(images))
     files = _list_images(folder, images)
@@ -64,14 +65,14 @@ def read_masks(folder: Path, images: Path) -> Source:
     of_image: dict[str, list[_Mask]] = {}
     for mask in sorted(masks, key=lambda mask: (mask.image, mask.folder, mask.path)):
         of_image.setdefault(mask.image, []).append(mask)
-    named = read_lines(folder / CLASSES, "") if (folder / CLASSES).is_file() else []
+    file, named = _read_names(folder)
     by_folder = all(_folder_of(folder, mask.path) and not _class_folder(mask.image.split("/")[:-1]) for mask in masks)
     values = set() if by_folder else _list_values(masks)
     if by_folder or values <= {0, IGNORE} or (values <= {0, 1} and len(named) < 2):
         classes = sorted({mask.folder or _only_name(named) for mask in masks})
         give = _give_objects(of_image, files, named)
     else:
-        labels = _name_labels(folder, named, values)
+        labels = _name_labels(file, named, values)
         classes = [name for label, name in sorted(labels.names.items()) if name and label not in labels.ignored]
         give = _give_labels(of_image, files, labels)
 
@@ -137,13 +138,37 @@ def _folder_of(folder: Path, path: Path) -> str:
 
 def _class_folder(folders: list[str]) -> str:
     """What names a class in a path; "" if nothing does."""
-    return "/".join(part for part in folders if part not in (*KINDS, *SPLITS))
+    return "/".join(part for part in folders if part not in KINDS and part.lower() not in SPLITS)
 
 
-def _only_name(named: list[str]) -> str:
+def _only_name(named: Mapping[int, str]) -> str:
     """The name of the only class, which no folder names."""
-    classes = [name for name in number_names(named).values() if name] if named else []
+    classes = [name for name in named.values() if name]
     return classes[0] if len(classes) == 1 else "1"
+
+
+def _read_names(folder: Path) -> tuple[Path, dict[int, str]]:
+    """The file that names the labels, or should, and the name of each, "" of background; none if there is no file."""
+    tables = {path: _read_table(path) for path in list_files(folder, [CSV]) if path.name == CSV}
+    if (folder / CLASSES).is_file() or not tables:
+        lines = read_lines(folder / CLASSES, "") if (folder / CLASSES).is_file() else []
+        return folder / CLASSES, number_names(lines) if lines else {}
+    (file, names), *others = tables.items()
+    for other, table in others:
+        if table != names:
+            raise UserError(f"{other}: names other classes than {file}; make them the same, or write {CLASSES}")
+    return file, names
+
+
+def _read_table(path: Path) -> dict[int, str]:
+    """The name of each label, "" of background, in a table of "Pixel Value, Class"."""
+    names = {}
+    for line, row in enumerate(csv.reader(read_lines(path, "")[1:], skipinitialspace=True), start=2):
+        number, name = row if len(row) == 2 else ("", "")
+        if not (number.strip().isdecimal() and int(number) <= IGNORE and name.strip()):
+            raise UserError(f"{path}: line {line} is not a number and a name, such as 1, cat; mend it")
+        names[int(number)] = "" if name.strip().lower() in BACKGROUND else name.strip()
+    return names
 
 
 # A mask of labels
@@ -162,15 +187,15 @@ def _read_values(path: Path) -> set[int]:
         return set()
 
 
-def _name_labels(folder: Path, named: list[str], values: set[int]) -> Labels:
+def _name_labels(file: Path, named: dict[int, str], values: set[int]) -> Labels:
     if named:
-        return collect_labels(folder / CLASSES, named, read_mask)
+        return collect_labels(file, named, read_mask)
     labels = sorted(values - {0, IGNORE})
     if len(labels) > MOST_LABELS:
         what = f"the masks hold {len(labels)} numbers, more than classes"
-        raise UserError(f"{folder}: {what}; save them without shades, or name the classes in {CLASSES} there")
+        raise UserError(f"{file.parent}: {what}; save them without shades, or name the classes in {CLASSES} there")
     names = {label: str(label) for label in labels}
-    return Labels(folder / CLASSES, names, {IGNORE}, read_mask)
+    return Labels(file, names, {IGNORE}, read_mask)
 
 
 def _give_labels(of_image: Mapping[str, list[_Mask]], files: Mapping[str, list[Path]], labels: Labels) -> Any:
@@ -191,7 +216,9 @@ def _two_masks(masks: list[_Mask]) -> Fault:
 # A mask a class
 
 
-def _give_objects(of_image: Mapping[str, list[_Mask]], files: Mapping[str, list[Path]], named: list[str]) -> Any:
+def _give_objects(
+    of_image: Mapping[str, list[_Mask]], files: Mapping[str, list[Path]], named: Mapping[int, str]
+) -> Any:
     def give() -> Iterator[Labelled | Fault]:
         for image, masks in of_image.items():
             yield _label_objects(image, files[image], masks, named)
@@ -199,7 +226,7 @@ def _give_objects(of_image: Mapping[str, list[_Mask]], files: Mapping[str, list[
     return give
 
 
-def _label_objects(image: str, files: list[Path], masks: list[_Mask], named: list[str]) -> Labelled | Fault:
+def _label_objects(image: str, files: list[Path], masks: list[_Mask], named: Mapping[int, str]) -> Labelled | Fault:
     if len(files) > 1:
         return Fault(f"{files[0]}: {files[1]} is an image of the same name; leave one of the two", "image twice")
     if len({mask.folder for mask in masks}) < len(masks):

@@ -118,12 +118,11 @@ def _read_labels(root: Path) -> Labels:
     if file is None:
         # A toy dataset names its own
         return Labels(root / CLASS_LISTS[1], read_class_names(root, Pascal.class_names), {IGNORE}, _read_voc_mask)
-    return collect_labels(file, read_lines(file, ""), _read_voc_mask)
+    return collect_labels(file, number_names(read_lines(file, "")), _read_voc_mask)
 
 
-def collect_labels(file: Path, lines: list[str], read: Callable[[Path], np.ndarray]) -> Labels:
-    """What labels mean of which a file holds the names in their order."""
-    names = number_names(lines)
+def collect_labels(file: Path, names: dict[int, str], read: Callable[[Path], np.ndarray]) -> Labels:
+    """What labels mean of which a file holds the names, "" of background."""
     if len(names) > IGNORE:
         raise UserError(f"{file}: {len(names)} names, a mask tells at most {IGNORE - 1} classes apart; shorten it")
     ignored = {IGNORE, *(label for label, name in names.items() if name.lower() in IGNORED)}
@@ -149,7 +148,7 @@ def _read_label_map(file: Path) -> Labels:
     def read(path: Path) -> np.ndarray:
         return _read_colours(path, labels_of, file)
 
-    found = collect_labels(file, [line[0].strip() for line in lines], read)
+    found = collect_labels(file, numbers, read)
     if (black := own.get(BLACK)) is not None:  # the background, whatever it is called
         found.names[black] = ""
     return found

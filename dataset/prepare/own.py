@@ -36,6 +36,9 @@ from util.table import align_columns
 
 FAULTS_SHOWN = 5  # of each kind
 CLASSES_SHOWN = 30  # rows of the table
+# Folders that tell the list of an image, and no class
+LIST_FOLDERS = {"train": ("train", "training"), "val": ("val", "valid", "validation", "test", "testing")}
+SPLITS = (*LIST_FOLDERS["train"], *LIST_FOLDERS["val"])
 
 
 class Labelled(NamedTuple):
@@ -115,6 +118,8 @@ class _Collected(NamedTuple):
     images: Counter[str]  # by class
     pixels: Counter[str]  # by class
     tested: Counter[str]  # images that are tested and show enough of the class for an episode, by class
+    lists: dict[str, list[str]] | None  # as of Source
+    notes: list[str]  # what was seen of the lists
 
 
 def write_own(
@@ -164,9 +169,9 @@ def write_own(
         if not kept:
             raise UserError(f"--min-images {min_images}: no class is in so many images; lower it, or --min-pixels")
         content: dict[str, Any] = {"format": FORMAT, "name": name, "classes": kept}
-        notes = list(source.notes)
-        if source.lists:
-            lists = {key: [image for image in ids if image in found.lines] for key, ids in source.lists.items()}
+        notes = [*source.notes, *found.notes]
+        if found.lists:
+            lists = {key: [image for image in ids if image in found.lines] for key, ids in found.lists.items()}
             content["lists"] = {key: ids for key, ids in lists.items() if ids or key == "train"}
         description = _join_description(describe(content, choices))
         refused = _fill(out, found, description, copy, again)
@@ -275,11 +280,15 @@ def join_regions(
 
 
 def _collect(source: Source, classes: Sequence[str], strict: bool, choices: Choices, workers: int | None) -> _Collected:
-    found = _Collected({}, {}, [], Counter(), Counter(), Counter())
     known = set(source.classes)
     items = list(progress(source.images(), "reading labels", source.count, "image"))
-    min_pixels, is_tested = choices.min_pixels or MIN_PIXELS, _tested_images(source, choices)
     labelled = [item for item in items if isinstance(item, Labelled)]
+    lists, notes = source.lists, []
+    if lists is None and (lists := lists_of_folders([item.image for item in labelled])):
+        counts = ", ".join(f"{key} has {len(ids)} images" for key, ids in lists.items())
+        notes.append(f"the folders tell the lists: {counts}; --test-all tests all")
+    found = _Collected({}, {}, [], Counter(), Counter(), Counter(), lists, notes)
+    min_pixels, is_tested = choices.min_pixels or MIN_PIXELS, _tested_images(lists, choices)
     of_each = ([getattr(item, key) for item in labelled] for key in ("file", "size", "content"))
     pictures = map_files(_examine, *of_each, count=len(labelled), what="opening images", unit="image", workers=workers)
     for item in items:
@@ -295,10 +304,22 @@ def _collect(source: Source, classes: Sequence[str], strict: bool, choices: Choi
     return found._replace(lines=dict(sorted(found.lines.items())))
 
 
-def _tested_images(source: Source, choices: Choices) -> Callable[[str], bool]:
+def lists_of_folders(images: Sequence[str]) -> dict[str, list[str]] | None:
+    """The lists of images of which each lies in a folder of LIST_FOLDERS; None unless all do, and both are there."""
+    lists: dict[str, list[str]] = {name: [] for name in LISTS}
+    for image in images:
+        folders = [part.lower() for part in image.split("/")[:-1]]
+        name = next((name for part in folders for name, parts in LIST_FOLDERS.items() if part in parts), None)
+        if name is None:
+            return None
+        lists[name].append(image)
+    return lists if all(lists.values()) else None
+
+
+def _tested_images(lists: Mapping[str, list[str]] | None, choices: Choices) -> Callable[[str], bool]:
     """What tells whether an image is tested, as dataset.own has it."""
-    if source.lists and "val" in source.lists:
-        return set(source.lists["val"]).__contains__
+    if lists and "val" in lists:
+        return set(lists["val"]).__contains__
     return is_held_out if choices.folds or choices.novel else lambda image: True
 
 

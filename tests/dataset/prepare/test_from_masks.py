@@ -39,6 +39,42 @@ def test_masks_of_labels(tmp_path: Path, images: Path, text: str | None, classes
     assert collect(source) == collect(source) == (expected, [])
 
 
+def lay_roboflow(folder: Path, **tables: str) -> Path:
+    """Its layout of semantic masks: of each list a folder with images, masks and a table of the classes."""
+    for name, table in tables.items():
+        save(folder / name / f"{name}_jpg.rf.0a1b.jpg", LABELS.shape)
+        save(folder / name / f"{name}_jpg.rf.0a1b_mask.png", LABELS)
+        write(folder / name / "_classes.csv", table)
+    return folder
+
+
+TABLE = "Pixel Value, Class\n0, background\n1, traffic light\n2, dog\n"
+
+
+def test_masks_with_a_table_of_classes(tmp_path: Path) -> None:
+    folder = lay_roboflow(tmp_path, train=TABLE, valid=TABLE.replace(", ", ","))
+    source = read_masks(folder, folder)
+    assert source.classes == ["traffic light", "dog"]
+    masks = {"traffic light": FIRST, "dog": SECOND, "ignored": IGNORED}
+    assert collect(source) == ({f"{name}/{name}_jpg.rf.0a1b": masks for name in ("train", "valid")}, [])
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        (TABLE.replace("dog", "cat"), "names other classes than"),
+        (TABLE.replace("2, dog", "dog, 2"), "line 4 is not a number and a name"),
+        (TABLE.replace("2, dog", "2"), "line 4 is not a number and a name"),
+        (TABLE.replace("2, dog", "256, dog"), "line 4 is not a number and a name"),
+        (TABLE.replace("2, dog", "2,"), "line 4 is not a number and a name"),
+    ],
+)
+def test_tables_of_classes_that_are_wrong(tmp_path: Path, table: str, says: str) -> None:
+    folder = lay_roboflow(tmp_path, train=TABLE, valid=table)
+    with pytest.raises(UserError, match=f"valid/_classes.csv: {says}"):
+        read_masks(folder, folder)
+
+
 @pytest.mark.parametrize("ones", [255, 1])
 @pytest.mark.parametrize(("text", "name"), [(None, "1"), ("lung\n", "lung")])
 def test_masks_of_one_object(tmp_path: Path, images: Path, ones: int, text: str | None, name: str) -> None:
@@ -63,7 +99,7 @@ def test_a_folder_a_class(tmp_path: Path, images: Path, suffix: str, ones: int) 
     assert collect(source) == ({"a": {"cat": FIRST, "dog": ["###", "###"]}, "b": {"dog": FIRST}}, [])
 
 
-@pytest.mark.parametrize("split", ["train", "images"])
+@pytest.mark.parametrize("split", ["train", "TEST", "images"])
 def test_folders_that_are_no_classes(tmp_path: Path, split: str) -> None:
     save(tmp_path / "photos" / split / "a.jpg", LABELS.shape)
     save(tmp_path / "masks" / split / "a.png", LABELS)

@@ -17,7 +17,7 @@ from pycocotools import mask as coding
 
 import prepare
 from dataset.own import Own
-from dataset.prepare.own import Choices, Fault, Labelled, Source, cut_folds, join_sources, write_own
+from dataset.prepare.own import Choices, Fault, Labelled, Source, cut_folds, join_sources, lists_of_folders, write_own
 from dataset.prepare.verify import survey
 from tests.files import OneLine, write
 from tests.hostile.children import in_child
@@ -154,6 +154,44 @@ def test_lists_name_what_was_taken(tmp_path: Path) -> None:
     lists = {"train": ["a", "gone"], "val": ["none"]}
     write_own(tmp_path / "out", make_source(tmp_path, lists=lists), Choices())
     assert read_folder(tmp_path / "out")[0]["lists"] == {"train": ["a"], "val": ["none"]}
+
+
+@pytest.mark.parametrize(
+    ("images", "lists"),
+    [
+        (["train/a", "val/b"], {"train": ["train/a"], "val": ["val/b"]}),
+        (["Train/a", "TEST/cats/b", "valid/c"], {"train": ["Train/a"], "val": ["TEST/cats/b", "valid/c"]}),
+        (["cats/training/val/a", "validation/b"], {"train": ["cats/training/val/a"], "val": ["validation/b"]}),
+        (["train/a", "val/b", "c"], None),
+        (["train/a", "train/val"], None),
+        (["val/a", "test/b"], None),
+        (["trains/a", "train2017/b", "val/c"], None),
+        ([], None),
+    ],
+)
+def test_lists_of_folders(images: list[str], lists: dict[str, list[str]] | None) -> None:
+    assert lists_of_folders(images) == lists
+
+
+def test_folders_tell_the_lists(tmp_path: Path) -> None:
+    """And what a source says of them counts more."""
+    images = [make_source(tmp_path / name).images for name in ("train", "val")]
+    items = [
+        item._replace(image=f"{name}/{item.image}")
+        for name, give in zip(("train", "val"), images, strict=True)
+        for item in give()
+    ]
+    source = make_source(tmp_path)._replace(count=len(items), images=lambda: iter(items))
+    lines = write_own(tmp_path / "out", source, Choices())
+    lists = {name: [item.image for item in items if item.image.startswith(name)] for name in ("train", "val")}
+    counts = [len(lists[name]) for name in lists]
+    assert read_folder(tmp_path / "out")[0]["lists"] == lists
+    says = f"note: the folders tell the lists: train has {counts[0]} images, val has {counts[1]} images"
+    assert f"{says}; --test-all tests all" in lines
+    said = {"train": [], "val": [items[0].image]}
+    lines = write_own(tmp_path / "other", source._replace(lists=said), Choices())
+    assert read_folder(tmp_path / "other")[0]["lists"] == said
+    assert not any("the folders tell" in line for line in lines)
 
 
 def test_other_formats_become_png(tmp_path: Path) -> None:
