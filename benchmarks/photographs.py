@@ -3,11 +3,13 @@
     python -m benchmarks.photographs --data-root photographs --package efficientnet-lite0-57934424.pth --ways frozen
     python -m benchmarks.photographs --data-root photographs --package ... --choose --lr 1e-3 2.5e-4 --steps 100 300
     python -m benchmarks.photographs --data-root photographs --package ... --ways trained --lr 1e-3 --steps 300
+    python -m benchmarks.photographs --data-root photographs --package ... --ways trained --shots 5 --trained-shot 1
 
 The data have VOC's layout and classes. Each run of main.py is a cell: weights (the package's, or random), way (frozen,
 or trained), network, shot, fold and seed. Its result is kept in --out, and a cell that was finished is not run again,
 so a killed program goes on when it is started again. At the end stand the mIoU of the cells that were asked for, and
 the differences of networks on the same episodes with 95 % intervals; OUT/photographs.md and .json hold both.
+With --trained-shot the trainings have so many supports, and test.py tests them with those of --shots.
 
 --choose compares each --lr with each --steps on base classes of fold 0 alone: it trains on the photographs of classes
 11-20 and validates on those of classes 6-10, all of the train list; one that shows a novel class is left out.
@@ -26,6 +28,7 @@ from typing import Any, NamedTuple
 import torch
 
 import main as training
+import test as testing
 from dataset import DATASETS, checked_index, open_split
 from engine.evaluation.compare import Difference, check_paired, compare_miou, gather_counts
 from engine.evaluation.estimate import cost, duration, unit_seconds
@@ -52,23 +55,24 @@ class Cell(NamedTuple):
 
     weights: str
     way: str
-    shot: int
+    shot: int  # supports of a tested episode
     network: str
     fold: int
     seed: int  # of weights, training and episodes
 
-    def flags(self, out: Path, package: Path, lr: float, steps: int) -> list[str]:
-        """The flags of main.py but those that all cells have."""
+    def flags(self, out: Path, package: Path, lr: float, steps: int, trained_shot: int | None) -> list[str]:
+        """The flags of main.py but those that all cells have. trained_shot: supports in training; None for ``shot``."""
+        shot = self.shot if self.way == "frozen" else trained_shot or self.shot
         how = ["--frozen", "--episode", "0"]
         if self.way == "trained":  # one snapshot, so that no test class chooses the best weights
             how = ["--lr", str(lr), "--episode", str(steps * BATCH), "--snapshot", str(steps * BATCH)]
         home = out / f"{self.weights}_{self.way}_{self.network}_seed{self.seed}"
-        where = ["--out", str(home), "--fold", str(self.fold), "--shot", str(self.shot), "--seed", str(self.seed)]
+        where = ["--out", str(home), "--fold", str(self.fold), "--shot", str(shot), "--seed", str(self.seed)]
         pretrained = str(package) if self.weights == "package" else "none"
         return [*where, "--pretrained", pretrained, *how, *NETWORKS[self.network]]
 
 
-def find_package(path: Path) -> Path:
+def find_weights(path: Path) -> Path:
     """The file of weights, or the only one in a package's folder. Raises UserError if there is none, or several."""
     found = sorted(path.rglob("*.pth")) if path.is_dir() else [path]
     if len(found) != 1:
@@ -106,11 +110,27 @@ def describe_time(cells: Collection[Cell], flags: dict[Cell, list[str]]) -> str:
     return f"{len(cells)} cells, {len(left)} to run{time}"
 
 
-def run_cell(flags: Sequence[str]) -> EvaluationResult:
-    """The result of a run of main.py, now or before."""
-    file = training.main([*flags]).with_suffix(".json")
+def run_cell(cell: Cell, flags: Sequence[str]) -> EvaluationResult:
+    """The result of a run of main.py, now or before; of test.py, if that was trained with other supports."""
+    weights = training.main([*flags])
+    result = read_result(weights.with_suffix(".json"))
+    if result.setting.shot == cell.shot:
+        return result
+    file = weights.parent / f"tested_{cell.shot}shot" / f"{weights.stem}.json"
+    if not file.is_file():
+        file.parent.mkdir(exist_ok=True)
+        options = training.parse([*flags])
+        how = ["--shot", str(cell.shot), "--seed", str(cell.seed), "--seeds", "1", "--workers", "0"]
+        how += ["--data-root", options.data_root, "--episodes", str(options.test_episodes)]
+        how += ["--backbone", options.setting.backbone, "--checkpoint", str(weights)]
+        testing.main([*how, "--json", str(file)])
+    return read_result(file)
+
+
+def read_result(file: Path) -> EvaluationResult:
+    """A result that main.py or test.py wrote. Raises UserError on another file."""
     if (result := EvaluationResult.read(file)) is None:
-        raise UserError(f"{file}: not a result of main.py; choose another --out")
+        raise UserError(f"{file}: not a result of main.py or test.py; choose another --out")
     return result
 
 
@@ -207,6 +227,7 @@ def main(argv: list[str] | None = None) -> None:
     add("--ways", nargs="+", choices=WAYS, default=WAYS, help="frozen and untrained, or trained (default all)")
     add("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS), help="what is run (default all)")
     add("--shots", type=whole(1), nargs="+", default=[1], help="supports of an episode (default 1)")
+    add("--trained-shot", type=whole(1), help="supports of an episode in training (default as tested)")
     add("--folds", type=int, nargs="+", choices=PASCAL.folds, default=PASCAL.folds, help="of classes (default all)")
     add("--seeds", type=whole(0), nargs="+", default=[0, 1, 2], help="of weights and episodes (default 0 1 2)")
     add("--test-episodes", type=whole(1), default=1000, help="of a fold and seed (default %(default)s)")
@@ -226,7 +247,7 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError("--package: name the file of the backbone's weights, or give --weights random")
     if not args.choose and len(args.lr) + len(args.steps) > 2:
         raise UserError("--lr and --steps: give one of each; --choose compares several")
-    package = find_package(args.package) if args.package else Path()
+    package = find_weights(args.package) if args.package else Path()
     every = ["--backbone", args.backbone, "--test-episodes", str(args.test_episodes), "--crop-size", args.crop_size]
     every += ["--seeds", "1", "--batch-size", str(BATCH), "--workers", "0", "--resume"]
 
@@ -237,9 +258,12 @@ def main(argv: list[str] | None = None) -> None:
     for lr, steps in product(args.lr, args.steps):
         title = f"lr {lr:g}, {steps} steps"
         out = args.out / title.replace(",", "").replace(" ", "_") if args.choose else args.out
-        flags = {cell: [*every, "--data-root", root, *cell.flags(out, package, lr, steps)] for cell in cells}
+        flags = {
+            cell: [*every, "--data-root", root, *cell.flags(out, package, lr, steps, args.trained_shot)]
+            for cell in cells
+        }
         print(describe_time(cells, flags), flush=True)
-        results = {cell: run_cell(flags[cell]) for cell in cells}
+        results = {cell: run_cell(cell, flags[cell]) for cell in cells}
         rows, differences = measure_rows(results, folds), compare_rows(results, folds)
         text = tables(rows, differences, folds)
         (out / "photographs.json").write_text(json.dumps({"rows": rows, "differences": differences}, indent=1) + "\n")

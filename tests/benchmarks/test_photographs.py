@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,21 @@ def test_a_second_run_does_nothing(toy: Path, measured: Path, capsys: pytest.Cap
     assert "24 cells, 0 to run\n" in capsys.readouterr().out
     assert {file: file.stat().st_mtime_ns for file in measured.rglob("*_*.*")} == files
     assert (measured / "photographs.md").read_text() == table
+
+
+def test_trained_with_one_support_and_tested_with_two(toy: Path, measured: Path, tmp_path: Path) -> None:
+    out = shutil.copytree(measured, tmp_path / "out")
+    cells = ["--folds", "1", "--seeds", "0", "--networks", "ssp", "--ways", "trained", "--shots", "1", "2"]
+    argv = [*SMALL, "--data-root", str(toy), *cells, "--trained-shot", "1", "--out", str(out)]
+    photographs.main(argv)
+    one, two = json.loads((out / "photographs.json").read_text())["rows"]
+    results = [result for result in find_results([out / "random_trained_ssp_seed0"]) if result.setting.fold == 1]
+    assert {result.setting.shot: result.file.parent.name for result in results} == {1: "fold_1", 2: "tested_2shot"}
+    miou = {result.setting.shot: [result.miou] for result in results}
+    assert {row["shot"]: row["miou"]["1"] for row in (one, two)} == miou
+    written = {result.file: result.file.stat().st_mtime_ns for result in results}
+    photographs.main(argv)
+    assert {file: file.stat().st_mtime_ns for file in written} == written
 
 
 def test_other_flags_are_refused(toy: Path, measured: Path, one_line_error: OneLine) -> None:
