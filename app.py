@@ -30,7 +30,6 @@ from engine.checkpoint import find_checkpoint
 from engine.options import (
     OneLineParser,
     add_max_side,
-    add_network,
     add_weights,
     device,
     memory_errors,
@@ -51,7 +50,6 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--port", type=whole(1, 65535), default=7860, help="(default %(default)s)")
     add("--share", action="store_true", help="make a public address through gradio's servers (default: off)")
     add_max_side(parser, MAX_SIDE)
-    add_network(parser, "(default the checkpoint's, or the best at hand)", "(default the checkpoint's, or ssp)")
     add("--device", type=device, help="cpu, cuda, cuda:1 or 1, mps, auto (default auto: cuda if any)")
     return parser.parse_args(argv)
 

@@ -26,7 +26,7 @@ import util.launch
 from engine.checkpoint import find_checkpoint
 from engine.custom import method_digest
 from engine.made_by import describe_run
-from engine.options import OneLineParser, add_network, add_settings, add_weights
+from engine.options import OneLineParser, add_matching, add_weights
 from engine.package import BACKBONE, find_package
 from engine.variation import check_training_alone, given_settings
 from util.distributed import say
@@ -42,12 +42,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     """The flags."""
     parser = OneLineParser(__doc__)
     add = parser.add_argument
-    add_weights(parser)
+    add_weights(parser, "that package's")
     add("--to", required=True, metavar="DIR", help="folder for the graphs")
-    refine = argparse.BooleanOptionalAction
-    add("--refine", action=refine, help="the self-support refinement (default: as the checkpoint says; untrained: on)")
-    add_network(parser, "(default the checkpoint's, or that package's)", "(default the checkpoint's, or ssp)")
-    add_settings(parser, "those it was trained with, else ")
+    add_matching(parser)
     args = parser.parse_args(argv)
     args.settings = given_settings(args.set, args.without)
     check_training_alone(args.settings)

@@ -46,9 +46,8 @@ import util.launch
 from engine.checkpoint import find_checkpoint
 from engine.options import (
     OneLineParser,
+    add_matching,
     add_max_side,
-    add_network,
-    add_settings,
     add_weights,
     device,
     memory_errors,
@@ -75,10 +74,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add(
         "--threshold", type=probability, metavar="P", help="probability above which a pixel is the object (default 0.5)"
     )
-    refine = argparse.BooleanOptionalAction
-    add("--refine", action=refine, help="the self-support refinement (default: as the checkpoint says; untrained: on)")
-    add_network(parser, "(default the checkpoint's, or the best at hand)", "(default the checkpoint's, or ssp)")
-    add_settings(parser, "those it was trained with, else ")
+    add_matching(parser)
     add("--explain", action="store_true", help="also draw what each step of the method found, a figure for each query")
     add("--every", type=whole(1), default=1, metavar="N", help="of videos take every N-th frame (default %(default)s)")
     add("--json", action="store_true", help="also write results.json: shares, boxes, run lengths and what made them")
