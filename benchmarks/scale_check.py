@@ -9,6 +9,7 @@ time they take stands beside the one that was reckoned. For CPUs: give each proc
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from statistics import median
 
@@ -30,7 +31,8 @@ from engine.training.data import own_samples
 from engine.training.flags import ComputeOptions
 from engine.training.trainer import Trainer, make_optimizer
 from model.resnet import ResNet
-from util.distributed import first_process_first, joined, rank, say, values_of_all, world
+from util.distributed import joined, say, values_of_all, world
+from util.errors import UserError
 from util.launch import command
 from util.memory import keep_freed_memory
 
@@ -46,20 +48,25 @@ def main() -> None:
     add("--batch-size", type=whole(1), default=2, help="episodes of a step, of all processes (default %(default)s)")
     add("--workers", type=whole(0), default=0, help="loader processes of each process (default %(default)s)")
     args = parser.parse_args()
+    processes = int(os.environ.get("WORLD_SIZE", "1"))  # as torchrun says
+    if args.batch_size % processes:
+        raise UserError(f"--batch-size {args.batch_size} cannot be shared among {processes} processes")
+    share = args.batch_size // processes
+    if default_device().type == "cpu":
+        keep_freed_memory()
+    images, _, episodes = plan(args.data_root, 0, 1, args.per_image)
+    train = open_split("pascal", args.data_root, "train", 0)
+    ids = images_of(episodes)
+    pixels = float(np.mean([np.prod(read_rgb(images.image_path(image)).size) for image in ids]))
+    of_query, of_support = group(episodes)
+    per_query = max(1, round(len(episodes) / len(of_query)))
+    net = network("resnet50", None, images).to(default_device())
+    # Before it joins the others, who wait for it: a training step of one that has joined waits for those of all.
+    is_first = os.environ.get("RANK", "0") == "0"
+    costs = measure_costs(net, train, pixels, per_query, args.crop_size, share) if is_first else None
     with joined(default_device()) as device:
-        if device.type == "cpu":
-            keep_freed_memory()
-        images, _, episodes = plan(args.data_root, 0, 1, args.per_image)
-        train = open_split("pascal", args.data_root, "train", 0)
-        net = network("resnet50", None, images).to(device)
-        ids = images_of(episodes)
-        pixels = float(np.mean([np.prod(read_rgb(images.image_path(image)).size) for image in ids]))
-        of_query, of_support = group(episodes)
-        share = args.batch_size // world()
-        per_query = max(1, round(len(episodes) / len(of_query)))
-        with first_process_first():
-            costs = measure_costs(net, train, pixels, per_query, args.crop_size, share) if rank() == 0 else None
         costs = values_of_all(costs)[0]
+        net = net.to(device)
         gradients, prototypes = gradient_bytes(net), 8 * ResNet.channels * sum(map(len, of_support.values()))
         link = Link(float("inf"), 0.0)
         if world() > 1:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from model import FewShotNetwork
-from util.distributed import launched
+from util.distributed import group
 
 
 class FewShotDataParallel(nn.DataParallel):
@@ -52,7 +52,7 @@ def wrap_parallel(net: FewShotNetwork, device: torch.device, may_leave_out: bool
 
     may_leave_out: whether a step may leave parameters unused, as custom code does.
     """
-    if launched():
+    if group():
         if may_leave_out:
             warnings.filterwarnings("ignore", "find_unused_parameters=True was specified")  # though none is unused
         with warnings.catch_warnings():

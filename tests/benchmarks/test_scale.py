@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from benchmarks.scale_model import (
@@ -72,3 +78,19 @@ def test_an_assumed_device_loads_as_measured() -> None:
     device = assumed_costs(COSTS, 0.002, None, images=2, pixels=0.75)
     assert device == Costs(COSTS.decode, 0.002, pytest.approx(0.0002), COSTS.sample, pytest.approx(0.009))
     assert assumed_costs(COSTS, 0.002, 0.001, images=2, pixels=0.75).match == 0.001
+
+
+@pytest.mark.slow
+def test_the_check_runs_on_two_processes(toy: Path) -> None:
+    """What the first measures alone waits for nobody."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    check = ["-m", "benchmarks.scale_check", "--data-root", str(toy), "--per-image", "1", "--crop-size", "65"]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*launch, *check], env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if line]
+    assert lines[0].startswith("2 processes; ms: decode ")
+    number = r"reckoned (\d+\.\d\d) s, measured (\d+\.\d\d) s \([+-]\d+ %\)"
+    for line, start in zip(lines[1:], ("evaluation of ", "training step, crop 65, batch 2: "), strict=True):
+        assert line.startswith(start)
+        assert all(float(seconds) > 0 for seconds in re.search(number, line).groups())
