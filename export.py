@@ -1,6 +1,6 @@
 """Write a network as ONNX graphs, which onnxruntime runs without PyTorch.
 
-    python export.py --to graphs                  nothing trained: the package's EfficientNet-Lite0
+    python export.py --to graphs                  nothing trained: the best backbone at hand, as predict.py takes
     python export.py --checkpoint resnet50_1shot_61.40.ckpt --to graphs
     python export.py --checkpoint outdir/models/pascal/fold_0 --to graphs --no-refine --set fg_threshold=0.8
 
@@ -27,7 +27,6 @@ from engine.checkpoint import find_checkpoint
 from engine.custom import method_digest
 from engine.made_by import describe_run
 from engine.options import OneLineParser, add_matching, add_weights
-from engine.package import BACKBONE, find_package
 from engine.variation import check_training_alone, given_settings
 from util.distributed import say
 from util.errors import UserError
@@ -42,7 +41,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     """The flags."""
     parser = OneLineParser(__doc__)
     add = parser.add_argument
-    add_weights(parser, "that package's")
+    add_weights(parser)
     add("--to", required=True, metavar="DIR", help="folder for the graphs")
     add_matching(parser)
     args = parser.parse_args(argv)
@@ -70,10 +69,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     from prediction.graphs import make_graphs
     from prediction.load import load_any
 
-    weights, backbone = args.weights, args.backbone
-    if not (checkpoint or weights or backbone):  # not the best at hand, which may be a transformer
-        weights, backbone = find_package(), BACKBONE
-    net, about, note = load_any(checkpoint, weights, args.refine, args.method, backbone, args.settings)
+    net, about, note = load_any(checkpoint, args.weights, args.refine, args.method, args.backbone, args.settings)
     say(f"network: {about}")
     if note:
         say(f"note: {note}")

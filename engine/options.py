@@ -101,13 +101,13 @@ def add_network(parser: argparse.ArgumentParser, default_backbone: str, default_
     add("--method", type=method_name, metavar="METHOD", help=f"{METHOD_CHOICES} {default_method}")
 
 
-def add_weights(parser: argparse.ArgumentParser, best: str = "the best at hand") -> None:
-    """The flags of a network that need not be trained. best: for the help, its backbone where none is named."""
+def add_weights(parser: argparse.ArgumentParser) -> None:
+    """The flags of a network that need not be trained."""
     checkpoint_help = "a trained network, or a folder that holds exactly one (default: none, nothing was trained)"
     parser.add_argument("--checkpoint", metavar="PATH", help=checkpoint_help)
     weights_help = "without --checkpoint: a file of the backbone's weights (default timm's, or the best at hand)"
     parser.add_argument("--weights", "--pretrained", metavar="FILE", help=weights_help)
-    add_network(parser, f"(default the checkpoint's, or {best})", "(default the checkpoint's, or ssp)")
+    add_network(parser, "(default the checkpoint's, or the best at hand)", "(default the checkpoint's, or ssp)")
 
 
 def add_matching(parser: argparse.ArgumentParser) -> None:

@@ -85,7 +85,7 @@ class TimmBackbone(nn.Module):
         whole = self.whole
         if min(height, width) < whole:
             raise ValueError(f"{width}x{height} pixels are less than a patch of {whole}x{whole} of timm:{self.name}")
-        return round(height / whole) * whole, round(width / whole) * whole
+        return nearest_multiple(height, whole), nearest_multiple(width, whole)
 
     @property
     def whole_net(self) -> nn.Module:
@@ -160,6 +160,12 @@ class TimmBackbone(nn.Module):
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.requires_grad_(gradient is not None)
         self.net.train()
+
+
+def nearest_multiple(number: int, whole: int) -> int:
+    """What Python's round(number / whole) * whole is, in whole numbers alone, as ONNX graphs have sizes."""
+    is_odd = number // whole % 2  # of two that are as near, round takes the even one
+    return (2 * number + whole - 1 + is_odd) // (2 * whole) * whole
 
 
 def _create(name: str, **options: Any) -> nn.Module:

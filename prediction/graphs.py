@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from functools import partialmethod
 from unittest.mock import patch
 
 import torch
@@ -20,7 +19,6 @@ from torch import Tensor, nn
 
 from dataset.transform import normalise
 from model import FewShotNetwork, matching
-from model.timm_backbone import TimmBackbone
 from util.errors import UserError, first_line
 
 ROWS = 512  # pixels whose adaptive prototypes are computed at a time: memory grows with the image, not its square
@@ -133,18 +131,8 @@ def exportable_steps() -> Iterator[None]:
     Of model/matching.py that is ``confident``, ``adaptive_prototypes`` and, as sizes are symbols, Python's ``len``.
     """
     forms = {"confident": confident, "adaptive_prototypes": adaptive_prototypes, "len": lambda x: x.shape[0]}
-    with (
-        patch.multiple(matching, create=True, **forms),
-        patch.object(TimmBackbone, "working_size", partialmethod(working_size, TimmBackbone.working_size)),
-    ):
+    with patch.multiple(matching, create=True, **forms):
         yield
-
-
-def working_size(
-    backbone: TimmBackbone, of_class: Callable[..., tuple[int, int]], size: Sequence[int]
-) -> tuple[int, int]:
-    """:meth:`TimmBackbone.working_size` without arithmetic where any size can pass."""
-    return tuple(size) if backbone.whole == 1 and not backbone.size else of_class(backbone, size)
 
 
 def confident(probability: Tensor, threshold: float, fallback: int = matching.PAPER.fallback_pixels) -> Tensor:

@@ -187,6 +187,16 @@ def test_whatever_is_wrong_is_one_line(
     )
 
 
+@pytest.mark.filterwarnings("ignore:The tensor attributes .* were assigned during export")  # levit's cache
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224@1", "levit_128s@0"])
+def test_transformers(name: str) -> None:
+    """Of whole patches, and of one size."""
+    pytest.importorskip("timm")
+    torch.manual_seed(0)
+    net = build_model("ssp", f"timm:{name}", True).eval()
+    compare_graphs(net, make_graphs(net, "a test"))
+
+
 def test_a_step_that_cannot_be_written(tmp_path: Path, one_line_error: OneLine) -> None:
     """A backbone that branches on pixels."""
     code = write(

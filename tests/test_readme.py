@@ -48,6 +48,7 @@ OTHERS = {  # flags of other programs, and of benchmarks
     "--signal", "--requeue", "--open-mode", "--output", "--gpus",
     "--strip-components", "--samples", "--images", "--queries", "--link", "--pass-ms",
     "--against", "--image", "--package", "--steps", "--ways", "--choose", "--shots", "--networks",
+    "--trained-shot", "--per-image",
 }  # fmt: skip
 MASKS = "1ikrDlsai5QSf2GiSUR3f8PZUzyTubcuF"  # the augmented masks of the authors, on Google Drive
 VOC, COCO = "pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar", "http://images.cocodataset.org"

@@ -13,7 +13,7 @@ from torch import Tensor
 from dataset import transform
 from model import build_model, calibrate_batch_norms, fold_batch_norms
 from model.matching import resize
-from model.timm_backbone import IMAGENET_MEAN, IMAGENET_STD, PATIENCE, TimmBackbone, count_download
+from model.timm_backbone import IMAGENET_MEAN, IMAGENET_STD, PATIENCE, TimmBackbone, count_download, nearest_multiple
 from model.weights import adapt_pretrained
 
 timm = pytest.importorskip("timm")
@@ -218,6 +218,12 @@ def test_weights_of_another_network_are_refused() -> None:
 def test_wrong_names(name: str, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         build_model("ssp", f"timm:{name}")
+
+
+def test_whole_patches_are_rounded_as_python_rounds() -> None:
+    for whole in (1, 2, 7, 14, 16, 32):
+        expected = [round(side / whole) * whole for side in range(1000)]
+        assert [nearest_multiple(side, whole) for side in range(1000)] == expected
 
 
 def test_an_image_smaller_than_a_patch() -> None:
