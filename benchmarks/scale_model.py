@@ -15,6 +15,7 @@ from engine.evaluation.planned import BACKBONE_COST, group
 
 BACKWARD = 2 / 3  # of a training step, under which gradients are added up as they come
 SMALL_SUMS = 4  # of a training step, a number each: two counts of pixels, the loss, whether somebody asked to stop
+NOT_HIDDEN = "of that not hidden"  # a part of another part
 
 
 class Costs(NamedTuple):
@@ -118,16 +119,17 @@ def training_step(
     """
     loading, computing = share * costs.sample, share * costs.train
     adding = all_reduce(gradients, processes, link)
-    waiting = max(0.0, adding - BACKWARD * computing) + SMALL_SUMS * all_reduce(0, processes, link)
+    sums = SMALL_SUMS * all_reduce(0, processes, link)  # which wait for nothing else
+    waiting = max(0.0, adding - BACKWARD * computing) + sums
     return {
         "loading": loading / max(workers, 1),
         "forward and backward": computing,
-        "gradients added up": adding,
-        "of that not hidden": waiting,
+        "gradients added up": adding + sums,
+        NOT_HIDDEN: waiting,
         "all": together(loading, computing + waiting, workers),
     }
 
 
 def limit(parts: dict[str, float]) -> str:
     """The part that takes longest."""
-    return max((part for part in parts if part != "all"), key=parts.__getitem__)
+    return max((part for part in parts if part not in ("all", NOT_HIDDEN)), key=parts.__getitem__)

@@ -70,6 +70,9 @@ def test_gradients_are_added_up_under_the_backward_pass() -> None:
     shown = training_step(1, 8, COSTS, workers=4, gradients=2 * 10**8, link=LINK)  # 0.357 s
     assert shown["all"] == pytest.approx(0.3 + 0.357 - 0.2 + small)
     assert limit(shown) == "gradients added up"
+    waited = training_step(1, 8, COSTS._replace(train=0.001), workers=4, gradients=10**6, link=LINK)
+    assert waited["of that not hidden"] < waited["gradients added up"] == pytest.approx(0.00875 + small)
+    assert limit(waited) == "gradients added up"
     alone = training_step(4, 1, COSTS, workers=0, gradients=10**8, link=LINK)
     assert alone["all"] == pytest.approx(4 * (0.08 + 0.3))
 
