@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import Thread
+from threading import RLock, Thread
 from types import FrameType
 from typing import Any, TextIO
 
@@ -185,8 +185,20 @@ def run_program(words: Sequence[str]) -> int:
 
     It gets Ctrl-C by itself; other signals are passed on to it. Raises KeyboardInterrupt if one of them ended it.
     """
-    process = subprocess.Popen(words)
-    with _handle_signals(PASSED_ON, lambda sent, _: process.send_signal(sent)):
+    started: list[subprocess.Popen[bytes]] = []
+    early: list[int] = []  # signals that came while it was started
+
+    def pass_on(number: int, _: FrameType | None) -> None:
+        if started:
+            started[0].send_signal(number)
+        else:
+            early.append(number)
+
+    with _handle_signals(PASSED_ON, pass_on):
+        process = subprocess.Popen(words)
+        started.append(process)
+        for number in early:
+            process.send_signal(number)
         while process.returncode is None:
             with suppress(KeyboardInterrupt):
                 process.wait()
@@ -205,9 +217,14 @@ def run_on_gpus(programs: Iterable[tuple[str, Sequence[str]]], gpus: Sequence[st
     running: list[subprocess.Popen[str]] = []
     signals: list[int] = []
     failed: dict[str, int] = {}
+    # A signal comes before a program is started, which then is not, or after, and is passed on to it. Reentrant, as a
+    # second signal may come while the first is passed on.
+    starting = RLock()
 
-    def work(gpu: str) -> None:
-        while not signals and (program := next(waiting, None)):
+    def start(gpu: str) -> tuple[str, subprocess.Popen[str]] | None:
+        with starting:
+            if signals or not (program := next(waiting, None)):
+                return None
             headline, words = program
             say(f"== {headline}, on GPU {gpu} ==")
             process = subprocess.Popen(
@@ -215,6 +232,11 @@ def run_on_gpus(programs: Iterable[tuple[str, Sequence[str]]], gpus: Sequence[st
                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
             )  # fmt: skip
             running.append(process)
+            return headline, process
+
+    def work(gpu: str) -> None:
+        while program := start(gpu):
+            headline, process = program
             errors = Thread(target=_repeat, args=(headline, process.stderr, sys.stderr))
             errors.start()
             _repeat(headline, process.stdout, sys.stdout)
@@ -224,9 +246,10 @@ def run_on_gpus(programs: Iterable[tuple[str, Sequence[str]]], gpus: Sequence[st
                 failed[headline] = code
 
     def stop(number: int, _: FrameType | None) -> None:
-        signals.append(number)
-        for process in running if number in PASSED_ON else ():
-            process.send_signal(number)
+        with starting:
+            signals.append(number)
+            for process in running if number in PASSED_ON else ():
+                process.send_signal(number)
 
     with _handle_signals(SIGNALS, stop), ThreadPoolExecutor(len(gpus)) as pool:
         works = [pool.submit(work, gpu) for gpu in gpus]

@@ -170,6 +170,30 @@ def test_a_signal_stops_the_folds_of_all_gpus(
     ]  # fmt: skip
 
 
+WHILE_STARTED = """
+import os, signal, subprocess, sys, time
+from tables import shell
+
+
+class Popen(subprocess.Popen):
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.2)
+
+
+subprocess.Popen = Popen
+shell.run_program(["sleep", "60"]) if sys.argv[1] == "alone" else shell.run_on_gpus([("one", ["sleep", "60"])], "0")
+"""
+
+
+@pytest.mark.parametrize("way", ["alone", "on GPUs"])
+def test_a_signal_while_a_program_is_started_reaches_it(way: str, signals_arrive: None) -> None:
+    command = [sys.executable, "-c", WHILE_STARTED, way]
+    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=30)
+    assert done.stderr.endswith("KeyboardInterrupt\n")
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
