@@ -31,7 +31,7 @@ from engine.training.data import own_samples
 from engine.training.flags import ComputeOptions
 from engine.training.trainer import Trainer, make_optimizer
 from model.resnet import ResNet
-from util.distributed import joined, say, values_of_all, world
+from util.distributed import is_first_here, joined, say, values_of_all, world
 from util.errors import UserError
 from util.launch import command
 from util.memory import keep_freed_memory
@@ -62,8 +62,7 @@ def main() -> None:
     per_query = max(1, round(len(episodes) / len(of_query)))
     net = network("resnet50", None, images).to(default_device())
     # Before it joins the others, who wait for it: a training step of one that has joined waits for those of all.
-    is_first = os.environ.get("RANK", "0") == "0"
-    costs = measure_costs(net, train, pixels, per_query, args.crop_size, share) if is_first else None
+    costs = measure_costs(net, train, pixels, per_query, args.crop_size, share) if is_first_here() else None
     with joined(default_device()) as device:
         costs = values_of_all(costs)[0]
         net = net.to(device)

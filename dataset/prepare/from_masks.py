@@ -149,12 +149,11 @@ def _only_name(named: Mapping[int, str]) -> str:
 
 def _read_names(folder: Path) -> tuple[Path, dict[int, str]]:
     """The file that names the labels, or should, and the name of each, "" of background; none if there is no file."""
-    tables = {path: _read_table(path) for path in list_files(folder, [CSV]) if path.name == CSV}
-    if (folder / CLASSES).is_file() or not tables:
-        lines = read_lines(folder / CLASSES, "") if (folder / CLASSES).is_file() else []
-        return folder / CLASSES, number_names(lines) if lines else {}
-    (file, names), *others = tables.items()
-    for other, table in others:
+    tables = [(path, _read_table(path)) for path in list_files(folder, [CSV]) if path.name == CSV]
+    if (folder / CLASSES).is_file():
+        return folder / CLASSES, number_names(read_lines(folder / CLASSES, ""))
+    file, names = tables[0] if tables else (folder / CLASSES, {})
+    for other, table in tables:
         if table != names:
             raise UserError(f"{other}: names other classes than {file}; make them the same, or write {CLASSES}")
     return file, names

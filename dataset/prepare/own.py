@@ -118,8 +118,7 @@ class _Collected(NamedTuple):
     images: Counter[str]  # by class
     pixels: Counter[str]  # by class
     tested: Counter[str]  # images that are tested and show enough of the class for an episode, by class
-    lists: dict[str, list[str]] | None  # as of Source
-    notes: list[str]  # what was seen of the lists
+    lists: dict[str, list[str]] | None  # the source's, else those that the folders tell
 
 
 def write_own(
@@ -169,8 +168,11 @@ def write_own(
         if not kept:
             raise UserError(f"--min-images {min_images}: no class is in so many images; lower it, or --min-pixels")
         content: dict[str, Any] = {"format": FORMAT, "name": name, "classes": kept}
-        notes = [*source.notes, *found.notes]
+        notes = list(source.notes)
         if found.lists:
+            if source.lists is None:
+                counts = ", ".join(f"{key} has {len(ids)} images" for key, ids in found.lists.items())
+                notes.append(f"the folders tell the lists: {counts}; --test-all tests all")
             lists = {key: [image for image in ids if image in found.lines] for key, ids in found.lists.items()}
             content["lists"] = {key: ids for key, ids in lists.items() if ids or key == "train"}
         description = _join_description(describe(content, choices))
@@ -283,11 +285,8 @@ def _collect(source: Source, classes: Sequence[str], strict: bool, choices: Choi
     known = set(source.classes)
     items = list(progress(source.images(), "reading labels", source.count, "image"))
     labelled = [item for item in items if isinstance(item, Labelled)]
-    lists, notes = source.lists, []
-    if lists is None and (lists := lists_of_folders([item.image for item in labelled])):
-        counts = ", ".join(f"{key} has {len(ids)} images" for key, ids in lists.items())
-        notes.append(f"the folders tell the lists: {counts}; --test-all tests all")
-    found = _Collected({}, {}, [], Counter(), Counter(), Counter(), lists, notes)
+    lists = lists_of_folders([item.image for item in labelled]) if source.lists is None else source.lists
+    found = _Collected({}, {}, [], Counter(), Counter(), Counter(), lists)
     min_pixels, is_tested = choices.min_pixels or MIN_PIXELS, _tested_images(lists, choices)
     of_each = ([getattr(item, key) for item in labelled] for key in ("file", "size", "content"))
     pictures = map_files(_examine, *of_each, count=len(labelled), what="opening images", unit="image", workers=workers)
